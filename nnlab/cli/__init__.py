@@ -1,0 +1,75 @@
+"""The command line. Commands are thin: they parse words, call the package, print.
+
+Modules are imported inside the commands, so that `nnlab --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from nnlab import __version__
+from nnlab.cli.registry_commands import list_components, schema, show
+from nnlab.cli.results_commands import check, compare, plot, runs
+from nnlab.cli.run_commands import info, new, summary, train, validate
+from nnlab.errors import NnlabError
+
+
+class _Commands(click.Group):
+    """Lists commands in the order of their use; turns the package's errors into lines and exit codes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except NnlabError as error:
+            for line in str(error).splitlines():
+                click.echo(line, err=True)
+            ctx.exit(error.exit_code)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        from nnlab.errors import near_miss
+
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            error.message = f"there is no command '{args[0]}'{near_miss(args[0], self.commands)}"
+            raise
+
+
+@click.group(
+    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
+@click.version_option(__version__, prog_name="nnlab")
+def cli() -> None:
+    """A lab bench for the training of neural networks: one YAML file in, a measured verdict out.
+
+    Start with `nnlab new`, which lists experiments to begin from. Exit codes: 0 done, 1 an expectation or
+    a run failed, 2 wrong usage or config, 3 diverged, 130/143 interrupted.
+    """
+
+
+for command in (
+    train,
+    plot,
+    check,
+    validate,
+    summary,
+    list_components,
+    show,
+    runs,
+    compare,
+    new,
+    schema,
+    info,
+):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """The entry point of `nnlab`."""
+    sys.exit(cli())

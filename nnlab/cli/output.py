@@ -1,0 +1,122 @@
+"""What commands print on stdout: tables that read well in a terminal and in a file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from nnlab.config.document import dump
+from nnlab.config.schema import describe
+from nnlab.registry import Component, signature
+
+if TYPE_CHECKING:
+    from nnlab.config import Config
+    from nnlab.nn.layer import Setup, Shape
+
+
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
+    """A table; `right` are the columns set flush right. Beyond a terminal nothing is cut."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, title in enumerate(head):
+        justify = "right" if number in right else "left"
+        table.add_column(escape(str(title)), justify=justify, overflow="fold", no_wrap=number == 0)
+    for row in rows:
+        table.add_row(*(escape(str(cell)) for cell in row))
+    width = None if sys.stdout.isatty() else 110
+    Console(width=width, highlight=False).print(table)
+
+
+def print_run(place: Path, config: Config, summary: Mapping[str, Any], drawn: Sequence[Path]) -> None:
+    """A run's outcome: final metrics, each phenomenon's numbers, the verdicts, where the figures are."""
+    from nnlab.runner import judge
+
+    final = summary.get("final", {})
+    click.echo(f"{config.name}: {summary['status']} at step {summary.get('step', 0)}, in {place}")
+    click.echo("  " + ", ".join(f"{name} {short(value)}" for name, value in final.items() if name != "step"))
+    for phenomenon in config.build().phenomena:
+        numbers = summary.get(phenomenon.name, {})
+        print_table(
+            (phenomenon.name, "found"), [(name, short(value)) for name, value in numbers.items()], right=[1]
+        )
+    print_verdicts(config.name, judge(config, summary))
+    for path in drawn:
+        click.echo(path)
+
+
+def print_verdicts(name: str, verdicts: Sequence[tuple[str, str, Any, bool]]) -> None:
+    """The table of expectations."""
+    if verdicts:
+        rows = [
+            (key, bound, short(found), "holds" if holds else "FAILS") for key, bound, found, holds in verdicts
+        ]
+        print_table((f"{name} expects", "bound", "found", "verdict"), rows, right=[2])
+
+
+def print_model(name: str, input_shape: Shape, setup: Setup) -> None:
+    """Layers with output shapes and parameter counts, as Keras prints them."""
+    rows = [("(input)", "", str([None, *input_shape]), "0")]
+    for path, leaf in setup.leaves():
+        count = leaf.count("params") + leaf.count("state")
+        rows.append((path, leaf.type, str([None, *leaf.output_shape]), f"{count:,}"))
+    print_table((f"{name}: layer", "type", "output shape", "parameters"), rows, right=[3])
+    trainable, other = setup.count("params"), setup.count("state")
+    click.echo(f"Total parameters: {trainable + other:,}")
+    click.echo(f"Trainable parameters: {trainable:,}")
+    click.echo(f"Non-trainable parameters: {other:,}")
+
+
+def print_component(kind: str, component: Component) -> None:
+    """Documentation, keys and an example of a component."""
+    click.echo(f"{kind} {component.name}\n\n{component.document}\n")
+    own = signature(component.factory)
+    rows = [
+        (p.name, describe(p.annotation), "required" if p.required else short(_as_written(p.default)))
+        for p in component.parameters.values()
+    ]
+    if rows:
+        print_table(("key", "takes", "default"), rows)
+    if len(component.parameters) > len(own):
+        shared = [name for name in component.parameters if name not in own]
+        click.echo(f"Every {kind} takes {', '.join(shared)}.\n")
+    click.echo(f"Example:  {_example(component)}")
+
+
+def _example(component: Component) -> str:
+    """How it is written in a file: its bare name, or with its own keys at defaults or stand-ins."""
+    own = signature(component.factory)
+    if not own:
+        return component.name
+    stand_ins = {
+        name: _as_written(p.default) if not p.required else _stand_in(p.annotation) for name, p in own.items()
+    }
+    return dump({"example": {"type": component.name, **stand_ins}}).strip().removeprefix("example:").strip()
+
+
+def _stand_in(annotation: Any) -> Any:
+    words = describe(annotation)
+    if words.startswith("a list"):
+        return [{"type": "dense", "units": 10}, "relu"]
+    if words.startswith("a whole number"):
+        return 10
+    return 0.1 if words.startswith("a number") else "..."
+
+
+def _as_written(default: Any) -> Any:
+    return list(default) if isinstance(default, tuple) else default
+
+
+def short(value: Any) -> str:
+    """A value for a table cell."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "-" if value is None else str(value)

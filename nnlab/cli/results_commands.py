@@ -1,0 +1,118 @@
+"""plot, check, runs, compare: finished runs, read back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nnlab.errors import UsageError
+
+DIRECTORY = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=DIRECTORY, metavar="RUN...")
+@click.option("--figure", "figures", multiple=True, help="Draw only this figure; may be given again.")
+@click.option(
+    "--format", "form", type=click.Choice(["png", "svg", "pdf"]), default="png", help="File format."
+)
+@click.option(
+    "--out",
+    type=DIRECTORY,
+    help="Folder to draw into; default RUN/plots, for several runs plots/ beside them.",
+)
+def plot(paths: tuple[Path, ...], figures: tuple[str, ...], form: str, out: Path | None) -> None:
+    """Draw the figures of a run, finished or running; several runs come on one axes."""
+    from nnlab.figures import draw
+    from nnlab.results import open_run
+
+    runs = [open_run(path) for path in paths]
+    folder = out or (paths[0] / "plots" if len(paths) == 1 else paths[0].parent / "plots")
+    for path in draw(runs, folder, figures, form):
+        click.echo(path)
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=DIRECTORY, metavar="RUN...")
+def check(paths: tuple[Path, ...]) -> None:
+    """Judge the expectations of runs; exit 0 when all hold, 1 when not."""
+    from nnlab.cli.output import print_verdicts
+    from nnlab.results import open_run
+    from nnlab.runner import judge
+
+    good = True
+    for path in paths:
+        run = open_run(path)
+        verdicts = judge(run.config, run.summary)
+        finished = run.summary.get("status") in ("complete", "diverged")
+        if not finished:
+            click.echo(f"{path}: not finished (status {run.summary.get('status')})", err=True)
+        if not verdicts:
+            click.echo(f"{path}: its config has no expect: block, nothing to judge", err=True)
+        print_verdicts(run.label, verdicts)
+        good = good and finished and all(holds for *_, holds in verdicts)
+    raise click.exceptions.Exit(0 if good else 1)
+
+
+@click.command()
+@click.argument("folder", default="results", type=DIRECTORY)
+def runs(folder: Path) -> None:
+    """List the runs in FOLDER (default: results)."""
+    from nnlab.cli.output import print_table
+    from nnlab.errors import NnlabError
+    from nnlab.results import find_runs, open_run
+    from nnlab.runner import judge
+
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder")
+    rows = []
+    for path in find_runs(folder):
+        try:
+            run = open_run(path)
+        except NnlabError as error:
+            rows.append((path.name, "damaged", "", "", str(error)))
+            continue
+        final = run.summary.get("final", {})
+        verdicts = [holds for *_, holds in judge(run.config, run.summary)]
+        shown = [f"{name} {final[name]:.4g}" for name in _outcomes(final)]
+        expected = f"{sum(verdicts)} of {len(verdicts)} hold" if verdicts else "-"
+        rows.append(
+            (path.name, run.summary["status"], str(run.summary.get("step", "")), expected, ", ".join(shown))
+        )
+    print_table(("run", "status", "step", "expectations", "final"), rows)
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=DIRECTORY, metavar="RUN RUN...")
+def compare(paths: tuple[Path, ...]) -> None:
+    """Show what differs between runs, in config and in outcome."""
+    from nnlab.cli.output import print_table, short
+    from nnlab.results import open_run
+
+    if len(paths) < 2:
+        raise UsageError("compare: name two or more runs")
+    opened = [open_run(path) for path in paths]
+    heads = [path.name for path in paths]
+    for title, trees in (
+        ("config", [run.config.tree for run in opened]),
+        ("outcome", [run.summary for run in opened]),
+    ):
+        flat = [_flattened(tree) for tree in trees]
+        keys = dict.fromkeys(key for leaves in flat for key in leaves)
+        rows = [(key, *(short(leaves.get(key, "-")) for leaves in flat)) for key in keys]
+        print_table((title, *heads), [row for row in rows if len(set(row[1:])) > 1])
+
+
+def _outcomes(final: dict[str, Any]) -> list[str]:
+    split = next((s for s in ("test", "validation", "train") if f"{s}_loss" in final), "train")
+    return [name for name in (f"{split}_loss", f"{split}_accuracy") if final.get(name) is not None]
+
+
+def _flattened(tree: Any, path: str = "") -> dict[str, Any]:
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    leaves: dict[str, Any] = {}
+    for key, value in items:
+        leaves |= _flattened(value, f"{path}.{key}" if path else str(key))
+    return leaves if leaves or not path else {path: tree}

@@ -1,0 +1,270 @@
+"""train, validate, summary, new, info."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nnlab.errors import NnlabError, UsageError, near_miss
+
+if TYPE_CHECKING:
+    from nnlab.config import Config
+    from nnlab.experiment import Experiment
+    from nnlab.train import Chunk
+
+CONFIG = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("config", type=CONFIG)
+@click.argument("overrides", nargs=-1, metavar="[a.b=c]...")
+@click.option("--out", type=CONFIG, help="Run directory; default results/<name>-<hash of the config>.")
+@click.option("--force", is_flag=True, help="Train anew even where the directory holds a finished run.")
+@click.option(
+    "--platform", type=click.Choice(["auto", "cpu", "gpu", "tpu"]), default="auto", help="Device to train on."
+)
+@click.option(
+    "--smoke", is_flag=True, help="Only see that it runs: four steps on a slice of the data, no verdict."
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Check everything and print the complete config; train nothing."
+)
+@click.option("--no-plots", is_flag=True, help="Draw no figures at the end.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def train(
+    config: Path,
+    overrides: tuple[str, ...],
+    out: Path | None,
+    force: bool,
+    platform: str,
+    smoke: bool,
+    dry_run: bool,
+    no_plots: bool,
+    quiet: bool,
+) -> None:
+    """Train the experiment CONFIG and judge its expectations.
+
+    Overrides: a.b=c sets a key, +a.b=c adds one, ~a.b deletes one; list items go by index
+    (model.0.units=64).
+    """
+    from nnlab.config import load
+    from nnlab.experiment import bind
+
+    checked = load(config, overrides, smoke)
+    place = out or Path("results") / checked.directory_name
+    finished = None if force else _finished(place, checked)
+    if finished is not None and not dry_run:
+        _say(f"{place}: finished before, nothing to do (--force trains anew)", quiet)
+        _report(place, checked, finished, [], quiet)
+        sys.exit(_verdict_code(checked, finished, 0))
+    experiment = bind(checked)
+    if dry_run:
+        click.echo(checked.text, nl=False)
+        _say(
+            f"{place}: {experiment.total_steps} steps, {len(experiment.record_steps)} records; not trained",
+            quiet,
+        )
+        return
+    _train(experiment, place, platform, plots=not no_plots, quiet=quiet)
+
+
+def _train(experiment: Experiment, place: Path, platform: str, plots: bool, quiet: bool) -> None:
+    from nnlab import device
+    from nnlab.experiment import step_flops
+    from nnlab.runner import run
+    from nnlab.store import RunDirectory
+
+    device.configure(platform, step_flops(experiment))
+    with _progress(experiment, quiet) as watch:
+        outcome = run(experiment, RunDirectory(place), watch)
+    drawn = []
+    if plots and not outcome.signal:
+        from nnlab.figures import draw
+        from nnlab.results import open_run
+
+        drawn = draw([open_run(place)], place / "plots")
+    _report(place, experiment.config, outcome.summary, drawn, quiet)
+    if outcome.signal:
+        raise click.exceptions.Exit(outcome.exit_code)
+    if outcome.summary["status"] == "diverged":
+        step = outcome.summary["diverged_at"]
+        click.echo(f"{place}: diverged at step {step}: the loss is no longer a finite number", err=True)
+    sys.exit(_verdict_code(experiment.config, outcome.summary, outcome.exit_code))
+
+
+def _finished(place: Path, config: Config) -> dict[str, Any] | None:
+    """The summary of a finished run of this config at this place. Raises UsageError for another config's."""
+    from nnlab.results import open_run
+    from nnlab.store import RunDirectory
+
+    if place.exists() and not place.is_dir():
+        raise UsageError(f"{place}: is a file, no place for a run directory")
+    if not (place / "config.yaml").exists():
+        if place.is_dir() and any(place.iterdir()):
+            raise UsageError(f"{place}: holds something that is no run; name another --out")
+        return None
+    summary = RunDirectory(place).summary()
+    if open_run(place).config.hash != config.hash:
+        raise UsageError(
+            f"{place}: holds a run of another config; --force replaces it, --out names another place"
+        )
+    return summary if summary.get("status") in ("complete", "diverged") else None
+
+
+def _verdict_code(config: Config, summary: Any, code: int) -> int:
+    from nnlab.runner import EXIT_CODES, judge
+
+    code = code or EXIT_CODES[summary["status"]]
+    return code or int(not all(holds for *_, holds in judge(config, summary)))
+
+
+@contextlib.contextmanager
+def _progress(experiment: Experiment, quiet: bool) -> Iterator[Callable[[Chunk], None] | None]:
+    """A bar with loss, accuracy, steps a second and time left; nothing where stderr is no terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[shown]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(experiment.config.name, total=experiment.total_steps, shown="compiling")
+        before = 0
+
+        def watch(chunk: Chunk) -> None:
+            nonlocal before
+            rate = (chunk.step - before) / max(1e-9, chunk.seconds - chunk.compiling)
+            before = chunk.step
+            metrics = chunk.tables["metrics"]
+            values = [f"{name} {metrics[name][-1]:.4g}" for name in _headline(metrics) if len(metrics[name])]
+            fields = {"shown": "  ".join([*values, f"{rate:,.0f} steps/s"])} if values else {}
+            bar.update(task, completed=chunk.step, **fields)
+
+        yield watch
+
+
+def _headline(metrics: Any) -> list[str]:
+    """The loss and accuracy to show while training: the validation's where there is one."""
+    split = "validation" if "validation_loss" in metrics else "train"
+    return [name for name in ("train_loss", f"{split}_loss", f"{split}_accuracy") if name in metrics]
+
+
+def _report(place: Path, config: Config, summary: Any, drawn: list[Path], quiet: bool) -> None:
+    if quiet:
+        return
+    from nnlab.cli.output import print_run
+
+    print_run(place, config, summary, drawn)
+
+
+def _say(text: str, quiet: bool) -> None:
+    if not quiet:
+        click.echo(text, err=True)
+
+
+@click.command()
+@click.argument("configs", nargs=-1, required=True, type=CONFIG, metavar="CONFIG...")
+def validate(configs: tuple[Path, ...]) -> None:
+    """Check experiment files without training: keys, values, data, shapes; every problem at once."""
+    from nnlab.config import load
+    from nnlab.experiment import bind
+
+    failed = False
+    for path in configs:
+        try:
+            experiment = bind(load(path))
+        except NnlabError as error:
+            failed = True
+            click.echo(str(error), err=True)
+        else:
+            parameters = experiment.model.setup.count("params")
+            click.echo(f"{path}: ok ({parameters:,} parameters, {experiment.total_steps:,} steps)")
+    if failed:
+        raise click.exceptions.Exit(2)
+
+
+@click.command()
+@click.argument("config", type=CONFIG)
+@click.argument("overrides", nargs=-1, metavar="[a.b=c]...")
+def summary(config: Path, overrides: tuple[str, ...]) -> None:
+    """Print the model of CONFIG as a table: layers, output shapes, parameters."""
+    from nnlab.cli.output import print_model
+    from nnlab.config import load
+    from nnlab.experiment import bind
+
+    experiment = bind(load(config, overrides))
+    print_model(experiment.config.name, experiment.data.train.inputs.shape[1:], experiment.model.setup)
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--out", type=CONFIG, help="File to write; default NAME.yaml in this folder.")
+def new(name: str | None, out: Path | None) -> None:
+    """Write the shipped experiment NAME to a file of yours, to start from; without NAME, list them."""
+    from importlib import resources
+
+    shipped = {
+        entry.name.removesuffix(".yaml"): entry
+        for entry in resources.files("nnlab.shipped").iterdir()
+        if entry.name.endswith(".yaml")
+    }
+    if name is None:
+        from nnlab.cli.output import print_table
+
+        rows = [
+            (word, _first_sentence(shipped[word].read_text(encoding="utf-8"))) for word in sorted(shipped)
+        ]
+        print_table(("experiment", "shows"), rows)
+        return
+    if name not in shipped:
+        raise UsageError(
+            f"there is no shipped experiment '{name}'{near_miss(name, shipped)}; `nnlab new` lists them"
+        )
+    target = out or Path(f"{name}.yaml")
+    try:
+        with target.open("x", encoding="utf-8") as file:
+            file.write(shipped[name].read_text(encoding="utf-8"))
+    except FileExistsError:
+        raise UsageError(f"{target}: is there already; --out names another file") from None
+    except OSError as error:
+        raise UsageError(f"{target}: cannot be written: {error.strerror}") from None
+    click.echo(f"{target}: written; next: nnlab train {target}")
+
+
+def _first_sentence(text: str) -> str:
+    head = " ".join(line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#"))
+    return head.split(". ")[0].rstrip(".")
+
+
+@click.command()
+def info() -> None:
+    """Print versions, devices, threads and where caches and results are kept."""
+    from nnlab import device
+    from nnlab.cli.output import print_table
+
+    device.configure()
+    found = device.environment()
+    versions = found.pop("versions")
+    rows = [
+        *versions.items(),
+        *found.items(),
+        ("cache", device.cache_folder()),
+        ("results", Path("results").resolve()),
+    ]
+    print_table(("what", "value"), [(key, _in_words(value)) for key, value in rows])
+
+
+def _in_words(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,9 @@
+"""From an experiment file to a checked, complete config.
+
+`document` reads the YAML, `overrides` applies the command line, `schema` checks the tree against the
+components' signatures, `experiment_file` names the file's top-level keys, `load` does all of it.
+"""
+
+from nnlab.config.load import Config as Config
+from nnlab.config.load import check_tree as check_tree
+from nnlab.config.load import load as load

@@ -1,0 +1,254 @@
+"""YAML text to plain Python values, each with its place in the file.
+
+The reading is YAML 1.2's core schema (`1e-3` is a float, `no` a string, `010` is ten, `12:30` a string), of
+which an experiment file uses mappings, lists and scalars. Duplicate keys, tags, and recursive or bomb-like
+aliases are errors. PyYAML scans and parses; the meaning of scalars is decided here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path as FilePath
+from typing import Any, NamedTuple
+
+import yaml
+
+from nnlab.errors import ConfigError, Path, Problem, dotted
+
+MAX_BYTES = 256 * 1024
+MAX_DEPTH = 48
+MAX_NODES = 20_000
+
+_NULL = re.compile(r"null|Null|NULL|~|")
+_TRUE = re.compile(r"true|True|TRUE")
+_FALSE = re.compile(r"false|False|FALSE")
+_INT = re.compile(r"[-+]?[0-9]{1,400}")
+_OCTAL = re.compile(r"0o([0-7]{1,400})")
+_HEX = re.compile(r"0x([0-9a-fA-F]{1,400})")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_INFINITE = re.compile(r"([-+]?)\.(?:inf|Inf|INF)")
+_NAN = re.compile(r"\.(?:nan|NaN|NAN)")
+
+
+_RESOLVER = yaml.SafeLoader("")
+
+
+class Mark(NamedTuple):
+    """A place in a file or on the command line; line and column count from 1."""
+
+    source: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.line}:{self.column}" if self.line else self.source
+
+
+class Document(NamedTuple):
+    """Plain values, and for each path the mark of its value and, in mappings, of its key."""
+
+    tree: Any
+    values: dict[Path, Mark]
+    keys: dict[Path, Mark]
+    source: str
+
+    def mark(self, path: Path) -> Mark:
+        """Where to point for a path: its key, its value, or the nearest parent that stands in the file."""
+        for length in range(len(path), -1, -1):
+            found = self.keys.get(path[:length]) or self.values.get(path[:length])
+            if found is not None:
+                return found
+        return Mark(self.source, 1, 1)
+
+    def error(self, problems: list[Problem]) -> ConfigError:
+        """All problems as `file:line:column: path: message`, in the file's order."""
+        located = sorted((self._place(p.path), p) for p in dict.fromkeys(problems))
+        return ConfigError(
+            [
+                f"{mark}: {dotted(p.path) + ': ' if p.path else ''}{_one_line(p.message)}"
+                for mark, p in located
+            ]
+        )
+
+    def _place(self, path: Path) -> Mark:
+        return self.values[path] if path in self.values and path not in self.keys else self.mark(path)
+
+
+def read(path: FilePath) -> Document:
+    """Read an experiment file. Raises ConfigError where it cannot be read or is no YAML mapping."""
+    source = str(path)
+    try:
+        raw = path.read_bytes()[: MAX_BYTES + 1]
+    except FileNotFoundError:
+        raise ConfigError([f"{source}: no such file; `nnlab new` lists experiments to start from"]) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError([f"{source}: cannot be read: {reason}"]) from None
+    if len(raw) > MAX_BYTES:
+        raise ConfigError(
+            [f"{source}: larger than {MAX_BYTES // 1024} KiB; an experiment file is a page or two"]
+        )
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{source}: not UTF-8 text (byte {error.start})"]) from None
+    return parse(text, source)
+
+
+def parse(text: str, source: str) -> Document:
+    """Parse YAML text whose top level is a mapping."""
+    document = parse_value(text, source)
+    if not isinstance(document.tree, Mapping):
+        raise document.error(
+            [Problem((), "an experiment file is a mapping of keys, such as `name: first-run`")]
+        )
+    return document
+
+
+def parse_value(text: str, source: str) -> Document:
+    """Parse YAML text to one value of any kind. Raises ConfigError."""
+    document = Document(None, {}, {}, source)
+    try:
+        _refuse_deep(text)
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = Mark(source, mark.line + 1, mark.column + 1) if mark else Mark(source, 1, 1)
+        raise ConfigError([f"{place}: not YAML: {_one_line(error.problem or error.context or '')}"]) from None
+    except yaml.YAMLError as error:
+        raise ConfigError([f"{Mark(source, 1, 1)}: not YAML: {_one_line(str(error))}"]) from None
+    reader = _Reader(document)
+    tree = reader.value(node, (), ()) if node is not None else None
+    if reader.problems:
+        raise document.error(reader.problems)
+    return document._replace(tree=tree)
+
+
+def _refuse_deep(text: str) -> None:
+    """Refuse nesting that would exhaust the composer's stack, before it is entered."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise yaml.MarkedYAMLError(
+                    problem=f"nested more than {MAX_DEPTH} levels deep", problem_mark=event.start_mark
+                )
+        elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
+            depth -= 1
+
+
+class _Reader:
+    """Turns nodes into values, noting marks and problems on the way."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.problems: list[Problem] = []
+        self.visited = 0
+
+    def value(self, node: yaml.Node, path: Path, parents: tuple[int, ...]) -> Any:
+        self.document.values.setdefault(path, self._mark(node))
+        self.visited += 1
+        if id(node) in parents:
+            return self._refuse(path, "an alias that contains itself")
+        if self.visited > MAX_NODES:
+            if self.visited == MAX_NODES + 1:
+                self._refuse(path, f"aliases unfold to more than {MAX_NODES} values")
+            return None
+        parents = (*parents, id(node))
+        if isinstance(node, yaml.SequenceNode):
+            self._refuse_tag(node, path, "tag:yaml.org,2002:seq")
+            return [self.value(item, (*path, i), parents) for i, item in enumerate(node.value)]
+        if isinstance(node, yaml.MappingNode):
+            self._refuse_tag(node, path, "tag:yaml.org,2002:map")
+            return self._mapping(node, path, parents)
+        return self._scalar(node, path)
+
+    def _mapping(self, node: yaml.MappingNode, path: Path, parents: tuple[int, ...]) -> dict[str, Any]:
+        mapping: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+            if key is None:
+                self.document.values[(*path, "?")] = self._mark(key_node)
+                self._refuse((*path, "?"), "a key must be a word")
+                continue
+            here = (*path, key)
+            if key in mapping:
+                first = self.document.keys[here]
+                self.document.keys[here] = self._mark(key_node)
+                self._refuse(here, f"given twice, first in line {first.line}; keep one")
+                continue
+            self.document.keys[here] = self._mark(key_node)
+            mapping[key] = self.value(value_node, here, parents)
+        return mapping
+
+    def _scalar(self, node: yaml.ScalarNode, path: Path) -> Any:
+        plain = node.style is None
+        self._refuse_tag(node, path, _RESOLVER.resolve(yaml.ScalarNode, node.value, (plain, not plain)))
+        return plain_scalar(node.value) if plain else node.value
+
+    def _refuse_tag(self, node: yaml.Node, path: Path, plain: str) -> None:
+        if node.tag != plain:
+            self._refuse(path, f"the tag '{node.tag}' is not allowed; write plain values")
+
+    def _refuse(self, path: Path, message: str) -> None:
+        self.problems.append(Problem(path, message))
+
+    def _mark(self, node: yaml.Node) -> Mark:
+        return Mark(self.document.source, node.start_mark.line + 1, node.start_mark.column + 1)
+
+
+def plain_scalar(text: str) -> Any:
+    """The value of an unquoted scalar by YAML 1.2's core schema."""
+    if _NULL.fullmatch(text):
+        return None
+    if _TRUE.fullmatch(text) or _FALSE.fullmatch(text):
+        return text[0] in "tT"
+    if _INT.fullmatch(text):
+        return int(text)
+    if match := _OCTAL.fullmatch(text):
+        return int(match[1], 8)
+    if match := _HEX.fullmatch(text):
+        return int(match[1], 16)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    if match := _INFINITE.fullmatch(text):
+        return float(f"{match[1]}inf")
+    return float("nan") if _NAN.fullmatch(text) else text
+
+
+def _one_line(text: str) -> str:
+    """Without line breaks or control characters, which a hostile file could send to the terminal."""
+    line = " ".join(str(text).split())
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what `parse` reads back to the same values."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    plain = isinstance(plain_scalar(text), str)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else "'")
+
+
+def _represent_float(dumper: yaml.SafeDumper, number: float) -> yaml.ScalarNode:
+    text = repr(number)
+    if "e" in text and "." not in text:
+        text = text.replace("e", ".0e")  # readers of YAML 1.1 take 1e-05 for a word
+    return dumper.represent_scalar("tag:yaml.org,2002:float", text)
+
+
+_Dumper.add_representer(str, _represent_text)
+_Dumper.add_representer(float, _represent_float)
+
+
+def dump(tree: Any) -> str:
+    """The values as YAML text, keys in their own order."""
+    return yaml.dump(
+        tree, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True
+    )

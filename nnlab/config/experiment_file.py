@@ -1,0 +1,176 @@
+"""The keys of an experiment file: `experiment`'s parameters, and those of the groups inside it."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated, Any, NamedTuple
+
+from annotated_types import Ge, Lt
+
+from nnlab.errors import ValueDoesNotFit, near_miss
+from nnlab.registry import Count, Of, Positive, Section
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
+
+
+class Train(NamedTuple):
+    """How long to train; one of the two is None."""
+
+    epochs: float | None
+    steps: int | None
+
+
+def train(epochs: Positive | None = None, steps: Annotated[int, Ge(0), Lt(2**31 - 1)] | None = None) -> Train:
+    """How long to train: `epochs` or `steps`, one of the two.
+
+    An epoch is n // batch_size steps over a fresh order of the n training examples; what the division
+    leaves over sits out that epoch.
+    """
+    if (epochs is None) == (steps is None):
+        raise ValueDoesNotFit("give one of 'epochs' and 'steps'")
+    return Train(epochs, steps)
+
+
+class Every(NamedTuple):
+    """A fixed distance between records, in steps or in epochs."""
+
+    steps: int | None
+    epochs: float | None
+
+
+def every(steps: Count | None = None, epochs: Positive | None = None) -> Every:
+    """A fixed distance between records: `steps` or `epochs`, one of the two."""
+    if (epochs is None) == (steps is None):
+        raise ValueDoesNotFit("give one of 'epochs' and 'steps'")
+    return Every(steps, epochs)
+
+
+class Record(NamedTuple):
+    """When to look: a fixed distance, or a number of moments spaced evenly in the logarithm of the step."""
+
+    every: Every | None
+    log_spaced: int | None
+
+    def steps(self, last: int, steps_per_epoch: int) -> list[int]:
+        """The steps to record at, step 0 and the last always among them."""
+        if self.log_spaced is not None:
+            count = min(self.log_spaced, last + 1)
+            spread = [round(math.expm1(math.log1p(last) * i / max(1, count - 1))) for i in range(count)]
+            return sorted({0, last, *spread})
+        assert self.every is not None  # noqa: S101 - record() sees to it
+        gap = self.every.steps or max(1, round((self.every.epochs or 1) * steps_per_epoch))
+        return sorted({*range(0, last, gap), last})
+
+
+def record(
+    every: Annotated[Any, Section(every)] | None = None,
+    log_spaced: Annotated[int, Ge(2), Lt(10**6)] | None = None,
+) -> Record:
+    """When to record: `every` {steps: N} or {epochs: N}, or `log_spaced` moments; one of the two.
+
+    Step 0 and the last step are always recorded. log_spaced: N moments t_i = (1 + T)^(i/(N-1)) - 1, rounded
+    to whole steps, so that the first steps are seen one by one and the last ones in long strides.
+    """
+    if (every is None) == (log_spaced is None):
+        raise ValueDoesNotFit("give one of 'every' and 'log_spaced'")
+    return Record(every, log_spaced)
+
+
+class Bound(NamedTuple):
+    """What a summary number must be."""
+
+    min: float | None
+    max: float | None
+    equals: Any
+
+    def holds(self, found: Any) -> bool:
+        """Whether the found value is within the bound; a missing value or NaN never is."""
+        if self.equals is not None:
+            return type(found) is type(self.equals) and found == self.equals
+        number = isinstance(found, (int, float)) and not isinstance(found, bool)
+        if not number or math.isnan(found):
+            return False
+        return (self.min is None or found >= self.min) and (self.max is None or found <= self.max)
+
+    def __str__(self) -> str:
+        if self.equals is not None:
+            return f"= {_plain(self.equals)}"
+        lower = None if self.min is None else f">= {self.min:g}"
+        upper = None if self.max is None else f"<= {self.max:g}"
+        return " and ".join(part for part in (lower, upper) if part)
+
+
+def bound(
+    min: float | None = None, max: float | None = None, equals: bool | int | float | str | None = None
+) -> Bound:
+    """A bound on a summary number: `min`, `max` or both, or the value that it `equals`."""
+    if (min is None and max is None) == (equals is None):
+        raise ValueDoesNotFit("give 'min', 'max' or both, or 'equals'")
+    if min is not None and max is not None and min > max:
+        raise ValueDoesNotFit(f"min {min:g} lies above max {max:g}")
+    return Bound(min, max, equals)
+
+
+def _plain(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+class Parts(NamedTuple):
+    """An experiment file with its components built, before data and shapes are looked at."""
+
+    name: str
+    seed: int
+    data: Any
+    model: Any
+    loss: Any
+    optimizer: Any
+    train: Train
+    record: Record
+    phenomena: list[Any]
+    expect: dict[str, Bound]
+
+
+def experiment(
+    name: str,
+    data: Annotated[Any, Of("dataset")],
+    model: Annotated[Any, Of("layer")],
+    train: Annotated[Any, Section(train)],
+    seed: Annotated[int, Ge(0), Lt(2**32)] = 0,
+    loss: Annotated[Any, Of("loss")] = "cross_entropy",
+    optimizer: Annotated[Any, Of("optimizer")] = "sgd",
+    record: Annotated[Any, Section(record)] = {"every": {"epochs": 1}},  # noqa: B006 - never changed
+    phenomena: list[Annotated[Any, Of("phenomenon")]] = [],  # noqa: B006
+    expect: dict[str, Annotated[Any, Section(bound)]] = {},  # noqa: B006
+) -> Parts:
+    """An experiment: what to train on what and for how long, what to look at, and what must come out."""
+    if not NAME.fullmatch(name):
+        raise ValueDoesNotFit(
+            "a name is 1 to 80 of a-z, 0-9, '-', '_' and '.', and begins with a letter or digit", ("name",)
+        )
+    for key in expect:
+        _check_expectation(key, phenomena)
+    return Parts(name, seed, data, model, loss, optimizer, train, record, phenomena, expect)
+
+
+def _check_expectation(key: str, phenomena: list[Any]) -> None:
+    """An expectation must name a number that the run will have."""
+    prefix, _, number = key.partition(".")
+    at = ("expect", key)
+    numbers = {p.name: p.numbers for p in phenomena}
+    if prefix in ("final", "best") and number:
+        return
+    if prefix in ("status", "parameters") and not number:
+        return
+    if prefix not in numbers:
+        known = ["final", "best", "status", "parameters", *numbers]
+        raise ValueDoesNotFit(
+            f"names no number of this run{near_miss(prefix, known)}; it starts with one of {', '.join(known)}",
+            at,
+        )
+    if number not in numbers[prefix]:
+        raise ValueDoesNotFit(
+            f"'{prefix}' has no number '{number}'{near_miss(number, numbers[prefix])}; "
+            f"it has {', '.join(numbers[prefix])}",
+            at,
+        )

@@ -1,0 +1,93 @@
+"""An experiment file and the command line's overrides, to a Config."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path as FilePath
+from typing import Any, NamedTuple
+
+from nnlab.config import overrides as command_line
+from nnlab.config.document import Document, dump, read
+from nnlab.config.experiment_file import Parts, experiment
+from nnlab.config.schema import json_schema_of, json_schema_of_kind, resolve_arguments, with_references
+from nnlab.errors import ConfigError, Path, Problem
+from nnlab.registry import KINDS, Component
+
+EXPERIMENT = Component("section", "experiment", experiment)
+
+_SMOKE_EXAMPLES = 256
+
+
+class Config(NamedTuple):
+    """A checked experiment: `tree` is complete (every default in place) and in canonical form.
+
+    `document` is what the user wrote, for pointing at it.
+    """
+
+    tree: dict[str, Any]
+    document: Document
+
+    @property
+    def name(self) -> str:
+        return self.tree["name"]
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the canonical tree: the same experiment has the same hash, however it was written."""
+        text = json.dumps(self.tree, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def directory_name(self) -> str:
+        return f"{self.name}-{self.hash[:8]}"
+
+    @property
+    def text(self) -> str:
+        return dump(self.tree)
+
+    def build(self) -> Parts:
+        """The experiment's components, built."""
+        return EXPERIMENT(**self.tree)
+
+    def error(self, path: Path, message: str) -> ConfigError:
+        """A problem that was found after the file was checked, pointing at its place."""
+        return self.document.error([Problem(path, message)])
+
+
+def load(path: FilePath, overrides: Sequence[str] = (), smoke: bool = False) -> Config:
+    """Read, override and check an experiment file. Raises ConfigError or UsageError.
+
+    smoke: cut to two short records on a slice of the data, expectations left out.
+    """
+    document = command_line.apply(read(path), overrides)
+    config = check_tree(document)
+    return check_tree(document._replace(tree=_smoked(config.tree))) if smoke else config
+
+
+def check_tree(document: Document) -> Config:
+    """Check a document's tree and complete it. Raises ConfigError with every problem found."""
+    problems: list[Problem] = []
+    tree = resolve_arguments(EXPERIMENT, document.tree, (), problems)
+    if problems:
+        raise document.error(problems)
+    return Config(tree, document)
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of an experiment file."""
+    schema = json_schema_of(EXPERIMENT) | {"$defs": {kind: json_schema_of_kind(kind) for kind in KINDS}}
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "nnlab experiment"}
+    return head | with_references(schema)
+
+
+def _smoked(tree: dict[str, Any]) -> dict[str, Any]:
+    limit = min(_SMOKE_EXAMPLES, tree["data"]["limit"] or _SMOKE_EXAMPLES)
+    return tree | {
+        "name": f"{tree['name'][:74]}-smoke",
+        "data": tree["data"] | {"limit": limit},
+        "train": {"steps": 4},
+        "record": {"every": {"steps": 2}},
+        "expect": {},
+    }

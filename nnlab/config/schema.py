@@ -1,0 +1,269 @@
+"""Check plain values against the components' signatures, and complete them with the defaults.
+
+`resolve` returns the canonical form: every component with its `type` and all its arguments, a component
+without arguments as its bare name, numbers in their declared type. It collects every problem it meets.
+Values are judged by pydantic, from the annotation alone; components and sections inside them are recursed
+into here, so that each problem carries its path.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+from annotated_types import Ge, Gt, Le, Lt
+
+from nnlab.errors import Path, Problem, ValueDoesNotFit, listed, near_miss
+from nnlab.registry import KINDS, Component, Of, Parameter, Section, components, marker_of, spell_out
+
+
+class _Deferred(NamedTuple):
+    """A component or section met inside a value, to be resolved once its path is known."""
+
+    marker: Of | Section
+    value: Any
+
+
+def resolve(kind: str, value: Any, path: Path, problems: list[Problem]) -> Any:
+    """The canonical form of a component's config; problems are appended, with their paths."""
+    if isinstance(value, Mapping) and "type" not in value:
+        problems.append(Problem(path, f"needs a 'type'; {describe_kind(kind)}"))
+        return None
+    spelled = spell_out(kind, value)
+    if spelled is None or not isinstance(spelled[0], str):
+        problems.append(Problem(path, f"{shown(value)} is no {kind}; {describe_kind(kind)}"))
+        return None
+    name, arguments = spelled
+    known = components(kind)
+    if name not in known:
+        at = (*path, "type") if isinstance(value, Mapping) else path
+        message = (
+            f"unknown {kind} '{name}'{near_miss(name, known)} (`nnlab list {kind}` shows all {len(known)})"
+        )
+        problems.append(Problem(at, message))
+        return None
+    shorthand = not isinstance(value, (str, Mapping))
+    parameter = next(iter(arguments), "") if shorthand else ""
+    inner: list[Problem] = []
+    resolved = resolve_arguments(known[name], arguments, path, inner)
+    for problem in inner:  # a list stands for sequential.layers: its items keep their own paths
+        skip = shorthand and problem.path[len(path) : len(path) + 1] == (parameter,)
+        problems.append(problem._replace(path=path + problem.path[len(path) + 1 :]) if skip else problem)
+    if shorthand:
+        return resolved.get(parameter)
+    return {"type": name, **resolved} if resolved else name
+
+
+def resolve_arguments(
+    component: Component, arguments: Mapping[str, Any], path: Path, problems: list[Problem]
+) -> dict[str, Any]:
+    """The arguments of a component or section: checked, in their declared order, defaults filled in."""
+    parameters = component.parameters
+    for key in arguments:
+        if key not in parameters:
+            takes = ", ".join(parameters) or "no arguments"
+            problems.append(
+                Problem((*path, key), f"unknown{near_miss(key, parameters)}; {component.name} takes {takes}")
+            )
+    before = len(problems)
+    resolved = {}
+    for name, parameter in parameters.items():
+        if name in arguments:
+            resolved[name] = _resolve_value(parameter, arguments[name], (*path, name), problems)
+        elif parameter.required:
+            problems.append(Problem(path, f"'{name}' is missing: {describe(parameter.annotation)}"))
+        else:
+            resolved[name] = _resolve_value(parameter, _plain(parameter.default), (*path, name), problems)
+    if len(problems) == before:
+        _try_out(component, resolved, path, problems)
+    return resolved
+
+
+def _try_out(component: Component, resolved: dict[str, Any], path: Path, problems: list[Problem]) -> None:
+    """Build the component once, for what only it can know: arguments that contradict each other."""
+    try:
+        component(**resolved)
+    except ValueDoesNotFit as error:
+        problems.append(Problem(path + error.at, str(error)))
+
+
+def _resolve_value(parameter: Parameter, value: Any, path: Path, problems: list[Problem]) -> Any:
+    from pydantic import ValidationError
+
+    try:
+        checked = _adapter(parameter.annotation).validate_python(value)
+    except ValidationError:
+        message = f"{shown(value)} is not allowed; {parameter.name} takes {describe(parameter.annotation)}"
+        problems.append(Problem(path, message))
+        return None
+    return _resolve_deferred(checked, path, problems)
+
+
+def _resolve_deferred(value: Any, path: Path, problems: list[Problem]) -> Any:
+    if isinstance(value, _Deferred):
+        if isinstance(value.marker, Of):
+            return resolve(value.marker.kind, value.value, path, problems)
+        return _resolve_section(value.marker, value.value, path, problems)
+    if isinstance(value, (list, tuple)):
+        return [_resolve_deferred(item, (*path, i), problems) for i, item in enumerate(value)]
+    if isinstance(value, dict):
+        return {key: _resolve_deferred(item, (*path, key), problems) for key, item in value.items()}
+    return value
+
+
+def _resolve_section(section: Section, value: Any, path: Path, problems: list[Problem]) -> Any:
+    arguments = section.spell_out(value)
+    if arguments is None:
+        keys = ", ".join(section.component.parameters)
+        problems.append(Problem(path, f"{shown(value)} is not allowed; it takes a mapping of {keys}"))
+        return None
+    return resolve_arguments(section.component, arguments, path, problems)
+
+
+@functools.cache
+def _adapter(annotation: Any) -> Any:
+    from pydantic import ConfigDict, TypeAdapter
+
+    return TypeAdapter(_with_schemas(annotation), config=ConfigDict(strict=True, allow_inf_nan=False))
+
+
+def _with_schemas(annotation: Any) -> Any:
+    """The annotation with its `Of` and `Section` marks replaced by what pydantic understands."""
+    from pydantic import PlainValidator, WithJsonSchema
+
+    marker = marker_of(annotation)
+    if marker is not None:
+
+        def defer(value: Any) -> _Deferred:
+            if value is None:
+                raise ValueError("empty")
+            return _Deferred(marker, value)
+
+        return typing.Annotated[Any, PlainValidator(defer), WithJsonSchema(_reference(marker))]
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (types.UnionType, typing.Union):
+        # what is plain is tried before what could be a component's name
+        ordered = sorted(inner, key=lambda option: marker_of(option) is not None)
+        return typing.Union[tuple(_with_schemas(option) for option in ordered)]  # noqa: UP007
+    if origin in (list, dict):
+        return origin[tuple(_with_schemas(option) for option in inner)]
+    return annotation
+
+
+def _reference(marker: Of | Section) -> dict[str, Any]:
+    if isinstance(marker, Of):
+        return {"x-kind": marker.kind}
+    mapping = json_schema_of(marker.component)
+    number = marker.number and marker.component.parameters[marker.number].annotation
+    return {"anyOf": [_adapter(number).json_schema(), mapping]} if number else mapping
+
+
+def json_schema_of(component: Component) -> dict[str, Any]:
+    """JSON Schema of a component's mapping (with its `type`) or of a section's."""
+    properties: dict[str, Any] = {}
+    if component.kind != "section":
+        properties["type"] = {"const": component.name}
+    required = list(properties)
+    for name, parameter in component.parameters.items():
+        properties[name] = _adapter(parameter.annotation).json_schema()
+        if parameter.required:
+            required.append(name)
+        else:
+            properties[name] = {**properties[name], "default": _plain(parameter.default)}
+    schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    return schema | ({"required": required} if required else {}) | {"description": component.headline}
+
+
+def json_schema_of_kind(kind: str) -> dict[str, Any]:
+    """JSON Schema of any config value of a kind: a name, a mapping, or the kind's shorthand."""
+    known = components(kind).values()
+    bare = [c.name for c in known if not any(p.required for p in c.parameters.values())]
+    options: list[dict[str, Any]] = [{"enum": bare}] if bare else []
+    options += [json_schema_of(component) for component in known]
+    for component_name, parameter in dict.fromkeys(KINDS[kind].shorthand.values()):
+        annotation = components(kind)[component_name].parameters[parameter].annotation
+        options.append(_adapter(annotation).json_schema())
+    return {"anyOf": options}
+
+
+def with_references(schema: Any) -> Any:
+    """A JSON Schema whose components are references to its definitions.
+
+    pydantic refuses references that it did not make, so that they come in afterwards.
+    """
+    if isinstance(schema, dict):
+        if "x-kind" in schema:
+            return {k: v for k, v in schema.items() if k != "x-kind"} | {
+                "$ref": f"#/$defs/{schema['x-kind']}"
+            }
+        return {key: with_references(value) for key, value in schema.items()}
+    return [with_references(item) for item in schema] if isinstance(schema, list) else schema
+
+
+def _plain(default: Any) -> Any:
+    """A default as it would stand in a file."""
+    return list(default) if isinstance(default, tuple) else default
+
+
+def describe(annotation: Any) -> str:
+    """What a parameter takes, in words: 'a whole number >= 1 or full'."""
+    marker = marker_of(annotation)
+    if isinstance(marker, Of):
+        return describe_kind(marker.kind)
+    if isinstance(marker, Section):
+        keys = ", ".join(marker.component.parameters)
+        return (
+            f"a number ({marker.number}) or a mapping of {keys}" if marker.number else f"a mapping of {keys}"
+        )
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        words = [_BOUNDS[type(note)] for note in inner[1:] if type(note) in _BOUNDS]
+        limits = [getattr(note, word) for note, (_, word) in zip(inner[1:], words, strict=False)]
+        bounds = [f"{sign} {limit:g}" for (sign, _), limit in zip(words, limits, strict=True)]
+        return describe(inner[0]) + (f" {' and '.join(bounds)}" if bounds else "")
+    if origin is Literal:
+        return listed([str(option) for option in inner])
+    if origin in (types.UnionType, typing.Union):
+        return listed([describe(option) for option in inner])
+    if origin is list:
+        return f"a list, each item {describe(inner[0])}"
+    if origin is dict:
+        return f"a mapping, each value {describe(inner[1])}"
+    return _WORDS.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def describe_kind(kind: str) -> str:
+    """How a component of a kind is written."""
+    shorthand = {list: "a list of them", int: "a number"}
+    extra = [words for python_type, words in shorthand.items() if python_type in KINDS[kind].shorthand]
+    article = "an" if kind[0] in "aeiou" else "a"
+    return f"{article} {kind} is {listed(['its name', 'a mapping with a type', *extra])}"
+
+
+_WORDS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    type(None): "null",
+    Any: "any value",
+}
+_BOUNDS: dict[type, tuple[str, str]] = {Ge: (">=", "ge"), Gt: (">", "gt"), Le: ("<=", "le"), Lt: ("<", "lt")}
+
+
+def shown(value: Any) -> str:
+    """A config value for an error message, cut to one short line."""
+    if value is None:
+        return "an empty value"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, int) and value.bit_length() > 256:
+        return "a number of more than 70 digits"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

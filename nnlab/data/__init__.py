@@ -1,0 +1,1 @@
+"""Data sets, and what every data set goes through before training: split, noise, scaling."""

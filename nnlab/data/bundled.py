@@ -1,0 +1,84 @@
+"""Real data that comes with scikit-learn, and MNIST-1D, which a package generates."""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import Annotated, Any
+
+import numpy as np
+from annotated_types import Ge, Le, Lt
+
+from nnlab.data.examples import Examples, Source, classified, regressed
+from nnlab.registry import register
+
+
+@register("dataset")
+def digits() -> Source:
+    """Handwritten digits: 1,797 images of 8 x 8 pixels (0 to 16), as 64 features; 10 classes.
+
+    From scikit-learn; the test set of Alpaydin & Kaynak's optical recognition data (UCI).
+    """
+    return _from_sklearn("load_digits")
+
+
+@register("dataset")
+def breast_cancer() -> Source:
+    """Wisconsin breast cancer: 569 tumours, 30 features of cell nuclei; malignant (0) or benign (1)."""
+    return _from_sklearn("load_breast_cancer")
+
+
+@register("dataset")
+def wine() -> Source:
+    """178 wines, 13 chemical measures, 3 cultivars (UCI)."""
+    return _from_sklearn("load_wine")
+
+
+@register("dataset")
+def diabetes() -> Source:
+    """442 patients, 10 features, a measure of progression after a year: a regression (Efron et al. 2004)."""
+    return _from_sklearn("load_diabetes")
+
+
+@register("dataset")
+def mnist1d(
+    examples: Annotated[int, Ge(10), Le(10**7)] = 5000, seed: Annotated[int, Ge(0), Lt(2**32)] = 42
+) -> Source:
+    """MNIST-1D: signals of 40 points, 10 classes (Greydanus & Kobak 2020); 80 % train, 20 % test.
+
+    seed: of the generator; 5,000 examples of seed 42 are the published set (4,000 and 1,000).
+    """
+
+    def load(_: int) -> tuple[Examples, Examples | None]:
+        raw = _generated_mnist1d(examples, seed)
+        return classified(raw["x"], raw["y"], 10), classified(raw["x_test"], raw["y_test"], 10)
+
+    return Source(load)
+
+
+def _from_sklearn(loader: str) -> Source:
+    def load(_: int) -> tuple[Examples, None]:
+        import sklearn.datasets
+
+        bunch = getattr(sklearn.datasets, loader)()
+        names = getattr(bunch, "target_names", None)
+        if names is None:
+            return regressed(bunch.data, bunch.target), None
+        return classified(bunch.data, bunch.target, len(names)), None
+
+    return Source(load)
+
+
+def _generated_mnist1d(examples: int, seed: int) -> dict[str, Any]:
+    """The package's own generator. It seeds Python's and NumPy's global generators, which are put back."""
+    os.environ.setdefault("MPLBACKEND", "Agg")  # the package imports pyplot, which may look for a display
+    from mnist1d.data import get_dataset_args, make_dataset
+
+    arguments = get_dataset_args()
+    arguments.num_samples, arguments.seed = examples, seed
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    try:
+        return make_dataset(arguments)
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)

@@ -1,0 +1,76 @@
+"""What a data set is: a function from a seed to Examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from nnlab.errors import ValueDoesNotFit
+
+Task = Literal["classification", "regression"]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """`N` examples.
+
+    inputs: `[N, ...]` float32. targets: `[N]` int32 class numbers, or `[N, K]` float32 values.
+    classes: the number of classes; 0 where the targets are values.
+    """
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    classes: int
+
+    def __len__(self) -> int:
+        return self.inputs.shape[0]
+
+    def take(self, rows: np.ndarray | slice) -> Examples:
+        return replace(self, inputs=self.inputs[rows], targets=self.targets[rows])
+
+
+class Source(NamedTuple):
+    """Where examples come from.
+
+    load: seed -> (all examples, the data set's own test examples or None).
+    """
+
+    load: Callable[[int], tuple[Examples, Examples | None]]
+
+
+def classified(inputs: np.ndarray, labels: np.ndarray, classes: int | None = None) -> Examples:
+    """Examples of a classification; `labels` are 0 .. classes - 1. Raises ValueDoesNotFit."""
+    count = classes or int(labels.max(initial=0)) + 1
+    return _checked(Examples(inputs.astype(np.float32), labels.astype(np.int32), count))
+
+
+def regressed(inputs: np.ndarray, values: np.ndarray) -> Examples:
+    """Examples of a regression. Raises ValueDoesNotFit."""
+    values = values.astype(np.float32)
+    return _checked(Examples(inputs.astype(np.float32), values.reshape(len(values), -1), 0))
+
+
+def from_labels(inputs: np.ndarray, labels: np.ndarray, task: Task) -> Examples:
+    """Examples from a file's targets: for a classification, sorted different values become 0, 1, ..."""
+    if task == "regression":
+        return regressed(inputs, np.asarray(labels, dtype=np.float64))
+    known, numbers = np.unique(labels, return_inverse=True)
+    if len(known) > 10_000:
+        raise ValueDoesNotFit(f"the targets have {len(known)} different values; is this a task: regression?")
+    return classified(inputs, numbers.reshape(-1), len(known))
+
+
+def _checked(examples: Examples) -> Examples:
+    inputs, targets = examples.inputs, examples.targets
+    if len(inputs) != len(targets):
+        raise ValueDoesNotFit(f"{len(inputs)} inputs but {len(targets)} targets; there must be one for each")
+    if len(inputs) == 0:
+        raise ValueDoesNotFit("the data set is empty")
+    for what, array in (("input", inputs), ("target", targets)):
+        if not np.isfinite(array).all():
+            row = int(np.argwhere(~np.isfinite(array))[0][0])
+            raise ValueDoesNotFit(f"{what} of example {row} (counted from 0) is not a finite float32 number")
+    return examples

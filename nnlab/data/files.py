@@ -1,0 +1,194 @@
+"""Data sets from files: CSV, NPZ and IDX. None of them can carry code: nothing is unpickled."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import re
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnlab.data.examples import Examples, Source, Task, classified, from_labels
+from nnlab.errors import ValueDoesNotFit, listed, near_miss
+from nnlab.registry import register
+
+
+@register("dataset", name="csv")
+def csv_file(path: str, target: str, task: Task = "classification") -> Source:
+    """A CSV file with a header row: one column is the target, all others are inputs and must be numbers.
+
+    target: the column's name. task: `classification` numbers the target's sorted different values.
+    """
+
+    def load(_: int) -> tuple[Examples, None]:
+        import pandas
+
+        try:
+            table = pandas.read_csv(_existing(path), encoding="utf-8")
+        except (ValueError, OSError, pandas.errors.ParserError) as error:
+            raise ValueDoesNotFit(f"'{path}' is no CSV table: {error}", ("path",)) from None
+        if target not in table:
+            raise ValueDoesNotFit(
+                f"'{path}' has no column '{target}'{near_miss(target, table.columns)}", ("target",)
+            )
+        _refuse_gaps(table, path)
+        inputs = table.drop(columns=target)
+        for column in inputs:
+            if not pandas.api.types.is_numeric_dtype(inputs[column]):
+                raise ValueDoesNotFit(
+                    f"'{path}': column '{column}' holds text; inputs must be numbers", ("path",)
+                )
+        if inputs.shape[1] == 0:
+            raise ValueDoesNotFit(f"'{path}' has no column beside the target", ("path",))
+        if task == "regression" and not pandas.api.types.is_numeric_dtype(table[target]):
+            raise ValueDoesNotFit(
+                f"'{path}': column '{target}' holds text, no values to regress", ("target",)
+            )
+        return _at_path(from_labels, inputs.to_numpy(np.float64), table[target].to_numpy(), task), None
+
+    return Source(load)
+
+
+@register("dataset")
+def npz(path: str, inputs: str = "x", targets: str = "y", task: Task = "classification") -> Source:
+    """A NumPy archive with an array of inputs `[N, ...]` and one of targets `[N]` (or `[N, K]` values).
+
+    inputs, targets: the arrays' names. Where `<inputs>_test` and `<targets>_test` are there too, they are
+    the data set's own test examples.
+    """
+
+    def load(_: int) -> tuple[Examples, Examples | None]:
+        arrays = _read_npz(_existing(path), path)
+        test = f"{inputs}_test" in arrays and f"{targets}_test" in arrays
+        wanted = [inputs, targets] + ([f"{inputs}_test", f"{targets}_test"] if test else [])
+        for name in wanted:
+            if name not in arrays:
+                key = "inputs" if name == inputs else "targets"
+                raise ValueDoesNotFit(
+                    f"'{path}' has no array '{name}'; it has {listed(list(arrays), 'and')}", (key,)
+                )
+            if arrays[name].dtype.kind not in "fiub" and not (
+                name.startswith(targets) and arrays[name].dtype.kind == "U"
+            ):
+                raise ValueDoesNotFit(f"'{path}': array '{name}' holds no numbers", ("path",))
+        if arrays[inputs].ndim < 2:
+            raise ValueDoesNotFit(
+                f"'{path}': '{inputs}' must have an axis of examples and one of features", ("path",)
+            )
+        own = _at_path(from_labels, arrays[inputs], arrays[targets], task)
+        return own, _at_path(from_labels, arrays[wanted[2]], arrays[wanted[3]], task) if test else None
+
+    return Source(load)
+
+
+@register("dataset")
+def idx(path: str) -> Source:
+    """A folder of IDX files, gzipped or not: MNIST, Fashion-MNIST and their kin.
+
+    It holds `train-images-...`, `train-labels-...` and, for a test set, `t10k-images-...`, `t10k-labels-...`.
+    Inputs are `[N, height, width]`, bytes divided by 255.
+    """
+
+    def load(_: int) -> tuple[Examples, Examples | None]:
+        folder = _existing(path)
+        if not folder.is_dir():
+            raise ValueDoesNotFit(f"'{path}' is no folder; name the one that holds the IDX files", ("path",))
+        train = _idx_pair(folder, "train")
+        if train is None:
+            raise ValueDoesNotFit(
+                f"'{path}' holds no train-images and train-labels IDX files (such as "
+                "train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz)",
+                ("path",),
+            )
+        return train, _idx_pair(folder, "t10k")
+
+    return Source(load)
+
+
+def _existing(path: str) -> Path:
+    try:
+        place = Path(path).expanduser()
+        found = place.exists()
+    except (OSError, ValueError, RuntimeError):
+        found = False
+    if not found:
+        raise ValueDoesNotFit(
+            f"there is no '{path}' (relative paths start at the working directory)", ("path",)
+        )
+    return place
+
+
+def _at_path(make: Any, *arguments: Any) -> Examples:
+    """Make examples, what is wrong with them being the file's fault."""
+    try:
+        return make(*arguments)
+    except (ValueDoesNotFit, ValueError, TypeError) as error:
+        raise ValueDoesNotFit(str(error), ("path",)) from None
+
+
+def _refuse_gaps(table: Any, path: str) -> None:
+    if table.empty:
+        raise ValueDoesNotFit(f"'{path}' has no rows", ("path",))
+    gaps = table.isna().to_numpy()
+    if gaps.any():
+        row, column = (int(i) for i in np.argwhere(gaps)[0])
+        raise ValueDoesNotFit(
+            f"'{path}' line {row + 2}, column '{table.columns[column]}': empty or NaN ({int(gaps.sum())} such "
+            "cells in all); fill or drop them",
+            ("path",),
+        )
+
+
+def _read_npz(place: Path, path: str) -> dict[str, np.ndarray]:
+    try:
+        with np.load(place, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueDoesNotFit(f"'{path}' is no NPZ archive of plain arrays: {error}", ("path",)) from None
+
+
+def _idx_pair(folder: Path, stem: str) -> Examples | None:
+    images, labels = _idx_file(folder, f"{stem}-images"), _idx_file(folder, f"{stem}-labels")
+    if images is None or labels is None:
+        return None
+    pixels, numbers = _read_idx(images), _read_idx(labels)
+    if numbers.ndim != 1 or pixels.ndim < 2 or numbers.dtype.kind not in "iu":
+        raise ValueDoesNotFit(f"'{labels}' holds no list of labels for the images of '{images}'", ("path",))
+    scale = 255.0 if pixels.dtype == np.uint8 else 1.0
+    return _at_path(classified, pixels / np.float32(scale), numbers)
+
+
+def _idx_file(folder: Path, stem: str) -> Path | None:
+    pattern = re.compile(re.escape(stem) + r"[-.]idx\d-ubyte(\.gz)?")
+    found = sorted(entry for entry in folder.iterdir() if pattern.fullmatch(entry.name))
+    return found[0] if found else None
+
+
+_IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+def _read_idx(file: Path) -> np.ndarray:
+    """An IDX file: two zero bytes, a type byte, the number of axes, their lengths, the values."""
+    try:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+            zeros, kind, axes = stream.read(2), stream.read(1), stream.read(1)
+            if zeros != b"\0\0" or not kind or kind[0] not in _IDX_TYPES or not axes:
+                raise ValueDoesNotFit(
+                    f"'{file}' is no IDX file: its first bytes are not 0, 0, a type", ("path",)
+                )
+            header = stream.read(4 * axes[0])
+            shape = tuple(int(n) for n in np.frombuffer(header[: len(header) // 4 * 4], ">u4"))
+            dtype = np.dtype(_IDX_TYPES[kind[0]])
+            size = math.prod(shape) * dtype.itemsize
+            content = stream.read(min(size + 1, 2**34))
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueDoesNotFit(f"'{file}' cannot be read: {error}", ("path",)) from None
+    if len(shape) != axes[0] or len(content) != size:
+        raise ValueDoesNotFit(
+            f"'{file}' is cut off or too long: its header {list(shape)} asks for {size} bytes", ("path",)
+        )
+    return np.frombuffer(content, dtype).reshape(shape).astype(dtype.newbyteorder("="))

@@ -1,0 +1,167 @@
+"""What every data set goes through: limit, split, label noise, scaling by training statistics."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+from annotated_types import Ge
+
+from nnlab.data.examples import Examples, Source
+from nnlab.errors import ValueDoesNotFit
+from nnlab.randomness import generator
+from nnlab.registry import Count, Fraction, Of, Section, shared_by
+
+Share = Annotated[int, Ge(0)] | Fraction
+
+
+class Split(NamedTuple):
+    """How many examples go where: fractions of the data set, or counts.
+
+    train: null takes what the others leave. test: null keeps the data set's own test examples where it has
+    some; given, those are pooled with the rest first.
+    """
+
+    train: Share | None = None
+    validation: Share = 0.0
+    test: Share | None = None
+
+
+class LabelNoise(NamedTuple):
+    """A fraction of the training labels, drawn once, is replaced at random.
+
+    by: `any` draws from all classes, so that some hit the true one (MNIST-1D's convention);
+    `other` draws from the wrong ones only (Nakkiran et al. 2019).
+    """
+
+    fraction: Fraction
+    by: Literal["any", "other"] = "any"
+
+
+class Data(NamedTuple):
+    """Examples ready for training, by split."""
+
+    train: Examples
+    validation: Examples | None
+    test: Examples | None
+
+    @property
+    def splits(self) -> dict[str, Examples]:
+        """The splits that are there, by name."""
+        return {name: part for name, part in self._asdict().items() if part is not None}
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over every array."""
+        digest = hashlib.sha256()
+        for name, part in self.splits.items():
+            digest.update(f"{name} {part.inputs.shape} {part.targets.shape}".encode())
+            digest.update(np.ascontiguousarray(part.inputs).data)
+            digest.update(np.ascontiguousarray(part.targets).data)
+        return digest.hexdigest()
+
+
+class DataPlan(NamedTuple):
+    """A data set with its preparation. load: seed -> Data; batch_size: 0 stands for all."""
+
+    load: Callable[[int], Data]
+    batch_size: int
+
+
+@shared_by("dataset")
+def prepare(
+    source: Source,
+    /,
+    *,
+    split: Annotated[Any, Section(Split)] | None = None,
+    normalize: Annotated[Any, Of("transform")] | None = None,
+    label_noise: Annotated[Any, Section(LabelNoise, number="fraction")] | None = None,
+    batch_size: Count | Literal["full"] = 32,
+    limit: Count | None = None,
+) -> DataPlan:
+    """Keys of every data set.
+
+    split: null is the data set's own division where it has one (mnist1d, idx), else 70 % train, 15 %
+    validation, 15 % test. normalize: scales inputs by statistics of the training inputs. label_noise:
+    of the training labels; validation and test stay clean. batch_size: examples a step, or `full`.
+    limit: use no more than this many examples.
+    """
+    parts = split or Split()
+    if split is not None and not split.validation and split.test is None and split.train is None:
+        raise ValueDoesNotFit("names no share; leave it out for the data set's own division", ("split",))
+
+    def load(seed: int) -> Data:
+        examples, own_test = source.load(seed)
+        chosen = parts
+        if split is None and own_test is None:
+            chosen = Split(0.7, 0.15, 0.15)
+        elif parts.test is not None and own_test is not None:
+            examples, own_test = _pooled(examples, own_test), None
+        shuffled = examples if split is None and own_test else _shuffled(examples, generator(seed, "split"))
+        if limit is not None:
+            shuffled = shuffled.take(slice(limit))
+            own_test = own_test and own_test.take(slice(limit))
+        data = _divided(shuffled, chosen, own_test)
+        if label_noise is not None:
+            data = data._replace(train=_with_noise(data.train, label_noise, generator(seed, "label noise")))
+        return _scaled(data, normalize) if normalize else data
+
+    return DataPlan(load, 0 if batch_size == "full" else batch_size)
+
+
+def _pooled(first: Examples, second: Examples) -> Examples:
+    return Examples(
+        np.concatenate([first.inputs, second.inputs]),
+        np.concatenate([first.targets, second.targets]),
+        max(first.classes, second.classes),
+    )
+
+
+def _shuffled(examples: Examples, random: np.random.Generator) -> Examples:
+    return examples.take(random.permutation(len(examples)))
+
+
+def _divided(examples: Examples, split: Split, own_test: Examples | None) -> Data:
+    total = len(examples)
+
+    def size(share: int | float | None) -> float:
+        return 0.0 if share is None else share * total if isinstance(share, float) else float(share)
+
+    held_out = size(split.validation) + size(split.test)
+    wanted = [
+        total - held_out if split.train is None else size(split.train),
+        size(split.validation),
+        size(split.test),
+    ]
+    ends = [round(sum(wanted[: i + 1])) for i in range(3)]
+    if wanted[0] < 0 or ends[2] > total:
+        raise ValueDoesNotFit(f"the shares add up to more than the {total} examples there are", ("split",))
+    if ends[0] < 1:
+        raise ValueDoesNotFit(f"no example of {total} is left to train on", ("split",))
+    train, validation, test = (
+        examples.take(slice(start, end)) if end > start else None
+        for start, end in zip([0, *ends[:2]], ends, strict=True)
+    )
+    assert train is not None  # noqa: S101 - checked above
+    return Data(train, validation, test or own_test)
+
+
+def _with_noise(examples: Examples, noise: LabelNoise, random: np.random.Generator) -> Examples:
+    if not examples.classes:
+        raise ValueDoesNotFit("needs class labels; this data set's targets are values", ("label_noise",))
+    rows = random.permutation(len(examples))[: round(noise.fraction * len(examples))]
+    targets = examples.targets.copy()
+    if noise.by == "any":
+        targets[rows] = random.integers(0, examples.classes, len(rows))
+    else:
+        shift = random.integers(1, max(2, examples.classes), len(rows))
+        targets[rows] = (targets[rows] + shift) % examples.classes
+    return replace(examples, targets=targets)
+
+
+def _scaled(data: Data, normalize: Callable[[np.ndarray], Callable[[np.ndarray], np.ndarray]]) -> Data:
+    scale = normalize(data.train.inputs)
+    return Data(*(part and replace(part, inputs=scale(part.inputs).astype(np.float32)) for part in data))

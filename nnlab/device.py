@@ -1,0 +1,65 @@
+"""Where programs run: platform, threads and compilation cache, settled before JAX is first imported.
+
+On CPU the numbers depend on the size of XLA's thread pool, so it is fixed and recorded: one thread for small
+models, which is also the fastest for them, all cores from 2 GFLOP a step on. Setting PJRT_NPROC overrides.
+"""
+
+from __future__ import annotations
+
+import os
+import platform as machine
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from nnlab.errors import UsageError
+
+PLATFORMS = ("auto", "cpu", "gpu", "tpu")
+LARGE_STEP = 2e9  # floating-point operations
+
+
+def configure(platform: str = "auto", step_flops: float = 0.0) -> None:
+    """Settle platform and threads for this process; without effect once JAX is imported."""
+    if "jax" in sys.modules:
+        return
+    if platform != "auto":
+        os.environ["JAX_PLATFORMS"] = platform
+    os.environ.setdefault("PJRT_NPROC", str(cores() if step_flops > LARGE_STEP else 1))
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's notices; errors still come through
+    import jax
+
+    try:
+        jax.devices()
+    except RuntimeError:
+        raise UsageError(
+            f"--platform {platform}: JAX finds no such device here; `nnlab info` shows what it finds"
+        ) from None
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cache_folder() -> Path:
+    """Where compiled programs and fetched data are kept between runs."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nnlab"
+
+
+def environment() -> dict[str, Any]:
+    """Versions, device and threads, for environment.json and `nnlab info`."""
+    import jax
+
+    packages = ("nnlab", "jax", "jaxlib", "optax", "numpy", "pandas", "scikit-learn", "matplotlib")
+    return {
+        "python": machine.python_version(),
+        "system": f"{machine.system()} {machine.machine()}",
+        "versions": {name: metadata.version(name) for name in packages},
+        "platform": jax.default_backend(),
+        "devices": [str(device.device_kind) for device in jax.devices()],
+        "cores": cores(),
+        "threads": int(os.environ.get("PJRT_NPROC") or os.environ.get("NPROC") or cores()),
+    }

@@ -1,0 +1,79 @@
+"""Every error a user can meet.
+
+NnlabError                 exit 1; its text is the one line that is printed
+├── ConfigError            exit 2; one line a problem, each with file:line:column
+├── UsageError             exit 2; the command's words or paths are off
+└── DivergedError          exit 3; the loss stopped being a number
+
+ValueDoesNotFit            raised by a component about its own arguments, shapes or data;
+                           whoever knows the place in the file turns it into a ConfigError
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+Path = tuple[str | int, ...]
+
+
+class NnlabError(Exception):
+    exit_code = 1
+
+
+class UsageError(NnlabError):
+    exit_code = 2
+
+
+class DivergedError(NnlabError):
+    exit_code = 3
+
+
+class Problem(NamedTuple):
+    """What is wrong at one place of an experiment file."""
+
+    path: Path
+    message: str
+
+
+class ConfigError(NnlabError):
+    """Problems of one experiment file; `lines` are ready to print."""
+
+    exit_code = 2
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = tuple(lines)
+
+
+class ValueDoesNotFit(ValueError):  # noqa: N818 - read aloud at the raise site
+    """A component's arguments contradict each other, a shape, or the data.
+
+    `at` names the argument, relative to the component, where that is known.
+    """
+
+    def __init__(self, message: str, at: Path = ()) -> None:
+        super().__init__(message)
+        self.at = at
+
+
+def dotted(path: Path) -> str:
+    """`("model", 2, "units")` as `model[2].units`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def near_miss(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'dense'?`, or nothing where no known word is close."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def listed(words: Sequence[str], last: str = "or") -> str:
+    """`a, b or c`."""
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} {last} {words[-1]}"

@@ -1,0 +1,31 @@
+"""JAX and optax, imported at their first use.
+
+Component modules are read by `nnlab list` and `nnlab validate`, which need signatures only: so that these
+take a fraction of a second, `from nnlab.lazy import jax, jnp` binds names that import when touched.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import jax as jax
+    import jax.numpy as jnp
+    import optax as optax
+    from jax import Array as Array
+else:
+    Array = Any
+
+    class _Lazy:
+        def __init__(self, name: str) -> None:
+            self._name = name
+
+        def __getattr__(self, attribute: str) -> Any:
+            value = getattr(importlib.import_module(self._name), attribute)
+            setattr(self, attribute, value)
+            return value
+
+    jax = _Lazy("jax")
+    jnp = _Lazy("jax.numpy")
+    optax = _Lazy("optax")

@@ -1,0 +1,1 @@
+"""Layers, activations and initializers, and the model that they make up."""

@@ -1,0 +1,133 @@
+"""Layers made of layers.
+
+A chain names its parts by type and number, `dense_1`, `sigmoid_1`, `dense_2`, ...; a part inside a block is
+`residual_3/dense_1`. Chains inside chains (repeat, mlp) dissolve: their parts are numbered with the rest.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Annotated
+
+from annotated_types import Ge, Le
+
+from nnlab.errors import ValueDoesNotFit
+from nnlab.lazy import Array, jax
+from nnlab.nn.activations import elementwise
+from nnlab.nn.layer import (
+    ActivationLike,
+    InitializerLike,
+    Layer,
+    LayerLike,
+    Output,
+    Setup,
+    Shape,
+    Tree,
+    layer,
+)
+from nnlab.nn.layers import dense
+from nnlab.registry import Count
+
+
+@layer
+def sequential(layers: list[LayerLike]) -> Layer:
+    """One layer after the other; in a file, a plain list of layers means this."""
+    parts = [part for entry in layers for part in (entry.layers or (entry,))]
+    seen: Counter[str] = Counter()
+    named = {}
+    for part in parts:
+        seen[part.type] += 1
+        named[f"{part.type}_{seen[part.type]}"] = part
+
+    def setup(input_shape: Shape) -> Setup:
+        shape, children = input_shape, {}
+        for name, part in named.items():
+            children[name] = _set_up(name, part, shape)._replace(type=part.type)
+            shape = children[name].output_shape
+        return Setup(shape, children=children)
+
+    def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
+        new_state, inside = {}, {}
+        for index, (name, part) in enumerate(named.items()):
+            output = _applied(name, part, params, state, x, key=jax.random.fold_in(key, index), train=train)
+            x, new_state = output.value, {**new_state, **output.state}
+            inside = _joined(inside, output.inside)
+        return Output(x, new_state, inside)
+
+    return Layer(setup, apply, tuple(parts))
+
+
+@layer
+def repeat(times: Annotated[int, Ge(1), Le(10_000)], layers: list[LayerLike]) -> Layer:
+    """The same stack of layers `times` over, each with weights of its own."""
+    return sequential(list(layers) * times)
+
+
+@layer
+def residual(layers: list[LayerLike]) -> Layer:
+    """y = x + F(x), F being the layers: gradient passes on by the identity (He et al. 2015; lecture 001).
+
+    F must keep the shape. When F is zero, dy/dx is the identity.
+    """
+    branch = sequential(layers)
+
+    def setup(input_shape: Shape) -> Setup:
+        inner = branch.setup(input_shape)
+        if inner.output_shape != input_shape:
+            raise ValueDoesNotFit(
+                f"the layers of a residual must keep the shape, and make {list(inner.output_shape)} of "
+                f"{list(input_shape)}"
+            )
+        return Setup(input_shape, children=inner.children)
+
+    def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
+        output = branch.apply(params, state, x, key=key, train=train)
+        return output._replace(value=x + output.value)
+
+    return Layer(setup, apply)
+
+
+@layer
+def mlp(
+    width: Count,
+    depth: Annotated[int, Ge(0), Le(10_000)],
+    activation: ActivationLike = "relu",
+    outputs: Count = 10,
+    kernel_init: InitializerLike = "he_normal",
+    bias_init: InitializerLike = "zeros",
+) -> Layer:
+    """Multilayer perceptron: `depth` hidden layers of `width` units, then a linear read-out of `outputs`.
+
+    `[B, D] -> [B, outputs]`. The activation follows each hidden layer. With depth h and width w it has
+    (D + 1) w + (h - 1)(w + 1) w + (w + 1) outputs parameters.
+    """
+    hidden = [dense(width, kernel_init=kernel_init, bias_init=bias_init), elementwise(activation)]
+    read_out = dense(outputs, kernel_init=kernel_init, bias_init=bias_init)
+    return sequential(hidden * depth + [read_out])
+
+
+def _set_up(name: str, part: Layer, shape: Shape) -> Setup:
+    try:
+        return part.setup(shape)
+    except ValueDoesNotFit as error:
+        raise ValueDoesNotFit(f"{name}: {error}") from None
+
+
+def _applied(
+    name: str, part: Layer, params: Tree, state: Tree, x: Array, *, key: Array, train: bool
+) -> Output:
+    """A child's output, its state and intermediate values filed under its name."""
+    output = part.apply(params.get(name, {}), state.get(name, {}), x, key=key, train=train)
+    inside = {
+        what: {f"{name}/{path}" if path else name: value for path, value in values.items()}
+        for what, values in output.inside.items()
+    }
+    inside = _joined(inside, {"outputs": {name: output.value}})
+    return Output(output.value, {name: output.state} if output.state else {}, inside)
+
+
+def _joined(
+    first: Mapping[str, Mapping[str, Array]], second: Mapping[str, Mapping[str, Array]]
+) -> dict[str, dict[str, Array]]:
+    return {what: {**first.get(what, {}), **second.get(what, {})} for what in {**first, **second}}

@@ -1,0 +1,106 @@
+"""What a layer is.
+
+A layer is a pair of pure functions and knows nothing of its neighbours:
+
+    setup(input_shape) -> Setup                              shapes only; costs nothing, needs no JAX
+    apply(params, state, x, *, key, train) -> Output         traced and compiled
+
+Shapes leave out the batch axis: an input `[B, D]` has the shape `(D,)`. `setup` says which arrays the layer
+wants (Variables: a shape and who draws it), so that sizes are known, printed and refused before anything
+is allocated. `params` are trained, `state` (running averages) is carried along; both are dicts by name.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, NamedTuple, TypeVar
+
+from nnlab.lazy import Array
+from nnlab.registry import Of, register
+
+Shape = tuple[int, ...]
+Tree = Mapping[str, Any]
+
+LayerLike = Annotated[Any, Of("layer")]
+ActivationLike = Annotated[Any, Of("activation")]
+InitializerLike = Annotated[Any, Of("initializer")]
+
+
+class Variable(NamedTuple):
+    """An array that a layer wants: drawn as `initializer(key, shape, dtype)`."""
+
+    shape: Shape
+    initializer: Callable[..., Array]
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+
+class Setup(NamedTuple):
+    """A layer's variables and output shape for one input shape; a container's are its children's.
+
+    type: the layer's name in the registry. activation: f, where the layer is elementwise.
+    """
+
+    output_shape: Shape
+    params: Mapping[str, Variable] = {}
+    state: Mapping[str, Variable] = {}
+    children: Mapping[str, Setup] = {}
+    type: str = ""
+    activation: Callable[[Array], Array] | None = None
+
+    def tree(self, part: str) -> dict[str, Any]:
+        """The variables of one part ("params" or "state"), nested as the children are."""
+        own = dict(getattr(self, part))
+        inner = {name: child.tree(part) for name, child in self.children.items()}
+        return own | {name: variables for name, variables in inner.items() if variables}
+
+    def leaves(self, prefix: str = "") -> Iterator[tuple[str, Setup]]:
+        """The layers without children, in the order of the data, by their path."""
+        if not self.children:
+            yield prefix, self
+        for name, child in self.children.items():
+            yield from child.leaves(f"{prefix}/{name}" if prefix else name)
+
+    def count(self, part: str) -> int:
+        """The number of values in one part."""
+        own = sum(variable.size for variable in getattr(self, part).values())
+        return own + sum(child.count(part) for child in self.children.values())
+
+
+class Output(NamedTuple):
+    """What a layer returns.
+
+    value: `[B, ...output_shape]`; state: the layer's new state; inside: named intermediate values, by the
+    layer's path for a container: `outputs` of each layer and `slopes` f'(z) of each activation. Those that
+    nobody asks for are not computed.
+    """
+
+    value: Array
+    state: Tree = {}
+    inside: Mapping[str, Mapping[str, Array]] = {}
+
+
+class Layer(NamedTuple):
+    """See the module's head. `layers`: the parts of a chain, which a chain around it takes as its own."""
+
+    setup: Callable[[Shape], Setup]
+    apply: Callable[..., Output]
+    layers: tuple[Layer, ...] = ()
+    type: str = ""
+
+
+F = TypeVar("F", bound=Callable[..., Layer])
+
+
+def layer(factory: F) -> F:
+    """Register a function that returns a Layer."""
+
+    @functools.wraps(factory)
+    def named(*args: Any, **kwargs: Any) -> Layer:
+        return factory(*args, **kwargs)._replace(type=factory.__name__)
+
+    return register("layer")(named)  # type: ignore[return-value]

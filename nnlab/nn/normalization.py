@@ -1,0 +1,75 @@
+"""Normalization: zero mean and unit variance, then a learned scale and shift."""
+
+from __future__ import annotations
+
+from nnlab.errors import ValueDoesNotFit
+from nnlab.lazy import Array, jax, jnp
+from nnlab.nn.initializers import constant, zeros
+from nnlab.nn.layer import Layer, Output, Setup, Shape, Tree, Variable, layer
+from nnlab.registry import BelowOne, Positive
+
+
+def _ones(key: Array, shape: Shape, dtype: type) -> Array:
+    return constant(key, shape, dtype, value=1.0)
+
+
+@layer
+def batch_norm(momentum: BelowOne = 0.99, epsilon: Positive = 1e-3) -> Layer:
+    """y = scale (x - mean) / sqrt(variance + epsilon) + shift, for each feature. `[B, ..., D] -> [B, ..., D]`.
+
+    In training, mean and (biased) variance are the batch's, over every axis but the last; in evaluation,
+    running averages, moved in each training step as running = momentum * running + (1 - momentum) * batch.
+    Two parameters a feature are learned (scale, shift), two are tracked (mean, variance); lecture 004 counts
+    four as learned. Ioffe & Szegedy 2015; defaults are Keras's.
+    """
+
+    def setup(input_shape: Shape) -> Setup:
+        if not input_shape:
+            raise ValueDoesNotFit("batch_norm needs inputs with at least one axis")
+        features = input_shape[-1:]
+        params = {"scale": Variable(features, _ones), "shift": Variable(features, zeros)}
+        state = {"mean": Variable(features, zeros), "variance": Variable(features, _ones)}
+        return Setup(input_shape, params, state)
+
+    def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
+        if train:
+            axes = tuple(range(x.ndim - 1))
+            mean, variance = x.mean(axes), x.var(axes)
+            state = {
+                "mean": momentum * state["mean"] + (1.0 - momentum) * mean,
+                "variance": momentum * state["variance"] + (1.0 - momentum) * variance,
+            }
+        else:
+            mean, variance = state["mean"], state["variance"]
+        return Output(_scaled(x, mean, variance, epsilon, params), state)
+
+    return Layer(setup, apply)
+
+
+@layer
+def layer_norm(epsilon: Positive = 1e-5) -> Layer:
+    """y = scale (x - mean) / sqrt(variance + epsilon) + shift, for each example. `[B, ..., D] -> [B, ..., D]`.
+
+    Mean and (biased) variance are over the last axis, the same in training and evaluation. Ba et al. 2016;
+    epsilon is PyTorch's default (Keras: 1e-3).
+    """
+
+    def setup(input_shape: Shape) -> Setup:
+        if not input_shape:
+            raise ValueDoesNotFit("layer_norm needs inputs with at least one axis")
+        features = input_shape[-1:]
+        return Setup(input_shape, {"scale": Variable(features, _ones), "shift": Variable(features, zeros)})
+
+    def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
+        mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
+        return Output(_scaled(x, mean, variance, epsilon, params))
+
+    return Layer(setup, apply)
+
+
+def _scaled(x: Array, mean: Array, variance: Array, epsilon: float, params: Tree) -> Array:
+    """The common formula, every term brought to x's rank."""
+    mean, variance, scale, shift = (
+        jnp.broadcast_to(term, x.shape) for term in (mean, variance, params["scale"], params["shift"])
+    )
+    return scale * (x - mean) * jax.lax.rsqrt(variance + epsilon) + shift

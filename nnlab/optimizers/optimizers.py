@@ -1,0 +1,79 @@
+"""Optimizers: how the weights follow the gradient g at the learning rate eta(t).
+
+Each is an optax transformation of g to a direction, and a schedule; the weights move by
+w <- w - eta(t) * direction. A bare number for the learning rate is a constant one.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, NamedTuple
+
+from nnlab.lazy import optax
+from nnlab.registry import BelowOne, NonNegative, Of, Positive, register
+
+ScheduleLike = Annotated[Any, Of("schedule")]
+
+
+class Optimizer(NamedTuple):
+    """learning_rate: (step, total steps) -> eta; direction: () -> `optax.GradientTransformation`.
+
+    slots: arrays of the size of the weights that it remembers.
+    """
+
+    learning_rate: Any
+    direction: Any
+    slots: int
+
+
+@register("optimizer")
+def sgd(learning_rate: ScheduleLike = 0.01, momentum: BelowOne = 0.0, nesterov: bool = False) -> Optimizer:
+    """Stochastic gradient descent. Velocity v <- momentum * v + g; direction v, or g without momentum.
+
+    nesterov: direction g + momentum * v, which looks one step ahead. This is lecture 004's accumulated form
+    for a constant rate (as in PyTorch, the rate is outside the velocity): with momentum 0.9 it moves ten
+    times as far as lecture 002's average form at the same rate.
+    """
+
+    def direction() -> Any:
+        return optax.trace(momentum, nesterov) if momentum else optax.identity()
+
+    return Optimizer(learning_rate, direction, int(bool(momentum)))
+
+
+@register("optimizer")
+def adam(
+    learning_rate: ScheduleLike = 0.001, b1: BelowOne = 0.9, b2: BelowOne = 0.999, epsilon: Positive = 1e-8
+) -> Optimizer:
+    """Adam (Kingma & Ba 2014). m and s are running averages (rates b1, b2) of g and g^2, freed of their bias
+    towards 0; direction m / (sqrt(s) + epsilon). epsilon is PyTorch's default (Keras: 1e-7)."""
+    return Optimizer(learning_rate, lambda: optax.scale_by_adam(b1, b2, epsilon), 2)
+
+
+@register("optimizer")
+def adamw(
+    learning_rate: ScheduleLike = 0.001,
+    b1: BelowOne = 0.9,
+    b2: BelowOne = 0.999,
+    epsilon: Positive = 1e-8,
+    weight_decay: NonNegative = 0.01,
+) -> Optimizer:
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2017): Adam's direction + weight_decay * w.
+
+    Every weight decays by eta * weight_decay of itself a step, biases too. The defaults are PyTorch's.
+    """
+
+    def direction() -> Any:
+        return optax.chain(optax.scale_by_adam(b1, b2, epsilon), optax.add_decayed_weights(weight_decay))
+
+    return Optimizer(learning_rate, direction, 2)
+
+
+@register("optimizer")
+def rmsprop(
+    learning_rate: ScheduleLike = 0.001, decay: BelowOne = 0.9, epsilon: Positive = 1e-7
+) -> Optimizer:
+    """RMSProp (Hinton 2012). s is a running average of g^2; direction g / sqrt(s + epsilon).
+
+    The rate and the place of epsilon are lecture 004's and Keras's; PyTorch adds it to the root.
+    """
+    return Optimizer(learning_rate, lambda: optax.scale_by_rms(decay, epsilon), 1)

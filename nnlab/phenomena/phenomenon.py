@@ -1,0 +1,54 @@
+"""What a phenomenon is."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+
+from nnlab.probes import Probe
+from nnlab.registry import register
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+
+class Seen(Protocol):
+    """What a figure sees of a run."""
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def tables(self) -> Mapping[str, pandas.DataFrame]: ...
+
+    @property
+    def summary(self) -> Mapping[str, Any]: ...
+
+
+class Phenomenon(NamedTuple):
+    """probes: what training must record for it. numbers: the names of what the detector finds.
+
+    summarize: tables -> those numbers. figures: by name, each from runs to a figure; several runs come on
+    one axes where that is a comparison.
+    """
+
+    probes: tuple[Probe, ...]
+    numbers: tuple[str, ...]
+    summarize: Callable[[Mapping[str, pandas.DataFrame]], Mapping[str, Any]]
+    figures: Mapping[str, Callable[[Sequence[Seen]], Figure]]
+    name: str = ""
+
+
+F = TypeVar("F", bound=Callable[..., Phenomenon])
+
+
+def phenomenon(factory: F) -> F:
+    """Register a function that returns a Phenomenon."""
+
+    @functools.wraps(factory)
+    def named(*args: Any, **kwargs: Any) -> Phenomenon:
+        return factory(*args, **kwargs)._replace(name=factory.__name__)
+
+    return register("phenomenon")(named)  # type: ignore[return-value]

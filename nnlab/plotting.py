@@ -1,0 +1,108 @@
+"""Drawing: the one module that imports matplotlib. Figures fit a paper's column and survive grey print."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nnlab.errors import NnlabError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FORMATS = ("png", "svg", "pdf")
+
+# Okabe & Ito's palette, told apart by colour-blind readers too
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#999999")
+
+_STYLE = {
+    "font.size": 9.0,
+    "axes.titlesize": 10.0,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8.0,
+    "lines.linewidth": 1.5,
+    "svg.hashsalt": "nnlab",
+    "savefig.facecolor": "white",
+}
+
+
+def panels(rows: int = 1, columns: int = 1, width: float = 6.4, height: float = 4.0, **shared: Any) -> Any:
+    """A figure and its axes `[rows][columns]`, in the house style."""
+    import matplotlib
+    from cycler import cycler
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({**_STYLE, "axes.prop_cycle": cycler(color=COLOURS)}):
+        figure = Figure(figsize=(width, height), layout="constrained", dpi=160)
+        return figure, figure.subplots(rows, columns, squeeze=False, **shared)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure; the path's suffix is the format. The same figure gives the same bytes."""
+    import matplotlib
+
+    stamp = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with matplotlib.rc_context(_STYLE):
+            figure.savefig(path, metadata=stamp[path.suffix[1:]])
+    except OSError as error:
+        raise NnlabError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def colours(count: int) -> list[Any]:
+    """Colours for `count` ordered lines, dark to light beyond the palette's size."""
+    import matplotlib
+
+    if count <= len(COLOURS):
+        return list(COLOURS[:count])
+    return [matplotlib.colormaps["viridis"](i / (count - 1) * 0.92) for i in range(count)]
+
+
+def log_if_wide(axes: Axes, values: Sequence[float], which: str = "y") -> None:
+    """A log axis where positive values span more than a factor 30."""
+    positive = [v for v in values if v > 0 and math.isfinite(v)]
+    if positive and len(positive) == len(values) and max(positive) / min(positive) > 30:
+        getattr(axes, f"set_{which}scale")("log")
+
+
+def step_axis(axes: Axes, steps: Sequence[float]) -> None:
+    """The x axis as training steps: linear, or log from step 1 on where records are log-spaced."""
+    distinct = sorted(set(steps))
+    gaps = [b - a for a, b in zip(distinct, distinct[1:], strict=False)]
+    if len(gaps) > 4 and gaps[-1] > 8 * gaps[0]:
+        axes.set_xscale("symlog", linthresh=1)
+        axes.set_xlabel("training step (log)")
+    else:
+        axes.set_xlabel("training step")
+
+
+def legend(axes: Axes, **arguments: Any) -> None:
+    """A legend where there is something to tell apart."""
+    _, labels = axes.get_legend_handles_labels()
+    if len(labels) > 1:
+        axes.legend(**arguments)
+
+
+def spread_over(count: int, at_most: int) -> Iterator[int]:
+    """At most so many of 0 .. count - 1, evenly spread, first and last among them."""
+    picked = min(count, at_most)
+    return (round(i * (count - 1) / max(1, picked - 1)) for i in range(picked))
+
+
+def scientific(value: float) -> str:
+    """A number for a title: 0.37, 1.5, 830, 7 x 10^-13."""
+    if not math.isfinite(value) or value == 0 or 1e-2 <= abs(value) < 1e4:
+        return f"{value:.3g}"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return rf"{mantissa}$\times$10$^{{{int(exponent)}}}$"

@@ -1,0 +1,197 @@
+"""Probes: pure functions from a snapshot of training to named numbers, computed in the compiled program.
+
+A probe fills columns of one table. Its rows are fixed by the model; each record adds them once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nnlab.lazy import Array, jax, jnp
+from nnlab.nn.layer import Setup
+
+FLAT = 0.05  # a slope below this passes less than a twentieth of the gradient
+
+
+class Snapshot(NamedTuple):
+    """One training step as it is taken, at the step's weights and batch.
+
+    params, initial, gradients, changes: trees of one structure; initial are the weights of step 0, changes
+    what the step adds to the weights. inside: see `Output`.
+    """
+
+    params: Any
+    initial: Any
+    gradients: Any
+    changes: Any
+    inside: Any
+
+
+class Probe(NamedTuple):
+    """rows: the model's setup -> the columns that name the rows, such as layer and index.
+
+    columns, measure: the measured columns' names, and (setup, snapshot) -> their arrays `[rows]`.
+    at_start: only at step 0. Probes of one table must name the same rows.
+    """
+
+    table: str
+    rows: Callable[[Setup], dict[str, list[Any]]]
+    columns: tuple[str, ...]
+    measure: Callable[[Setup, Snapshot], tuple[Array, ...]]
+    at_start: bool = False
+
+
+class Unit(NamedTuple):
+    """A layer with parameters and what follows it up to the next one.
+
+    last: the path of the layer where its values come out; activation: f, where that layer is one.
+    """
+
+    path: str
+    setup: Setup
+    last: str
+    activation: Callable[[Array], Array] | None = None
+
+
+def units(setup: Setup) -> list[Unit]:
+    """The layers with parameters in the order of the data, each with the activation that follows it."""
+    found: list[Unit] = []
+    for path, leaf in setup.leaves():
+        if leaf.params:
+            found.append(Unit(path, leaf, path))
+        elif found and (leaf.activation or found[-1].activation is None):
+            found[-1] = found[-1]._replace(last=path, activation=leaf.activation)
+    return found
+
+
+def layer_rows(setup: Setup) -> dict[str, list[Any]]:
+    """layer, index (from 1) and fan_in: inputs of each unit, empty where a layer has no kernel."""
+    layers = units(setup)
+    kernels = [unit.setup.params.get("kernel") for unit in layers]
+    return {
+        "layer": [unit.path for unit in layers],
+        "index": list(range(1, len(layers) + 1)),
+        "fan_in": [kernel.size // kernel.shape[-1] if kernel else None for kernel in kernels],
+    }
+
+
+def at(tree: Any, path: str) -> Any:
+    """The part of a nested dict at a layer's path."""
+    for name in path.split("/"):
+        tree = tree[name]
+    return tree
+
+
+def norm(tree: Any, setup: Setup) -> Array:
+    """The Euclidean norm over each layer's arrays, `[layers]`."""
+    return jnp.sqrt(_squares(tree, units(setup)))
+
+
+def _inside_view(setup: Setup, snapshot: Snapshot) -> tuple[Array, ...]:
+    """The columns of INSIDE_VIEW.
+
+    Laid out for speed, since it may run at every step: each array is first summed along its first axis,
+    which XLA vectorizes, and the partial sums of all layers are then finished together.
+    """
+    layers = units(setup)
+    values = [snapshot.inside["outputs"][unit.last] for unit in layers]
+    values = [value.reshape(-1, value.shape[-1]) for value in values]
+    weight, change = norm(snapshot.params, setup), norm(snapshot.changes, setup)
+    unit_means = [value.mean(0) for value in values]
+    mean = _means(unit_means)
+    within = [_variances(value, unit_mean) for value, unit_mean in zip(values, unit_means, strict=True)]
+    between = [jnp.square(unit_mean - mean[i]) for i, unit_mean in enumerate(unit_means)]
+    std = jnp.sqrt(_means(within) + _means(between))
+    flat = [
+        _flat_share(snapshot.inside, unit.last, value) for unit, value in zip(layers, values, strict=True)
+    ]
+    saturated = jnp.where(jnp.stack([_squashes(unit.activation) for unit in layers]), _means(flat), 0.0)
+    dead = _means([(share == 1.0).astype(share.dtype) for share in flat])
+    ratio = jnp.where(weight > 0, change / weight, jnp.nan)
+    return _gradient_norms(snapshot.gradients, layers), weight, ratio, mean, std, dead, saturated
+
+
+def _gradient_norms(gradients: Any, layers: list[Unit]) -> Array:
+    """Norms that survive float32: where squares would underflow, as in a vanishing gradient, the gradients
+    are lifted by 2^50 first, so that norms down to 1e-32 are exact."""
+    # A kernel's gradient leaves its matrix product transposed; transposing it back makes rows contiguous.
+    straight = jax.tree.map(lambda leaf: leaf.T, gradients)
+    plain = _squares(straight, layers)
+
+    def lifted() -> Array:
+        return jnp.sqrt(_squares(jax.tree.map(lambda leaf: leaf * 2.0**50, straight), layers)) * 2.0**-50
+
+    tiny = plain < 1e-20
+    return jnp.where(tiny, jax.lax.cond(tiny.any(), lifted, lambda: plain), jnp.sqrt(plain))
+
+
+def _squares(tree: Any, layers: list[Unit]) -> Array:
+    """The sum of squares of each layer's arrays, `[layers]`."""
+    leaves = [jax.tree.leaves(at(tree, unit.path)) for unit in layers]
+    columns = [jnp.square(leaf.reshape(-1, leaf.shape[-1])).sum(0) for arrays in leaves for leaf in arrays]
+    owner = np.repeat(np.arange(len(layers)), [len(arrays) for arrays in leaves])
+    belongs = (np.arange(len(layers))[:, None] == owner[None, :]).astype(np.float32)
+    return jnp.dot(belongs, _sums(columns))
+
+
+def _sums(vectors: list[Array]) -> Array:
+    """The sum of each vector, those of one length together."""
+    lengths = [vector.shape[0] for vector in vectors]
+    order: list[int] = []
+    parts = []
+    for length in dict.fromkeys(lengths):
+        members = [i for i, found in enumerate(lengths) if found == length]
+        parts.append(jnp.stack([vectors[i] for i in members]).sum(-1))
+        order += members
+    return jnp.concatenate(parts)[np.argsort(order)]
+
+
+def _means(vectors: list[Array]) -> Array:
+    return _sums(vectors) / np.array([vector.shape[0] for vector in vectors], np.float32)
+
+
+def _variances(values: Array, unit_means: Array) -> Array:
+    """The variance of each unit's values `[B, U]` around its mean."""
+    return jnp.square(values - jnp.broadcast_to(unit_means, values.shape)).mean(0)
+
+
+def _flat_share(inside: Any, path: str, values: Array) -> Array:
+    """For each unit, the share of the batch at which its activation is flat; 0 where there is none."""
+    slopes = inside.get("slopes", {}).get(path)
+    if slopes is None:
+        return jnp.zeros_like(values[0])
+    return (jnp.abs(slopes.reshape(values.shape)) < FLAT).astype(values.dtype).mean(0)
+
+
+def _squashes(activation: Callable[[Array], Array] | None) -> Array:
+    """Whether a function is bounded on both sides."""
+    if activation is None:
+        return jnp.array(False)
+    return (jnp.abs(activation(jnp.array([-1e4, 1e4], jnp.float32))) < 1e3).all()
+
+
+INSIDE_VIEW = Probe(
+    "layers",
+    layer_rows,
+    (
+        "grad_norm",
+        "weight_norm",
+        "update_ratio",
+        "activation_mean",
+        "activation_std",
+        "dead_fraction",
+        "saturated_fraction",
+    ),
+    _inside_view,
+)
+"""The table `layers`: for every layer with parameters, on the batch and weights of the recorded step,
+
+grad_norm: of the loss's gradient by all of the layer's parameters. weight_norm: of those. update_ratio: norm
+of what the step adds to them over weight_norm. activation_mean, activation_std: over batch and units, after
+the activation that follows the layer. dead_fraction: of the units, those whose slope |f'(z)| is below 0.05
+for every example of the batch, so that next to no gradient passes. saturated_fraction: of all values, those
+with such a slope, where the activation is bounded on both sides (sigmoid, tanh); 0 elsewhere.
+"""
