@@ -84,5 +84,5 @@ def _check_memory(config: Config, parts: Parts, net: Model, batch_size: int) -> 
 
 
 def step_flops(experiment: Experiment) -> float:
-    """About how many floating-point operations a step takes: 2 forward and 4 backward a weight and example."""
+    """Floating-point operations of a step, about: 2 forward and 4 backward a weight and example."""
     return 6.0 * experiment.model.setup.count("params") * experiment.batch_size

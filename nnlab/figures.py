@@ -42,7 +42,8 @@ def draw(runs: Sequence[Run], folder: Path, names: Sequence[str] = (), form: str
     paths = []
     for name in names or there:
         path = folder / f"{name}.{form}"
-        plotting.save(there[name](labelled), path)
+        with plotting.style():
+            plotting.save(there[name](labelled), path)
         paths.append(path)
     return paths
 
@@ -72,7 +73,7 @@ def training_curves(runs: Sequence[Run]) -> Figure:
         if what == "loss":
             plotting.log_if_wide(ax, seen)
         else:
-            ax.set_ylim(bottom=0)
+            ax.set_ylim(0, max(100.0, *seen) if max(seen) > 50 else None)
         plotting.legend(ax)
     axes[0][0].set_title(runs[0].label if len(runs) == 1 else f"{len(runs)} runs")
     if len(columns) > 1:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+__all__ = ["Array", "jax", "jnp", "optax"]
+
 if TYPE_CHECKING:
-    import jax as jax
+    import jax
     import jax.numpy as jnp
-    import optax as optax
-    from jax import Array as Array
+    import optax
+    from jax import Array
 else:
     Array = Any
 

@@ -37,13 +37,13 @@ def available() -> int | None:
     return min(found, default=None)
 
 
-def shown(size: int) -> str:
-    """`3.2 GB`."""
+def shown(size: float) -> str:
+    """`3.2 GB`; beyond petabytes, the power of ten."""
     for unit in ("bytes", "kB", "MB", "GB", "TB", "PB"):
         if size < 1000:
             return f"{size:.3g} {unit}"
-        size = size // 1000 if size > 10**6 else size / 1000  # type: ignore[assignment]
-    return f"{size:.3g} EB"
+        size = size / 1000
+    return f"10^{round(math.log10(size)) + 18} bytes"
 
 
 def _text(path: str) -> str:

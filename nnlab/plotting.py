@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,7 +20,7 @@ FORMATS = ("png", "svg", "pdf")
 # Okabe & Ito's palette, told apart by colour-blind readers too
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#999999")
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 9.0,
     "axes.titlesize": 10.0,
     "axes.titlelocation": "left",
@@ -36,26 +38,30 @@ _STYLE = {
 }
 
 
-def panels(rows: int = 1, columns: int = 1, width: float = 6.4, height: float = 4.0, **shared: Any) -> Any:
-    """A figure and its axes `[rows][columns]`, in the house style."""
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """The house style, for everything drawn and saved inside."""
     import matplotlib
     from cycler import cycler
-    from matplotlib.figure import Figure
 
     with matplotlib.rc_context({**_STYLE, "axes.prop_cycle": cycler(color=COLOURS)}):
-        figure = Figure(figsize=(width, height), layout="constrained", dpi=160)
-        return figure, figure.subplots(rows, columns, squeeze=False, **shared)
+        yield
+
+
+def panels(rows: int = 1, columns: int = 1, width: float = 6.4, height: float = 4.0, **shared: Any) -> Any:
+    """A figure and its axes `[rows][columns]`."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=160)
+    return figure, figure.subplots(rows, columns, squeeze=False, **shared)
 
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure; the path's suffix is the format. The same figure gives the same bytes."""
-    import matplotlib
-
     stamp = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with matplotlib.rc_context(_STYLE):
-            figure.savefig(path, metadata=stamp[path.suffix[1:]])
+        figure.savefig(path, metadata=stamp[path.suffix[1:]])
     except OSError as error:
         raise NnlabError(f"{path}: cannot be written: {error.strerror or error}") from None
 
@@ -69,17 +75,24 @@ def colours(count: int) -> list[Any]:
     return [matplotlib.colormaps["viridis"](i / (count - 1) * 0.92) for i in range(count)]
 
 
-def log_if_wide(axes: Axes, values: Sequence[float], which: str = "y") -> None:
-    """A log axis where positive values span more than a factor 30."""
-    positive = [v for v in values if v > 0 and math.isfinite(v)]
-    if positive and len(positive) == len(values) and max(positive) / min(positive) > 30:
-        getattr(axes, f"set_{which}scale")("log")
+def log_if_wide(axes: Axes, values: Sequence[float]) -> None:
+    """A log y axis where values are positive and span more than a factor 30."""
+    if values and min(values) > 0 and math.isfinite(max(values)) and max(values) / min(values) > 30:
+        axes.set_yscale("log")
+
+
+def log_axis(axes: Axes) -> None:
+    """A log y axis of at least two decades, so that small differences look small."""
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    short = max(0.0, 2 - math.log10(high / low)) / 2
+    axes.set_ylim(low * 10**-short, high * 10**short)
 
 
 def step_axis(axes: Axes, steps: Sequence[float]) -> None:
     """The x axis as training steps: linear, or log from step 1 on where records are log-spaced."""
     distinct = sorted(set(steps))
-    gaps = [b - a for a, b in zip(distinct, distinct[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(distinct)]
     if len(gaps) > 4 and gaps[-1] > 8 * gaps[0]:
         axes.set_xscale("symlog", linthresh=1)
         axes.set_xlabel("training step (log)")

@@ -115,17 +115,12 @@ def _inside_view(setup: Setup, snapshot: Snapshot) -> tuple[Array, ...]:
 
 
 def _gradient_norms(gradients: Any, layers: list[Unit]) -> Array:
-    """Norms that survive float32: where squares would underflow, as in a vanishing gradient, the gradients
-    are lifted by 2^50 first, so that norms down to 1e-32 are exact."""
-    # A kernel's gradient leaves its matrix product transposed; transposing it back makes rows contiguous.
-    straight = jax.tree.map(lambda leaf: leaf.T, gradients)
-    plain = _squares(straight, layers)
-
-    def lifted() -> Array:
-        return jnp.sqrt(_squares(jax.tree.map(lambda leaf: leaf * 2.0**50, straight), layers)) * 2.0**-50
-
-    tiny = plain < 1e-20
-    return jnp.where(tiny, jax.lax.cond(tiny.any(), lifted, lambda: plain), jnp.sqrt(plain))
+    """Norms that survive float32 where a gradient vanishes: squares are taken of the gradient times 2^45, so
+    that norms from 1e-32 on are seen; where that overflows (norms beyond 1e5), of the gradient itself."""
+    lifted = _squares(jax.tree.map(lambda leaf: leaf * 2.0**45, gradients), layers)
+    overflown = ~jnp.isfinite(lifted)
+    plain = jax.lax.cond(overflown.any(), lambda: _squares(gradients, layers), lambda: lifted)
+    return jnp.where(overflown, jnp.sqrt(plain), jnp.sqrt(lifted) * 2.0**-45)
 
 
 def _squares(tree: Any, layers: list[Unit]) -> Array:

@@ -100,7 +100,7 @@ def _finish(
         if status == "diverged":
             summary["diverged_at"] = last.step
         summary["final"] = metrics.iloc[-1].to_dict()
-        measured = [name for name in metrics if name.endswith(("_loss", "_accuracy"))]
+        measured = [str(n) for n in metrics if str(n).endswith(("_loss", "_accuracy"))]
         summary["best"] = {
             n: (metrics[n].min() if n.endswith("_loss") else metrics[n].max()) for n in measured
         }

@@ -77,7 +77,7 @@ def train(experiment: Experiment) -> Iterator[Chunk]:
         chosen, segments = _next(segments, base, min(steps, order.capacity - 1))
         called = time.perf_counter()
         state, looked = programs.chunk(
-            state, initial, order.rows(base, order.capacity), base, *_padded(chosen)
+            state, initial, order.rows(base, order.capacity), base, *padded(chosen)
         )
         looked, end = jax.device_get(looked), int(state.step)
         now = time.perf_counter()
@@ -87,7 +87,11 @@ def train(experiment: Experiment) -> Iterator[Chunk]:
             tables |= {
                 name: _flat(experiment, name, np.zeros(1, np.int32), c) for name, c in at_start.items()
             }
-        finite = bool(state.finite) and bool(np.isfinite(tables["metrics"]["train_loss"]).all())
+        finite = bool(state.finite)
+        bad = np.flatnonzero(~np.isfinite(tables["metrics"]["train_loss"]))
+        if bad.size:
+            end, finite = int(tables["metrics"]["step"][bad[0]]), False
+            tables = {name: _up_to(end, table) for name, table in tables.items()}
         yield Chunk(end, tables, finite, now - began, compiling)
         if not finite:
             return
@@ -139,8 +143,8 @@ class Programs(NamedTuple):
 
 def compiled(experiment: Experiment) -> Programs:
     """Build and compile an experiment's functions, its data bound to them on the device."""
-    splits = {name: _Resident.of(part) for name, part in experiment.data.splits.items()}
-    steps = _Steps(experiment)
+    splits = {name: Resident.of(part) for name, part in experiment.data.splits.items()}
+    steps = Steps(experiment)
     init = jax.jit(steps.initial).lower().compile()
     state = jax.eval_shape(steps.initial)
     order = Order(experiment)
@@ -161,18 +165,18 @@ def compiled(experiment: Experiment) -> Programs:
     return Programs(init, run, lambda state, initial, rows: start(state, initial, splits["train"], rows))
 
 
-class _Resident(NamedTuple):
+class Resident(NamedTuple):
     """Examples on the device."""
 
     inputs: Array
     targets: Array
 
     @classmethod
-    def of(cls, examples: Examples) -> _Resident:
+    def of(cls, examples: Examples) -> Resident:
         return cls(jax.device_put(examples.inputs), jax.device_put(examples.targets))
 
 
-class _Steps:
+class Steps:
     """The pure functions that training is made of; everything they close over is fixed for a program."""
 
     def __init__(self, experiment: Experiment) -> None:
@@ -193,7 +197,7 @@ class _Steps:
         step = jnp.zeros((), jnp.int32)
         return State(params, layer_state, self.optimizer.init(params), step, jnp.array(True))
 
-    def take(self, state: State, batch: _Resident, initial: Any) -> tuple[State, Snapshot]:
+    def take(self, state: State, batch: Resident, initial: Any) -> tuple[State, Snapshot]:
         """One step of training, and what could be seen of it."""
         key = jax.random.fold_in(jax.random.key(self.seed), state.step)
 
@@ -211,7 +215,7 @@ class _Steps:
         return after, Snapshot(state.params, initial, gradients, changes, output.inside)
 
     def look(
-        self, state: State, initial: Any, splits: dict[str, _Resident], batch: _Resident
+        self, state: State, initial: Any, splits: dict[str, Resident], batch: Resident
     ) -> tuple[State, Any]:
         """One step of training with its record: metrics of all splits and the probes' tables."""
         metrics = {"learning_rate": self.learning_rate(state.step, self.total_steps)}
@@ -221,9 +225,9 @@ class _Steps:
         tables = {"metrics": metrics} | self.measured(self.probes, snapshot)
         return after, {"step": state.step, "tables": tables}
 
-    def start(self, state: State, initial: Any, examples: _Resident, rows: Array) -> Any:
+    def start(self, state: State, initial: Any, examples: Resident, rows: Array) -> Any:
         """The tables of the probes that look at step 0 only."""
-        _, snapshot = self.take(state, _batch(examples, rows), initial)
+        _, snapshot = self.take(state, batch_at(examples, rows), initial)
         return self.measured(self.start_probes, snapshot)
 
     def measured(self, probes: list[Probe], snapshot: Snapshot) -> dict[str, dict[str, Array]]:
@@ -233,10 +237,10 @@ class _Steps:
             tables.setdefault(probe.table, {}).update(zip(probe.columns, found, strict=True))
         return tables
 
-    def evaluate(self, state: State, name: str, examples: _Resident) -> dict[str, Array]:
+    def evaluate(self, state: State, name: str, examples: Resident) -> dict[str, Array]:
         """Mean loss, and for a classification accuracy, of one split, in evaluation mode."""
 
-        def sums(part: _Resident) -> tuple[Array, Array]:
+        def sums(part: Resident) -> tuple[Array, Array]:
             key = jax.random.key(self.seed)
             output = self.model.apply(state.params, state.layer_state, part.inputs, key=key, train=False)
             losses = self.loss.per_example(output.value, part.targets)
@@ -263,7 +267,7 @@ class _Steps:
         self,
         state: State,
         initial: Any,
-        splits: dict[str, _Resident],
+        splits: dict[str, Resident],
         order: Array,
         base: Array,
         looks: Array,
@@ -271,8 +275,8 @@ class _Steps:
     ) -> tuple[State, Any]:
         """Run segments: at each that looks, one recorded step; then plain steps until its end."""
 
-        def batch(state: State) -> _Resident:
-            return _batch(splits["train"], order[state.step - base])
+        def batch(state: State) -> Resident:
+            return batch_at(splits["train"], order[state.step - base])
 
         def plain(state: State) -> State:
             return self.take(state, batch(state), initial)[0]
@@ -292,7 +296,7 @@ class _Steps:
         return jax.lax.scan(segment, state, (looks, untils))
 
 
-def _batch(examples: _Resident, rows: Array) -> _Resident:
+def batch_at(examples: Resident, rows: Array) -> Resident:
     """The examples at `rows`; all of them where rows are none."""
     return examples if rows.shape[0] == 0 else jax.tree.map(lambda a: a[rows], examples)
 
@@ -318,7 +322,7 @@ def _next(segments: list[Segment], base: int, steps: int) -> tuple[list[Segment]
     return chosen, []
 
 
-def _padded(segments: list[Segment]) -> tuple[np.ndarray, np.ndarray]:
+def padded(segments: list[Segment]) -> tuple[np.ndarray, np.ndarray]:
     """Segments as the chunk takes them, filled up with ones that do nothing."""
     filled = segments + [Segment(False, 0)] * (SEGMENTS - len(segments))
     return np.array([s.look for s in filled]), np.array([s.until for s in filled], np.int32)
@@ -338,6 +342,11 @@ def _tables(experiment: Experiment, looked: Any) -> dict[str, Table]:
         metrics[column] = np.sqrt(squares.sum(-1)).astype(np.float32)
     probed = {name: columns for name, columns in tables.items() if name != "metrics"}
     return {"metrics": metrics} | {name: _flat(experiment, name, steps, c) for name, c in probed.items()}
+
+
+def _up_to(step: int, table: Table) -> Table:
+    kept = table["step"] <= step
+    return {column: values[kept] for column, values in table.items()}
 
 
 def _flat(experiment: Experiment, table: str, steps: np.ndarray, columns: Table) -> Table:

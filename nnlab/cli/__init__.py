@@ -37,8 +37,8 @@ class _Commands(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            error.message = f"there is no command '{args[0]}'{near_miss(args[0], self.commands)}"
-            raise
+            message = f"there is no command '{args[0]}'{near_miss(args[0], self.commands)}"
+            raise click.UsageError(message, ctx) from error
 
 
 @click.group(

@@ -26,8 +26,12 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Seque
     """A table; `right` are the columns set flush right. Beyond a terminal nothing is cut."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for number, title in enumerate(head):
-        justify = "right" if number in right else "left"
-        table.add_column(escape(str(title)), justify=justify, overflow="fold", no_wrap=number == 0)
+        table.add_column(
+            escape(str(title)),
+            justify="right" if number in right else "left",
+            overflow="fold",
+            no_wrap=number == 0,
+        )
     for row in rows:
         table.add_row(*(escape(str(cell)) for cell in row))
     width = None if sys.stdout.isatty() else 110

@@ -57,7 +57,7 @@ def train(
 
     checked = load(config, overrides, smoke)
     place = out or Path("results") / checked.directory_name
-    finished = None if force else _finished(place, checked)
+    finished = _finished(place, checked, force)
     if finished is not None and not dry_run:
         _say(f"{place}: finished before, nothing to do (--force trains anew)", quiet)
         _report(place, checked, finished, [], quiet)
@@ -97,8 +97,11 @@ def _train(experiment: Experiment, place: Path, platform: str, plots: bool, quie
     sys.exit(_verdict_code(experiment.config, outcome.summary, outcome.exit_code))
 
 
-def _finished(place: Path, config: Config) -> dict[str, Any] | None:
-    """The summary of a finished run of this config at this place. Raises UsageError for another config's."""
+def _finished(place: Path, config: Config, force: bool) -> dict[str, Any] | None:
+    """The summary of a finished run of this config at this place; None where it is to be trained.
+
+    Raises UsageError where the place holds what is no run, or another config's and `force` is not given.
+    """
     from nnlab.results import open_run
     from nnlab.store import RunDirectory
 
@@ -107,6 +110,8 @@ def _finished(place: Path, config: Config) -> dict[str, Any] | None:
     if not (place / "config.yaml").exists():
         if place.is_dir() and any(place.iterdir()):
             raise UsageError(f"{place}: holds something that is no run; name another --out")
+        return None
+    if force:
         return None
     summary = RunDirectory(place).summary()
     if open_run(place).config.hash != config.hash:
@@ -141,16 +146,16 @@ def _progress(experiment: Experiment, quiet: bool) -> Iterator[Callable[[Chunk],
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(experiment.config.name, total=experiment.total_steps, shown="compiling")
-        before = 0
+        before, values = 0, list[str]()
 
         def watch(chunk: Chunk) -> None:
             nonlocal before
             rate = (chunk.step - before) / max(1e-9, chunk.seconds - chunk.compiling)
             before = chunk.step
             metrics = chunk.tables["metrics"]
-            values = [f"{name} {metrics[name][-1]:.4g}" for name in _headline(metrics) if len(metrics[name])]
-            fields = {"shown": "  ".join([*values, f"{rate:,.0f} steps/s"])} if values else {}
-            bar.update(task, completed=chunk.step, **fields)
+            if len(metrics["step"]):
+                values[:] = [f"{name} {metrics[name][-1]:.4g}" for name in _headline(metrics)]
+            bar.update(task, completed=chunk.step, shown="  ".join([*values, f"{rate:,.0f} steps/s"]))
 
         yield watch
 

@@ -8,7 +8,7 @@ aliases are errors. PyYAML scans and parses; the meaning of scalars is decided h
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
@@ -29,9 +29,6 @@ _HEX = re.compile(r"0x([0-9a-fA-F]{1,400})")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INFINITE = re.compile(r"([-+]?)\.(?:inf|Inf|INF)")
 _NAN = re.compile(r"\.(?:nan|NaN|NAN)")
-
-
-_RESOLVER = yaml.SafeLoader("")
 
 
 class Mark(NamedTuple):
@@ -63,16 +60,7 @@ class Document(NamedTuple):
 
     def error(self, problems: list[Problem]) -> ConfigError:
         """All problems as `file:line:column: path: message`, in the file's order."""
-        located = sorted((self._place(p.path), p) for p in dict.fromkeys(problems))
-        return ConfigError(
-            [
-                f"{mark}: {dotted(p.path) + ': ' if p.path else ''}{_one_line(p.message)}"
-                for mark, p in located
-            ]
-        )
-
-    def _place(self, path: Path) -> Mark:
-        return self.values[path] if path in self.values and path not in self.keys else self.mark(path)
+        return _located((self.mark(problem.path), problem) for problem in problems)
 
 
 def read(path: FilePath) -> Document:
@@ -110,30 +98,48 @@ def parse_value(text: str, source: str) -> Document:
     """Parse YAML text to one value of any kind. Raises ConfigError."""
     document = Document(None, {}, {}, source)
     try:
-        _refuse_deep(text)
+        _refuse_deep_and_tagged(text)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Mark(source, mark.line + 1, mark.column + 1) if mark else Mark(source, 1, 1)
-        raise ConfigError([f"{place}: not YAML: {_one_line(error.problem or error.context or '')}"]) from None
-    except yaml.YAMLError as error:
-        raise ConfigError([f"{Mark(source, 1, 1)}: not YAML: {_one_line(str(error))}"]) from None
+        raise ConfigError([f"{place}: not YAML: {one_line(error.problem or error.context or '')}"]) from None
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position]
+        place = Mark(source, before.count("\n") + 1, len(before) - before.rfind("\n"))
+        message = f"the character #x{error.character:04x} is not allowed"
+        raise ConfigError([f"{place}: not YAML: {message}"]) from None
     reader = _Reader(document)
     tree = reader.value(node, (), ()) if node is not None else None
     if reader.problems:
-        raise document.error(reader.problems)
+        raise _located(reader.problems)
     return document._replace(tree=tree)
 
 
-def _refuse_deep(text: str) -> None:
-    """Refuse nesting that would exhaust the composer's stack, before it is entered."""
+def _located(problems: Iterable[tuple[Mark, Problem]]) -> ConfigError:
+    return ConfigError(
+        [
+            f"{mark}: {one_line(f'{dotted(path)}: {message}' if path else message)}"
+            for mark, (path, message) in sorted(set(problems))
+        ]
+    )
+
+
+def _refuse_deep_and_tagged(text: str) -> None:
+    """Refuse tags, and nesting that would exhaust the composer's stack, before it is entered."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, (yaml.ScalarEvent, yaml.CollectionStartEvent)) and event.tag is not None:
+            raise yaml.MarkedYAMLError(
+                problem=f"the tag '{event.tag}' is not allowed; write plain values",
+                problem_mark=event.start_mark,  # type: ignore[arg-type]
+            )
         if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
             depth += 1
             if depth > MAX_DEPTH:
                 raise yaml.MarkedYAMLError(
-                    problem=f"nested more than {MAX_DEPTH} levels deep", problem_mark=event.start_mark
+                    problem=f"nested more than {MAX_DEPTH} levels deep",
+                    problem_mark=event.start_mark,  # type: ignore[arg-type]
                 )
         elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
             depth -= 1
@@ -144,56 +150,44 @@ class _Reader:
 
     def __init__(self, document: Document) -> None:
         self.document = document
-        self.problems: list[Problem] = []
+        self.problems: list[tuple[Mark, Problem]] = []
         self.visited = 0
 
     def value(self, node: yaml.Node, path: Path, parents: tuple[int, ...]) -> Any:
         self.document.values.setdefault(path, self._mark(node))
         self.visited += 1
         if id(node) in parents:
-            return self._refuse(path, "an alias that contains itself")
+            return self._refuse(node, path, "an alias that contains itself")
         if self.visited > MAX_NODES:
             if self.visited == MAX_NODES + 1:
-                self._refuse(path, f"aliases unfold to more than {MAX_NODES} values")
+                self._refuse(node, path, f"more than {MAX_NODES} values, aliases unfolded")
             return None
         parents = (*parents, id(node))
         if isinstance(node, yaml.SequenceNode):
-            self._refuse_tag(node, path, "tag:yaml.org,2002:seq")
             return [self.value(item, (*path, i), parents) for i, item in enumerate(node.value)]
         if isinstance(node, yaml.MappingNode):
-            self._refuse_tag(node, path, "tag:yaml.org,2002:map")
             return self._mapping(node, path, parents)
-        return self._scalar(node, path)
+        quoted = isinstance(node, yaml.ScalarNode) and node.style is not None
+        return node.value if quoted else plain_scalar(node.value)
 
     def _mapping(self, node: yaml.MappingNode, path: Path, parents: tuple[int, ...]) -> dict[str, Any]:
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
-            if key is None:
-                self.document.values[(*path, "?")] = self._mark(key_node)
-                self._refuse((*path, "?"), "a key must be a word")
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._refuse(key_node, path, "a key must be a word")
                 continue
+            key = key_node.value
             here = (*path, key)
             if key in mapping:
-                first = self.document.keys[here]
-                self.document.keys[here] = self._mark(key_node)
-                self._refuse(here, f"given twice, first in line {first.line}; keep one")
+                first = self.document.keys[here].line
+                self._refuse(key_node, here, f"given twice, first in line {first}; keep one")
                 continue
             self.document.keys[here] = self._mark(key_node)
             mapping[key] = self.value(value_node, here, parents)
         return mapping
 
-    def _scalar(self, node: yaml.ScalarNode, path: Path) -> Any:
-        plain = node.style is None
-        self._refuse_tag(node, path, _RESOLVER.resolve(yaml.ScalarNode, node.value, (plain, not plain)))
-        return plain_scalar(node.value) if plain else node.value
-
-    def _refuse_tag(self, node: yaml.Node, path: Path, plain: str) -> None:
-        if node.tag != plain:
-            self._refuse(path, f"the tag '{node.tag}' is not allowed; write plain values")
-
-    def _refuse(self, path: Path, message: str) -> None:
-        self.problems.append(Problem(path, message))
+    def _refuse(self, node: yaml.Node, path: Path, message: str) -> None:
+        self.problems.append((self._mark(node), Problem(path, message)))
 
     def _mark(self, node: yaml.Node) -> Mark:
         return Mark(self.document.source, node.start_mark.line + 1, node.start_mark.column + 1)
@@ -218,7 +212,7 @@ def plain_scalar(text: str) -> Any:
     return float("nan") if _NAN.fullmatch(text) else text
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Without line breaks or control characters, which a hostile file could send to the terminal."""
     line = " ".join(str(text).split())
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)

@@ -165,7 +165,7 @@ def _check_expectation(key: str, phenomena: list[Any]) -> None:
     if prefix not in numbers:
         known = ["final", "best", "status", "parameters", *numbers]
         raise ValueDoesNotFit(
-            f"names no number of this run{near_miss(prefix, known)}; it starts with one of {', '.join(known)}",
+            f"is no number of this run{near_miss(prefix, known)}; begin with {', '.join(known)}",
             at,
         )
     if number not in numbers[prefix]:

@@ -10,7 +10,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from nnlab.config.document import Document, Mark, parse_value
+from nnlab.config.document import Document, Mark, one_line, parse_value
 from nnlab.errors import ConfigError, Path, UsageError, near_miss
 
 
@@ -26,72 +26,87 @@ def apply(document: Document, overrides: Sequence[str]) -> Document:
 def _apply_one(document: Document, override: str) -> None:
     words, equals, text = override.partition("=")
     delete, add = words.startswith("~"), words.startswith("+")
-    words = words[1:] if delete or add else words
-    if not words or (delete and equals) or (not delete and not equals):
-        raise UsageError(
-            f"override '{override}': write key.path=value to set, +key.path=value to add, ~key.path to delete"
-        )
-    parent, path = _parent(document.tree, words, override)
+    words = one_line(words[1:] if delete or add else words)
+    mark = Mark(f"override '{one_line(override)}'", 0, 0)
+    if not all(words.split(".")) or delete == bool(equals):
+        raise UsageError(f"{mark}: write key.path=value to set, +key.path=value to add, ~key.path to delete")
+    parent, path = _parent(document, words, mark, create=not delete)
     key = path[-1]
     present = key < len(parent) if isinstance(key, int) else key in parent
     if delete:
         if not present:
-            raise UsageError(f"override '{override}': there is no '{words}' to delete{_near(parent, key)}")
+            raise UsageError(f"{mark}: there is no '{words}' to delete{_near(parent, key)}")
         del parent[key]
+        _move_marks(document, path, -1)
         return
-    if add and present and not isinstance(parent, list):
-        raise UsageError(f"override '{override}': '{words}' is there already; without the '+' it is set")
     try:
-        value = parse_value(text, override).tree
+        value = parse_value(text, "value").tree
     except ConfigError as error:
-        raise UsageError(f"override '{override}': the value is not YAML ({error})") from None
-    if isinstance(parent, list) and isinstance(key, int):
-        if add:
-            parent.insert(key, value)
-        elif present:
-            parent[key] = value
-        else:
-            raise UsageError(f"override '{override}': the list has {len(parent)} items, counted from 0")
-    else:
+        raise UsageError(f"{mark}: the value is not YAML ({'; '.join(error.lines)})") from None
+    if isinstance(key, str):
+        if add and present:
+            raise UsageError(f"{mark}: '{words}' is there already; without the '+' it is set")
         parent[key] = value
+    elif add:
+        path = (*path[:-1], min(key, len(parent)))
+        parent.insert(key, value)
+    else:
+        _item(parent, key, mark)
+        parent[key] = value
+    _move_marks(document, path, +1 if add else 0)
+    document.values[path] = mark
+
+
+def _move_marks(document: Document, path: Path, by: int) -> None:
+    """Take what was marked at a path and below out of the marks; for a list item that came in (by = 1) or
+    went (by = -1), let the later items' marks follow their items."""
+    level, index = len(path) - 1, path[-1]
     for marks in (document.values, document.keys):
-        for stale in [p for p in marks if p[: len(path)] == path]:
-            del marks[stale]
-    document.values[path] = Mark(f"override '{override}'", 0, 0)
+        below = [p for p in marks if p[:level] == path[:level] and len(p) > level]
+        moved = {p: marks.pop(p) for p in below}
+        for old, mark in moved.items():
+            here = old[level]
+            if isinstance(index, int) and isinstance(here, int) and by and here >= index + (by < 0):
+                marks[(*old[:level], here + by, *old[level + 1 :])] = mark
+            elif here != index:
+                marks[old] = mark
 
 
-def _parent(tree: Any, words: str, override: str) -> tuple[Any, Path]:
+def _parent(document: Document, words: str, mark: Mark, create: bool) -> tuple[Any, Path]:
     """The container that the last word of a dotted path lives in, and the whole path.
 
     A key may itself hold dots (`expect.gradient_flow.verdict`), so the longest key that is there wins.
+    create: mappings on the way that are not there are made.
     """
-    node, path, rest = tree, (), words
+    node, rest = document.tree, words
+    path: Path = ()
     while True:
         head, rest = _split_key(node, rest)
         key: str | int = head
         if isinstance(node, list):
-            if not head.isdecimal():
-                raise UsageError(f"override '{override}': a list item goes by its index, not '{head}'")
+            if not head.isdecimal() or len(head) > 9:
+                raise UsageError(f"{mark}: a list item goes by its index, not '{head}'")
             key = int(head)
         path = (*path, key)
         if not rest:
             return node, path
-        child = _child(node, key, override)
-        if isinstance(child, str):
+        child = _item(node, key, mark) if isinstance(key, int) else node.get(key)
+        if child is None and not create:
+            raise UsageError(f"{mark}: there is no '{words}' to delete{_near(node, key)}")
+        if child is None:
+            child = node[key] = {}
+            document.values.setdefault(path, mark)
+        elif isinstance(child, str):
             child = node[key] = {"type": child}
-        if not isinstance(child, (dict, list)):
-            raise UsageError(f"override '{override}': '{head}' is a plain value, it has no '{rest}'")
+        elif not isinstance(child, (dict, list)):
+            raise UsageError(f"{mark}: '{head}' is a plain value, it has no '{rest}'")
         node = child
 
 
-def _child(node: Any, key: str | int, override: str) -> Any:
-    if isinstance(key, int):
-        if key >= len(node):
-            raise UsageError(f"override '{override}': the list has {len(node)} items, counted from 0")
-        return node[key]
-    if key not in node:
-        node[key] = {}
-    return node[key]
+def _item(items: list[Any], index: int, mark: Mark) -> Any:
+    if index >= len(items):
+        raise UsageError(f"{mark}: the list has {len(items)} items, counted from 0")
+    return items[index]
 
 
 def _split_key(node: Any, words: str) -> tuple[str, str]:

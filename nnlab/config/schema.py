@@ -31,11 +31,11 @@ class _Deferred(NamedTuple):
 def resolve(kind: str, value: Any, path: Path, problems: list[Problem]) -> Any:
     """The canonical form of a component's config; problems are appended, with their paths."""
     if isinstance(value, Mapping) and "type" not in value:
-        problems.append(Problem(path, f"needs a 'type'; {describe_kind(kind)}"))
+        problems.append(Problem(path, f"needs a 'type'; allowed is {describe_kind(kind)}"))
         return None
     spelled = spell_out(kind, value)
     if spelled is None or not isinstance(spelled[0], str):
-        problems.append(Problem(path, f"{shown(value)} is no {kind}; {describe_kind(kind)}"))
+        problems.append(Problem(path, f"{shown(value)} is no {kind}; allowed is {describe_kind(kind)}"))
         return None
     name, arguments = spelled
     known = components(kind)
@@ -67,7 +67,7 @@ def resolve_arguments(
         if key not in parameters:
             takes = ", ".join(parameters) or "no arguments"
             problems.append(
-                Problem((*path, key), f"unknown{near_miss(key, parameters)}; {component.name} takes {takes}")
+                Problem((*path, key), f"unknown{near_miss(key, parameters) or ';'} {component.name} takes {takes}")
             )
     before = len(problems)
     resolved = {}
@@ -238,10 +238,10 @@ def describe(annotation: Any) -> str:
 
 def describe_kind(kind: str) -> str:
     """How a component of a kind is written."""
-    shorthand = {list: "a list of them", int: "a number"}
+    shorthand = {list: "a list of layers", int: "a number"}
     extra = [words for python_type, words in shorthand.items() if python_type in KINDS[kind].shorthand]
     article = "an" if kind[0] in "aeiou" else "a"
-    return f"{article} {kind} is {listed(['its name', 'a mapping with a type', *extra])}"
+    return f"{article} {kind}: {listed(['its name', 'a mapping with a type', *extra])}"
 
 
 _WORDS: dict[Any, str] = {

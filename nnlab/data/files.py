@@ -137,8 +137,8 @@ def _refuse_gaps(table: Any, path: str) -> None:
     if gaps.any():
         row, column = (int(i) for i in np.argwhere(gaps)[0])
         raise ValueDoesNotFit(
-            f"'{path}' line {row + 2}, column '{table.columns[column]}': empty or NaN ({int(gaps.sum())} such "
-            "cells in all); fill or drop them",
+            f"'{path}' line {row + 2}, column '{table.columns[column]}': empty or NaN "
+            f"({int(gaps.sum())} such cells in all); fill or drop them",
             ("path",),
         )
 

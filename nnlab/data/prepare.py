@@ -164,4 +164,7 @@ def _with_noise(examples: Examples, noise: LabelNoise, random: np.random.Generat
 
 def _scaled(data: Data, normalize: Callable[[np.ndarray], Callable[[np.ndarray], np.ndarray]]) -> Data:
     scale = normalize(data.train.inputs)
-    return Data(*(part and replace(part, inputs=scale(part.inputs).astype(np.float32)) for part in data))
+    splits = data.splits.items()
+    return data._replace(
+        **{name: replace(p, inputs=scale(p.inputs).astype(np.float32)) for name, p in splits}
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 from annotated_types import Ge, Le
 
@@ -48,7 +48,8 @@ def sequential(layers: list[LayerLike]) -> Layer:
         return Setup(shape, children=children)
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
-        new_state, inside = {}, {}
+        new_state: dict[str, Any] = {}
+        inside: dict[str, dict[str, Array]] = {}
         for index, (name, part) in enumerate(named.items()):
             output = _applied(name, part, params, state, x, key=jax.random.fold_in(key, index), train=train)
             x, new_state = output.value, {**new_state, **output.state}

@@ -80,7 +80,7 @@ class Output(NamedTuple):
     """
 
     value: Array
-    state: Tree = {}
+    state: Tree = {}  # noqa: RUF012 - never changed
     inside: Mapping[str, Mapping[str, Array]] = {}
 
 

@@ -53,7 +53,7 @@ def flatten() -> Layer:
 
 @layer
 def dropout(rate: BelowOne) -> Layer:
-    """In training, each value is 0 with probability `rate`, else divided by 1 - rate; in evaluation, as it is.
+    """In training each value is 0 with probability `rate`, else divided by 1 - rate; in evaluation as it is.
 
     So the expected output equals the evaluation's (Hinton et al. 2012, in Srivastava's inverted form).
     Lecture 001 says to scale by the dropout probability; it is the keep probability, 1 - rate.

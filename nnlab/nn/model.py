@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from nnlab.lazy import Array, jax, jnp
 from nnlab.nn.combinators import sequential
@@ -29,14 +33,39 @@ def model(layer: Layer, input_shape: Shape) -> Model:
     return Model(chain.setup(input_shape), chain)
 
 
-def _drawn(tree: dict[str, Any], key: Array, prefix: str = "") -> dict[str, Any]:
-    drawn: dict[str, Any] = {}
+def _drawn(tree: dict[str, Any], key: Array) -> dict[str, Any]:
+    """Draw every variable of a tree. Those drawn alike share one vmapped draw, which gives the same numbers
+    and spares compiling each of a deep net's layers."""
+    variables = dict(_flattened(tree))
+    alike: dict[Variable, list[str]] = {}
+    for path, variable in variables.items():
+        alike.setdefault(variable, []).append(path)
+    arrays: dict[str, Array] = {}
+    for variable, paths in alike.items():
+        hashes = np.array([name_hash(path) for path in paths], np.uint32)
+        keys = jax.vmap(functools.partial(jax.random.fold_in, key))(hashes)
+        draw = functools.partial(_draw, variable)
+        arrays |= dict(zip(paths, jax.vmap(draw)(keys), strict=True))
+    return _nested(tree, arrays)
+
+
+def _draw(variable: Variable, key: Array) -> Array:
+    return variable.initializer(key, variable.shape, jnp.float32)
+
+
+def _flattened(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Variable]]:
     for name, entry in tree.items():
         path = f"{prefix}/{name}"
         if isinstance(entry, Variable):
-            drawn[name] = entry.initializer(
-                jax.random.fold_in(key, name_hash(path)), entry.shape, jnp.float32
-            )
+            yield path, entry
         else:
-            drawn[name] = _drawn(entry, key, path)
-    return drawn
+            yield from _flattened(entry, path)
+
+
+def _nested(tree: dict[str, Any], arrays: dict[str, Array], prefix: str = "") -> dict[str, Any]:
+    return {
+        name: arrays[f"{prefix}/{name}"]
+        if isinstance(entry, Variable)
+        else _nested(entry, arrays, f"{prefix}/{name}")
+        for name, entry in tree.items()
+    }

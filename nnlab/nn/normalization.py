@@ -15,7 +15,7 @@ def _ones(key: Array, shape: Shape, dtype: type) -> Array:
 
 @layer
 def batch_norm(momentum: BelowOne = 0.99, epsilon: Positive = 1e-3) -> Layer:
-    """y = scale (x - mean) / sqrt(variance + epsilon) + shift, for each feature. `[B, ..., D] -> [B, ..., D]`.
+    """y = scale (x - mean) / sqrt(variance + epsilon) + shift, for each feature. Keeps `[B, ..., D]`.
 
     In training, mean and (biased) variance are the batch's, over every axis but the last; in evaluation,
     running averages, moved in each training step as running = momentum * running + (1 - momentum) * batch.
@@ -48,7 +48,7 @@ def batch_norm(momentum: BelowOne = 0.99, epsilon: Positive = 1e-3) -> Layer:
 
 @layer
 def layer_norm(epsilon: Positive = 1e-5) -> Layer:
-    """y = scale (x - mean) / sqrt(variance + epsilon) + shift, for each example. `[B, ..., D] -> [B, ..., D]`.
+    """y = scale (x - mean) / sqrt(variance + epsilon) + shift, for each example. Keeps `[B, ..., D]`.
 
     Mean and (biased) variance are over the last axis, the same in training and evaluation. Ba et al. 2016;
     epsilon is PyTorch's default (Keras: 1e-3).

@@ -76,6 +76,7 @@ def gradient_flow() -> Phenomenon:
             "depth_profile": depth_profile,
             "histograms": histograms,
             "activation_slope": activation_slope,
+            "flat_units": flat_units,
         },
     )
 
@@ -209,9 +210,8 @@ def gradient_over_time(runs: Sequence[Seen]) -> Figure:
         ax.yaxis.get_major_locator().set_params(integer=True)
         figure.colorbar(drawn, ax=ax, label="log10 of the gradient norm (grey: exactly 0)")
         flow = summarize(run.tables["layers"])
-        ax.set_title(
-            f"{run.label}: {flow.verdict}, first / last hidden {plotting.scientific(flow.first_to_last_ratio)}"
-        )
+        ratio = plotting.scientific(flow.first_to_last_ratio)
+        ax.set_title(f"{run.label}: {flow.verdict}, first / last hidden {ratio}")
     return figure
 
 
@@ -229,12 +229,13 @@ def depth_profile(runs: Sequence[Seen]) -> Figure:
                 depth, values, marker="o", markersize=3, color=colour, label=f"{run.label} ({flow.verdict})"
             )
     for ax, label in zip(axes[0], ("gradient norm", "activation standard deviation"), strict=True):
-        ax.set(yscale="log", xlabel="hidden layer (1 = next to the input)", ylabel=label)
+        ax.set(xlabel="hidden layer (1 = next to the input)", ylabel=label)
+        plotting.log_axis(ax)
         ax.xaxis.get_major_locator().set_params(integer=True)
-    axes[0][0].set_title("Gradients on their way back, step 0")
-    axes[0][1].set_title("Activations on their way forward, step 0")
+    axes[0][0].set_title("Gradients backward, at step 0")
+    axes[0][1].set_title("Activations forward, at step 0")
     handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2 if len(runs) > 1 else 1)
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(2, len(runs)))
     return figure
 
 
@@ -271,14 +272,33 @@ def activation_slope(runs: Sequence[Seen]) -> Figure:
     import pandas
 
     table = pandas.concat([run.tables["activations"] for run in runs]).drop_duplicates(["activation", "z"])
-    figure, axes = plotting.panels(1, 2, width=7.4, height=3.2)
+    figure, axes = plotting.panels(1, 2, width=7.4, height=3.4)
     for name, curve in table.groupby("activation", sort=False):
         axes[0][0].plot(curve["z"], curve["value"], label=name)
         axes[0][1].plot(curve["z"], curve["slope"], label=f"{name}: at most {curve['slope'].max():.3g}")
     axes[0][0].set(title="Activation f(z)", xlabel="z", ylabel="f(z)")
-    axes[0][1].set(title="Its slope f'(z): what a gradient is multiplied by", xlabel="z", ylabel="f'(z)")
+    axes[0][1].set(title="Its slope, which scales the gradient", xlabel="z", ylabel="f'(z)")
     axes[0][0].legend()
-    axes[0][1].legend()
+    axes[0][1].legend(fontsize=7)
+    return figure
+
+
+def flat_units(runs: Sequence[Seen]) -> Figure:
+    """Dead units and saturated activations over training, means over the hidden layers, a colour a run."""
+    figure, axes = plotting.panels(1, 2, width=8.2, height=3.4, sharey=True)
+    for run, colour in zip(runs, plotting.colours(len(runs)), strict=True):
+        means = (
+            hidden_layers(run.tables["layers"])
+            .groupby("step")[["dead_fraction", "saturated_fraction"]]
+            .mean()
+        )
+        for ax, column in zip(axes[0], means, strict=True):
+            ax.plot(means.index, 100 * means[column], color=colour, marker="o", markersize=2, label=run.label)
+    for ax, what in zip(axes[0], ("Dead units", "Saturated activations"), strict=True):
+        ax.set(title=f"{what}, mean of the hidden layers", ylim=(-4, 104))
+        plotting.step_axis(ax, runs[0].tables["metrics"]["step"].tolist())
+    axes[0][0].set_ylabel("%")
+    plotting.legend(axes[0][0])
     return figure
 
 

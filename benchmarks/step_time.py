@@ -1,0 +1,192 @@
+"""How long a training step takes, as ratios within one run.
+
+    python benchmarks/step_time.py        (make bench installs PyTorch first)
+
+1. A 64-64-10 ReLU net, batch 250, SGD with momentum, cross-entropy, on shuffled mini-batches: nnlab's
+   compiled chunk against a hand-written `lax.scan` of the same arithmetic (goal <= 1.05) and against a
+   PyTorch eager loop (goal <= 0.25).
+2. A net of 20 sigmoid layers of 100 units: a step with the inside view (the table layers.csv) against one
+   without, at every step (goal <= 1.10) and at every 50th (goal <= 1.01).
+
+Contestants take turns, and the ratio is of their fastest rounds. One thread each, the
+fastest for nets of this size.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+os.environ.setdefault("PJRT_NPROC", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nnlab.config import check_tree
+from nnlab.config.document import parse
+from nnlab.experiment import Experiment, bind
+from nnlab.train import Order, Resident, Segment, Steps, compiled, padded
+
+ROUNDS = 9
+STEPS = 2000
+BATCH = 250
+RATE, MOMENTUM = 0.05, 0.9
+
+SMALL = """
+name: bench-small
+data: {type: gaussian, examples: 5000, features: 64, batch_size: 250, split: {train: 5000}}
+model: {type: mlp, width: 64, depth: 1}
+optimizer: {type: sgd, learning_rate: 0.05, momentum: 0.9}
+train: {steps: 2000}
+"""
+
+DEEP = """
+name: bench-deep
+data: {type: gaussian, examples: 5000, features: 100, batch_size: %d, split: {train: 5000}}
+model:
+  - {type: repeat, times: 20, layers: [{type: dense, units: 100, kernel_init: glorot_normal}, sigmoid]}
+  - {type: dense, units: 10}
+optimizer: {type: sgd, learning_rate: 0.05, momentum: 0.9}
+train: {steps: 200}
+"""
+
+
+def experiment(text: str) -> Experiment:
+    return bind(check_tree(parse(text, "benchmark")))
+
+
+def race(contestants: dict[str, Callable[[], Any]], steps: int) -> dict[str, float]:
+    """Microseconds a step of each contestant's fastest round, taking turns after a warm-up."""
+    best = dict.fromkeys(contestants, float("inf"))
+    for call in contestants.values():
+        call()
+    for _ in range(ROUNDS):
+        for name, call in contestants.items():
+            began = time.perf_counter()
+            call()
+            best[name] = min(best[name], (time.perf_counter() - began) / steps * 1e6)
+    return best
+
+
+def nnlab_chunk(small: Experiment) -> Callable[[], Any]:
+    """The chunk that `nnlab train` runs, without a record inside."""
+    programs, order = compiled(small), Order(small)
+    rows, plan = order.rows(0, order.capacity), padded([Segment(False, STEPS)])
+
+    def run() -> Any:
+        state = programs.init()
+        initial = jax.tree.map(jnp.copy, state.params)
+        return jax.block_until_ready(programs.chunk(state, initial, rows, 0, *plan)[0])
+
+    return run
+
+
+def hand_written(small: Experiment) -> Callable[[], Any]:
+    """The same training as a JAX user would write it by hand."""
+    inputs, targets = jnp.asarray(small.data.train.inputs), jnp.asarray(small.data.train.targets)
+    order = jnp.asarray(Order(small).rows(0, STEPS))
+
+    def loss(params: Any, x: jax.Array, y: jax.Array) -> jax.Array:
+        hidden = jax.nn.relu(x @ params["w1"] + params["b1"])
+        logits = hidden @ params["w2"] + params["b2"]
+        return -jnp.take_along_axis(jax.nn.log_softmax(logits), y[:, None], axis=-1).mean()
+
+    def step(carry: Any, rows: jax.Array) -> Any:
+        params, velocity = carry
+        gradient = jax.grad(loss)(params, inputs[rows], targets[rows])
+        velocity = jax.tree.map(lambda v, g: MOMENTUM * v + g, velocity, gradient)
+        return (jax.tree.map(lambda p, v: p - RATE * v, params, velocity), velocity), None
+
+    @jax.jit
+    def train(params: Any) -> Any:
+        return jax.lax.scan(step, (params, jax.tree.map(jnp.zeros_like, params)), order)[0]
+
+    random = np.random.default_rng(0)
+    start = {
+        "w1": jnp.asarray(random.normal(0, 64**-0.5, (64, 64)), jnp.float32),
+        "b1": jnp.zeros(64),
+        "w2": jnp.asarray(random.normal(0, 64**-0.5, (64, 10)), jnp.float32),
+        "b2": jnp.zeros(10),
+    }
+    return lambda: jax.block_until_ready(train(start))
+
+
+def torch_eager(small: Experiment) -> Callable[[], Any] | None:
+    """The same training as PyTorch's tutorial has it, without its data loader; None where it is missing."""
+    try:
+        import torch
+    except ImportError:
+        return None
+    torch.set_num_threads(1)
+    inputs = torch.from_numpy(small.data.train.inputs)
+    targets = torch.from_numpy(small.data.train.targets.astype(np.int64))
+    order = torch.from_numpy(Order(small).rows(0, STEPS).astype(np.int64))
+    net = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 10))
+    optimizer = torch.optim.SGD(net.parameters(), lr=RATE, momentum=MOMENTUM)
+    criterion = torch.nn.CrossEntropyLoss()
+
+    def run() -> None:
+        for rows in order:
+            optimizer.zero_grad()
+            criterion(net(inputs[rows]), targets[rows]).backward()
+            optimizer.step()
+
+    return run
+
+
+def inside_view(batch: int) -> tuple[dict[str, Callable[[], Any]], int]:
+    """Steps of the deep net without the inside view, with it at every 50th step, and at every step."""
+    deep = experiment(DEEP % batch)
+    steps, order = Steps(deep), Order(deep)
+    count = deep.total_steps
+    data = Resident.of(deep.data.train)
+    rows = jnp.asarray(order.rows(0, count)).reshape(count // 50, 50, -1)
+    state = jax.jit(steps.initial)()
+
+    def plain(state: Any, index: jax.Array) -> Any:
+        return steps.take(state, jax.tree.map(lambda a: a[index], data), None)[0], None
+
+    def looking(state: Any, index: jax.Array) -> Any:
+        after, snapshot = steps.take(state, jax.tree.map(lambda a: a[index], data), None)
+        return after, steps.measured(steps.probes, snapshot)
+
+    def program(first: Any, rest: Any) -> Callable[..., Any]:
+        def fifty(state: Any, index: jax.Array) -> Any:
+            state, seen = first(state, index[0])
+            state, more = jax.lax.scan(rest, state, index[1:])
+            return state, (seen, more)
+
+        return jax.jit(lambda state, rows: jax.lax.scan(fifty, state, rows)).lower(state, rows).compile()
+
+    kinds = {"without": (plain, plain), "every 50th": (looking, plain), "every step": (looking, looking)}
+    programs = {name: program(*bodies) for name, bodies in kinds.items()}
+    return {n: lambda p=p: jax.block_until_ready(p(state, rows)) for n, p in programs.items()}, count
+
+
+def main() -> None:
+    small = experiment(SMALL)
+    contestants = {"nnlab": nnlab_chunk(small), "hand-written lax.scan": hand_written(small)}
+    eager = torch_eager(small)
+    if eager is not None:
+        contestants["PyTorch eager"] = eager
+    times = race(contestants, STEPS)
+    print(f"64-64-10 net, batch {BATCH}, one thread: microseconds a step")
+    for name, microseconds in times.items():
+        print(f"  {name:24s} {microseconds:8.1f}   nnlab / this: {times['nnlab'] / microseconds:.2f}")
+    if eager is None:
+        print("  PyTorch is not installed (make bench installs it)")
+    for batch in (64, BATCH):
+        views, count = inside_view(batch)
+        times = race(views, count)
+        print(f"20 x 100 net, batch {batch}, inside view: microseconds a step")
+        for name, microseconds in times.items():
+            print(f"  {name:24s} {microseconds:8.1f}   this / without: {microseconds / times['without']:.3f}")
+
+
+if __name__ == "__main__":
+    main()

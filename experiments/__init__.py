@@ -1,0 +1,1 @@
+"""The shipped experiments; installed as `nnlab.shipped`, from which `nnlab new` copies."""
