@@ -11,6 +11,7 @@ from nnlab.errors import UsageError, near_miss
 from nnlab.results import Run
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Draw = Callable[[Sequence[Run]], "Figure"]
@@ -48,37 +49,54 @@ def draw(runs: Sequence[Run], folder: Path, names: Sequence[str] = (), form: str
     return paths
 
 
+SPLITS = {"train": "--", "validation": "-", "test": ":"}
+
+
 def training_curves(runs: Sequence[Run]) -> Figure:
-    """Loss and, for a classification, error over training; a colour a run, a line style a split."""
-    splits = {"train": "--", "validation": "-", "test": ":"}
+    """Loss and, for a classification, error over training: a line style a split, a colour a run."""
     columns = [
         what for what in ("loss", "accuracy") if any(f"train_{what}" in r.tables["metrics"] for r in runs)
     ]
-    figure, axes = plotting.panels(1, len(columns), width=4.1 * len(columns), height=3.4)
+    figure, axes = plotting.panels(1, len(columns), width=4.1 * len(columns), height=3.4 + 0.15 * len(runs))
     for ax, what in zip(axes[0], columns, strict=True):
-        seen: list[float] = []
-        for number, (run, colour) in enumerate(zip(runs, plotting.colours(len(runs)), strict=True)):
-            metrics = run.tables["metrics"]
-            for split, style in splits.items():
-                if f"{split}_{what}" in metrics:
-                    values = metrics[f"{split}_{what}"]
-                    values = values if what == "loss" else 100 * (1 - values)
-                    shade = colour if len(runs) > 1 else plotting.COLOURS[list(splits).index(split)]
-                    label = split if len(runs) == 1 else f"{run.label}, {split}"
-                    ax.plot(metrics["step"], values, style, color=shade, label=label)
-                    seen += values.tolist()
-            if number == 0:
-                plotting.step_axis(ax, metrics["step"].tolist())
-        ax.set_ylabel("mean loss" if what == "loss" else "error, % of examples")
+        drawn = [
+            value
+            for run, colour in zip(runs, plotting.colours(len(runs)), strict=True)
+            for value in _draw_splits(ax, run, what, colour if len(runs) > 1 else None)
+        ]
+        plotting.step_axis(ax, runs[0].tables["metrics"]["step"].tolist())
         if what == "loss":
-            plotting.log_if_wide(ax, seen)
+            ax.set(ylabel="mean loss", title=runs[0].label if len(runs) == 1 else "Loss")
+            plotting.log_if_wide(ax, drawn)
         else:
-            ax.set_ylim(0, max(100.0, *seen) if max(seen) > 50 else None)
-        plotting.legend(ax)
-    axes[0][0].set_title(runs[0].label if len(runs) == 1 else f"{len(runs)} runs")
-    if len(columns) > 1:
-        axes[0][1].set_title(_outcome(runs))
+            ax.set(ylabel="error, % of examples", title=_outcome(runs))
+            ax.set_ylim(0, 100 if max(drawn) > 50 else None)
+    if len(runs) == 1:
+        plotting.legend(axes[0][0])
+        return figure
+    lines = [
+        axes[0][0].plot([], [], color=colour, label=run.label)[0]
+        for run, colour in zip(runs, plotting.colours(len(runs)), strict=True)
+    ]
+    styles = ", ".join(
+        f"{split} {name}" for split, name in zip(SPLITS, ("dashed", "solid", "dotted"), strict=True)
+    )
+    figure.legend(handles=lines, loc="outside lower center", ncols=2, title=styles)
     return figure
+
+
+def _draw_splits(ax: Axes, run: Run, what: str, colour: str | None) -> list[float]:
+    """Draw the splits of one run, and return what was drawn."""
+    metrics, drawn = run.tables["metrics"], []
+    for number, (split, style) in enumerate(SPLITS.items()):
+        if f"{split}_{what}" not in metrics:
+            continue
+        values = metrics[f"{split}_{what}"]
+        values = values if what == "loss" else 100 * (1 - values)
+        label = None if colour else split
+        ax.plot(metrics["step"], values, style, color=colour or plotting.COLOURS[number], label=label)
+        drawn += values.tolist()
+    return drawn
 
 
 def _outcome(runs: Sequence[Run]) -> str:

@@ -115,7 +115,7 @@ def spread_over(count: int, at_most: int) -> Iterator[int]:
 
 def scientific(value: float) -> str:
     """A number for a title: 0.37, 1.5, 830, 7 x 10^-13."""
-    if not math.isfinite(value) or value == 0 or 1e-2 <= abs(value) < 1e4:
+    if not math.isfinite(value) or value == 0 or 9.5e-3 <= abs(value) < 999:
         return f"{value:.3g}"
     mantissa, exponent = f"{value:.1e}".split("e")
     return rf"{mantissa}$\times$10$^{{{int(exponent)}}}$"

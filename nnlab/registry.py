@@ -150,26 +150,29 @@ _ADOPTERS: dict[str, Callable[[Any], Any]] = {}
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def register(kind: str, name: str | None = None) -> Callable[[F], F]:
+def register(kind: str, name: str | None = None, label: str | None = None) -> Callable[[F], F]:
     """Enter a function or class under `kind` (as `name` where Python's own word is taken).
 
-    Calling it from Python takes names for component-valued arguments too: `dense(10, kernel_init="zeros")`.
+    label: the field of what the function returns that is to hold the component's name. Calling it from
+    Python takes names for component-valued arguments too: `dense(10, kernel_init="zeros")`.
     """
 
     def enter(factory: F) -> F:
         entry = name or factory.__name__
         if entry in _CATALOGUE[kind]:
             raise ValueError(f"{kind} '{entry}' is registered twice")
-        _CATALOGUE[kind][entry] = Component(kind, entry, factory)
-        if _is_bound_later(factory) or not inspect.isfunction(factory):
+        if _is_bound_later(factory):
+            _CATALOGUE[kind][entry] = Component(kind, entry, factory)
             return factory
 
         @functools.wraps(factory)
         def constructing(*args: Any, **kwargs: Any) -> Any:
             bound = inspect.signature(factory).bind(*args, **kwargs)
             bound.apply_defaults()
-            return factory(**_constructed(factory, bound.arguments))
+            made = factory(**_constructed(factory, bound.arguments))
+            return made._replace(**{label: entry}) if label else made
 
+        _CATALOGUE[kind][entry] = Component(kind, entry, constructing)
         return typing.cast(F, constructing)
 
     return enter

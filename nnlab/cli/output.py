@@ -101,7 +101,7 @@ def _example(component: Component) -> str:
     stand_ins = {
         name: _as_written(p.default) if not p.required else _stand_in(p.annotation) for name, p in own.items()
     }
-    return dump({"example": {"type": component.name, **stand_ins}}).strip().removeprefix("example:").strip()
+    return dump({"type": component.name, **stand_ins}, inline=True).strip()
 
 
 def _stand_in(annotation: Any) -> Any:

@@ -67,7 +67,8 @@ def read(path: FilePath) -> Document:
     """Read an experiment file. Raises ConfigError where it cannot be read or is no YAML mapping."""
     source = str(path)
     try:
-        raw = path.read_bytes()[: MAX_BYTES + 1]
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise ConfigError([f"{source}: no such file; `nnlab new` lists experiments to start from"]) from None
     except (OSError, ValueError) as error:
@@ -226,12 +227,14 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    plain = isinstance(plain_scalar(text), str)
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else "'")
+    style = None if isinstance(plain_scalar(text), str) else "'"
+    if not text.isprintable():
+        style = '"'  # the other styles fold YAML 1.1's rarer line breaks
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 def _represent_float(dumper: yaml.SafeDumper, number: float) -> yaml.ScalarNode:
-    text = repr(number)
+    text = repr(number).replace("inf", ".inf").replace("nan", ".nan")
     if "e" in text and "." not in text:
         text = text.replace("e", ".0e")  # readers of YAML 1.1 take 1e-05 for a word
     return dumper.represent_scalar("tag:yaml.org,2002:float", text)
@@ -241,8 +244,9 @@ _Dumper.add_representer(str, _represent_text)
 _Dumper.add_representer(float, _represent_float)
 
 
-def dump(tree: Any) -> str:
-    """The values as YAML text, keys in their own order."""
+def dump(tree: Any, inline: bool = False) -> str:
+    """The values as YAML text, keys in their own order; inline: all in one line."""
+    style, width = (True, 10**6) if inline else (None, 110)
     return yaml.dump(
-        tree, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True
+        tree, Dumper=_Dumper, sort_keys=False, default_flow_style=style, width=width, allow_unicode=True
     )

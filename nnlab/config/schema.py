@@ -1,9 +1,9 @@
 """Check plain values against the components' signatures, and complete them with the defaults.
 
 `resolve` returns the canonical form: every component with its `type` and all its arguments, a component
-without arguments as its bare name, numbers in their declared type. It collects every problem it meets.
-Values are judged by pydantic, from the annotation alone; components and sections inside them are recursed
-into here, so that each problem carries its path.
+without arguments as its bare name, one that has a shorthand as that, numbers in their declared type. It
+collects every problem it meets. Values are judged by pydantic, from the annotation alone; components and
+sections inside them are recursed into here, so that each problem carries its path.
 """
 
 from __future__ import annotations
@@ -53,8 +53,9 @@ def resolve(kind: str, value: Any, path: Path, problems: list[Problem]) -> Any:
     for problem in inner:  # a list stands for sequential.layers: its items keep their own paths
         skip = shorthand and problem.path[len(path) : len(path) + 1] == (parameter,)
         problems.append(problem._replace(path=path + problem.path[len(path) + 1 :]) if skip else problem)
-    if shorthand:
-        return resolved.get(parameter)
+    short = dict(KINDS[kind].shorthand.values()).get(name, "")
+    if list(resolved) == [short]:
+        return resolved[short]
     return {"type": name, **resolved} if resolved else name
 
 
@@ -63,21 +64,19 @@ def resolve_arguments(
 ) -> dict[str, Any]:
     """The arguments of a component or section: checked, in their declared order, defaults filled in."""
     parameters = component.parameters
-    for key in arguments:
-        if key not in parameters:
-            takes = ", ".join(parameters) or "no arguments"
-            problems.append(
-                Problem((*path, key), f"unknown{near_miss(key, parameters) or ';'} {component.name} takes {takes}")
-            )
     before = len(problems)
+    unknown = [key for key in arguments if key not in parameters]
+    for key in unknown:
+        takes = f"{component.name} takes {', '.join(parameters) or 'no arguments'}"
+        problems.append(Problem((*path, key), f"unknown{near_miss(key, parameters) or ';'} {takes}"))
     resolved = {}
     for name, parameter in parameters.items():
         if name in arguments:
             resolved[name] = _resolve_value(parameter, arguments[name], (*path, name), problems)
-        elif parameter.required:
-            problems.append(Problem(path, f"'{name}' is missing: {describe(parameter.annotation)}"))
-        else:
+        elif not parameter.required:
             resolved[name] = _resolve_value(parameter, _plain(parameter.default), (*path, name), problems)
+        elif not any(near_miss(key, [name]) for key in unknown):  # else it is there, misspelt
+            problems.append(Problem(path, f"'{name}' is missing: {describe(parameter.annotation)}"))
     if len(problems) == before:
         _try_out(component, resolved, path, problems)
     return resolved
@@ -137,12 +136,7 @@ def _with_schemas(annotation: Any) -> Any:
 
     marker = marker_of(annotation)
     if marker is not None:
-
-        def defer(value: Any) -> _Deferred:
-            if value is None:
-                raise ValueError("empty")
-            return _Deferred(marker, value)
-
+        defer = functools.partial(_Deferred, marker)
         return typing.Annotated[Any, PlainValidator(defer), WithJsonSchema(_reference(marker))]
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (types.UnionType, typing.Union):
@@ -223,7 +217,7 @@ def describe(annotation: Any) -> str:
     if origin is typing.Annotated:
         words = [_BOUNDS[type(note)] for note in inner[1:] if type(note) in _BOUNDS]
         limits = [getattr(note, word) for note, (_, word) in zip(inner[1:], words, strict=False)]
-        bounds = [f"{sign} {limit:g}" for (sign, _), limit in zip(words, limits, strict=True)]
+        bounds = [f"{sign} {_number(limit)}" for (sign, _), limit in zip(words, limits, strict=True)]
         return describe(inner[0]) + (f" {' and '.join(bounds)}" if bounds else "")
     if origin is Literal:
         return listed([str(option) for option in inner])
@@ -242,6 +236,12 @@ def describe_kind(kind: str) -> str:
     extra = [words for python_type, words in shorthand.items() if python_type in KINDS[kind].shorthand]
     article = "an" if kind[0] in "aeiou" else "a"
     return f"{article} {kind}: {listed(['its name', 'a mapping with a type', *extra])}"
+
+
+def _number(limit: float) -> str:
+    """`1e+15`, but 4294967296 with all its digits."""
+    short = f"{limit:g}"
+    return short if float(short) == limit else str(limit)
 
 
 _WORDS: dict[Any, str] = {

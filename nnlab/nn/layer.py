@@ -12,10 +12,9 @@ is allocated. `params` are trained, `state` (running averages) is carried along;
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple
 
 from nnlab.lazy import Array
 from nnlab.registry import Of, register
@@ -93,14 +92,5 @@ class Layer(NamedTuple):
     type: str = ""
 
 
-F = TypeVar("F", bound=Callable[..., Layer])
-
-
-def layer(factory: F) -> F:
-    """Register a function that returns a Layer."""
-
-    @functools.wraps(factory)
-    def named(*args: Any, **kwargs: Any) -> Layer:
-        return factory(*args, **kwargs)._replace(type=factory.__name__)
-
-    return register("layer")(named)  # type: ignore[return-value]
+layer = register("layer", label="type")
+"""Register a function that returns a Layer."""

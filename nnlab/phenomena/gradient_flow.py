@@ -195,23 +195,24 @@ def _curves(setup: Setup, snapshot: Snapshot) -> tuple[Array, Array]:
 
 
 def gradient_over_time(runs: Sequence[Seen]) -> Figure:
-    """Heat map: log10 of the gradient norm, by layer and training step; one panel a run."""
-    figure, axes = plotting.panels(1, len(runs), width=max(6.4, 3.4 * len(runs)), sharey=False)
-    for ax, run in zip(axes[0], runs, strict=True):
-        grid = _kernel_rows(run).pivot(index="index", columns="step", values="grad_norm")
-        values = np.log10(np.where(grid > 0, grid, np.nan).astype(float))
-        steps, depth = grid.columns.to_numpy(float), np.arange(1, len(grid) + 1)
+    """Heat map: log10 of the gradient norm, by layer and training step; a panel a run, one scale for all."""
+    figure, axes = plotting.panels(1, len(runs), width=max(6.4, 3.6 * len(runs) + 0.8))
+    grids = [_kernel_rows(run).pivot(index="index", columns="step", values="grad_norm") for run in runs]
+    logs = [np.log10(np.where(np.isfinite(g) & (g > 0), g, np.nan).astype(float)) for g in grids]
+    seen = [value for log in logs for value in log[np.isfinite(log)]] or [0.0]
+    for ax, run, grid, log in zip(axes[0], runs, grids, logs, strict=True):
+        steps, depth = grid.columns.to_numpy(float), np.arange(1.0, len(grid) + 1)
         drawn = ax.pcolormesh(
-            _edges(steps), _edges(depth.astype(float)), values, cmap="viridis", rasterized=True
+            _edges(steps), _edges(depth), log, cmap="viridis", vmin=min(seen), vmax=max(seen), rasterized=True
         )
         ax.set(ylabel="layer (1 = next to the input)", facecolor="#dddddd")
         ax.grid(visible=False)
         plotting.step_axis(ax, steps.tolist())
         ax.yaxis.get_major_locator().set_params(integer=True)
-        figure.colorbar(drawn, ax=ax, label="log10 of the gradient norm (grey: exactly 0)")
         flow = summarize(run.tables["layers"])
         ratio = plotting.scientific(flow.first_to_last_ratio)
-        ax.set_title(f"{run.label}: {flow.verdict}, first / last hidden {ratio}")
+        ax.set_title(f"{run.label}\n{flow.verdict}: first / last hidden layer {ratio}")
+    figure.colorbar(drawn, ax=axes[0].tolist(), label="log10 of the gradient norm (grey: exactly 0)")
     return figure
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from nnlab.probes import Probe
 from nnlab.registry import register
@@ -41,14 +40,5 @@ class Phenomenon(NamedTuple):
     name: str = ""
 
 
-F = TypeVar("F", bound=Callable[..., Phenomenon])
-
-
-def phenomenon(factory: F) -> F:
-    """Register a function that returns a Phenomenon."""
-
-    @functools.wraps(factory)
-    def named(*args: Any, **kwargs: Any) -> Phenomenon:
-        return factory(*args, **kwargs)._replace(name=factory.__name__)
-
-    return register("phenomenon")(named)  # type: ignore[return-value]
+phenomenon = register("phenomenon", label="name")
+"""Register a function that returns a Phenomenon."""
