@@ -41,6 +41,8 @@ def bind(config: Config) -> Experiment:
         net = model(parts.model, data.train.inputs.shape[1:])
     except ValueDoesNotFit as error:
         raise config.error(("model", *error.at), str(error)) from None
+    if not any("kernel" in leaf.params for _, leaf in net.setup.leaves()):
+        raise config.error(("model",), "has no weights to train: no layer with a kernel, such as dense")
     _check_outputs(config, parts, data, net)
     examples = len(data.train)
     batch_size = min(parts.data.batch_size or examples, examples)

@@ -105,18 +105,18 @@ def _inside_view(setup: Setup, snapshot: Snapshot) -> tuple[Array, ...]:
     within = [_variances(value, unit_mean) for value, unit_mean in zip(values, unit_means, strict=True)]
     between = [jnp.square(unit_mean - mean[i]) for i, unit_mean in enumerate(unit_means)]
     std = jnp.sqrt(_means(within) + _means(between))
-    flat = [
-        _flat_share(snapshot.inside, unit.last, value) for unit, value in zip(layers, values, strict=True)
-    ]
-    saturated = jnp.where(jnp.stack([_squashes(unit.activation) for unit in layers]), _means(flat), 0.0)
-    dead = _means([(share == 1.0).astype(share.dtype) for share in flat])
+    flat = [_flat_counts(snapshot.inside, u.last, value) for u, value in zip(layers, values, strict=True)]
+    examples = values[0].shape[0]
+    squashes = jnp.stack([_squashes(unit.activation) for unit in layers])
+    saturated = jnp.where(squashes, jnp.minimum(_means(flat) / examples, 1.0), 0.0)
+    dead = jnp.minimum(_means([(count == examples).astype(count.dtype) for count in flat]), 1.0)
     ratio = jnp.where(weight > 0, change / weight, jnp.nan)
     return _gradient_norms(snapshot.gradients, layers), weight, ratio, mean, std, dead, saturated
 
 
 def _gradient_norms(gradients: Any, layers: list[Unit]) -> Array:
     """Norms that survive float32 where a gradient vanishes: squares are taken of the gradient times 2^45, so
-    that norms from 1e-32 on are seen; where that overflows (norms beyond 1e5), of the gradient itself."""
+    that norms from 1e-30 on are seen; where that overflows (norms beyond 1e5), of the gradient itself."""
     lifted = _squares(jax.tree.map(lambda leaf: leaf * 2.0**45, gradients), layers)
     overflown = ~jnp.isfinite(lifted)
     plain = jax.lax.cond(overflown.any(), lambda: _squares(gradients, layers), lambda: lifted)
@@ -128,8 +128,9 @@ def _squares(tree: Any, layers: list[Unit]) -> Array:
     leaves = [jax.tree.leaves(at(tree, unit.path)) for unit in layers]
     columns = [jnp.square(leaf.reshape(-1, leaf.shape[-1])).sum(0) for arrays in leaves for leaf in arrays]
     owner = np.repeat(np.arange(len(layers)), [len(arrays) for arrays in leaves])
-    belongs = (np.arange(len(layers))[:, None] == owner[None, :]).astype(np.float32)
-    return jnp.dot(belongs, _sums(columns))
+    belongs = np.arange(len(layers))[:, None] == owner[None, :]
+    sums = jnp.broadcast_to(_sums(columns), belongs.shape)
+    return jnp.where(belongs, sums, 0.0).sum(-1)  # no product: an infinite layer is not to spoil the others
 
 
 def _sums(vectors: list[Array]) -> Array:
@@ -153,12 +154,12 @@ def _variances(values: Array, unit_means: Array) -> Array:
     return jnp.square(values - jnp.broadcast_to(unit_means, values.shape)).mean(0)
 
 
-def _flat_share(inside: Any, path: str, values: Array) -> Array:
-    """For each unit, the share of the batch at which its activation is flat; 0 where there is none."""
+def _flat_counts(inside: Any, path: str, values: Array) -> Array:
+    """For each unit, for how many examples its activation is flat; 0 where there is none."""
     slopes = inside.get("slopes", {}).get(path)
     if slopes is None:
         return jnp.zeros_like(values[0])
-    return (jnp.abs(slopes.reshape(values.shape)) < FLAT).astype(values.dtype).mean(0)
+    return (jnp.abs(slopes.reshape(values.shape)) < FLAT).astype(values.dtype).sum(0)
 
 
 def _squashes(activation: Callable[[Array], Array] | None) -> Array:

@@ -35,7 +35,7 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Seque
     for row in rows:
         table.add_row(*(escape(str(cell)) for cell in row))
     width = None if sys.stdout.isatty() else 110
-    Console(width=width, highlight=False).print(table)
+    Console(width=width, highlight=False, emoji=False).print(table)
 
 
 def print_run(place: Path, config: Config, summary: Mapping[str, Any], drawn: Sequence[Path]) -> None:
@@ -124,3 +124,8 @@ def short(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return "-" if value is None else str(value)
+
+
+def exact(value: Any) -> str:
+    """A value for a table cell, with all its digits."""
+    return str(value) if isinstance(value, float) else short(value)

@@ -79,7 +79,13 @@ def runs(folder: Path) -> None:
         shown = [f"{name} {final[name]:.4g}" for name in _outcomes(final)]
         expected = f"{sum(verdicts)} of {len(verdicts)} hold" if verdicts else "-"
         rows.append(
-            (path.name, run.summary["status"], str(run.summary.get("step", "")), expected, ", ".join(shown))
+            (
+                path.name,
+                run.summary.get("status", "unknown"),
+                str(run.summary.get("step", "")),
+                expected,
+                ", ".join(shown),
+            )
         )
     print_table(("run", "status", "step", "expectations", "final"), rows)
 
@@ -88,20 +94,20 @@ def runs(folder: Path) -> None:
 @click.argument("paths", nargs=-1, required=True, type=DIRECTORY, metavar="RUN RUN...")
 def compare(paths: tuple[Path, ...]) -> None:
     """Show what differs between runs, in config and in outcome."""
-    from nnlab.cli.output import print_table, short
+    from nnlab.cli.output import exact, print_table, short
     from nnlab.results import open_run
 
     if len(paths) < 2:
         raise UsageError("compare: name two or more runs")
     opened = [open_run(path) for path in paths]
     heads = [path.name for path in paths]
-    for title, trees in (
-        ("config", [run.config.tree for run in opened]),
-        ("outcome", [run.summary for run in opened]),
+    for title, trees, words in (
+        ("config", [run.config.tree for run in opened], exact),
+        ("outcome", [run.summary for run in opened], short),
     ):
         flat = [_flattened(tree) for tree in trees]
         keys = dict.fromkeys(key for leaves in flat for key in leaves)
-        rows = [(key, *(short(leaves.get(key, "-")) for leaves in flat)) for key in keys]
+        rows = [(key, *(words(leaves.get(key, "-")) for leaves in flat)) for key in keys]
         print_table((title, *heads), [row for row in rows if len(set(row[1:])) > 1])
 
 

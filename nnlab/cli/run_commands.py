@@ -102,7 +102,8 @@ def _finished(place: Path, config: Config, force: bool) -> dict[str, Any] | None
 
     Raises UsageError where the place holds what is no run, or another config's and `force` is not given.
     """
-    from nnlab.results import open_run
+    from nnlab.config import check_tree
+    from nnlab.config.document import read
     from nnlab.store import RunDirectory
 
     if place.exists() and not place.is_dir():
@@ -114,7 +115,7 @@ def _finished(place: Path, config: Config, force: bool) -> dict[str, Any] | None
     if force:
         return None
     summary = RunDirectory(place).summary()
-    if open_run(place).config.hash != config.hash:
+    if check_tree(read(place / "config.yaml")).hash != config.hash:
         raise UsageError(
             f"{place}: holds a run of another config; --force replaces it, --out names another place"
         )

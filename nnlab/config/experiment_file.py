@@ -6,11 +6,12 @@ import math
 import re
 from typing import Annotated, Any, NamedTuple
 
-from annotated_types import Ge, Lt
+from annotated_types import Ge, Le, Lt
 
 from nnlab.errors import ValueDoesNotFit, near_miss
 from nnlab.registry import Count, Of, Positive, Section
 
+MOST_RECORDS = 1_000_000
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
 
 
@@ -53,19 +54,23 @@ class Record(NamedTuple):
     log_spaced: int | None
 
     def steps(self, last: int, steps_per_epoch: int) -> list[int]:
-        """The steps to record at, step 0 and the last always among them."""
+        """The steps to record at, step 0 and the last always among them. Raises ValueDoesNotFit."""
         if self.log_spaced is not None:
             count = min(self.log_spaced, last + 1)
             spread = [round(math.expm1(math.log1p(last) * i / max(1, count - 1))) for i in range(count)]
             return sorted({0, last, *spread})
         assert self.every is not None  # noqa: S101 - record() sees to it
         gap = self.every.steps or max(1, round((self.every.epochs or 1) * steps_per_epoch))
+        if last // gap >= MOST_RECORDS:
+            raise ValueDoesNotFit(
+                f"asks for more than {MOST_RECORDS:,} records in {last:,} steps", ("every",)
+            )
         return sorted({*range(0, last, gap), last})
 
 
 def record(
     every: Annotated[Any, Section(every)] | None = None,
-    log_spaced: Annotated[int, Ge(2), Lt(10**6)] | None = None,
+    log_spaced: Annotated[int, Ge(2), Le(MOST_RECORDS)] | None = None,
 ) -> Record:
     """When to record: `every` {steps: N} or {epochs: N}, or `log_spaced` moments; one of the two.
 

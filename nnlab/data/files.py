@@ -79,8 +79,14 @@ def npz(path: str, inputs: str = "x", targets: str = "y", task: Task = "classifi
             raise ValueDoesNotFit(
                 f"'{path}': '{inputs}' must have an axis of examples and one of features", ("path",)
             )
-        own = _at_path(from_labels, arrays[inputs], arrays[targets], task)
-        return own, _at_path(from_labels, arrays[wanted[2]], arrays[wanted[3]], task) if test else None
+        count = len(arrays[inputs])
+        if test:
+            arrays[inputs] = _at_path(np.concatenate, [arrays[inputs], arrays[f"{inputs}_test"]])
+            arrays[targets] = _at_path(np.concatenate, [arrays[targets], arrays[f"{targets}_test"]])
+        together = _at_path(from_labels, arrays[inputs], arrays[targets], task)  # one numbering of the labels
+        if not test:
+            return together, None
+        return together.take(slice(count)), together.take(slice(count, None))
 
     return Source(load)
 
@@ -122,8 +128,8 @@ def _existing(path: str) -> Path:
     return place
 
 
-def _at_path(make: Any, *arguments: Any) -> Examples:
-    """Make examples, what is wrong with them being the file's fault."""
+def _at_path(make: Any, *arguments: Any) -> Any:
+    """Call what makes arrays or examples, what is wrong with them being the file's fault."""
     try:
         return make(*arguments)
     except (ValueDoesNotFit, ValueError, TypeError) as error:
@@ -145,7 +151,7 @@ def _refuse_gaps(table: Any, path: str) -> None:
 
 def _read_npz(place: Path, path: str) -> dict[str, np.ndarray]:
     try:
-        with np.load(place, allow_pickle=False) as archive:
+        with place.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueDoesNotFit(f"'{path}' is no NPZ archive of plain arrays: {error}", ("path",)) from None

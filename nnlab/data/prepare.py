@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any, Literal, NamedTuple
@@ -102,8 +103,8 @@ def prepare(
             examples, own_test = _pooled(examples, own_test), None
         shuffled = examples if split is None and own_test else _shuffled(examples, generator(seed, "split"))
         if limit is not None:
-            shuffled = shuffled.take(slice(limit))
-            own_test = own_test and own_test.take(slice(limit))
+            shuffled = _some(shuffled, limit, generator(seed, "limit"))
+            own_test = own_test and _some(own_test, limit, generator(seed, "limit"))
         data = _divided(shuffled, chosen, own_test)
         if label_noise is not None:
             data = data._replace(train=_with_noise(data.train, label_noise, generator(seed, "label noise")))
@@ -124,6 +125,11 @@ def _shuffled(examples: Examples, random: np.random.Generator) -> Examples:
     return examples.take(random.permutation(len(examples)))
 
 
+def _some(examples: Examples, limit: int, random: np.random.Generator) -> Examples:
+    """At most so many examples, chosen at random, in the order in which they stood."""
+    return examples.take(np.sort(random.permutation(len(examples))[:limit]))
+
+
 def _divided(examples: Examples, split: Split, own_test: Examples | None) -> Data:
     total = len(examples)
 
@@ -136,7 +142,7 @@ def _divided(examples: Examples, split: Split, own_test: Examples | None) -> Dat
         size(split.validation),
         size(split.test),
     ]
-    ends = [round(sum(wanted[: i + 1])) for i in range(3)]
+    ends = [math.floor(sum(wanted[: i + 1]) + 0.5) for i in range(3)]
     if wanted[0] < 0 or ends[2] > total:
         raise ValueDoesNotFit(f"the shares add up to more than the {total} examples there are", ("split",))
     if ends[0] < 1:

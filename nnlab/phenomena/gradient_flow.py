@@ -259,6 +259,7 @@ def histograms(runs: Sequence[Seen]) -> Figure:
                     continue
                 part = table[(table["layer"] == layers[column]) & (table["of"] == what)]
                 _draw_histogram(ax, part, colour, f"{layers[column]} {what}")
+                ax.set_xlabel("value", fontsize=7)
             axes[2 * number + row][0].set_ylabel(f"{run.label}\nshare of {what}", fontsize=7)
     figure.suptitle(
         "Weights and layer outputs at step 0: std should neither shrink nor grow with depth",

@@ -1,0 +1,103 @@
+"""What all tests share: JAX on one CPU thread and strict, the command line in-process, one finished run."""
+
+import getpass
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ["PJRT_NPROC"] = "1"
+os.environ["JAX_PLATFORMS"] = "cpu"
+# kept between sessions: compiled programs, and the fonts that matplotlib looks up for seconds
+os.environ["XDG_CACHE_HOME"] = str(Path(tempfile.gettempdir()) / f"nnlab-tests-{getpass.getuser()}")
+os.environ["MPLCONFIGDIR"] = str(Path(os.environ["XDG_CACHE_HOME"]) / "matplotlib")
+
+import jax
+import pytest
+from click.testing import CliRunner
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+# as nnlab.device does for a process of its own: a program that was compiled once is not compiled again
+jax.config.update("jax_compilation_cache_dir", str(Path(os.environ["XDG_CACHE_HOME"]) / "nnlab" / "xla"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+
+SRC = Path(__file__).parent.parent
+
+TINY = """\
+name: tiny
+data: {type: xor, examples: 120, batch_size: 8}
+model: {type: mlp, width: 4, depth: 2, activation: tanh, outputs: 2}
+optimizer: {type: sgd, learning_rate: 0.1}
+train: {steps: 20}
+record: {every: {steps: 5}}
+phenomena: [gradient_flow]
+expect:
+  gradient_flow.first_to_last_ratio: {min: 0.0}
+  final.train_loss: {max: 100}
+"""
+
+
+def run_nnlab(*arguments):
+    """`nnlab ...` in this process: exit_code, stdout, stderr."""
+    from nnlab.cli import cli
+
+    result = CliRunner().invoke(cli, [str(word) for word in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.fixture
+def nnlab():
+    return run_nnlab
+
+
+@pytest.fixture
+def nnlab_process():
+    """`nnlab ...` in a process of its own; keyword arguments go to subprocess.run."""
+
+    def run(*arguments, **options):
+        command = [sys.executable, "-m", "nnlab", *map(str, arguments)]
+        options = {"capture_output": True, "text": True, "timeout": 120, "check": False} | options
+        return subprocess.run(command, **options)
+
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def tiny_text():
+    """An experiment that trains in a moment and holds what it expects."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A finished run of TINY, its experiment file beside it; not to be changed."""
+    home = tmp_path_factory.mktemp("finished")
+    (home / "tiny.yaml").write_text(TINY)
+    result = run_nnlab("train", home / "tiny.yaml", "--out", home / "run", "--quiet")
+    assert result.exit_code == 0, result.stderr
+    return home / "run"
+
+
+@pytest.fixture(scope="session")
+def marked():
+    """Text without its § signs, and the line:column of each."""
+
+    def split(text):
+        plain, places = "", []
+        for part in text.split("§")[:-1]:
+            plain += part
+            places.append(f"{plain.count(chr(10)) + 1}:{len(plain) - plain.rfind(chr(10))}")
+        return text.replace("§", ""), places
+
+    return split

@@ -1,0 +1,184 @@
+"""The shipped experiments: form and smoke run of each, ATLAS §3 at initialization, detectors' controls."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas
+import pytest
+
+from nnlab.config import load
+from nnlab.experiment import bind
+from nnlab.phenomena import gradient_flow, symmetry
+from nnlab.results import read_table
+from nnlab.runner import run
+from nnlab.store import RunDirectory
+from nnlab.train import Resident, Steps
+
+FOLDER = Path(__file__).parent.parent / "experiments"
+FILES = sorted(FOLDER.glob("*.yaml"))
+SEEDS = range(5)
+
+# experiment (and overrides) -> its verdict, and bounds on the medians over five seeds. The numbers are those
+# of ATLAS §3, an independent NumPy computation, and of §4's "Activation spread".
+NETS = {
+    "initial_gradients_sigmoid": (
+        "vanishing",
+        {"first_to_last_ratio": (9e-13 / 5, 9e-13 * 5), "decay_per_layer": (0.2, 0.30)},
+    ),
+    "initial_gradients_sigmoid_skip": ("healthy", {"first_to_last_ratio": (0.01, 0.25)}),
+    "initial_gradients_sigmoid_batch_norm": ("healthy", {"first_to_last_ratio": (0.5, 5)}),
+    "initial_gradients_tanh": ("healthy", {"first_to_last_ratio": (0.5, 2)}),
+    "initial_gradients_relu_he": (
+        "healthy",
+        {"first_to_last_ratio": (0.05, 20), "activation_spread": (0.1, 10)},
+    ),
+    "initial_gradients_relu_he model.0.layers.1=leaky_relu": ("healthy", {"first_to_last_ratio": (0.05, 20)}),
+    "initial_gradients_relu_he model.0.layers.1=elu": ("healthy", {"first_to_last_ratio": (0.05, 20)}),
+    "initial_gradients_relu_batch_norm": ("exploding", {"first_to_last_ratio": (33 / 2, 33 * 2)}),
+    "relu_exploding": ("exploding", {"activation_spread": (100, 1e4), "first_to_last_ratio": (0.05, 20)}),
+    # its ratio alone would pass as healthy
+    "relu_glorot_collapsing": (
+        "collapsing",
+        {"first_to_last_ratio": (0.2, 5), "activation_spread": (0, 0.01)},
+    ),
+    # so would this one's
+    "sigmoid_saturated": ("saturated", {"first_to_last_ratio": (0.02, 20), "saturated_fraction": (0.6, 1)}),
+    "initial_weights_small": ("collapsing", {"activation_spread": (4e-6 / 0.058 / 2, 4e-6 / 0.058 * 2)}),
+    "initial_weights_he": ("healthy", {"activation_spread": (0.5, 2)}),
+    "initial_weights_large": ("exploding", {"activation_spread": (4e4 / 5.8 / 2, 4e4 / 5.8 * 2)}),
+}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_form(path):
+    """A file opens with its command and outcome, is named as the file is, and expects something."""
+    text = path.read_text(encoding="utf-8")
+    head = text[: text.index("\nname:")].splitlines()
+    assert all(line.startswith("# ") for line in head)
+    assert f"#   nnlab train experiments/{path.name}" in head
+    assert any(line.startswith("# Expect: ") for line in head)
+    config = load(path)
+    assert config.name == path.stem.replace("_", "-")
+    assert config.build().expect
+    for word in " ".join(head).split():
+        if word.strip("(),.;:").endswith(".yaml") and not word.startswith("..."):
+            assert (FOLDER / Path(word.strip("(),.;:")).name).exists(), f"refers to {word}"
+
+
+@pytest.fixture
+def quick_compiler():
+    """Half the optimization, half the time: these tests compile a program a file and take a few steps.
+
+    Not as strict as conftest.py: optax's Adam raises a float to an int32 power.
+    """
+    jax.config.update("jax_disable_most_optimizations", True)
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.mark.usefixtures("quick_compiler")
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_smoke(path, tmp_path):
+    experiment = bind(load(path, smoke=True))
+    outcome = run(experiment, RunDirectory(tmp_path))
+    assert outcome.summary["status"] == "complete"
+    metrics = read_table(tmp_path / "metrics.csv")
+    assert metrics["step"].iloc[-1] == experiment.total_steps
+    assert np.isfinite(metrics.to_numpy(float)).all()
+    for phenomenon in experiment.parts.phenomena:
+        assert set(outcome.summary[phenomenon.name]) == set(phenomenon.numbers)
+    if path.stem in NETS:  # their data are no larger than a smoke run's: at step 0 it is the run itself
+        verdict, bounds = NETS[path.stem]
+        flow = outcome.summary["gradient_flow"]
+        assert flow["verdict"] == verdict
+        assert all(low <= flow[number] <= high for number, (low, high) in bounds.items())
+
+
+def first_weights(experiment_file, *overrides):
+    """The detector's numbers at step 0 for every seed, from one compiled program.
+
+    A run of its own for each seed would compile each time, since the seed is part of a run's program; the
+    steps taken are the same.
+    """
+    path = FOLDER / f"{experiment_file}.yaml"
+    runs = [bind(load(path, [*overrides, f"seed={seed}"])) for seed in SEEDS]
+    steps, setup = Steps(runs[0]), runs[0].model.setup
+
+    @jax.jit
+    def look(seed, batch):
+        params, layer_state = steps.model.init(jax.random.key(seed))
+        state = steps.initial()._replace(params=params, layer_state=layer_state)
+        _, snapshot = steps.take(state, batch, params)
+        return steps.measured(steps.probes, snapshot)["layers"]
+
+    found = []
+    for experiment in runs:
+        assert experiment.total_steps == 0
+        assert experiment.batch_size == len(experiment.data.train)
+        columns = look(jnp.uint32(experiment.parts.seed), Resident.of(experiment.data.train))
+        rows = steps.probes[0].rows(setup)
+        layers = pandas.DataFrame({"step": 0, **rows, **{k: np.asarray(v) for k, v in columns.items()}})
+        found.append(gradient_flow.summarize(layers))
+    return found
+
+
+@pytest.mark.usefixtures("quick_compiler")
+@pytest.mark.parametrize("net", NETS)
+def test_first_weights(net):
+    """Gradients and activations at initialization: the numbers of ATLAS §3, the verdict on every seed."""
+    verdict, bounds = NETS[net]
+    found = first_weights(*net.split())
+    assert [flow.verdict for flow in found] == [verdict] * len(SEEDS)
+    for number, (low, high) in bounds.items():
+        median = np.median([getattr(flow, number) for flow in found])
+        assert low <= median <= high, number
+
+
+def test_every_verdict_has_a_case_and_a_control():
+    """`test_first_weights` sees each word given to some nets and so refused to all others."""
+    given = {verdict for verdict, _ in NETS.values()}
+    assert given == {"vanishing", "exploding", "collapsing", "saturated", "healthy"}
+
+
+@pytest.mark.parametrize(
+    ("ratio", "spread", "saturated", "word"),
+    [
+        (1.0, 1.0, 0.0, "healthy"),
+        (0.009, 1.0, 0.0, "vanishing"),
+        (0.011, 1.0, 0.0, "healthy"),
+        (20.1, 1.0, 0.0, "exploding"),
+        (19.9, 1.0, 0.0, "healthy"),
+        (1.0, 101.0, 0.0, "exploding"),
+        (1.0, 99.0, 0.0, "healthy"),
+        (1.0, 0.009, 0.0, "collapsing"),
+        (1.0, 0.011, 0.0, "healthy"),
+        (1.0, 1.0, 0.61, "saturated"),
+        (1.0, 1.0, 0.59, "healthy"),
+        (0.001, 1.0, 0.9, "vanishing"),  # saturated too, but the gradient is what counts
+        (float("nan"), 1.0, 0.0, "exploding"),
+        (float("inf"), 1.0, 0.0, "exploding"),
+        (1.0, float("nan"), 0.0, "exploding"),
+    ],
+)
+def test_verdict_on_both_sides_of_each_bound(ratio, spread, saturated, word):
+    assert gradient_flow.verdict(ratio, spread, saturated) == word
+
+
+@pytest.mark.parametrize(("spread", "herding"), [(0.0, True), (9e-4, True), (2e-3, False), (1.0, False)])
+def test_herding_on_both_sides_of_its_bound(spread, herding):
+    """The greatest spread of any hidden layer decides, at the last record; the read-out does not count."""
+    rows = [
+        (0, 1, 64, 0.5),
+        (0, 2, 64, 0.5),
+        (0, 3, 64, 0.9),
+        (9, 1, 64, 0.0),
+        (9, 2, 64, spread),
+        (9, 3, 64, 0.9),
+    ]
+    layers = pandas.DataFrame(rows, columns=["step", "index", "fan_in", "unit_spread"])
+    found = symmetry.summarize(layers)
+    assert found.herding is herding
+    assert found.final_unit_spread == spread

@@ -1,0 +1,194 @@
+"""Figures of tiny trained runs: drawn for one run and for several, labelled, and the same bytes twice."""
+
+import functools
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from nnlab import figures, plotting
+from nnlab.config import check_tree
+from nnlab.config.document import Document
+from nnlab.errors import UsageError
+from nnlab.experiment import bind
+from nnlab.registry import build, components
+from nnlab.results import open_run
+from nnlab.runner import run
+from nnlab.store import RunDirectory
+
+PHENOMENA = list(components("phenomenon"))
+FIGURES = ["training_curves", *(name for p in PHENOMENA for name in build("phenomenon", p).figures)]
+
+DENSE = {"type": "dense", "units": 5}
+READ_OUT = {"type": "dense", "units": 3}
+RUNS = {
+    "sigmoid": {"model": [{"type": "repeat", "times": 6, "layers": [DENSE, "sigmoid"]}, READ_OUT]},
+    "relu": {"model": [DENSE, "relu", DENSE, "tanh", READ_OUT], "record": {"log_spaced": 8}},
+    "zeros": {"model": [{**DENSE, "kernel_init": "zeros"}, "tanh", {**READ_OUT, "kernel_init": "zeros"}]},
+    "regression": {
+        "data": {"type": "diabetes", "normalize": "standardize", "limit": 60},
+        "model": [DENSE, "relu", {"type": "dense", "units": 1}],
+        "loss": "squared_error",
+        "optimizer": {"type": "sgd", "learning_rate": 0.001},
+    },
+}
+SETS = [["sigmoid"], ["zeros"], ["regression"], ["sigmoid", "relu"], ["relu", "zeros", "regression"]]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """name -> a finished run, trained at the first call."""
+    home = tmp_path_factory.mktemp("runs")
+
+    @functools.cache
+    def one(name):
+        tree = {
+            "name": name,
+            "data": {"type": "wine", "normalize": "standardize"},
+            "optimizer": {"type": "sgd", "learning_rate": 0.1},
+            "train": {"steps": 20},
+            "record": {"every": {"steps": 5}},
+            "phenomena": PHENOMENA,
+            **RUNS[name],
+        }
+        outcome = run(bind(check_tree(Document(tree, {}, {}, "test"))), RunDirectory(home / name))
+        assert outcome.summary["status"] == "complete"
+        return open_run(home / name)
+
+    return one
+
+
+def title_of(ax):
+    return ax.get_title(loc="left") + ax.get_title()
+
+
+def panels_of(figure):
+    """The axes that show something, colour bars left out."""
+    bars = [ax for ax in figure.axes if ax.get_label() == "<colorbar>"]
+    assert all(ax.get_ylabel() for ax in bars)
+    return [ax for ax in figure.axes if ax not in bars and ax.axison]
+
+
+def legends_of(figure):
+    return [legend for legend in (*figure.legends, *(ax.get_legend() for ax in figure.axes)) if legend]
+
+
+def test_figures_are_those_of_the_phenomena(trained):
+    assert list(figures.available([trained("sigmoid")])) == FIGURES
+    assert list(figures.available([trained("sigmoid"), trained("regression")])) == FIGURES
+
+
+@pytest.mark.parametrize("names", SETS, ids="+".join)
+@pytest.mark.parametrize("figure_name", FIGURES)
+def test_every_figure_is_labelled(trained, figure_name, names):
+    runs = [trained(name) for name in names]
+    figure = figures.available(runs)[figure_name](runs)
+    shown = panels_of(figure)
+    assert shown
+    title = figure.get_suptitle()
+    for ax in shown:
+        assert title_of(ax) or title, "every panel says what is seen"
+        assert ax.get_xlabel() or not ax.get_subplotspec().is_last_row(), f"no x label on '{title_of(ax)}'"
+        spec = ax.get_subplotspec()
+        shares = ax.get_shared_y_axes().joined(ax, shown[0]) and ax is not shown[0]
+        assert ax.get_ylabel() or shares or not spec.is_first_col(), "no y label"
+        assert ax.has_data() or names == ["zeros"]
+    if len(names) > 1:
+        words = " ".join(
+            [text.get_text() for legend in legends_of(figure) for text in legend.get_texts()]
+            + [title_of(ax) + ax.get_ylabel() for ax in shown]
+        )
+        if figure_name != "activation_slope":  # a line there is an activation, whichever run has it
+            assert all(name in words for name in names), "the runs are told apart"
+
+
+@pytest.mark.parametrize("figure_name", FIGURES)
+def test_the_same_figure_is_the_same_bytes(trained, figure_name, tmp_path):
+    runs = [trained("sigmoid"), trained("relu")]
+    before = dict(mpl.rcParams)
+    (first,) = figures.draw(runs, tmp_path / "first", [figure_name])
+    (second,) = figures.draw(runs, tmp_path / "second", [figure_name])
+    assert first == tmp_path / "first" / f"{figure_name}.png"
+    assert first.read_bytes() == second.read_bytes()
+    assert first.read_bytes().startswith(b"\x89PNG")
+    assert first.stat().st_size > 5000
+    assert dict(mpl.rcParams) == before, "the style is left behind"
+
+
+@pytest.mark.parametrize(("form", "magic"), [("svg", b"<?xml"), ("pdf", b"%PDF")])
+def test_svg_and_pdf_are_written_alike_twice(trained, form, magic, tmp_path):
+    wanted = ["training_curves", "depth_profile"]
+    first = figures.draw([trained("relu")], tmp_path / "first", wanted, form)
+    second = figures.draw([trained("relu")], tmp_path / "second", wanted, form)
+    assert [path.name for path in first] == [f"{name}.{form}" for name in wanted]
+    for one, other in zip(first, second, strict=True):
+        assert one.read_bytes().startswith(magic)
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_all_figures_are_drawn_unless_some_are_named(trained, tmp_path):
+    drawn = figures.draw([trained("zeros")], tmp_path)
+    assert [path.stem for path in drawn] == FIGURES
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(f"{name}.png" for name in FIGURES)
+
+
+def test_training_curves_show_the_metrics(trained):
+    one = trained("relu")
+    metrics = one.tables["metrics"]
+    loss, error = figures.training_curves([one]).axes
+    by_label = {line.get_label(): line.get_ydata() for line in loss.get_lines()}
+    assert set(by_label) == {"train", "validation", "test"}
+    np.testing.assert_array_equal(by_label["validation"], metrics["validation_loss"])
+    by_label = {line.get_label(): line.get_ydata() for line in error.get_lines()}
+    np.testing.assert_allclose(by_label["test"], 100 * (1 - metrics["test_accuracy"]))
+    assert f"{100 * (1 - metrics['test_accuracy'].iloc[-1]):.1f} %" in title_of(error)
+    assert len(figures.training_curves([trained("regression")]).axes) == 1
+
+
+def test_a_figure_that_is_not_there_is_refused(trained, tmp_path):
+    with pytest.raises(UsageError, match="did you mean 'depth_profile'"):
+        figures.draw([trained("relu")], tmp_path, ["depth_profil"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_without_records_is_refused(trained, tmp_path):
+    empty = trained("relu")._replace(tables={})
+    with pytest.raises(UsageError, match="no records"):
+        figures.draw([empty], tmp_path)
+
+
+def test_runs_of_one_name_are_told_apart_by_their_directory(trained, tmp_path):
+    one = trained("relu")
+    again = one._replace(path=one.path.with_name("relu-again"))
+    (drawn,) = figures.draw([one, again], tmp_path, ["depth_profile"], "svg")
+    assert drawn.stat().st_size > 1000
+    labels = [run.label for run in figures._told_apart([one, again])]
+    assert labels == ["relu", "relu-again"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (0.374, "0.374"),
+        (830.0, "830"),
+        (7e-13, r"7.0$\times$10$^{-13}$"),
+        (-2.5e5, r"-2.5$\times$10$^{5}$"),
+        (float("inf"), "inf"),
+        (float("nan"), "nan"),
+    ],
+)
+def test_numbers_in_titles(value, text):
+    assert plotting.scientific(value) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "picked"), [(1, [0]), (3, [0, 1, 2]), (5, [0, 1, 2, 3, 4]), (9, [0, 2, 4, 6, 8])]
+)
+def test_layers_are_chosen_from_first_to_last(count, picked):
+    assert list(plotting.spread_over(count, 5)) == picked
+
+
+def test_colours_of_many_lines_are_all_different():
+    for count in (1, 8, 9, 40):
+        assert len({tuple(np.ravel(colour)) for colour in plotting.colours(count)}) == count

@@ -1,0 +1,434 @@
+"""Layers against their declared shapes, closed forms and PyTorch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nnlab.config.schema import resolve
+from nnlab.errors import ValueDoesNotFit
+from nnlab.nn.combinators import mlp, repeat, residual, sequential
+from nnlab.nn.layers import dense, dropout, flatten
+from nnlab.nn.model import model
+from nnlab.nn.normalization import batch_norm, layer_norm
+from nnlab.registry import build, components
+
+KEY = jax.random.key(7)
+BATCH = 6
+
+DENSE = {"type": "dense", "units": 5}
+KEEPS_SHAPE = [(4,), (3, 4)]
+
+# layer -> [(config, input shape, output shape)]; every registered layer must be here
+CASES = {
+    "dense": [
+        (DENSE, (4,), (5,)),
+        (DENSE, (3, 4), (3, 5)),
+        ({**DENSE, "use_bias": False, "kernel_init": "orthogonal"}, (4,), (5,)),
+    ],
+    "flatten": [("flatten", (3, 4), (12,)), ("flatten", (4,), (4,)), ("flatten", (2, 3, 4), (24,))],
+    "dropout": [({"type": "dropout", "rate": 0.3}, shape, shape) for shape in KEEPS_SHAPE],
+    "sequential": [
+        ([DENSE, "relu", DENSE], (4,), (5,)),
+        ({"type": "sequential", "layers": ["flatten", DENSE]}, (3, 4), (5,)),
+        ([], (4,), (4,)),
+    ],
+    "repeat": [({"type": "repeat", "times": 3, "layers": [DENSE, "tanh"]}, (4,), (5,))],
+    "residual": [
+        ({"type": "residual", "layers": [{"type": "dense", "units": 4}, "batch_norm", "relu"]}, (4,), (4,)),
+        ({"type": "residual", "layers": [{"type": "residual", "layers": ["layer_norm"]}]}, (3, 4), (3, 4)),
+    ],
+    "mlp": [
+        ({"type": "mlp", "width": 7, "depth": 2, "outputs": 3}, (4,), (3,)),
+        ({"type": "mlp", "width": 7, "depth": 0}, (4,), (10,)),
+    ],
+    "batch_norm": [("batch_norm", shape, shape) for shape in KEEPS_SHAPE],
+    "layer_norm": [("layer_norm", shape, shape) for shape in KEEPS_SHAPE],
+    **{name: [(name, shape, shape) for shape in KEEPS_SHAPE] for name in components("activation")},
+}
+
+
+def from_config(config):
+    """A layer from what would stand in a file."""
+    problems = []
+    resolved = resolve("layer", config, (), problems)
+    assert problems == []
+    return build("layer", resolved)
+
+
+def kernel_of(path, *names):
+    for name in names:
+        path = path[name]
+    return np.asarray(path["kernel"])
+
+
+def shapes_of(tree):
+    return jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), tree)
+
+
+def declared(tree):
+    """A tree of Variables as the shapes and dtype that they must be drawn in."""
+    return {
+        name: declared(entry) if isinstance(entry, dict) else (entry.shape, "float32")
+        for name, entry in tree.items()
+    }
+
+
+@pytest.mark.parametrize("name", components("layer"))
+def test_every_layer_has_cases(name):
+    assert name in CASES, f"give the layer '{name}' a case in CASES"
+    kinds = [config["type"] if isinstance(config, dict) else config for config, _, _ in CASES[name]]
+    assert all(kind == name or (name == "sequential" and isinstance(kind, list)) for kind in kinds)
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize(
+    ("config", "input_shape", "output_shape"),
+    [case for cases in CASES.values() for case in cases],
+    ids=[f"{name}-{i}" for name, cases in CASES.items() for i in range(len(cases))],
+)
+def test_setup_tells_what_apply_does(config, input_shape, output_shape, train):
+    net = model(from_config(config), input_shape)
+    assert net.setup.output_shape == output_shape
+    params, state = jax.eval_shape(net.init, KEY)
+    assert shapes_of(params) == declared(net.setup.tree("params"))
+    assert shapes_of(state) == declared(net.setup.tree("state"))
+    assert net.setup.count("params") == sum(leaf.size for leaf in jax.tree.leaves(params))
+    assert net.setup.count("state") == sum(leaf.size for leaf in jax.tree.leaves(state))
+
+    x = jax.ShapeDtypeStruct((BATCH, *input_shape), jnp.float32)
+    out = jax.eval_shape(lambda p, s, x: net.apply(p, s, x, key=KEY, train=train), params, state, x)
+    assert (out.value.shape, out.value.dtype) == ((BATCH, *output_shape), jnp.float32)
+    assert shapes_of(out.state) == shapes_of(state)
+    outputs = {path: (BATCH, *leaf.output_shape) for path, leaf in net.setup.leaves()}
+    assert {path: out.inside["outputs"][path].shape for path in outputs} == outputs
+    slopes = {path: s.shape for path, s in out.inside.get("slopes", {}).items()}
+    assert slopes == {path: outputs[path] for path, leaf in net.setup.leaves() if leaf.activation}
+
+
+# --- against PyTorch -------------------------------------------------------------------------------------
+
+
+def drawn(shape, seed=0, scale=1.0, shift=0.0):
+    return (shift + scale * np.random.default_rng(seed).standard_normal(shape)).astype(np.float32)
+
+
+def pulled_back(net, params, state, x, train=True):
+    """Output, and gradients of sum(weights * output) by params and inputs, weights being fixed and random."""
+    weights = jnp.asarray(drawn((x.shape[0], *net.setup.output_shape), seed=99))
+
+    def total(params, x):
+        out = net.apply(params, state, x, key=KEY, train=train)
+        return (weights * out.value).sum(), out
+
+    (_, out), grads = jax.value_and_grad(total, argnums=(0, 1), has_aux=True)(params, jnp.asarray(x))
+    return out, grads, np.asarray(weights)
+
+
+def close(found, expected, tolerance=1e-5):
+    expected = expected.detach().numpy() if hasattr(expected, "detach") else expected
+    np.testing.assert_allclose(np.asarray(found), expected, rtol=tolerance, atol=tolerance)
+
+
+def test_dense_equals_pytorch():
+    torch = pytest.importorskip("torch")
+    net = model(dense(5, bias_init="normal"), (4,))
+    params, state = net.init(KEY)
+    x = drawn((BATCH, 4))
+    out, (by_params, by_x), weights = pulled_back(net, params, state, x)
+
+    theirs = torch.nn.Linear(4, 5)
+    theirs.weight.data = torch.tensor(kernel_of(params, "dense_1").T.copy())
+    theirs.bias.data = torch.tensor(np.asarray(params["dense_1"]["bias"]))
+    z = torch.tensor(x, requires_grad=True)
+    y = theirs(z)
+    (y * torch.tensor(weights)).sum().backward()
+    close(out.value, y)
+    close(by_params["dense_1"]["kernel"].T, theirs.weight.grad)
+    close(by_params["dense_1"]["bias"], theirs.bias.grad)
+    close(by_x, z.grad)
+
+
+def normalized_params(net, features):
+    """First params with scale and shift away from 1 and 0."""
+    params, state = net.init(KEY)
+    (name,) = params
+    return {
+        name: {
+            "scale": jnp.asarray(drawn(features, 1, 0.3, 1.0)),
+            "shift": jnp.asarray(drawn(features, 2)),
+        }
+    }, state
+
+
+@pytest.mark.parametrize("shape", [(4,), (3, 4)])
+def test_batch_norm_in_training_equals_pytorch(shape):
+    torch = pytest.importorskip("torch")
+    net = model(batch_norm(), shape)
+    params, state = normalized_params(net, shape[-1:])
+    x = drawn((BATCH, *shape), 3, 2.0, 5.0)
+    out, (by_params, by_x), weights = pulled_back(net, params, state, x)
+
+    theirs = torch.nn.BatchNorm1d(4, eps=1e-3, momentum=0.01)
+    theirs.weight.data = torch.tensor(np.asarray(params["batch_norm_1"]["scale"]))
+    theirs.bias.data = torch.tensor(np.asarray(params["batch_norm_1"]["shift"]))
+    z = torch.tensor(x, requires_grad=True)
+    y = theirs(z.reshape(-1, 4)).reshape(z.shape)
+    (y * torch.tensor(weights)).sum().backward()
+    close(out.value, y)
+    close(by_params["batch_norm_1"]["scale"], theirs.weight.grad)
+    close(by_params["batch_norm_1"]["shift"], theirs.bias.grad)
+    close(by_x, z.grad)
+    close(
+        out.state["batch_norm_1"]["mean"], theirs.running_mean
+    )  # its running variance is unbiased: not ours
+
+
+def test_batch_norm_standardizes_in_training():
+    net = model(batch_norm(), (4,))
+    params, state = net.init(KEY)
+    x = jnp.asarray(drawn((200, 4), 3, 20.0, 5.0))
+    y = np.asarray(net.apply(params, state, x, key=KEY, train=True).value, np.float64)
+    np.testing.assert_allclose(y.mean(0), 0.0, atol=1e-3)
+    np.testing.assert_allclose(y.std(0), 1.0, atol=1e-3)
+
+
+@pytest.mark.parametrize(("momentum", "shape"), [(0.99, (4,)), (0.5, (4,)), (0.9, (3, 4))])
+def test_batch_norm_running_statistics_after_three_steps(momentum, shape):
+    net = model(batch_norm(momentum=momentum), shape)
+    params, state = net.init(KEY)
+    mean, variance = np.zeros(4), np.ones(4)
+    for step in range(3):
+        x = drawn((BATCH, *shape), step, 2.0, step)
+        state = net.apply(params, state, jnp.asarray(x), key=KEY, train=True).state
+        rows = x.reshape(-1, 4).astype(np.float64)
+        mean = momentum * mean + (1 - momentum) * rows.mean(0)
+        variance = momentum * variance + (1 - momentum) * rows.var(0)
+    close(state["batch_norm_1"]["mean"], mean)
+    close(state["batch_norm_1"]["variance"], variance)
+
+    x = drawn((BATCH, *shape), 9)
+    out = net.apply(params, state, jnp.asarray(x), key=KEY, train=False)
+    close(out.value, (x - mean) / np.sqrt(variance + 1e-3))
+    jax.tree.map(np.testing.assert_array_equal, out.state, state)
+
+
+def test_batch_norm_in_evaluation_ignores_batch_mates_and_in_training_does_not():
+    net = model(batch_norm(), (4,))
+    params, state = normalized_params(net, (4,))
+    first, others = drawn((1, 4)), drawn((BATCH, 4), 1, 50.0)
+    together = jnp.asarray(np.concatenate([first, others]))
+
+    def apply(x, train):
+        return np.asarray(net.apply(params, state, jnp.asarray(x), key=KEY, train=train).value)[0]
+
+    np.testing.assert_array_equal(apply(together, False), apply(first, False))
+    assert np.abs(apply(together, True) - apply(first, True)).max() > 0.1
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("shape", [(4,), (3, 4)])
+def test_layer_norm_equals_pytorch(shape, train):
+    torch = pytest.importorskip("torch")
+    net = model(layer_norm(), shape)
+    params, state = normalized_params(net, shape[-1:])
+    x = drawn((BATCH, *shape), 3, 2.0, 5.0)
+    out, (by_params, by_x), weights = pulled_back(net, params, state, x, train)
+
+    theirs = torch.nn.LayerNorm(4)
+    theirs.weight.data = torch.tensor(np.asarray(params["layer_norm_1"]["scale"]))
+    theirs.bias.data = torch.tensor(np.asarray(params["layer_norm_1"]["shift"]))
+    z = torch.tensor(x, requires_grad=True)
+    y = theirs(z)
+    (y * torch.tensor(weights)).sum().backward()
+    close(out.value, y)
+    close(by_params["layer_norm_1"]["scale"], theirs.weight.grad)
+    close(by_params["layer_norm_1"]["shift"], theirs.bias.grad)
+    close(by_x, z.grad, 2e-5)
+
+
+def test_residual_equals_pytorch():
+    torch = pytest.importorskip("torch")
+    net = model(sequential([residual([dense(4), "tanh", dense(4)]), dense(3)]), (4,))
+    params, state = net.init(KEY)
+    x = drawn((BATCH, 4))
+    out, (by_params, by_x), weights = pulled_back(net, params, state, x)
+
+    z = torch.tensor(x, requires_grad=True)
+    w1, w2, w3 = (
+        torch.tensor(kernel, requires_grad=True)
+        for kernel in (
+            kernel_of(params, "residual_1", "dense_1"),
+            kernel_of(params, "residual_1", "dense_2"),
+            kernel_of(params, "dense_1"),
+        )
+    )
+    y = (z + torch.tanh(z @ w1) @ w2) @ w3
+    (y * torch.tensor(weights)).sum().backward()
+    close(out.value, y)
+    close(by_params["residual_1"]["dense_1"]["kernel"], w1.grad)
+    close(by_params["residual_1"]["dense_2"]["kernel"], w2.grad)
+    close(by_params["dense_1"]["kernel"], w3.grad)
+    close(by_x, z.grad)
+
+
+def test_residual_of_zero_kernels_has_the_identity_as_jacobian():
+    net = model(residual([dense(4), "relu", dense(4, kernel_init="zeros")]), (4,))
+    params, state = net.init(KEY)
+
+    def forward(x):
+        return net.apply(params, state, x[None], key=KEY, train=True).value[0]
+
+    x = jnp.asarray(drawn(4))
+    np.testing.assert_array_equal(forward(x), x)
+    np.testing.assert_array_equal(jax.jacobian(forward)(x), np.eye(4))
+
+
+# --- dropout ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate", [0.2, 0.5, 0.9])
+def test_dropout_keeps_the_expectation(rate):
+    net = model(dropout(rate), (5,))
+    x = np.tile(np.array([1.0, -2.0, 0.5, 100.0, 3.0], np.float32), (400_000, 1))
+    out = np.asarray(net.apply({}, {}, jnp.asarray(x), key=KEY, train=True).value)
+    evaluated = np.asarray(net.apply({}, {}, jnp.asarray(x), key=KEY, train=False).value)
+    np.testing.assert_array_equal(evaluated, x)
+    np.testing.assert_allclose(out.mean(0, dtype=np.float64), x[0], rtol=0.01)
+    np.testing.assert_allclose((out == 0).mean(0), rate, atol=0.005)
+    np.testing.assert_allclose(out[out != 0], (x / np.float32(1 - rate))[out != 0], rtol=1e-6)
+
+
+def test_dropout_of_rate_zero_changes_nothing():
+    net = model(dropout(0.0), (5,))
+    x = drawn((1000, 5))
+    np.testing.assert_array_equal(net.apply({}, {}, jnp.asarray(x), key=KEY, train=True).value, x)
+
+
+def test_dropout_follows_its_key_and_its_place():
+    net = model(sequential([dropout(0.5), dropout(0.5)]), (50,))
+    x = jnp.ones((20, 50))
+
+    def apply(seed):
+        out = net.apply({}, {}, x, key=jax.random.key(seed), train=True)
+        return {path: np.asarray(value) for path, value in out.inside["outputs"].items()}
+
+    np.testing.assert_array_equal(apply(0)["dropout_1"], apply(0)["dropout_1"])
+    assert (apply(0)["dropout_1"] != apply(1)["dropout_1"]).any()
+    both = apply(0)
+    kept_by_first = both["dropout_1"] > 0
+    share = (both["dropout_2"][kept_by_first] > 0).mean()  # one mask twice would keep all of them
+    assert 0.35 < share < 0.65
+
+
+# --- names and numbers -----------------------------------------------------------------------------------
+
+
+def test_names_of_nested_layers():
+    inner = residual([dense(4), "relu", residual([dense(4)]), dense(4)])
+    chain = sequential(
+        [
+            dense(4),
+            "tanh",
+            inner,
+            repeat(2, [dense(4), "tanh"]),
+            residual([batch_norm()]),
+            mlp(6, 2, activation={"type": "leaky_relu", "negative_slope": 0.1}, outputs=3),
+        ]
+    )
+    net = model(chain, (4,))
+    paths = [path for path, _ in net.setup.leaves()]
+    assert paths == [
+        "dense_1",
+        "tanh_1",
+        "residual_1/dense_1",
+        "residual_1/relu_1",
+        "residual_1/residual_1/dense_1",
+        "residual_1/dense_2",
+        "dense_2",
+        "tanh_2",
+        "dense_3",
+        "tanh_3",
+        "residual_2/batch_norm_1",
+        "dense_4",
+        "leaky_relu_1",
+        "dense_5",
+        "leaky_relu_2",
+        "dense_6",
+    ]
+    params, _ = net.init(KEY)
+    assert set(params) == {"residual_1", "residual_2", *(f"dense_{i}" for i in range(1, 7))}
+    assert set(params["residual_1"]) == {"dense_1", "dense_2", "residual_1"}
+    types = {path: leaf.type for path, leaf in net.setup.leaves()}
+    assert all(path.rsplit("/", 1)[-1].rsplit("_", 1)[0] == name for path, name in types.items())
+
+
+@pytest.mark.parametrize(
+    ("inputs", "width", "depth", "outputs"), [(40, 44, 2, 10), (3, 7, 1, 1), (5, 8, 6, 2)]
+)
+def test_parameters_of_mlp_by_its_formula(inputs, width, depth, outputs):
+    by_formula = (inputs + 1) * width + (depth - 1) * (width + 1) * width + (width + 1) * outputs
+    assert model(mlp(width, depth, outputs=outputs), (inputs,)).setup.count("params") == by_formula
+
+
+def test_mlp_without_hidden_layers_is_a_read_out():
+    net = model(mlp(8, 0, outputs=3), (5,))
+    assert [path for path, _ in net.setup.leaves()] == ["dense_1"]
+    assert net.setup.count("params") == 18
+
+
+def test_keras_batch_norm_net():
+    """Flatten, BN, 300, BN, 100, BN, 10 as Keras counts it (Hands-On Machine Learning, chapter 11)."""
+    net = model(
+        sequential([flatten(), batch_norm(), dense(300), batch_norm(), dense(100), batch_norm(), dense(10)]),
+        (28, 28),
+    )
+    counts = [leaf.count("params") + leaf.count("state") for _, leaf in net.setup.leaves()]
+    assert counts == [0, 3136, 235_500, 1200, 30_100, 400, 1010]
+    trained, tracked = net.setup.count("params"), net.setup.count("state")
+    assert (trained + tracked, trained, tracked) == (271_346, 268_978, 2_368)
+
+
+@pytest.mark.parametrize(
+    ("layer", "input_shape", "named"),
+    [
+        (sequential([dense(5), residual([dense(4)])]), (4,), r"residual_1.*\[4\].*\[5\]"),
+        (sequential([residual(["relu", flatten()])]), (3, 4), r"residual_1.*\[12\].*\[3, 4\]"),
+        (sequential(["relu", dense(3)]), (), "dense_1"),
+        (sequential(["relu", batch_norm()]), (), "batch_norm_1"),
+        (sequential([layer_norm()]), (), "layer_norm_1"),
+        (sequential([residual([residual([dense(3)])])]), (4,), "residual_1.*residual_1"),
+    ],
+)
+def test_shapes_that_do_not_fit_name_the_layer(layer, input_shape, named):
+    with pytest.raises(ValueDoesNotFit, match=named):
+        model(layer, input_shape)
+
+
+# --- first weights ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kernel_init", ["he_normal", "glorot_uniform", "orthogonal"])
+def test_first_weights_depend_on_the_path_alone(kernel_init):
+    def kernels(*layers):
+        params, _ = jax.jit(model(sequential(list(layers)), (6,)).init)(KEY)
+        return {path: np.asarray(entry["kernel"]) for path, entry in params.items() if "kernel" in entry}
+
+    def part():
+        return dense(6, kernel_init=kernel_init)
+
+    plain = kernels(part(), "relu", part())
+    with_others = kernels(batch_norm(), part(), "tanh", dropout(0.5), part(), layer_norm(), part())
+    deeper = kernels(repeat(4, [part()]))
+    assert not np.array_equal(plain["dense_1"], plain["dense_2"])
+    for name in ("dense_1", "dense_2"):
+        np.testing.assert_array_equal(plain[name], with_others[name])
+        np.testing.assert_allclose(plain[name], deeper[name], rtol=1e-6, atol=1e-7)
+
+
+def test_first_weights_follow_the_key():
+    net = model(sequential([dense(6), residual([dense(6)])]), (6,))
+    first, again, other = (net.init(jax.random.key(seed))[0] for seed in (0, 0, 1))
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    assert not np.array_equal(kernel_of(first, "dense_1"), kernel_of(other, "dense_1"))
+    assert not np.array_equal(kernel_of(first, "dense_1"), kernel_of(first, "residual_1", "dense_1"))

@@ -1,0 +1,478 @@
+"""Training step by step against NumPy, and what must not change its numbers: chunks, records, blocks."""
+
+import math
+
+import numpy as np
+import pytest
+
+from nnlab import train as training
+from nnlab.config import check_tree
+from nnlab.config.document import Document
+from nnlab.errors import ConfigError
+from nnlab.experiment import bind
+from nnlab.train import Order, train
+
+WINE = {"type": "wine", "normalize": "standardize", "batch_size": 16}
+TANH_NET = [{"type": "dense", "units": 8}, "tanh", {"type": "dense", "units": 3}]
+MOMENTUM = {"type": "sgd", "momentum": 0.9, "learning_rate": 0.1}
+
+
+def experiment(data=WINE, model=TANH_NET, steps=20, every=1, **keys):
+    tree = {
+        "name": "test",
+        "data": data,
+        "model": model,
+        "optimizer": MOMENTUM,
+        "train": {"steps": steps},
+        "record": {"every": {"steps": every}},
+        **keys,
+    }
+    return bind(check_tree(Document(tree, {}, {}, "test")))
+
+
+def tables_of(chunks):
+    """The tables of all chunks joined, as they would stand in the files."""
+    joined = {}
+    for chunk in chunks:
+        for name, columns in chunk.tables.items():
+            parts = joined.setdefault(name, {column: [] for column in columns})
+            assert list(parts) == list(columns)
+            for column, values in columns.items():
+                parts[column].append(values)
+    return {name: {c: np.concatenate(v) for c, v in columns.items()} for name, columns in joined.items()}
+
+
+def trained(exp):
+    chunks = list(train(exp))
+    return tables_of(chunks), chunks
+
+
+def assert_same(first, second):
+    assert first.keys() == second.keys()
+    for name, columns in first.items():
+        assert columns.keys() == second[name].keys()
+        for column, values in columns.items():
+            np.testing.assert_array_equal(values, second[name][column], err_msg=f"{name}.{column}")
+
+
+def first_weights(exp):
+    import jax
+
+    params, _ = jax.jit(exp.model.init)(jax.random.key(exp.parts.seed))
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+
+
+# --- against NumPy ---------------------------------------------------------------------------------------
+
+
+def numpy_metrics(w, part):
+    hidden = np.tanh(part.inputs.astype(np.float64) @ w["k1"] + w["b1"])
+    logits = hidden @ w["k2"] + w["b2"]
+    shifted = logits - logits.max(1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    loss = -log_p[np.arange(len(part)), part.targets].mean()
+    return hidden, np.exp(log_p), loss, (logits.argmax(1) == part.targets).mean()
+
+
+def numpy_training(exp, rate, momentum, nesterov=False):
+    """A two-layer tanh net with cross-entropy, in float64: the rows that metrics.csv must have."""
+    start = first_weights(exp)
+    w = {
+        "k1": start["dense_1"]["kernel"],
+        "b1": start["dense_1"]["bias"],
+        "k2": start["dense_2"]["kernel"],
+        "b2": start["dense_2"]["bias"],
+    }
+    velocity = {name: np.zeros_like(value) for name, value in w.items()}
+    order = Order(exp).rows(0, exp.total_steps + 1)
+    rows = []
+    for step in range(exp.total_steps + 1):
+        row = {"step": step, "epoch": step / exp.steps_per_epoch, "learning_rate": rate}
+        for name, part in exp.data.splits.items():
+            _, _, row[f"{name}_loss"], row[f"{name}_accuracy"] = numpy_metrics(w, part)
+        batch = exp.data.train.take(order[step]) if order.shape[1] else exp.data.train
+        hidden, p, _, _ = numpy_metrics(w, batch)
+        error = (p - np.eye(p.shape[1])[batch.targets]) / len(batch)
+        back = error @ w["k2"].T * (1 - hidden**2)
+        g = {
+            "k1": batch.inputs.T @ back,
+            "b1": back.sum(0),
+            "k2": hidden.T @ error,
+            "b2": error.sum(0),
+        }
+        row["grad_norm"] = math.sqrt(sum((value**2).sum() for value in g.values()))
+        row["weight_norm"] = math.sqrt(sum((value**2).sum() for value in w.values()))
+        for name, gradient in g.items():
+            velocity[name] = momentum * velocity[name] + gradient
+            direction = gradient + momentum * velocity[name] if nesterov else velocity[name]
+            w[name] = w[name] - rate * direction
+        rows.append(row)
+    return {column: np.array([row[column] for row in rows]) for column in rows[0]}
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "optimizer"),
+    [
+        (16, MOMENTUM),
+        ("full", {**MOMENTUM, "nesterov": True}),
+    ],
+)
+def test_training_equals_numpy_step_by_step(batch_size, optimizer):
+    exp = experiment(data={**WINE, "batch_size": batch_size}, optimizer=optimizer)
+    found = trained(exp)[0]["metrics"]
+    expected = numpy_training(exp, 0.1, 0.9, optimizer.get("nesterov", False))
+    assert list(found) == list(expected)
+    for column, values in expected.items():
+        np.testing.assert_allclose(found[column], values, rtol=2e-5, atol=1e-6, err_msg=column)
+    assert found["train_loss"][-1] < 0.5 * found["train_loss"][0]
+
+
+def test_cosine_rate_reaches_the_weights():
+    cosine = {"type": "sgd", "learning_rate": {"type": "cosine", "peak": 0.2}}
+    found = trained(experiment(optimizer=cosine, steps=10))[0]
+    metrics, layers = found["metrics"], found["layers"]
+    expected = 0.2 * (1 + np.cos(np.pi * np.arange(11) / 10)) / 2
+    np.testing.assert_allclose(metrics["learning_rate"], expected, rtol=1e-5, atol=1e-8)
+    rate = np.repeat(metrics["learning_rate"], 2)  # plain SGD moves each layer by rate times its gradient
+    moved = layers["update_ratio"] * layers["weight_norm"]
+    np.testing.assert_allclose(moved, rate * layers["grad_norm"], rtol=1e-5, atol=1e-9)
+
+
+# --- the order of examples -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [16, 7, 124])
+def test_every_epoch_is_the_beginning_of_a_permutation(batch_size):
+    exp = experiment(data={**WINE, "batch_size": batch_size}, steps=60)
+    order, per_epoch = Order(exp), exp.steps_per_epoch
+    examples = len(exp.data.train)
+    assert per_epoch == examples // batch_size
+    epochs = [order.rows(epoch * per_epoch, per_epoch) for epoch in range(4)]
+    for rows in epochs:
+        assert rows.dtype == np.int32
+        assert rows.shape == (per_epoch, batch_size)
+        assert len(set(rows.ravel())) == rows.size, "an example comes at most once an epoch"
+        assert 0 <= rows.min() <= rows.max() < examples
+    assert not np.array_equal(epochs[0], epochs[1])
+    together = order.rows(0, 4 * per_epoch)
+    np.testing.assert_array_equal(together, np.concatenate(epochs))
+
+
+def test_order_is_the_same_wherever_one_asks_for_it():
+    exp = experiment(steps=60)
+    order = Order(exp)
+    whole = order.rows(0, 40)
+    for start, count in ((0, 1), (5, 3), (6, 9), (7, 1), (13, 27), (39, 1)):
+        np.testing.assert_array_equal(order.rows(start, count), whole[start : start + count])
+    np.testing.assert_array_equal(Order(exp).rows(20, 5), whole[20:25])
+    other = Order(experiment(steps=60, seed=1))
+    assert not np.array_equal(other.rows(0, 40), whole)
+
+
+def test_a_full_batch_takes_every_example_every_step():
+    exp = experiment(data={**WINE, "batch_size": "full"})
+    assert exp.batch_size == len(exp.data.train)
+    assert exp.steps_per_epoch == 1
+    assert Order(exp).rows(3, 5).shape == (5, 0)
+    larger = experiment(data={**WINE, "batch_size": 10_000})
+    rows = Order(larger).rows(0, 2)
+    assert larger.steps_per_epoch == 1
+    np.testing.assert_array_equal(np.sort(rows, 1), np.tile(np.arange(len(larger.data.train)), (2, 1)))
+
+
+# --- records ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("record", "steps", "expected"),
+    [
+        ({"every": {"steps": 7}}, 20, [0, 7, 14, 20]),
+        ({"every": {"steps": 10}}, 20, [0, 10, 20]),
+        ({"every": {"steps": 100}}, 20, [0, 20]),
+        ({"every": {"epochs": 1}}, 20, [0, 7, 14, 20]),
+        ({"every": {"epochs": 0.5}}, 10, [0, 4, 8, 10]),
+        ({"every": {"steps": 1}}, 0, [0]),
+        ({"log_spaced": 5}, 15, [0, 1, 3, 7, 15]),
+        ({"log_spaced": 300}, 20, None),
+        ({"log_spaced": 2}, 20, [0, 20]),
+        ({"log_spaced": 9}, 0, [0]),
+    ],
+)
+def test_records_include_the_first_and_last_step_and_nothing_twice(record, steps, expected):
+    exp = experiment(steps=steps, record=record)
+    assert exp.steps_per_epoch == 7
+    found = exp.record_steps
+    assert found == sorted(set(found))
+    assert (found[0], found[-1]) == (0, steps)
+    assert expected is None or found == expected
+
+
+def test_tables_have_a_row_a_record():
+    exp = experiment(record={"log_spaced": 6})
+    tables, chunks = trained(exp)
+    assert tables["metrics"]["step"].tolist() == exp.record_steps
+    np.testing.assert_allclose(tables["metrics"]["epoch"], np.array(exp.record_steps) / 7)
+    assert tables["layers"]["step"].tolist() == [step for step in exp.record_steps for _ in range(2)]
+    assert tables["layers"]["layer"].tolist() == ["dense_1", "dense_2"] * len(exp.record_steps)
+    assert [chunk.step for chunk in chunks][-1] == 20
+    assert all(chunk.finite for chunk in chunks)
+
+
+def test_a_training_of_no_steps_is_a_look():
+    tables, chunks = trained(experiment(steps=0))
+    assert [chunk.step for chunk in chunks] == [0]
+    assert tables["metrics"]["step"].tolist() == [0]
+    assert np.isfinite(tables["metrics"]["grad_norm"]).all()
+
+
+def test_epochs_are_counted_in_steps():
+    exp = experiment(train={"epochs": 2.5}, record={"every": {"epochs": 1}})
+    assert exp.total_steps == round(2.5 * 7)
+    assert exp.record_steps == [0, 7, 14, 18]
+
+
+# --- what must not change the numbers --------------------------------------------------------------------
+
+# dropout, batch norm and momentum: everything that a step hands to the next
+EVERYTHING = [
+    {"type": "dense", "units": 9},
+    "batch_norm",
+    "relu",
+    {"type": "dropout", "rate": 0.3},
+    {"type": "dense", "units": 3},
+]
+
+
+def everything(**keys):
+    return experiment(**{"model": EVERYTHING, "steps": 45, "every": 4, **keys})
+
+
+@pytest.fixture(scope="module")
+def programs():
+    """Compiled once: none of what these tests change is part of the program."""
+    return training.compiled(everything())
+
+
+@pytest.fixture(scope="module")
+def uncut():
+    return trained(everything())[0]
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"FIRST_STEPS": 1, "CHUNK_SECONDS": 0.0},
+        {"FIRST_STEPS": 5, "CHUNK_SECONDS": 1e-9},
+        {"FIRST_STEPS": 10_000},
+    ],
+    ids=str,
+)
+def test_the_length_of_chunks_does_not_change_a_bit(uncut, programs, limits, monkeypatch):
+    monkeypatch.setattr(training, "compiled", lambda _: programs)
+    assert_unchanged(uncut, limits, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "limits", [{"SEGMENTS": 1, "ORDER_BYTES": 1}, {"SEGMENTS": 3, "ORDER_BYTES": 4 * 16 * 5}], ids=str
+)
+def test_the_size_of_chunks_does_not_change_a_bit(uncut, limits, monkeypatch):
+    assert_unchanged(uncut, limits, monkeypatch)
+
+
+def assert_unchanged(uncut, limits, monkeypatch):
+    for name, value in limits.items():
+        assert hasattr(training, name)
+        monkeypatch.setattr(training, name, value)
+    tables, chunks = trained(everything())
+    assert_same(tables, uncut)
+    assert len(chunks) >= (1 if limits == {"FIRST_STEPS": 10_000} else 4)
+
+
+@pytest.mark.parametrize("record", [{"every": {"steps": 1}}, {"log_spaced": 8}, {"every": {"steps": 45}}])
+def test_recording_more_or_less_often_does_not_change_the_numbers(uncut, programs, record, monkeypatch):
+    """But for the rounding of a recorded step, which is compiled together with its probes."""
+    exp = everything(record=record)
+    if record != {"every": {"steps": 1}}:
+        monkeypatch.setattr(training, "compiled", lambda _: programs)
+    found = trained(exp)[0]
+    for table, columns in found.items():
+        theirs = uncut[table]
+        shared = sorted(set(columns["step"].tolist()) & set(theirs["step"].tolist()))
+        assert (shared[0], shared[-1]) == (0, 45)
+        for column, values in columns.items():
+            ours = values[np.isin(columns["step"], shared)]
+            expected = theirs[column][np.isin(theirs["step"], shared)]
+            if values.dtype == object:
+                assert ours.tolist() == expected.tolist()
+            else:
+                np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6, err_msg=f"{table}.{column}")
+
+
+def test_another_seed_is_another_training(uncut):
+    other = trained(everything(seed=1))[0]["metrics"]
+    assert not np.array_equal(other["train_loss"], uncut["metrics"]["train_loss"])
+
+
+def test_evaluating_in_blocks_gives_the_same_metrics(uncut, monkeypatch):
+    monkeypatch.setattr(training, "BLOCK_VALUES", 160)
+    exp = everything()
+    block = training.Steps(exp).block
+    assert 1 < block < 10
+    assert all(len(part) % block for part in exp.data.splits.values()), "a rest is evaluated too"
+    found = trained(exp)[0]["metrics"]
+    for column, whole in uncut["metrics"].items():
+        np.testing.assert_allclose(found[column], whole, rtol=1e-6, atol=1e-6, err_msg=column)
+
+
+# --- divergence ------------------------------------------------------------------------------------------
+
+
+def first_overflow(exp, rate):
+    """The first step whose batch loss, in float32 as trained, is no finite number: a linear regression."""
+    start = first_weights(exp)["dense_1"]
+    w, b = start["kernel"].astype(np.float32), start["bias"].astype(np.float32)
+    x, y = exp.data.train.inputs, exp.data.train.targets
+    order = Order(exp).rows(0, exp.total_steps + 1)
+    with np.errstate(all="ignore"):
+        for step in range(exp.total_steps + 1):
+            rows = order[step] if order.shape[1] else slice(None)
+            error = x[rows] @ w + b - y[rows]
+            if not np.isfinite(np.square(error).mean(dtype=np.float32)):
+                return step
+            w = w - np.float32(rate) * 2 * x[rows].T @ error / np.float32(len(error))
+            b = b - np.float32(rate) * 2 * error.mean(0, dtype=np.float32)
+    return None
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "every", "limits"),
+    [
+        ("full", 1, {"FIRST_STEPS": 1, "CHUNK_SECONDS": 0.0}),
+        ("full", 100, {}),
+        (50, 4, {}),
+    ],
+)
+def test_a_huge_learning_rate_diverges_at_the_step_named(batch_size, every, limits, monkeypatch):
+    for name, value in limits.items():
+        monkeypatch.setattr(training, name, value)
+    exp = experiment(
+        data={"type": "diabetes", "normalize": "standardize", "batch_size": batch_size},
+        model=[{"type": "dense", "units": 1}],
+        loss="squared_error",
+        optimizer={"type": "sgd", "learning_rate": 1e3},
+        steps=100,
+        every=every,
+    )
+    tables, chunks = trained(exp)
+    expected = first_overflow(exp, 1e3)
+    assert 2 < expected < 12
+    assert [chunk.finite for chunk in chunks] == [True] * (len(chunks) - 1) + [False]
+    assert chunks[-1].step == expected
+    assert tables["metrics"]["step"].max() <= expected
+
+
+def test_a_training_loss_that_overflows_before_its_batch_does_stops_at_its_record(tmp_path):
+    """One example of 1e25 among ones: the loss over all is infinite at step 0, whichever comes first."""
+    x = np.ones((40, 1))
+    x[7] = 1e25
+    np.savez(tmp_path / "a.npz", x=x, y=np.ones(40))
+    exp = experiment(
+        data={
+            "type": "npz",
+            "path": str(tmp_path / "a.npz"),
+            "task": "regression",
+            "split": {"train": 1.0},
+            "batch_size": 1,
+        },
+        model=[{"type": "dense", "units": 1, "kernel_init": {"type": "constant", "value": 0.5}}],
+        loss="squared_error",
+        optimizer={"type": "sgd", "learning_rate": 1e-3},
+        steps=30,
+    )
+    tables, chunks = trained(exp)
+    assert not chunks[-1].finite
+    assert chunks[-1].step == 0
+    assert tables["metrics"]["step"].tolist() == [0]
+
+
+def test_a_last_record_that_is_not_finite_counts_as_divergence():
+    exp = experiment(
+        data={"type": "diabetes", "normalize": "standardize", "batch_size": "full"},
+        model=[{"type": "dense", "units": 1}],
+        loss="squared_error",
+        optimizer={"type": "sgd", "learning_rate": 1e30},
+        steps=1,
+    )
+    chunks = list(train(exp))
+    assert not chunks[-1].finite
+    assert chunks[-1].step == 1
+
+
+# --- whole trainings -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layer", [{"type": "dropout", "rate": 0.2}, "batch_norm"])
+def test_nets_with_training_modes_learn(layer):
+    model = [{"type": "dense", "units": 16}, layer, "relu", {"type": "dense", "units": 3}]
+    found = trained(experiment(model=model, steps=200, every=100))[0]["metrics"]
+    assert found["validation_accuracy"][-1] > 0.9
+    assert found["train_accuracy"][-1] > 0.95
+
+
+def test_an_optimizer_with_state_of_its_own_learns():
+    import jax
+
+    with jax.numpy_dtype_promotion("standard"):  # optax raises floats to whole powers
+        adamw = {"type": "adamw", "learning_rate": 0.01}
+        found = trained(experiment(optimizer=adamw, steps=300, every=300))[0]["metrics"]
+    assert found["train_loss"][-1] < 0.6 * found["train_loss"][0]
+
+
+def test_a_regression_has_losses_and_no_accuracy():
+    exp = experiment(
+        data={"type": "diabetes", "normalize": "standardize", "batch_size": "full"},
+        model=[{"type": "dense", "units": 1}],
+        loss="squared_error",
+        optimizer={"type": "sgd", "learning_rate": 0.1},
+        steps=2000,
+        every=1000,
+    )
+    metrics = trained(exp)[0]["metrics"]
+    losses = [f"{split}_loss" for split in ("train", "validation", "test")]
+    assert list(metrics) == ["step", "epoch", "learning_rate", *losses, "grad_norm", "weight_norm"]
+    x = np.column_stack([exp.data.train.inputs, np.ones(len(exp.data.train))]).astype(np.float64)
+    best = np.linalg.lstsq(x, exp.data.train.targets)[1][0] / len(x)
+    assert metrics["train_loss"][-1] == pytest.approx(best, rel=0.01)
+
+
+def test_one_split_alone_has_columns_of_its_own():
+    exp = experiment(data={**WINE, "split": {"train": 1.0}}, steps=2)
+    metrics = trained(exp)[0]["metrics"]
+    assert list(metrics) == [
+        "step",
+        "epoch",
+        "learning_rate",
+        "train_loss",
+        "train_accuracy",
+        "grad_norm",
+        "weight_norm",
+    ]
+
+
+@pytest.mark.parametrize(("loss", "outputs"), [("binary_cross_entropy", 1), ("squared_error", 2)])
+def test_two_classes_by_either_loss(loss, outputs):
+    exp = experiment(
+        data={"type": "xor", "examples": 200, "noise": 0.1, "batch_size": 20},
+        model=[{"type": "dense", "units": 16}, "tanh", {"type": "dense", "units": outputs}],
+        loss=loss,
+        steps=200,
+        every=200,
+    )
+    assert trained(exp)[0]["metrics"]["test_accuracy"][-1] > 0.95
+
+
+def test_a_model_without_weights_is_refused():
+    with pytest.raises(ConfigError, match="has no weights to train"):
+        experiment(
+            data={"type": "gaussian", "examples": 50, "features": 3, "classes": 3}, model=["identity"]
+        )
