@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from nnlab import memory
@@ -11,6 +13,8 @@ from nnlab.data.prepare import Data
 from nnlab.errors import ValueDoesNotFit
 from nnlab.nn.model import Model, model
 from nnlab.probes import INSIDE_VIEW, Probe
+
+MOST_STEPS = 2**31 - 1  # steps are counted in int32
 
 
 class Experiment(NamedTuple):
@@ -33,14 +37,10 @@ class Experiment(NamedTuple):
 def bind(config: Config) -> Experiment:
     """Load the data, lay out the model and check that all of it fits together. Raises ConfigError."""
     parts = config.build()
-    try:
+    with _blaming(config, "data"):
         data = parts.data.load(parts.seed)
-    except ValueDoesNotFit as error:
-        raise config.error(("data", *error.at), str(error)) from None
-    try:
+    with _blaming(config, "model"):
         net = model(parts.model, data.train.inputs.shape[1:])
-    except ValueDoesNotFit as error:
-        raise config.error(("model", *error.at), str(error)) from None
     if not any("kernel" in leaf.params for _, leaf in net.setup.leaves()):
         raise config.error(("model",), "has no weights to train: no layer with a kernel, such as dense")
     _check_outputs(config, parts, data, net)
@@ -51,8 +51,22 @@ def bind(config: Config) -> Experiment:
     total = parts.train.steps
     if total is None:
         total = round((parts.train.epochs or 0.0) * steps_per_epoch)
-    records = parts.record.steps(total, steps_per_epoch)
+    if total >= MOST_STEPS:
+        raise config.error(("train",), f"comes to {total:.3g} steps; there can be fewer than {MOST_STEPS:,}")
+    with _blaming(config, "record"):
+        records = parts.record.steps(total, steps_per_epoch)
     return Experiment(config, parts, data, net, batch_size, steps_per_epoch, total, records)
+
+
+@contextlib.contextmanager
+def _blaming(config: Config, key: str) -> Iterator[None]:
+    """Turn what does not fit into a problem of one of the file's top-level keys."""
+    try:
+        yield
+    except ValueDoesNotFit as error:
+        raise config.error((key, *error.at), str(error)) from None
+    except MemoryError:
+        raise config.error((key,), "needs more memory than there is") from None
 
 
 def _check_outputs(config: Config, parts: Parts, data: Data, net: Model) -> None:

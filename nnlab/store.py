@@ -30,6 +30,11 @@ class RunDirectory:
         self.path = path
         self._tables: dict[str, TextIO] = {}
 
+    @property
+    def is_run(self) -> bool:
+        """Whether a run was begun here."""
+        return all((self.path / name).is_file() for name in ("config.yaml", "environment.json"))
+
     def begin(self, config: str, environment: Mapping[str, Any]) -> None:
         """Make the directory, empty of an earlier run's output, with its config and environment."""
         with _telling(self.path):

@@ -106,15 +106,16 @@ def _finished(place: Path, config: Config, force: bool) -> dict[str, Any] | None
     from nnlab.config.document import read
     from nnlab.store import RunDirectory
 
+    directory = RunDirectory(place)
     if place.exists() and not place.is_dir():
         raise UsageError(f"{place}: is a file, no place for a run directory")
-    if not (place / "config.yaml").exists():
+    if not directory.is_run:
         if place.is_dir() and any(place.iterdir()):
             raise UsageError(f"{place}: holds something that is no run; name another --out")
         return None
     if force:
         return None
-    summary = RunDirectory(place).summary()
+    summary = directory.summary()
     if check_tree(read(place / "config.yaml")).hash != config.hash:
         raise UsageError(
             f"{place}: holds a run of another config; --force replaces it, --out names another place"

@@ -44,6 +44,8 @@ class Source(NamedTuple):
 def classified(inputs: np.ndarray, labels: np.ndarray, classes: int | None = None) -> Examples:
     """Examples of a classification; `labels` are 0 .. classes - 1. Raises ValueDoesNotFit."""
     count = classes or int(labels.max(initial=0)) + 1
+    if labels.min(initial=0) < 0:
+        raise ValueDoesNotFit(f"label {labels.min()} is below 0; classes count from 0")
     return _checked(Examples(inputs.astype(np.float32), labels.astype(np.int32), count))
 
 

@@ -151,9 +151,12 @@ def _refuse_gaps(table: Any, path: str) -> None:
 
 def _read_npz(place: Path, path: str) -> dict[str, np.ndarray]:
     try:
-        with place.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+        with place.open("rb") as stream:
+            archive = np.load(stream, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
+                raise ValueError("it is a single array, a .npy")
             return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueDoesNotFit(f"'{path}' is no NPZ archive of plain arrays: {error}", ("path",)) from None
 
 
@@ -174,6 +177,15 @@ def _idx_file(folder: Path, stem: str) -> Path | None:
     return found[0] if found else None
 
 
+def _at_most(stream: Any, size: int) -> bytes:
+    """Up to `size` bytes, in pieces: a damaged header may ask for any number of them."""
+    pieces = []
+    while size > 0 and (piece := stream.read(min(size, 2**24))):
+        pieces.append(piece)
+        size -= len(piece)
+    return b"".join(pieces)
+
+
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -190,7 +202,7 @@ def _read_idx(file: Path) -> np.ndarray:
             shape = tuple(int(n) for n in np.frombuffer(header[: len(header) // 4 * 4], ">u4"))
             dtype = np.dtype(_IDX_TYPES[kind[0]])
             size = math.prod(shape) * dtype.itemsize
-            content = stream.read(min(size + 1, 2**34))
+            content = _at_most(stream, size + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise ValueDoesNotFit(f"'{file}' cannot be read: {error}", ("path",)) from None
     if len(shape) != axes[0] or len(content) != size:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge, Le
 
 from nnlab.data.examples import Examples, Source, classified
+from nnlab.errors import ValueDoesNotFit
 from nnlab.randomness import generator
 from nnlab.registry import Count, NonNegative, Positive, register
 
+MOST_VALUES = 2**40
 Classes = Annotated[int, Ge(2), Le(10_000)]
 ExampleCount = Annotated[int, Ge(1), Le(10**8)]
 
@@ -24,6 +27,8 @@ def gaussian(
     features: D, or a shape such as [28, 28].
     """
     shape = tuple(features) if isinstance(features, list) else (features,)
+    if examples * math.prod(shape) > MOST_VALUES:
+        raise ValueDoesNotFit(f"{examples} x {list(shape)} values need more memory than there is")
 
     def load(seed: int) -> tuple[Examples, None]:
         random = generator(seed, "gaussian")
