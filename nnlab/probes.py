@@ -85,9 +85,23 @@ def at(tree: Any, path: str) -> Any:
     return tree
 
 
-def norm(tree: Any, setup: Setup) -> Array:
-    """The Euclidean norm over each layer's arrays, `[layers]`."""
-    return jnp.sqrt(_squares(tree, units(setup)))
+def norms(arrays: list[list[Array]]) -> Array:
+    """The Euclidean norm over each layer's arrays, `[layers]`; 0 where it has none."""
+    return jnp.sqrt(_squares(arrays))
+
+
+def gradient_norms(arrays: list[list[Array]]) -> Array:
+    """`norms` that survive float32 where a gradient vanishes: squares are taken of the gradient times 2^45,
+    so that norms from 1e-30 on are seen; where that overflows (norms beyond 1e5), of the gradient itself."""
+    lifted = _squares([[array * 2.0**45 for array in layer] for layer in arrays])
+    overflown = ~jnp.isfinite(lifted)
+    plain = jax.lax.cond(overflown.any(), lambda: _squares(arrays), lambda: lifted)
+    return jnp.where(overflown, jnp.sqrt(plain), jnp.sqrt(lifted) * 2.0**-45)
+
+
+def by_layer(tree: Any, setup: Setup) -> list[list[Array]]:
+    """The arrays of each layer with parameters."""
+    return [jax.tree.leaves(at(tree, unit.path)) for unit in units(setup)]
 
 
 def _inside_view(setup: Setup, snapshot: Snapshot) -> tuple[Array, ...]:
@@ -99,7 +113,8 @@ def _inside_view(setup: Setup, snapshot: Snapshot) -> tuple[Array, ...]:
     layers = units(setup)
     values = [snapshot.inside["outputs"][unit.last] for unit in layers]
     values = [value.reshape(-1, value.shape[-1]) for value in values]
-    weight, change = norm(snapshot.params, setup), norm(snapshot.changes, setup)
+    gradient = gradient_norms(by_layer(snapshot.gradients, setup))
+    weight, change = norms(by_layer(snapshot.params, setup)), norms(by_layer(snapshot.changes, setup))
     unit_means = [value.mean(0) for value in values]
     mean = _means(unit_means)
     within = [_variances(value, unit_mean) for value, unit_mean in zip(values, unit_means, strict=True)]
@@ -111,24 +126,14 @@ def _inside_view(setup: Setup, snapshot: Snapshot) -> tuple[Array, ...]:
     saturated = jnp.where(squashes, jnp.minimum(_means(flat) / examples, 1.0), 0.0)
     dead = jnp.minimum(_means([(count == examples).astype(count.dtype) for count in flat]), 1.0)
     ratio = jnp.where(weight > 0, change / weight, jnp.nan)
-    return _gradient_norms(snapshot.gradients, layers), weight, ratio, mean, std, dead, saturated
+    return gradient, weight, ratio, mean, std, dead, saturated
 
 
-def _gradient_norms(gradients: Any, layers: list[Unit]) -> Array:
-    """Norms that survive float32 where a gradient vanishes: squares are taken of the gradient times 2^45, so
-    that norms from 1e-30 on are seen; where that overflows (norms beyond 1e5), of the gradient itself."""
-    lifted = _squares(jax.tree.map(lambda leaf: leaf * 2.0**45, gradients), layers)
-    overflown = ~jnp.isfinite(lifted)
-    plain = jax.lax.cond(overflown.any(), lambda: _squares(gradients, layers), lambda: lifted)
-    return jnp.where(overflown, jnp.sqrt(plain), jnp.sqrt(lifted) * 2.0**-45)
-
-
-def _squares(tree: Any, layers: list[Unit]) -> Array:
+def _squares(arrays: list[list[Array]]) -> Array:
     """The sum of squares of each layer's arrays, `[layers]`."""
-    leaves = [jax.tree.leaves(at(tree, unit.path)) for unit in layers]
-    columns = [jnp.square(leaf.reshape(-1, leaf.shape[-1])).sum(0) for arrays in leaves for leaf in arrays]
-    owner = np.repeat(np.arange(len(layers)), [len(arrays) for arrays in leaves])
-    belongs = np.arange(len(layers))[:, None] == owner[None, :]
+    columns = [jnp.square(a.reshape(-1, a.shape[-1])).sum(0) for layer in arrays for a in layer]
+    owner = np.repeat(np.arange(len(arrays)), [len(layer) for layer in arrays])
+    belongs = np.arange(len(arrays))[:, None] == owner[None, :]
     sums = jnp.broadcast_to(_sums(columns), belongs.shape)
     return jnp.where(belongs, sums, 0.0).sum(-1)  # no product: an infinite layer is not to spoil the others
 

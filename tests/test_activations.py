@@ -123,11 +123,9 @@ def test_value_and_slope_equal_the_closed_form(name, arguments, formula, slope, 
     np.testing.assert_allclose(found_slope, slope(z), rtol=2e-6, atol=5e-6)
 
 
-@pytest.mark.parametrize(("name", "arguments", "formula", "slope", "theirs"), CASES)
-def test_value_and_slope_equal_pytorch(name, arguments, formula, slope, theirs):
+@pytest.mark.parametrize(("name", "arguments", "theirs"), [(c[0], c[1], c[4]) for c in CASES if c[4]])
+def test_value_and_slope_equal_pytorch(name, arguments, theirs):
     torch = pytest.importorskip("torch")
-    if theirs is None:
-        pytest.skip(f"PyTorch has no {name}")
     function = getattr(torch.nn.functional, theirs[0], None) or getattr(torch, theirs[0])
     z = torch.tensor(POINTS.astype(np.float32), requires_grad=True)
     value = functools.partial(function, **theirs[1])(z)

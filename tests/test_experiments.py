@@ -164,7 +164,7 @@ def test_every_verdict_has_a_case_and_a_control():
     ],
 )
 def test_verdict_on_both_sides_of_each_bound(ratio, spread, saturated, word):
-    assert gradient_flow.verdict(ratio, spread, saturated) == word
+    assert gradient_flow.verdict(ratio, spread, saturated, dead=0.0) == word
 
 
 @pytest.mark.parametrize(("spread", "herding"), [(0.0, True), (9e-4, True), (2e-3, False), (1.0, False)])

@@ -28,7 +28,7 @@ def layers_table(grad_norm, activation_std=None, *, saturated=0.0, dead=0.0, lat
                 "layer": f"dense_{i + 1}",
                 "index": i + 1,
                 "fan_in": 10,
-                "grad_norm": norm,
+                "kernel_grad_norm": norm,
                 "weight_norm": 1.0,
                 "activation_std": 1.0 if activation_std is None else activation_std[i],
                 "dead_fraction": dead if step == 0 else 2 * dead,
@@ -36,11 +36,12 @@ def layers_table(grad_norm, activation_std=None, *, saturated=0.0, dead=0.0, lat
                 "change_from_start": step * change * (i + 1),
             }
             rows.append(row | {name: values[i] for name, values in columns.items()})
-        read_out = {"layer": f"dense_{depth + 1}", "index": depth + 1, "grad_norm": 1e9, "fan_in": 10}
+        read_out = {"layer": f"dense_{depth + 1}", "index": depth + 1, "kernel_grad_norm": 1e9, "fan_in": 10}
         others = {"activation_std": 1e9, "dead_fraction": 1.0, "saturated_fraction": 1.0}
-        norm_row = {"layer": "batch_norm_1", "index": depth + 0.5, "grad_norm": 1e8, "fan_in": None}
+        norm_row = {"layer": "batch_norm_1", "index": 0, "kernel_grad_norm": None, "fan_in": None}
         shared = {"step": 10 * step, "weight_norm": 1.0, "change_from_start": 9.0}
-        rows += [norm_row | others | shared, read_out | others | shared]
+        rows.insert(-depth, norm_row | others | shared)  # of the inputs, before the first kernel
+        rows.append(read_out | others | shared)
     return pandas.DataFrame(rows)
 
 
@@ -125,7 +126,31 @@ def test_activations_that_grow_a_hundredfold_explode():
     ],
 )
 def test_verdict(ratio, spread, saturated, word):
-    assert verdict(ratio, spread, saturated) == word
+    assert verdict(ratio, spread, saturated, dead=0.5) == word
+
+
+def test_dead_units_are_no_health():
+    assert verdict(1.0, 1.0, 0.0, dead=0.91) == "dead"
+    assert verdict(1.0, 1.0, 0.0, dead=0.89) == "healthy"
+    assert verdict(0.001, 1.0, 0.0, dead=1.0) == "vanishing"
+
+
+def test_activations_are_those_of_the_end_of_a_layer():
+    """dense, batch_norm, sigmoid: the kernel's gradient, and the activation after the normalization."""
+    row = {"step": 0, "dead_fraction": 0.0, "saturated_fraction": 0.0, "change_from_start": 0.0}
+    table = pandas.DataFrame(
+        [
+            row | {"fan_in": 10, "kernel_grad_norm": 0.5, "activation_std": 9.0},
+            row
+            | {"fan_in": None, "kernel_grad_norm": None, "activation_std": 1.0, "saturated_fraction": 0.5},
+            row | {"fan_in": 10, "kernel_grad_norm": 1.0, "activation_std": 7.0},
+            row
+            | {"fan_in": None, "kernel_grad_norm": None, "activation_std": 0.5, "saturated_fraction": 0.7},
+            row | {"fan_in": 10, "kernel_grad_norm": 1e9, "activation_std": 1e9},
+        ]
+    )
+    found = gradient_flow.summarize(table)
+    assert (found.first_to_last_ratio, found.activation_spread, found.saturated_fraction) == (0.5, 0.5, 0.6)
 
 
 def test_gradients_of_zero():
@@ -295,19 +320,6 @@ def test_curves_are_the_activations_of_the_model():
     sigmoid = 1 / (1 + np.exp(-curve["z"].to_numpy(float)))
     np.testing.assert_allclose(curve["value"], sigmoid, atol=1e-6)
     np.testing.assert_allclose(curve["slope"], sigmoid * (1 - sigmoid), atol=1e-6)
-
-
-@pytest.mark.parametrize("model", [["batch_norm"], ["identity"]])
-def test_a_model_without_kernels_is_run_or_refused_in_words(model):
-    from nnlab.errors import NnlabError, ValueDoesNotFit
-
-    data = {"type": "gaussian", "examples": 40, "features": 3, "classes": 3}
-    try:
-        tables, built = run(model, PHENOMENA, data, steps=1)
-    except (NnlabError, ValueDoesNotFit):
-        return
-    for phenomenon in built:
-        assert tuple(phenomenon.summarize(tables)) == phenomenon.numbers
 
 
 def test_every_phenomenon_is_tested_here():

@@ -87,7 +87,7 @@ def _smoked(tree: dict[str, Any]) -> dict[str, Any]:
     return tree | {
         "name": f"{tree['name'][:74]}-smoke",
         "data": tree["data"] | {"limit": limit},
-        "train": {"steps": 4},
+        "train": {"steps": 4 if tree["train"]["steps"] is None else min(4, tree["train"]["steps"])},
         "record": {"every": {"steps": 2}},
         "expect": {},
     }

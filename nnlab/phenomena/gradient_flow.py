@@ -16,18 +16,20 @@ from nnlab import plotting
 from nnlab.lazy import Array, jax, jnp
 from nnlab.nn.layer import Setup
 from nnlab.phenomena.phenomenon import Phenomenon, Seen, phenomenon
-from nnlab.probes import Probe, Snapshot, at, layer_rows, norm, units
+from nnlab.probes import Probe, Snapshot, at, by_layer, gradient_norms, layer_rows, norms, units
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
 BINS = 60
+ACTIVATIONS = ("activation_mean", "activation_std", "dead_fraction", "saturated_fraction")
 CURVE = np.linspace(-6.0, 6.0, 241, dtype=np.float32)
 
 
 class GradientFlow(NamedTuple):
-    """Over the hidden layers: those with a kernel, but for the last one, the read-out.
+    """Over the hidden layers, see `hidden_layers`. Gradients are of the kernels: those of biases do
+    not depend on the size of the activations, and would hide a collapse.
 
     first_to_last_ratio: gradient norm of the first over that of the last hidden layer, at step 0.
     decay_per_layer: factor by which the gradient norm changes a layer towards the input, at step 0: 10 to
@@ -59,13 +61,14 @@ def gradient_flow() -> Phenomenon:
     The verdict is of step 0, from numbers over the hidden layers: `collapsing` where the activations' std
     falls below a hundredth from first to last layer, `exploding` where it grows a hundredfold or the
     gradient twentyfold towards the input, `vanishing` where the gradient falls below a hundredth towards
-    the input, `saturated` where three in five activations of a bounded function are flat, else `healthy`.
-    The gradient's ratio alone would call ReLU with Glorot weights healthy (0.9 at depth 50, while
-    activations fall to 2e-8), and sigmoid with N(0, 1) weights too (0.46, its units flat).
+    the input, `dead` where nine in ten units are flat for every example, `saturated` where three in five
+    activations of a bounded function are flat, else `healthy`. The gradient's ratio alone would call ReLU
+    with Glorot weights healthy (0.9 at depth 50, while activations fall to 2e-8), and sigmoid with N(0, 1)
+    weights too (0.2 to 0.5, its units flat).
     """
     return Phenomenon(
         probes=(
-            Probe("layers", layer_rows, ("change_from_start",), _change_from_start),
+            Probe("layers", layer_rows, ("kernel_grad_norm", "change_from_start"), _kernels_and_change),
             Probe("histograms", _histogram_rows, ("left", "right", "share"), _histograms, at_start=True),
             Probe("activations", _curve_rows, ("value", "slope"), _curves, at_start=True),
         ),
@@ -81,7 +84,7 @@ def gradient_flow() -> Phenomenon:
     )
 
 
-def verdict(ratio: float, spread: float, saturated: float) -> str:
+def verdict(ratio: float, spread: float, saturated: float, dead: float) -> str:
     """One word for a net's signals, see `gradient_flow`. NaN or infinity count as exploding."""
     if not (math.isfinite(ratio) and math.isfinite(spread)):
         return "exploding"
@@ -91,6 +94,8 @@ def verdict(ratio: float, spread: float, saturated: float) -> str:
         return "exploding"
     if ratio < 0.01:
         return "vanishing"
+    if dead > 0.9:
+        return "dead"
     return "saturated" if saturated > 0.6 else "healthy"
 
 
@@ -99,17 +104,17 @@ def summarize(layers: pandas.DataFrame) -> GradientFlow:
     hidden = hidden_layers(layers)
     first = hidden[hidden["step"] == hidden["step"].min()]
     last = hidden[hidden["step"] == hidden["step"].max()]
-    ratio = _ratio(first["grad_norm"], of="first")
+    ratio = _ratio(first["kernel_grad_norm"], of="first")
     spread = _ratio(first["activation_std"], of="last")
-    saturated = float(first["saturated_fraction"].mean())
+    dead, saturated = float(first["dead_fraction"].mean()), float(first["saturated_fraction"].mean())
     return GradientFlow(
         first_to_last_ratio=ratio,
-        decay_per_layer=_decay(first["grad_norm"].to_numpy(float)),
+        decay_per_layer=_decay(first["kernel_grad_norm"].to_numpy(float)),
         activation_spread=spread,
-        dead_fraction=float(first["dead_fraction"].mean()),
+        dead_fraction=dead,
         saturated_fraction=saturated,
-        verdict=verdict(ratio, spread, saturated),
-        final_first_to_last_ratio=_ratio(last["grad_norm"], of="first"),
+        verdict=verdict(ratio, spread, saturated, dead),
+        final_first_to_last_ratio=_ratio(last["kernel_grad_norm"], of="first"),
         final_dead_fraction=float(last["dead_fraction"].mean()),
         final_saturated_fraction=float(last["saturated_fraction"].mean()),
         first_layer_change=float(last["change_from_start"].iloc[0]),
@@ -117,10 +122,20 @@ def summarize(layers: pandas.DataFrame) -> GradientFlow:
 
 
 def hidden_layers(layers: pandas.DataFrame) -> pandas.DataFrame:
-    """The rows of layers with a kernel, without the read-out (unless that is all there is)."""
-    kernels = layers[layers["fan_in"].notna()]
-    hidden = kernels[kernels["index"] < kernels["index"].max()]
-    return hidden if len(hidden) else kernels
+    """A row a step and hidden layer: a layer with a kernel and what follows it up to the next kernel, such as
+    dense, batch_norm and sigmoid; all but the last one, the read-out (unless that is all there is).
+
+    Activations are those of the group's end, all else is of the layer with the kernel. depth counts from 1.
+    """
+    kernels = layers["fan_in"].notna()
+    rows = layers.assign(depth=kernels.groupby(layers["step"]).cumsum())
+    rows = rows[rows["depth"] > 0]
+    grouped = rows.drop_duplicates(["step", "depth"], keep="first").reset_index(drop=True)
+    ends = rows.drop_duplicates(["step", "depth"], keep="last").reset_index(drop=True)
+    activations = [name for name in ACTIVATIONS if name in layers]
+    grouped[activations] = ends[activations]
+    hidden = grouped[grouped["depth"] < grouped["depth"].max()]
+    return hidden if len(hidden) else grouped
 
 
 def _ratio(values: pandas.Series, of: str) -> float:
@@ -143,10 +158,16 @@ def _decay(norms: np.ndarray) -> float:
     return float(10 ** -np.polyfit(np.arange(len(norms)), np.log10(norms), 1)[0])
 
 
-def _change_from_start(setup: Setup, snapshot: Snapshot) -> tuple[Array]:
+def _kernels_and_change(setup: Setup, snapshot: Snapshot) -> tuple[Array, Array]:
+    """The gradient norm of each kernel (NaN where there is none), and the distance from the first weights."""
+    kernels = [
+        [at(snapshot.gradients, unit.path)["kernel"]] if "kernel" in unit.setup.params else []
+        for unit in units(setup)
+    ]
+    norm = jnp.where(np.array([bool(kernel) for kernel in kernels]), gradient_norms(kernels), jnp.nan)
     moved = jax.tree.map(jnp.subtract, snapshot.params, snapshot.initial)
-    start = norm(snapshot.initial, setup)
-    return (norm(moved, setup) / jnp.where(start > 0, start, 1.0),)
+    start = norms(by_layer(snapshot.initial, setup))
+    return norm, norms(by_layer(moved, setup)) / jnp.where(start > 0, start, 1.0)
 
 
 def _kernels(setup: Setup) -> list[Any]:
@@ -197,7 +218,9 @@ def _curves(setup: Setup, snapshot: Snapshot) -> tuple[Array, Array]:
 def gradient_over_time(runs: Sequence[Seen]) -> Figure:
     """Heat map: log10 of the gradient norm, by layer and training step; a panel a run, one scale for all."""
     figure, axes = plotting.panels(1, len(runs), width=max(6.4, 3.6 * len(runs) + 0.8))
-    grids = [_kernel_rows(run).pivot(index="index", columns="step", values="grad_norm") for run in runs]
+    grids = [
+        _kernel_rows(run).pivot(index="index", columns="step", values="kernel_grad_norm") for run in runs
+    ]
     logs = [np.log10(np.where(np.isfinite(g) & (g > 0), g, np.nan).astype(float)) for g in grids]
     seen = [value for log in logs for value in log[np.isfinite(log)]] or [0.0]
     for ax, run, grid, log in zip(axes[0], runs, grids, logs, strict=True):
