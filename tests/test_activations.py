@@ -123,7 +123,10 @@ def test_value_and_slope_equal_the_closed_form(name, arguments, formula, slope, 
     np.testing.assert_allclose(found_slope, slope(z), rtol=2e-6, atol=5e-6)
 
 
-@pytest.mark.parametrize(("name", "arguments", "theirs"), [(c[0], c[1], c[4]) for c in CASES if c[4]])
+@pytest.mark.parametrize(
+    ("name", "arguments", "theirs"),
+    [pytest.param(*c.values[:2], c.values[4], id=c.id) for c in CASES if c.values[4]],
+)
 def test_value_and_slope_equal_pytorch(name, arguments, theirs):
     torch = pytest.importorskip("torch")
     function = getattr(torch.nn.functional, theirs[0], None) or getattr(torch, theirs[0])
