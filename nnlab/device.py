@@ -15,7 +15,6 @@ from typing import Any
 
 from nnlab.errors import UsageError
 
-PLATFORMS = ("auto", "cpu", "gpu", "tpu")
 LARGE_STEP = 2e9  # floating-point operations
 
 
@@ -25,7 +24,9 @@ def configure(platform: str = "auto", step_flops: float = 0.0) -> None:
         return
     if platform != "auto":
         os.environ["JAX_PLATFORMS"] = platform
-    os.environ.setdefault("PJRT_NPROC", str(cores() if step_flops > LARGE_STEP else 1))
+    threads = os.environ.setdefault("PJRT_NPROC", str(cores() if step_flops > LARGE_STEP else 1))
+    if not threads.isdecimal() or int(threads) < 1:
+        raise UsageError(f"PJRT_NPROC: '{threads}' is no whole number >= 1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's notices; errors still come through
     import jax
 

@@ -1,4 +1,4 @@
-"""Every error a user can meet.
+"""Every error a user can meet, and the states that a run can be in.
 
 NnlabError                 exit 1; its text is the one line that is printed
 ├── ConfigError            exit 2; one line a problem, each with file:line:column
@@ -16,6 +16,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 Path = tuple[str | int, ...]
+
+STATUSES = ("running", "complete", "interrupted", "diverged", "failed")  # of a run, in its summary
 
 
 class NnlabError(Exception):

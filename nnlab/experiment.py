@@ -10,7 +10,7 @@ from nnlab import memory
 from nnlab.config import Config
 from nnlab.config.experiment_file import Parts
 from nnlab.data.prepare import Data
-from nnlab.errors import ValueDoesNotFit
+from nnlab.errors import ValueDoesNotFit, near_miss
 from nnlab.nn.model import Model, model
 from nnlab.probes import INSIDE_VIEW, Probe
 
@@ -44,13 +44,14 @@ def bind(config: Config) -> Experiment:
     if not any("kernel" in leaf.params for _, leaf in net.setup.leaves()):
         raise config.error(("model",), "has no weights to train: no layer with a kernel, such as dense")
     _check_outputs(config, parts, data, net)
+    _check_expectations(config, parts, data)
     examples = len(data.train)
     batch_size = min(parts.data.batch_size or examples, examples)
     _check_memory(config, parts, net, batch_size)
     steps_per_epoch = examples // batch_size
     total = parts.train.steps
     if total is None:
-        total = round((parts.train.epochs or 0.0) * steps_per_epoch)
+        total = max(1, round((parts.train.epochs or 0.0) * steps_per_epoch))
     if total >= MOST_STEPS:
         raise config.error(("train",), f"comes to {total:.3g} steps; there can be fewer than {MOST_STEPS:,}")
     with _blaming(config, "record"):
@@ -84,9 +85,22 @@ def _check_outputs(config: Config, parts: Parts, data: Data, net: Model) -> None
         raise config.error(
             ("model",),
             f"ends in outputs of shape {list(found)}, but {name} on data with {task} needs [{needed}]; "
-            f"let the last layer be {{type: dense, units: {needed}}}"
+            f"let the last layer be {{type: dense, units: {needed}}}, or mlp's outputs {needed}"
             + (", after a flatten" if len(found) > 1 else ""),
         )
+
+
+def _check_expectations(config: Config, parts: Parts, data: Data) -> None:
+    """What is expected of final and best metrics must name metrics that the run will have."""
+    what = ("loss", "accuracy") if data.train.classes else ("loss",)
+    best = [f"{split}_{name}" for split in data.splits for name in what]
+    known = {"best": best, "final": ["step", "epoch", "learning_rate", *best, "grad_norm", "weight_norm"]}
+    for key in parts.expect:
+        prefix, _, number = key.partition(".")
+        if prefix in known and number not in known[prefix]:
+            near = near_miss(number, known[prefix]) or ";"
+            message = f"'{prefix}' has no number '{number}'{near} it has {', '.join(known[prefix])}"
+            raise config.error(("expect", key), message)
 
 
 def _check_memory(config: Config, parts: Parts, net: Model, batch_size: int) -> None:

@@ -33,7 +33,12 @@ def available() -> int | None:
             found.append(int(line.split()[1]) * 1024)
     limit, used = _text("/sys/fs/cgroup/memory.max").strip(), _text("/sys/fs/cgroup/memory.current").strip()
     if limit.isdecimal() and used.isdecimal():
-        found.append(max(0, int(limit) - int(used)))
+        cache = [
+            int(line.split()[1])
+            for line in _text("/sys/fs/cgroup/memory.stat").splitlines()
+            if line.startswith(("inactive_file ", "active_file "))
+        ]
+        found.append(max(0, int(limit) - int(used) + sum(cache)))
     return min(found, default=None)
 
 

@@ -90,9 +90,9 @@ def norms(arrays: list[list[Array]]) -> Array:
     return jnp.sqrt(_squares(arrays))
 
 
-def gradient_norms(arrays: list[list[Array]]) -> Array:
-    """`norms` that survive float32 where a gradient vanishes: squares are taken of the gradient times 2^45,
-    so that norms from 1e-30 on are seen; where that overflows (norms beyond 1e5), of the gradient itself."""
+def tiny_norms(arrays: list[list[Array]]) -> Array:
+    """`norms` that survive float32 where gradients vanish: squares are taken of the values times 2^45, so
+    that norms from 1e-30 on are seen; where that overflows (norms beyond 1e5), of the values themselves."""
     lifted = _squares([[array * 2.0**45 for array in layer] for layer in arrays])
     overflown = ~jnp.isfinite(lifted)
     plain = jax.lax.cond(overflown.any(), lambda: _squares(arrays), lambda: lifted)
@@ -113,8 +113,8 @@ def _inside_view(setup: Setup, snapshot: Snapshot) -> tuple[Array, ...]:
     layers = units(setup)
     values = [snapshot.inside["outputs"][unit.last] for unit in layers]
     values = [value.reshape(-1, value.shape[-1]) for value in values]
-    gradient = gradient_norms(by_layer(snapshot.gradients, setup))
-    weight, change = norms(by_layer(snapshot.params, setup)), norms(by_layer(snapshot.changes, setup))
+    gradient = tiny_norms(by_layer(snapshot.gradients, setup))
+    weight, change = norms(by_layer(snapshot.params, setup)), tiny_norms(by_layer(snapshot.changes, setup))
     unit_means = [value.mean(0) for value in values]
     mean = _means(unit_means)
     within = [_variances(value, unit_mean) for value, unit_mean in zip(values, unit_means, strict=True)]

@@ -131,7 +131,9 @@ class Component(NamedTuple):
 
     @property
     def headline(self) -> str:
-        return self.document.split("\n", 1)[0]
+        """The first sentence of its documentation."""
+        paragraph = " ".join(self.document.split("\n\n", 1)[0].split())
+        return paragraph.split(". ", 1)[0].removesuffix(".") + "."
 
     def __call__(self, **arguments: Any) -> Any:
         """The component with these arguments; component-valued ones may still be config."""

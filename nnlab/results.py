@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from nnlab.config import Config, check_tree
 from nnlab.config.document import read
 from nnlab.errors import ConfigError, UsageError
-from nnlab.store import read_json
+from nnlab.store import read_summary
 
 if TYPE_CHECKING:
     import pandas
@@ -31,7 +31,8 @@ class Run(NamedTuple):
 def open_run(path: Path) -> Run:
     """Read a run directory. Raises UsageError where it is none."""
     if not path.is_dir():
-        raise UsageError(f"{path}: no such run directory; `nnlab runs` lists them")
+        what = "is a file, no run directory" if path.exists() else "no such run directory"
+        raise UsageError(f"{path}: {what}; `nnlab runs` lists them")
     if not (path / "config.yaml").exists():
         raise UsageError(f"{path}: no run directory: it has no config.yaml")
     try:
@@ -39,7 +40,7 @@ def open_run(path: Path) -> Run:
     except ConfigError as error:
         raise UsageError(str(error)) from None
     tables = {file.stem: read_table(file) for file in sorted(path.glob("*.csv"))}
-    return Run(path, config, read_json(path / "summary.json"), tables)
+    return Run(path, config, read_summary(path), tables)
 
 
 def read_table(file: Path) -> pandas.DataFrame:

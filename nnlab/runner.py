@@ -51,7 +51,7 @@ def run(
                     watch(last)
                 if not last.finite:
                     status = "diverged"
-                elif caught:
+                elif caught and last.step < experiment.total_steps:
                     status = "interrupted"
                     break
         except NnlabError:
@@ -64,7 +64,7 @@ def run(
     directory.close()
     parameters = experiment.model.setup.count("params")
     summary = _finish(directory, experiment.config, status, last, parameters=parameters)
-    return Outcome(summary, caught[0] if caught else 0)
+    return Outcome(summary, caught[0] if status == "interrupted" else 0)
 
 
 def judge(config: Config, summary: Mapping[str, Any]) -> list[tuple[str, str, Any, bool]]:
@@ -99,7 +99,7 @@ def _finish(
         summary["step"] = last.step
         if status == "diverged":
             summary["diverged_at"] = last.step
-        summary["final"] = metrics.iloc[-1].to_dict()
+        summary["final"] = {name: metrics[name].iloc[-1] for name in metrics}
         measured = [str(n) for n in metrics if str(n).endswith(("_loss", "_accuracy"))]
         summary["best"] = {
             n: (metrics[n].min() if n.endswith("_loss") else metrics[n].max()) for n in measured

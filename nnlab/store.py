@@ -18,9 +18,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from nnlab.errors import NnlabError, UsageError
-
-STATUSES = ("running", "complete", "interrupted", "diverged", "failed")
+from nnlab.errors import STATUSES, NnlabError, UsageError
 
 
 class RunDirectory:
@@ -82,7 +80,20 @@ class RunDirectory:
 
     def summary(self) -> dict[str, Any]:
         """summary.json; empty where there is none. Raises UsageError where it is damaged."""
-        return read_json(self.path / "summary.json") if (self.path / "summary.json").exists() else {}
+        return read_summary(self.path) if (self.path / "summary.json").exists() else {}
+
+
+def read_summary(directory: Path) -> dict[str, Any]:
+    """A run's summary.json. Raises UsageError where it is not of its form."""
+    file = directory / "summary.json"
+    summary = read_json(file)
+    if summary.get("status") not in STATUSES:
+        raise UsageError(f"{file}: damaged: its status is none of {', '.join(STATUSES)}")
+    for part in ("final", "best"):
+        numbers = summary.get(part, {})
+        if not isinstance(numbers, dict) or any(isinstance(n, (str, list, dict)) for n in numbers.values()):
+            raise UsageError(f"{file}: damaged: '{part}' holds no numbers by name")
+    return summary
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -69,16 +69,15 @@ def train(experiment: Experiment) -> Iterator[Chunk]:
     programs, order = compiled(experiment), Order(experiment)
     compiling = time.perf_counter() - began
     state = programs.init()
-    initial = jax.tree.map(jnp.copy, state.params)
+    initial = programs.init().params  # of its own: the state's are given away to the first chunk
     at_start = jax.device_get(programs.start(state, initial, order.rows(0, 1)[0])) if programs.start else {}
     segments, steps = _segments(experiment.record_steps), FIRST_STEPS
     while segments:
         base = int(state.step)
         chosen, segments = _next(segments, base, min(steps, order.capacity - 1))
         called = time.perf_counter()
-        state, looked = programs.chunk(
-            state, initial, order.rows(base, order.capacity), base, *padded(chosen)
-        )
+        rows = order.filled(base, chosen[-1].until)
+        state, looked = programs.chunk(state, initial, rows, base, *padded(chosen))
         looked, end = jax.device_get(looked), int(state.step)
         now = time.perf_counter()
         steps = max(1, round(CHUNK_SECONDS * max(1, end - base) / max(1e-6, now - called)))
@@ -120,6 +119,13 @@ class Order:
         epochs = range(start // self.per_epoch, (start + count - 1) // self.per_epoch + 1)
         batches = np.concatenate([self._batches(epoch) for epoch in epochs])
         return batches[start - epochs[0] * self.per_epoch :][:count]
+
+    def filled(self, start: int, until: int) -> np.ndarray:
+        """The batches of steps start .. until, filled up with zeros to what a chunk takes."""
+        filled = np.zeros((self.capacity, self.width), np.int32)
+        rows = self.rows(start, min(self.capacity, until - start + 1))
+        filled[: len(rows)] = rows
+        return filled
 
     def _batches(self, epoch: int) -> np.ndarray:
         if self._epoch[0] != epoch:

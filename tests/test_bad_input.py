@@ -217,7 +217,6 @@ CASES = {
     ),
     "shares above all": (("data: {type: xor, §split: {train: 0.8, validation: 0.3}}"), "add up to more than"),
     "counts above all": (("data: {type: xor, §split: {validation: 401}}"), "add up to more than"),
-    "no share": (("data: {type: xor, §split: {}}"), "names no share"),
     "nothing to train on": (("data: {type: xor, §split: {validation: 1.0}}"), "left to train on"),
     "an empty range": (("data: {type: xor, §normalize: {type: min_max, low: 1, high: 0}}"), "must lie below"),
     "expectation of nothing": (("expect: {§grokking.delay: {min: 1}}"), "is no number of this run"),

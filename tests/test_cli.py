@@ -415,7 +415,7 @@ def test_what_is_no_run_is_one_line(folder, finished, command, place):
     result = run_nnlab(command, finished, place)
     assert result.exit_code == 2
     (line,) = result.stderr.splitlines()
-    assert line.startswith(f"{place}: no ")
+    assert line.startswith((f"{place}: no ", f"{place}: is a file, no "))
 
 
 @pytest.mark.parametrize(
@@ -534,3 +534,43 @@ def test_tables_are_cut_nowhere_when_piped(two):
     name = "a" * 80
     (two / "one").rename(two / name)
     assert name in ok("runs", two).stdout
+
+
+def test_changed_data_are_not_taken_for_the_old(folder):
+    """The config says where the data are, not what they hold: a finished run of other data is no answer."""
+    rows = "".join(f"{i % 7},{i % 5},{i % 2}\n" for i in range(60))
+    (folder / "data.csv").write_text("a,b,label\n" + rows)
+    (folder / "run.yaml").write_text(
+        "name: from-csv\ndata: {type: csv, path: data.csv, target: label}\n"
+        "model: {type: mlp, width: 4, depth: 1, outputs: 2}\ntrain: {steps: 2}\n"
+    )
+    assert run_nnlab("train", "run.yaml", "--no-plots").exit_code == 0
+    (folder / "data.csv").write_text("a,b,label\n" + rows.replace("6,", "9,"))
+    result = run_nnlab("train", "run.yaml", "--no-plots")
+    assert result.exit_code == 2
+    assert "its data have changed since" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("override", "word"),
+    [("expect.final.tset_accuracy={min: 0}", "test_accuracy"), ("expect.status.equals=complet", "complete")],
+)
+def test_an_expectation_of_nothing_is_refused_before_training(folder, override, word):
+    (folder / "tiny.yaml").write_text(TINY)
+    result = run_nnlab("train", "tiny.yaml", override, "--dry-run")
+    assert result.exit_code == 2
+    assert f"did you mean '{word}'?" in result.stderr
+
+
+def test_an_override_reaches_an_argument_of_a_default(folder):
+    text = "".join(line for line in TINY.splitlines(True) if not line.startswith("optimizer"))
+    (folder / "tiny.yaml").write_text(text)
+    result = run_nnlab("train", "tiny.yaml", "optimizer.momentum=0.5", "--dry-run")
+    assert "{type: sgd, learning_rate: 0.01, momentum: 0.5, nesterov: false}" in result.stdout
+
+
+@pytest.mark.parametrize(("equals", "found", "holds"), [(0, 0.0, True), (True, 1, False), (1, True, False)])
+def test_equals_compares_numbers_as_numbers(equals, found, holds):
+    from nnlab.config.experiment_file import bound
+
+    assert bound(equals=equals).holds(found) is holds

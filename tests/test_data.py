@@ -201,7 +201,6 @@ def test_the_split_is_drawn_from_all_examples(numbered):
         {"validation": 60, "test": 60},
         {"train": 0.0, "test": 0.5},
         {"validation": 0.5, "test": 0.5},
-        {},
     ],
 )
 def test_splits_that_cannot_be_are_refused(numbered, split):
@@ -591,3 +590,15 @@ def test_npz_that_will_not_do_is_refused(tmp_path):
         load({"type": "npz", "path": str(tmp_path / "a.npz")})
     with pytest.raises(ValueDoesNotFit, match="there is no"):
         load({"type": "npz", "path": str(tmp_path / "b.npz")})
+
+
+def test_test_images_of_another_size_are_refused(tmp_path):
+    """Found while training they would be a traceback; labels beyond the training classes make classes."""
+    for stem, size, labels in (("train", 4, [0, 1]), ("t10k", 3, [0, 2])):
+        write_idx(tmp_path / f"{stem}-images-idx3-ubyte", np.zeros((2, size, size), np.uint8), 0x08)
+        write_idx(tmp_path / f"{stem}-labels-idx1-ubyte", np.array(labels, np.uint8), 0x08)
+    with pytest.raises(ValueDoesNotFit, match="training inputs have the shape"):
+        build("dataset", {"type": "idx", "path": str(tmp_path)}).load(0)
+    write_idx(tmp_path / "t10k-images-idx3-ubyte", np.zeros((2, 4, 4), np.uint8), 0x08)
+    data = build("dataset", {"type": "idx", "path": str(tmp_path)}).load(0)
+    assert (data.train.classes, data.test.classes) == (3, 3)

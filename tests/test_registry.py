@@ -89,7 +89,7 @@ def test_show(kind, name):
     assert (shown.exit_code, shown.stderr) == (0, "")
     lines = shown.stdout.splitlines()
     assert name in lines[0]
-    assert component.headline in lines
+    assert component.document.splitlines()[0] in lines
     table = {line.split("  ")[0].strip() for line in lines}
     assert set(component.parameters) <= table
     example = example_of(kind, name)

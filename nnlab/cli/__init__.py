@@ -5,6 +5,8 @@ Modules are imported inside the commands, so that `nnlab --help` answers at once
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from typing import Any
 
@@ -30,6 +32,8 @@ class _Commands(click.Group):
             for line in str(error).splitlines():
                 click.echo(line, err=True)
             ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            ctx.exit(130)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         from nnlab.errors import near_miss
@@ -71,5 +75,8 @@ for command in (
 
 
 def main() -> None:
-    """The entry point of `nnlab`."""
+    """The entry point of `nnlab`. Until training takes signals over, one ends the process at once, even amid
+    imports, which would turn a KeyboardInterrupt into an error of theirs."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda caught, _: os._exit(128 + caught))
     sys.exit(cli())

@@ -9,7 +9,7 @@ import click
 from nnlab.errors import UsageError, listed, near_miss
 
 
-@click.command("list")
+@click.command("list", short_help="List the registry, or one kind of it.")
 @click.argument("kind", required=False)
 def list_components(kind: str | None) -> None:
     """List the registry: every component, or those of one KIND."""
@@ -24,7 +24,7 @@ def list_components(kind: str | None) -> None:
         print_table((name, KINDS[name].about), rows)
 
 
-@click.command()
+@click.command(short_help="Show one component: keys, equation, example.")
 @click.argument("kind")
 @click.argument("name")
 def show(kind: str, name: str) -> None:
@@ -36,12 +36,12 @@ def show(kind: str, name: str) -> None:
     known = components(kind)
     if name not in known:
         raise UsageError(
-            f"there is no {kind} '{name}'{near_miss(name, known)}; `nnlab list {kind}` shows all"
+            f"there is no {kind} '{name}'{near_miss(name, known) or ';'} `nnlab list {kind}` shows all"
         )
     print_component(kind, known[name])
 
 
-@click.command()
+@click.command(short_help="Print the JSON Schema of experiment files.")
 def schema() -> None:
     """Print the JSON Schema of an experiment file, for editors."""
     from nnlab.config.load import json_schema
@@ -54,5 +54,5 @@ def _check_kind(kind: str) -> None:
 
     if kind not in KINDS:
         raise UsageError(
-            f"there is no kind '{kind}'{near_miss(kind, KINDS)}; kinds are {listed(list(KINDS), 'and')}"
+            f"there is no kind '{kind}'{near_miss(kind, KINDS) or ';'} kinds are {listed(list(KINDS), 'and')}"
         )

@@ -12,7 +12,7 @@ from nnlab.errors import UsageError
 DIRECTORY = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(short_help="Draw the figures of runs.")
 @click.argument("paths", nargs=-1, required=True, type=DIRECTORY, metavar="RUN...")
 @click.option("--figure", "figures", multiple=True, help="Draw only this figure; may be given again.")
 @click.option(
@@ -34,7 +34,7 @@ def plot(paths: tuple[Path, ...], figures: tuple[str, ...], form: str, out: Path
         click.echo(path)
 
 
-@click.command()
+@click.command(short_help="Judge the expectations of runs.")
 @click.argument("paths", nargs=-1, required=True, type=DIRECTORY, metavar="RUN...")
 def check(paths: tuple[Path, ...]) -> None:
     """Judge the expectations of runs; exit 0 when all hold, 1 when not."""
@@ -56,7 +56,7 @@ def check(paths: tuple[Path, ...]) -> None:
     raise click.exceptions.Exit(0 if good else 1)
 
 
-@click.command()
+@click.command(short_help="List the runs in a folder.")
 @click.argument("folder", default="results", type=DIRECTORY)
 def runs(folder: Path) -> None:
     """List the runs in FOLDER (default: results)."""
@@ -90,7 +90,7 @@ def runs(folder: Path) -> None:
     print_table(("run", "status", "step", "expectations", "final"), rows)
 
 
-@click.command()
+@click.command(short_help="Show what differs between runs.")
 @click.argument("paths", nargs=-1, required=True, type=DIRECTORY, metavar="RUN RUN...")
 def compare(paths: tuple[Path, ...]) -> None:
     """Show what differs between runs, in config and in outcome."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CONFIG = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(short_help="Train an experiment and judge its expectations.")
 @click.argument("config", type=CONFIG)
 @click.argument("overrides", nargs=-1, metavar="[a.b=c]...")
 @click.option("--out", type=CONFIG, help="Run directory; default results/<name>-<hash of the config>.")
@@ -57,14 +57,16 @@ def train(
 
     checked = load(config, overrides, smoke)
     place = out or Path("results") / checked.directory_name
-    finished = _finished(place, checked, force)
+    experiment = bind(checked)
+    finished = _finished(place, experiment, force)
     if finished is not None and not dry_run:
         _say(f"{place}: finished before, nothing to do (--force trains anew)", quiet)
-        _report(place, checked, finished, [], quiet)
+        missing = not no_plots and not (place / "plots").exists()
+        _report(place, checked, finished, _draw(place) if missing else [], quiet)
         sys.exit(_verdict_code(checked, finished, 0))
-    experiment = bind(checked)
     if dry_run:
-        click.echo(checked.text, nl=False)
+        if not quiet:
+            click.echo(checked.text, nl=False)
         _say(
             f"{place}: {experiment.total_steps} steps, {len(experiment.record_steps)} records; not trained",
             quiet,
@@ -82,12 +84,7 @@ def _train(experiment: Experiment, place: Path, platform: str, plots: bool, quie
     device.configure(platform, step_flops(experiment))
     with _progress(experiment, quiet) as watch:
         outcome = run(experiment, RunDirectory(place), watch)
-    drawn = []
-    if plots and not outcome.signal:
-        from nnlab.figures import draw
-        from nnlab.results import open_run
-
-        drawn = draw([open_run(place)], place / "plots")
+    drawn = _draw(place) if plots and not outcome.signal else []
     _report(place, experiment.config, outcome.summary, drawn, quiet)
     if outcome.signal:
         raise click.exceptions.Exit(outcome.exit_code)
@@ -97,14 +94,22 @@ def _train(experiment: Experiment, place: Path, platform: str, plots: bool, quie
     sys.exit(_verdict_code(experiment.config, outcome.summary, outcome.exit_code))
 
 
-def _finished(place: Path, config: Config, force: bool) -> dict[str, Any] | None:
-    """The summary of a finished run of this config at this place; None where it is to be trained.
+def _draw(place: Path) -> list[Path]:
+    from nnlab.figures import draw
+    from nnlab.results import open_run
 
-    Raises UsageError where the place holds what is no run, or another config's and `force` is not given.
+    return draw([open_run(place)], place / "plots")
+
+
+def _finished(place: Path, experiment: Experiment, force: bool) -> dict[str, Any] | None:
+    """The summary of a finished run of this experiment at this place; None where it is to be trained.
+
+    Raises UsageError where the place holds what is no run, or, unless `force` is given, a run of another
+    config or of other data.
     """
     from nnlab.config import check_tree
     from nnlab.config.document import read
-    from nnlab.store import RunDirectory
+    from nnlab.store import RunDirectory, read_json
 
     directory = RunDirectory(place)
     if place.exists() and not place.is_dir():
@@ -116,9 +121,13 @@ def _finished(place: Path, config: Config, force: bool) -> dict[str, Any] | None
     if force:
         return None
     summary = directory.summary()
-    if check_tree(read(place / "config.yaml")).hash != config.hash:
+    if check_tree(read(place / "config.yaml")).hash != experiment.config.hash:
         raise UsageError(
             f"{place}: holds a run of another config; --force replaces it, --out names another place"
+        )
+    if read_json(place / "environment.json").get("data_sha256") != experiment.data.hash:
+        raise UsageError(
+            f"{place}: its data have changed since; --force trains anew, --out names another place"
         )
     return summary if summary.get("status") in ("complete", "diverged") else None
 
@@ -181,7 +190,7 @@ def _say(text: str, quiet: bool) -> None:
         click.echo(text, err=True)
 
 
-@click.command()
+@click.command(short_help="Find every mistake in experiment files.")
 @click.argument("configs", nargs=-1, required=True, type=CONFIG, metavar="CONFIG...")
 def validate(configs: tuple[Path, ...]) -> None:
     """Check experiment files without training: keys, values, data, shapes; every problem at once."""
@@ -202,7 +211,7 @@ def validate(configs: tuple[Path, ...]) -> None:
         raise click.exceptions.Exit(2)
 
 
-@click.command()
+@click.command(short_help="Print the model's layers and parameters.")
 @click.argument("config", type=CONFIG)
 @click.argument("overrides", nargs=-1, metavar="[a.b=c]...")
 def summary(config: Path, overrides: tuple[str, ...]) -> None:
@@ -215,7 +224,7 @@ def summary(config: Path, overrides: tuple[str, ...]) -> None:
     print_model(experiment.config.name, experiment.data.train.inputs.shape[1:], experiment.model.setup)
 
 
-@click.command()
+@click.command(short_help="Write a shipped experiment to start from.")
 @click.argument("name", required=False)
 @click.option("--out", type=CONFIG, help="File to write; default NAME.yaml in this folder.")
 def new(name: str | None, out: Path | None) -> None:
@@ -237,7 +246,7 @@ def new(name: str | None, out: Path | None) -> None:
         return
     if name not in shipped:
         raise UsageError(
-            f"there is no shipped experiment '{name}'{near_miss(name, shipped)}; `nnlab new` lists them"
+            f"there is no shipped experiment '{name}'{near_miss(name, shipped) or ';'} `nnlab new` lists them"
         )
     target = out or Path(f"{name}.yaml")
     try:
@@ -255,7 +264,7 @@ def _first_sentence(text: str) -> str:
     return head.split(". ")[0].rstrip(".")
 
 
-@click.command()
+@click.command(short_help="Print versions, devices, threads, locations.")
 def info() -> None:
     """Print versions, devices, threads and where caches and results are kept."""
     from nnlab import device

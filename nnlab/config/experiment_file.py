@@ -6,12 +6,14 @@ import math
 import re
 from typing import Annotated, Any, NamedTuple
 
-from annotated_types import Ge, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt
 
-from nnlab.errors import ValueDoesNotFit, near_miss
-from nnlab.registry import Count, Of, Positive, Section
+from nnlab.errors import STATUSES, ValueDoesNotFit, near_miss
+from nnlab.registry import Count, Of, Section
 
 MOST_RECORDS = 1_000_000
+Epochs = Annotated[float, Gt(0.0), Le(1e9)]
+
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
 
 
@@ -22,14 +24,14 @@ class Train(NamedTuple):
     steps: int | None
 
 
-def train(epochs: Positive | None = None, steps: Annotated[int, Ge(0), Lt(2**31 - 1)] | None = None) -> Train:
+def train(epochs: Epochs | None = None, steps: Annotated[int, Ge(0), Lt(2**31 - 1)] | None = None) -> Train:
     """How long to train: `epochs` or `steps`, one of the two.
 
     An epoch is n // batch_size steps over a fresh order of the n training examples; what the division
     leaves over sits out that epoch.
     """
     if (epochs is None) == (steps is None):
-        raise ValueDoesNotFit("give one of 'epochs' and 'steps'")
+        raise ValueDoesNotFit("give one of 'epochs' and 'steps' (`train={steps: 10}` replaces both)")
     return Train(epochs, steps)
 
 
@@ -40,7 +42,7 @@ class Every(NamedTuple):
     epochs: float | None
 
 
-def every(steps: Count | None = None, epochs: Positive | None = None) -> Every:
+def every(steps: Count | None = None, epochs: Epochs | None = None) -> Every:
     """A fixed distance between records: `steps` or `epochs`, one of the two."""
     if (epochs is None) == (steps is None):
         raise ValueDoesNotFit("give one of 'epochs' and 'steps'")
@@ -92,7 +94,7 @@ class Bound(NamedTuple):
     def holds(self, found: Any) -> bool:
         """Whether the found value is within the bound; a missing value or NaN never is."""
         if self.equals is not None:
-            return type(found) is type(self.equals) and found == self.equals
+            return isinstance(found, bool) == isinstance(self.equals, bool) and found == self.equals
         number = isinstance(found, (int, float)) and not isinstance(found, bool)
         if not number or math.isnan(found):
             return False
@@ -153,19 +155,25 @@ def experiment(
         raise ValueDoesNotFit(
             "a name is 1 to 80 of a-z, 0-9, '-', '_' and '.', and begins with a letter or digit", ("name",)
         )
-    for key in expect:
-        _check_expectation(key, phenomena)
+    names = [phenomenon.name for phenomenon in phenomena]
+    if len(set(names)) < len(names):
+        raise ValueDoesNotFit("names a phenomenon twice; once is enough", ("phenomena",))
+    for key, bound in expect.items():
+        _check_expectation(key, bound, phenomena)
     return Parts(name, seed, data, model, loss, optimizer, train, record, phenomena, expect)
 
 
-def _check_expectation(key: str, phenomena: list[Any]) -> None:
+def _check_expectation(key: str, bound: Bound, phenomena: list[Any]) -> None:
     """An expectation must name a number that the run will have."""
     prefix, _, number = key.partition(".")
     at = ("expect", key)
     numbers = {p.name: p.numbers for p in phenomena}
     if prefix in ("final", "best") and number:
         return
-    if prefix in ("status", "parameters") and not number:
+    if key == "status" and bound.equals not in STATUSES:
+        near = near_miss(str(bound.equals), STATUSES) or ";"
+        raise ValueDoesNotFit(f"'{bound}' is no status{near} it equals one of {', '.join(STATUSES)}", at)
+    if key in ("status", "parameters"):
         return
     if prefix not in numbers:
         known = ["final", "best", "status", "parameters", *numbers]

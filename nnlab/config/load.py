@@ -61,7 +61,7 @@ def load(path: FilePath, overrides: Sequence[str] = (), smoke: bool = False) -> 
 
     smoke: cut to two short records on a slice of the data, expectations left out.
     """
-    document = command_line.apply(read(path), overrides)
+    document = command_line.apply(read(path), overrides, _defaults())
     config = check_tree(document)
     return check_tree(document._replace(tree=_smoked(config.tree))) if smoke else config
 
@@ -82,11 +82,21 @@ def json_schema() -> dict[str, Any]:
     return head | with_references(schema)
 
 
+def _defaults() -> dict[str, Any]:
+    """The top-level defaults, of which an override may set a part."""
+    return {name: p.default for name, p in EXPERIMENT.parameters.items() if not p.required}
+
+
 def _smoked(tree: dict[str, Any]) -> dict[str, Any]:
     limit = min(_SMOKE_EXAMPLES, tree["data"]["limit"] or _SMOKE_EXAMPLES)
+    split = tree["data"]["split"]
+    if split and any(isinstance(share, int) for share in split.values()):  # counts, more than the slice has
+        split = {"train": None} | {
+            name: 0.2 if split[name] else split[name] for name in ("validation", "test")
+        }
     return tree | {
         "name": f"{tree['name'][:74]}-smoke",
-        "data": tree["data"] | {"limit": limit},
+        "data": tree["data"] | {"limit": limit, "split": split},
         "train": {"steps": 4 if tree["train"]["steps"] is None else min(4, tree["train"]["steps"])},
         "record": {"every": {"steps": 2}},
         "expect": {},

@@ -7,30 +7,36 @@ mapping when one of its arguments is set (`optimizer.momentum=0.9` on `optimizer
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from nnlab.config.document import Document, Mark, one_line, parse_value
 from nnlab.errors import ConfigError, Path, UsageError, near_miss
 
 
-def apply(document: Document, overrides: Sequence[str]) -> Document:
-    """The document with the overrides applied in order. Raises ConfigError or UsageError."""
+def apply(
+    document: Document, overrides: Sequence[str], defaults: Mapping[str, Any] = MappingProxyType({})
+) -> Document:
+    """The document with the overrides applied in order. Raises ConfigError or UsageError.
+
+    defaults: of the top-level keys; a component among them is what an override of its argument changes.
+    """
     tree = copy.deepcopy(document.tree)
     changed = document._replace(tree=tree, values=dict(document.values), keys=dict(document.keys))
     for override in overrides:
-        _apply_one(changed, override)
+        _apply_one(changed, override, defaults)
     return changed
 
 
-def _apply_one(document: Document, override: str) -> None:
+def _apply_one(document: Document, override: str, defaults: Mapping[str, Any]) -> None:
     words, equals, text = override.partition("=")
     delete, add = words.startswith("~"), words.startswith("+")
     words = one_line(words[1:] if delete or add else words)
     mark = Mark(f"override '{one_line(override)}'", 0, 0)
     if not all(words.split(".")) or delete == bool(equals):
         raise UsageError(f"{mark}: write key.path=value to set, +key.path=value to add, ~key.path to delete")
-    parent, path = _parent(document, words, mark, create=not delete)
+    parent, path = _parent(document, words, mark, None if delete else defaults)
     key = path[-1]
     present = key < len(parent) if isinstance(key, int) else key in parent
     if delete:
@@ -72,16 +78,18 @@ def _move_marks(document: Document, path: Path, by: int) -> None:
                 marks[old] = mark
 
 
-def _parent(document: Document, words: str, mark: Mark, create: bool) -> tuple[Any, Path]:
+def _parent(
+    document: Document, words: str, mark: Mark, defaults: Mapping[str, Any] | None
+) -> tuple[Any, Path]:
     """The container that the last word of a dotted path lives in, and the whole path.
 
     A key may itself hold dots (`expect.gradient_flow.verdict`), so the longest key that is there wins.
-    create: mappings on the way that are not there are made.
+    defaults: what stands for top-level keys that are not there; given, mappings on the way are made.
     """
     node, rest = document.tree, words
     path: Path = ()
     while True:
-        head, rest = _split_key(node, rest)
+        head, rest = _split_key(node, rest, path)
         key: str | int = head
         if isinstance(node, list):
             if not head.isdecimal() or len(head) > 9:
@@ -91,10 +99,11 @@ def _parent(document: Document, words: str, mark: Mark, create: bool) -> tuple[A
         if not rest:
             return node, path
         child = _item(node, key, mark) if isinstance(key, int) else node.get(key)
-        if child is None and not create:
+        if child is None and defaults is None:
             raise UsageError(f"{mark}: there is no '{words}' to delete{_near(node, key)}")
-        if child is None:
-            child = node[key] = {}
+        if child is None and defaults is not None:
+            default = defaults.get(words.partition(".")[0]) if len(path) == 1 else None
+            child = node[key] = {"type": default} if isinstance(default, str) else {}
             document.values.setdefault(path, mark)
         elif isinstance(child, str):
             child = node[key] = {"type": child}
@@ -109,13 +118,15 @@ def _item(items: list[Any], index: int, mark: Mark) -> Any:
     return items[index]
 
 
-def _split_key(node: Any, words: str) -> tuple[str, str]:
+def _split_key(node: Any, words: str, path: Path) -> tuple[str, str]:
+    """The next key and what is left; below `expect` the names of numbers hold dots themselves."""
     if isinstance(node, dict):
         for key in sorted(node, key=len, reverse=True):
             if words == key or words.startswith(f"{key}."):
                 return key, words[len(key) + 1 :]
-        if node is not None and "." in words and any("." in key for key in node):
-            return words, ""
+    if path == ("expect",):
+        number, _, bound = words.rpartition(".")
+        return (number, bound) if number and bound in ("min", "max", "equals") else (words, "")
     head, _, rest = words.partition(".")
     return head, rest
 

@@ -215,8 +215,9 @@ def describe(annotation: Any) -> str:
         )
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
-        words = [_BOUNDS[type(note)] for note in inner[1:] if type(note) in _BOUNDS]
-        limits = [getattr(note, word) for note, (_, word) in zip(inner[1:], words, strict=False)]
+        notes = [note for note in inner[1:] if type(note) in _BOUNDS]
+        words = [_BOUNDS[type(note)] for note in notes]
+        limits = [getattr(note, word) for note, (_, word) in zip(notes, words, strict=True)]
         bounds = [f"{sign} {_number(limit)}" for (sign, _), limit in zip(words, limits, strict=True)]
         return describe(inner[0]) + (f" {' and '.join(bounds)}" if bounds else "")
     if origin is Literal:

@@ -46,13 +46,28 @@ def classified(inputs: np.ndarray, labels: np.ndarray, classes: int | None = Non
     count = classes or int(labels.max(initial=0)) + 1
     if labels.min(initial=0) < 0:
         raise ValueDoesNotFit(f"label {labels.min()} is below 0; classes count from 0")
-    return _checked(Examples(inputs.astype(np.float32), labels.astype(np.int32), count))
+    return _checked(Examples(single(inputs), labels.astype(np.int32), count))
 
 
 def regressed(inputs: np.ndarray, values: np.ndarray) -> Examples:
     """Examples of a regression. Raises ValueDoesNotFit."""
-    values = values.astype(np.float32)
-    return _checked(Examples(inputs.astype(np.float32), values.reshape(len(values), -1), 0))
+    values = single(values)
+    return _checked(Examples(single(inputs), values.reshape(len(values), -1), 0))
+
+
+def single(values: np.ndarray) -> np.ndarray:
+    """As float32; what does not fit becomes infinite, which is refused where examples are checked."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32)
+
+
+def matched(train: Examples, test: Examples) -> tuple[Examples, Examples]:
+    """Training and test examples of one data set, classes counted over both. Raises ValueDoesNotFit."""
+    if train.inputs.shape[1:] != test.inputs.shape[1:]:
+        ours, theirs = list(train.inputs.shape[1:]), list(test.inputs.shape[1:])
+        raise ValueDoesNotFit(f"training inputs have the shape {ours}, test inputs {theirs}", ("path",))
+    classes = max(train.classes, test.classes)
+    return replace(train, classes=classes), replace(test, classes=classes)
 
 
 def from_labels(inputs: np.ndarray, labels: np.ndarray, task: Task) -> Examples:

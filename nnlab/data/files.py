@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from nnlab.data.examples import Examples, Source, Task, classified, from_labels
+from nnlab.data.examples import Examples, Source, Task, classified, from_labels, matched
 from nnlab.errors import ValueDoesNotFit, listed, near_miss
 from nnlab.registry import register
 
@@ -80,6 +80,8 @@ def npz(path: str, inputs: str = "x", targets: str = "y", task: Task = "classifi
                 f"'{path}': '{inputs}' must have an axis of examples and one of features", ("path",)
             )
         count = len(arrays[inputs])
+        if test and arrays[inputs].shape[1:] != arrays[f"{inputs}_test"].shape[1:]:
+            raise ValueDoesNotFit(f"'{path}': '{inputs}' and '{inputs}_test' differ in shape", ("path",))
         if test:
             arrays[inputs] = _at_path(np.concatenate, [arrays[inputs], arrays[f"{inputs}_test"]])
             arrays[targets] = _at_path(np.concatenate, [arrays[targets], arrays[f"{targets}_test"]])
@@ -110,7 +112,8 @@ def idx(path: str) -> Source:
                 "train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz)",
                 ("path",),
             )
-        return train, _idx_pair(folder, "t10k")
+        test = _idx_pair(folder, "t10k")
+        return (train, None) if test is None else matched(train, test)
 
     return Source(load)
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 from annotated_types import Ge
 
-from nnlab.data.examples import Examples, Source
+from nnlab.data.examples import Examples, Source, single
 from nnlab.errors import ValueDoesNotFit
 from nnlab.randomness import generator
 from nnlab.registry import Count, Fraction, Of, Section, shared_by
@@ -20,7 +20,7 @@ Share = Annotated[int, Ge(0)] | Fraction
 
 
 class Split(NamedTuple):
-    """How many examples go where: fractions of the data set, or counts.
+    """How many examples go where: fractions of the data set, or counts. What no share names sits out.
 
     train: null takes what the others leave. test: null keeps the data set's own test examples where it has
     some; given, those are pooled with the rest first.
@@ -85,14 +85,12 @@ def prepare(
 ) -> DataPlan:
     """Keys of every data set.
 
-    split: null is the data set's own division where it has one (mnist1d, idx), else 70 % train, 15 %
+    split: null is the data set's own division where it has one (mnist1d, idx, npz), else 70 % train, 15 %
     validation, 15 % test. normalize: scales inputs by statistics of the training inputs. label_noise:
     of the training labels; validation and test stay clean. batch_size: examples a step, or `full`.
     limit: use no more than this many examples.
     """
     parts = split or Split()
-    if split is not None and not split.validation and split.test is None and split.train is None:
-        raise ValueDoesNotFit("names no share; leave it out for the data set's own division", ("split",))
 
     def load(seed: int) -> Data:
         examples, own_test = source.load(seed)
@@ -171,6 +169,4 @@ def _with_noise(examples: Examples, noise: LabelNoise, random: np.random.Generat
 def _scaled(data: Data, normalize: Callable[[np.ndarray], Callable[[np.ndarray], np.ndarray]]) -> Data:
     scale = normalize(data.train.inputs)
     splits = data.splits.items()
-    return data._replace(
-        **{name: replace(p, inputs=scale(p.inputs).astype(np.float32)) for name, p in splits}
-    )
+    return data._replace(**{name: replace(p, inputs=single(scale(p.inputs))) for name, p in splits})

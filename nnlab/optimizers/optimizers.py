@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, NamedTuple
 
+from nnlab.errors import ValueDoesNotFit
 from nnlab.lazy import optax
 from nnlab.registry import BelowOne, NonNegative, Of, Positive, register
 
@@ -33,6 +34,8 @@ def sgd(learning_rate: ScheduleLike = 0.01, momentum: BelowOne = 0.0, nesterov: 
     for a constant rate (as in PyTorch, the rate is outside the velocity): with momentum 0.9 it moves ten
     times as far as lecture 002's average form at the same rate.
     """
+    if nesterov and not momentum:
+        raise ValueDoesNotFit("needs a momentum above 0", ("nesterov",))
 
     def direction() -> Any:
         return optax.trace(momentum, nesterov) if momentum else optax.identity()

@@ -16,7 +16,7 @@ from nnlab import plotting
 from nnlab.lazy import Array, jax, jnp
 from nnlab.nn.layer import Setup
 from nnlab.phenomena.phenomenon import Phenomenon, Seen, phenomenon
-from nnlab.probes import Probe, Snapshot, at, by_layer, gradient_norms, layer_rows, norms, units
+from nnlab.probes import Probe, Snapshot, Unit, at, by_layer, layer_rows, norms, tiny_norms, units
 
 if TYPE_CHECKING:
     import pandas
@@ -164,14 +164,21 @@ def _kernels_and_change(setup: Setup, snapshot: Snapshot) -> tuple[Array, Array]
         [at(snapshot.gradients, unit.path)["kernel"]] if "kernel" in unit.setup.params else []
         for unit in units(setup)
     ]
-    norm = jnp.where(np.array([bool(kernel) for kernel in kernels]), gradient_norms(kernels), jnp.nan)
+    norm = jnp.where(np.array([bool(kernel) for kernel in kernels]), tiny_norms(kernels), jnp.nan)
     moved = jax.tree.map(jnp.subtract, snapshot.params, snapshot.initial)
     start = norms(by_layer(snapshot.initial, setup))
     return norm, norms(by_layer(moved, setup)) / jnp.where(start > 0, start, 1.0)
 
 
-def _kernels(setup: Setup) -> list[Any]:
-    return [unit for unit in units(setup) if "kernel" in unit.setup.params]
+def _kernels(setup: Setup) -> list[Unit]:
+    """The layers with a kernel, each to the end of what follows it up to the next one."""
+    found: list[Unit] = []
+    for unit in units(setup):
+        if "kernel" in unit.setup.params:
+            found.append(unit)
+        elif found:
+            found[-1] = found[-1]._replace(last=unit.last)
+    return found
 
 
 def _histogram_rows(setup: Setup) -> dict[str, list[Any]]:
@@ -190,7 +197,7 @@ def _histograms(setup: Setup, snapshot: Snapshot) -> tuple[Array, Array, Array]:
     for unit in _kernels(setup):
         for values in (at(snapshot.params, unit.path)["kernel"], snapshot.inside["outputs"][unit.last]):
             low, high = values.min(), values.max()
-            width = jnp.maximum(high - low, 1e-30) / BINS
+            width = jnp.maximum(high - low, jnp.maximum(1e-6 * jnp.abs(high), 1e-30)) / BINS
             index = jnp.clip(((values - low) / width).astype(jnp.int32), 0, BINS - 1)
             share = jnp.bincount(index.reshape(-1), length=BINS).astype(jnp.float32) / values.size
             left = low + width * np.arange(BINS, dtype=np.float32)
@@ -200,7 +207,16 @@ def _histograms(setup: Setup, snapshot: Snapshot) -> tuple[Array, Array, Array]:
 
 
 def _distinct_activations(setup: Setup) -> dict[str, Any]:
-    return {leaf.type: leaf.activation for _, leaf in setup.leaves() if leaf.activation is not None}
+    """Each activation of a model by its name and arguments."""
+    found = [leaf.activation for _, leaf in setup.leaves() if leaf.activation is not None]
+    return {_in_words(activation): activation for activation in found}
+
+
+def _in_words(function: Any) -> str:
+    """`relu`, `leaky_relu(negative_slope=0.01)`."""
+    arguments = ", ".join(f"{key}={value}" for key, value in getattr(function, "keywords", {}).items())
+    name = getattr(function, "func", function).__name__
+    return f"{name}({arguments})" if arguments else name
 
 
 def _curve_rows(setup: Setup) -> dict[str, list[Any]]:
@@ -235,7 +251,7 @@ def gradient_over_time(runs: Sequence[Seen]) -> Figure:
         flow = summarize(run.tables["layers"])
         ratio = plotting.scientific(flow.first_to_last_ratio)
         ax.set_title(f"{run.label}\n{flow.verdict}: first / last hidden layer {ratio}")
-    figure.colorbar(drawn, ax=axes[0].tolist(), label="log10 of the gradient norm (grey: exactly 0)")
+    figure.colorbar(drawn, ax=axes[0].tolist(), label="log10 of the gradient norm (grey: 0 or not finite)")
     return figure
 
 
@@ -243,16 +259,21 @@ def depth_profile(runs: Sequence[Seen]) -> Figure:
     """Gradient norm and activation std by depth at step 0, all runs on one axes."""
     figure, axes = plotting.panels(1, 2, width=8.2, height=3.9)
     for run, colour in zip(runs, plotting.colours(len(runs)), strict=True):
-        rows = _kernel_rows(run)
-        first = hidden_layers(rows[rows["step"] == rows["step"].min()])
-        depth = np.arange(1, len(first) + 1)
+        hidden = hidden_layers(run.tables["layers"])
+        first = hidden[hidden["step"] == hidden["step"].min()]
         flow = summarize(run.tables["layers"])
-        for ax, column in zip(axes[0], ("grad_norm", "activation_std"), strict=True):
+        for ax, column in zip(axes[0], ("kernel_grad_norm", "activation_std"), strict=True):
             values = first[column].where(first[column] > 0)
             ax.plot(
-                depth, values, marker="o", markersize=3, color=colour, label=f"{run.label} ({flow.verdict})"
+                first["depth"],
+                values,
+                marker="o",
+                markersize=3,
+                color=colour,
+                label=f"{run.label} ({flow.verdict})",
             )
     for ax, label in zip(axes[0], ("gradient norm", "activation standard deviation"), strict=True):
+        _say_what_is_missing(ax)
         ax.set(xlabel="hidden layer (1 = next to the input)", ylabel=label)
         plotting.log_axis(ax)
         ax.xaxis.get_major_locator().set_params(integer=True)
@@ -263,12 +284,20 @@ def depth_profile(runs: Sequence[Seen]) -> Figure:
     return figure
 
 
+def _say_what_is_missing(ax: Any) -> None:
+    """A log axis cannot show zeros: name the lines that have nothing else."""
+    empty = [line for line in ax.get_lines() if not np.isfinite(np.asarray(line.get_ydata(), float)).any()]
+    if empty:
+        names = ", ".join(str(line.get_label()).split(" (")[0] for line in empty)
+        ax.text(0.02, 0.02, f"0 or not finite: {names}", transform=ax.transAxes, fontsize=7)
+
+
 def histograms(runs: Sequence[Seen]) -> Figure:
     """Weights and outputs of (up to five) layers at step 0, two rows of panels a run."""
     chosen = [_chosen_layers(run) for run in runs]
     columns = max(len(layers) for layers in chosen)
     figure, axes = plotting.panels(
-        2 * len(runs), columns, width=1.9 * columns + 1, height=3.4 * len(runs) + 0.4
+        2 * len(runs), columns, width=max(6.4, 1.9 * columns + 1), height=3.4 * len(runs) + 0.4
     )
     for number, (run, layers) in enumerate(zip(runs, chosen, strict=True)):
         table = run.tables["histograms"]
@@ -285,7 +314,7 @@ def histograms(runs: Sequence[Seen]) -> Figure:
                 ax.set_xlabel("value", fontsize=7)
             axes[2 * number + row][0].set_ylabel(f"{run.label}\nshare of {what}", fontsize=7)
     figure.suptitle(
-        "Weights and layer outputs at step 0: std should neither shrink nor grow with depth",
+        "Weights and layer outputs at step 0: the std of the outputs should keep its size",
         x=0.01,
         ha="left",
     )
@@ -297,14 +326,14 @@ def activation_slope(runs: Sequence[Seen]) -> Figure:
     import pandas
 
     table = pandas.concat([run.tables["activations"] for run in runs]).drop_duplicates(["activation", "z"])
-    figure, axes = plotting.panels(1, 2, width=7.4, height=3.4)
+    figure, axes = plotting.panels(1, 2, width=7.4, height=3.5)
     for name, curve in table.groupby("activation", sort=False):
-        axes[0][0].plot(curve["z"], curve["value"], label=name)
-        axes[0][1].plot(curve["z"], curve["slope"], label=f"{name}: at most {curve['slope'].max():.3g}")
+        label = f"{name}: slope {curve['slope'].abs().max():.3g} at most"
+        axes[0][0].plot(curve["z"], curve["value"], label=label)
+        axes[0][1].plot(curve["z"], curve["slope"])
     axes[0][0].set(title="Activation f(z)", xlabel="z", ylabel="f(z)")
     axes[0][1].set(title="Its slope, which scales the gradient", xlabel="z", ylabel="f'(z)")
-    axes[0][0].legend()
-    axes[0][1].legend(fontsize=7)
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
@@ -346,6 +375,9 @@ def _draw_histogram(ax: Any, part: pandas.DataFrame, colour: str, title: str) ->
     mean = (share * middle).sum() / total
     std = math.sqrt(max(0.0, (share * (middle - mean) ** 2).sum() / total))
     ax.set_title(f"{title}\nstd {plotting.scientific(std)}", fontsize=7)
+    if right[-1] - left[0] < 1e-20:  # all values alike
+        ax.set_xlim(left[0] - 1, left[0] + 1)
+        ax.axvline(left[0], color=colour)
     ax.tick_params(labelsize=6)
     ax.locator_params(axis="x", nbins=3)
     ax.ticklabel_format(axis="x", scilimits=(-2, 3))
