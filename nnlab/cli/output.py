@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from nnlab.config.document import dump
-from nnlab.config.schema import describe
+from nnlab.config.schema import as_written, describe
 from nnlab.registry import Component, signature
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def print_component(kind: str, component: Component) -> None:
     click.echo(f"{kind} {component.name}\n\n{component.document}\n")
     own = signature(component.factory)
     rows = [
-        (p.name, describe(p.annotation), "required" if p.required else short(_as_written(p.default)))
+        (p.name, describe(p.annotation), "required" if p.required else short(as_written(p.default)))
         for p in component.parameters.values()
     ]
     if rows:
@@ -99,7 +99,7 @@ def _example(component: Component) -> str:
     if not own:
         return component.name
     stand_ins = {
-        name: _as_written(p.default) if not p.required else _stand_in(p.annotation) for name, p in own.items()
+        name: as_written(p.default) if not p.required else _stand_in(p.annotation) for name, p in own.items()
     }
     return dump({"type": component.name, **stand_ins}, inline=True).strip()
 
@@ -113,10 +113,6 @@ def _stand_in(annotation: Any) -> Any:
     return 0.1 if words.startswith("a number") else "..."
 
 
-def _as_written(default: Any) -> Any:
-    return list(default) if isinstance(default, tuple) else default
-
-
 def short(value: Any) -> str:
     """A value for a table cell."""
     if isinstance(value, bool):
@@ -127,5 +123,5 @@ def short(value: Any) -> str:
 
 
 def exact(value: Any) -> str:
-    """A value for a table cell, with all its digits."""
-    return str(value) if isinstance(value, float) else short(value)
+    """A value for a table cell, with all its digits; `-` stands for what is not there."""
+    return "null" if value is None else str(value) if isinstance(value, float) else short(value)

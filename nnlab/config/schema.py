@@ -74,7 +74,7 @@ def resolve_arguments(
         if name in arguments:
             resolved[name] = _resolve_value(parameter, arguments[name], (*path, name), problems)
         elif not parameter.required:
-            resolved[name] = _resolve_value(parameter, _plain(parameter.default), (*path, name), problems)
+            resolved[name] = _resolve_value(parameter, as_written(parameter.default), (*path, name), problems)
         elif not any(near_miss(key, [name]) for key in unknown):  # else it is there, misspelt
             problems.append(Problem(path, f"'{name}' is missing: {describe(parameter.annotation)}"))
     if len(problems) == before:
@@ -167,7 +167,7 @@ def json_schema_of(component: Component) -> dict[str, Any]:
         if parameter.required:
             required.append(name)
         else:
-            properties[name] = {**properties[name], "default": _plain(parameter.default)}
+            properties[name] = {**properties[name], "default": as_written(parameter.default)}
     schema = {"type": "object", "properties": properties, "additionalProperties": False}
     return schema | ({"required": required} if required else {}) | {"description": component.headline}
 
@@ -198,7 +198,7 @@ def with_references(schema: Any) -> Any:
     return [with_references(item) for item in schema] if isinstance(schema, list) else schema
 
 
-def _plain(default: Any) -> Any:
+def as_written(default: Any) -> Any:
     """A default as it would stand in a file."""
     return list(default) if isinstance(default, tuple) else default
 
