@@ -167,7 +167,7 @@ def _kernels_and_change(setup: Setup, snapshot: Snapshot) -> tuple[Array, Array]
     norm = jnp.where(np.array([bool(kernel) for kernel in kernels]), tiny_norms(kernels), jnp.nan)
     moved = jax.tree.map(jnp.subtract, snapshot.params, snapshot.initial)
     start = norms(by_layer(snapshot.initial, setup))
-    return norm, norms(by_layer(moved, setup)) / jnp.where(start > 0, start, 1.0)
+    return norm, tiny_norms(by_layer(moved, setup)) / jnp.where(start > 0, start, 1.0)
 
 
 def _kernels(setup: Setup) -> list[Unit]:
