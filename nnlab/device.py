@@ -6,6 +6,8 @@ models, which is also the fastest for them, all cores from 2 GFLOP a step on. Se
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import os
 import platform as machine
 import sys
@@ -40,6 +42,22 @@ def configure(platform: str = "auto", step_flops: float = 0.0) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
+def has_accelerator(platform: str = "auto") -> bool:
+    """Whether programs will run on a GPU or TPU, as far as can be said without waking it."""
+    if platform != "auto" or "JAX_PLATFORMS" in os.environ:
+        return (platform if platform != "auto" else os.environ["JAX_PLATFORMS"]) not in ("cpu", "")
+    plugins = ("jax_cuda13_plugin", "jax_cuda12_plugin", "jax_rocm7_plugin", "libtpu")
+    return any(importlib.util.find_spec(name) is not None for name in plugins)
+
+
+def memory_limit() -> int | None:
+    """Bytes that the accelerator lends to this process; None on CPU, or where it does not say."""
+    import jax
+
+    found = jax.devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
+    return found.get("bytes_limit") if found else None
+
+
 def cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -50,6 +68,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nnlab"
 
 
+@functools.cache
 def environment() -> dict[str, Any]:
     """Versions, device and threads, for environment.json and `nnlab info`."""
     import jax

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import NamedTuple
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 from nnlab import memory
 from nnlab.config import Config
 from nnlab.config.experiment_file import Parts
 from nnlab.data.prepare import Data
-from nnlab.errors import ValueDoesNotFit, near_miss
+from nnlab.errors import Path, ValueDoesNotFit, dotted, near_miss
 from nnlab.nn.model import Model, model
 from nnlab.probes import INSIDE_VIEW, Probe
+from nnlab.registry import build, with_outsiders
 
 MOST_STEPS = 2**31 - 1  # steps are counted in int32
 
 
 class Experiment(NamedTuple):
-    """batch_size: examples a step; record_steps: ascending, 0 and total_steps among them."""
+    """batch_size: examples a step; record_steps: ascending, 0 and total_steps among them. With a solver
+    there are no steps."""
 
     config: Config
     parts: Parts
@@ -31,7 +34,58 @@ class Experiment(NamedTuple):
 
     @property
     def probes(self) -> list[Probe]:
-        return [INSIDE_VIEW, *(probe for phenomenon in self.parts.phenomena for probe in phenomenon.probes)]
+        inside = [INSIDE_VIEW] if self.parts.record.layers else []
+        return [*inside, *(probe for phenomenon in self.parts.phenomena for probe in phenomenon.probes)]
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The numbers that the compiled program takes as arguments, by their path in the config."""
+        found: dict[str, float] = {}
+
+        def note(path: Path, value: Any) -> Any:
+            if isinstance(value, (int, float)):
+                found[dotted(path)] = float(value)
+            return value
+
+        for key, kind in PROGRAM_PARTS.items():
+            with_outsiders(kind, self.config.tree[key], note, (key,))
+        return found
+
+    def parts_with(self, numbers: Mapping[str, Any]) -> dict[str, Any]:
+        """Model, loss and optimizer built with these values, traced ones say, in the place of its numbers."""
+
+        def substitute(path: Path, value: Any) -> Any:
+            return numbers.get(dotted(path), value)
+
+        tree = self.config.tree
+        return {
+            key: build(kind, with_outsiders(kind, tree[key], substitute, (key,)))
+            for key, kind in PROGRAM_PARTS.items()
+        }
+
+    @property
+    def program_key(self) -> str:
+        """The same for two experiments that one compiled program serves."""
+        shapes = {name: (p.inputs.shape, p.targets.shape, p.classes) for name, p in self.data.splits.items()}
+        numbers = (self.batch_size, self.parts.data.batch_size, self.steps_per_epoch, self.total_steps)
+        return f"{group_key(self.config)} {shapes} {numbers}"
+
+
+PROGRAM_PARTS = {"model": "layer", "loss": "loss", "optimizer": "optimizer"}  # key in the config -> kind
+
+
+def group_key(config: Config) -> str:
+    """The same for two configs that share a compiled program, as far as can be said before the data are
+    there: the config without what that takes as arguments, and without what leaves the data as large."""
+
+    def masked(path: Path, value: Any) -> None:
+        return None
+
+    tree = config.tree
+    program = {key: with_outsiders(kind, tree[key], masked) for key, kind in PROGRAM_PARTS.items()}
+    data = {key: value for key, value in tree["data"].items() if key not in ("label_noise", "normalize")}
+    rest = {key: tree[key] for key in ("train", "record", "phenomena", "solver")}
+    return json.dumps(program | rest | {"data": data}, sort_keys=True)
 
 
 def bind(config: Config) -> Experiment:
@@ -46,9 +100,13 @@ def bind(config: Config) -> Experiment:
     _check_outputs(config, parts, data, net)
     _check_expectations(config, parts, data)
     examples = len(data.train)
+    if parts.solver is not None:
+        _check_solver(config, net)
+        return Experiment(config, parts, data, net, examples, 1, 0, [0])
     batch_size = min(parts.data.batch_size or examples, examples)
     _check_memory(config, parts, net, batch_size)
     steps_per_epoch = examples // batch_size
+    assert parts.train is not None  # noqa: S101 - there is no solver
     total = parts.train.steps
     if total is None:
         total = max(1, round((parts.train.epochs or 0.0) * steps_per_epoch))
@@ -101,6 +159,20 @@ def _check_expectations(config: Config, parts: Parts, data: Data) -> None:
             near = near_miss(number, known[prefix]) or ";"
             message = f"'{prefix}' has no number '{number}'{near} it has {', '.join(known[prefix])}"
             raise config.error(("expect", key), message)
+
+
+def _check_solver(config: Config, net: Model) -> None:
+    """A solver finds the kernel of a last dense layer, for the squared error."""
+    loss = config.tree["loss"]
+    if (loss if isinstance(loss, str) else loss["type"]) != "squared_error":
+        raise config.error(("loss",), "a solver makes the squared error small; give loss: squared_error")
+    *_, (path, last) = net.setup.leaves()
+    if last.type != "dense" or "bias" in last.params:
+        raise config.error(
+            ("model",),
+            f"a solver finds the kernel of a last dense layer with use_bias: false; the last one is '{path}'"
+            + (" with a bias; a constant among the features does its work" if "bias" in last.params else ""),
+        )
 
 
 def _check_memory(config: Config, parts: Parts, net: Model, batch_size: int) -> None:

@@ -4,49 +4,67 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nnlab import plotting
-from nnlab.errors import UsageError, near_miss
-from nnlab.results import Run
+from nnlab.errors import UsageError, ValueDoesNotFit, near_miss
+from nnlab.results import Run, SweepResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Draw = Callable[[Sequence[Run]], "Figure"]
+Draw = Callable[[Sequence[Any]], "Figure"]
+Results = Sequence[Run | SweepResult]
 
 
-def available(runs: Sequence[Run]) -> dict[str, Draw]:
-    """The figures that all of the runs can be drawn in, by name."""
+def available(results: Results) -> dict[str, Draw]:
+    """The figures that all of the runs, or all of the sweeps, can be drawn in, by name."""
     shared: Mapping[str, Draw] | None = None
-    for run in runs:
-        own: dict[str, Draw] = {"training_curves": training_curves}
-        for phenomenon in run.config.build().phenomena:
-            own |= phenomenon.figures
+    for result in results:
+        scope = "run" if isinstance(result, Run) else "sweep"
+        own: dict[str, Draw] = (
+            {"training_curves": training_curves} if scope == "run" and _trained(result) else {}
+        )
+        for phenomenon in result.config.build().phenomena:
+            own |= phenomenon.figures if phenomenon.scope == scope else {}
         shared = own if shared is None else {name: draw for name, draw in shared.items() if name in own}
     return dict(shared or {})
 
 
-def draw(runs: Sequence[Run], folder: Path, names: Sequence[str] = (), form: str = "png") -> list[Path]:
-    """Draw figures (all, or those named) into a folder. Raises UsageError."""
-    there = available(runs)
+def draw(results: Results, folder: Path, names: Sequence[str] = (), form: str = "png") -> list[Path]:
+    """Draw figures (those named, or all that these results have what it takes for) into a folder. Raises
+    UsageError."""
+    if len({type(result) for result in results}) > 1:
+        raise UsageError("plot: runs and sweeps do not come on one axes; name the one or the other")
+    there = available(results)
     for name in names:
         if name not in there:
-            raise UsageError(
-                f"--figure {name}: unknown{near_miss(name, there)}; there are {', '.join(there)}"
-            )
-    for run in runs:
-        if run.tables.get("metrics") is None or run.tables["metrics"].empty:
-            raise UsageError(f"{run.path}: has no records yet, nothing to draw")
-    labelled = _told_apart(runs)
+            known = f"; there are {', '.join(there)}" if there else "; there are none"
+            raise UsageError(f"--figure {name}: unknown{near_miss(name, there)}{known}")
+    for result in results:
+        _check_records(result)
+    labelled = _told_apart(results)
     paths = []
     for name in names or there:
         path = folder / f"{name}.{form}"
         with plotting.style():
-            plotting.save(there[name](labelled), path)
+            try:
+                figure = there[name](labelled)
+            except ValueDoesNotFit as error:
+                if names:
+                    raise UsageError(f"--figure {name}: {error}") from None
+                continue
+            plotting.save(figure, path)
         paths.append(path)
     return paths
+
+
+def _check_records(result: Run | SweepResult) -> None:
+    table = result.tables.get("metrics") if isinstance(result, Run) else result.trials
+    if table is None or table.empty:
+        what = "records" if isinstance(result, Run) else "finished trials"
+        raise UsageError(f"{result.path}: has no {what} yet, nothing to draw")
 
 
 SPLITS = {"train": "--", "validation": "-", "test": ":"}
@@ -107,7 +125,7 @@ def _outcome(runs: Sequence[Run]) -> str:
     return f"{split} error ends at {100 * (1 - final[f'{split}_accuracy']):.1f} %"
 
 
-def _told_apart(runs: Sequence[Run]) -> Sequence[Run]:
-    """Runs of one name get their directory's name as label."""
-    names = [run.config.name for run in runs]
-    return [run if names.count(run.config.name) == 1 else run._replace(title=run.path.name) for run in runs]
+def _told_apart(results: Results) -> Sequence[Any]:
+    """Results of one name get their directory's name as label."""
+    names = [result.config.name for result in results]
+    return [r if names.count(r.config.name) == 1 else r.titled(r.path.name) for r in results]

@@ -119,3 +119,23 @@ def scientific(value: float) -> str:
         return f"{value:.3g}"
     mantissa, exponent = f"{value:.1e}".split("e")
     return rf"{mantissa}$\times$10$^{{{int(exponent)}}}$"
+
+
+def plain_ticks(axes: Axes) -> None:
+    """Plain numbers (10, 100) on a log x axis, a few of those between where it spans little."""
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
+    low, high = axes.get_xlim()
+    if low > 0 and high / low < 1e4:
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 300 else (1.0,)))
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def log_edges(centres: Any) -> Any:
+    """The borders of cells around ascending positive centres, halfway in the logarithm."""
+    import numpy as np
+
+    logs = np.log(centres)
+    inner = (logs[1:] + logs[:-1]) / 2
+    return np.exp(np.concatenate([[2 * logs[0] - inner[0]], inner, [2 * logs[-1] - inner[-1]]]))

@@ -26,6 +26,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from annotated_types import Ge, Gt, Le, Lt
 
+from nnlab.errors import Path
+
 Count = typing.Annotated[int, Ge(1), Le(10**15)]
 Positive = typing.Annotated[float, Gt(0.0)]
 NonNegative = typing.Annotated[float, Ge(0.0)]
@@ -70,9 +72,19 @@ KINDS = {
             "the learning rate over time",
             shorthand={int: ("constant", "value"), float: ("constant", "value")},
         ),
-        Kind("phenomenon", "nnlab.phenomena", "what a run is examined for"),
+        Kind("solver", "nnlab.solvers", "finds the last layer in closed form"),
+        Kind("phenomenon", "nnlab.phenomena", "what a run or a sweep is examined for"),
+        Kind("search", "nnlab.search", "chooses the next trials of a sweep"),
     )
 }
+
+
+class _Traced:
+    """Annotation: the compiled program takes this number as an argument, so that it may change without the
+    program being compiled anew. The component must work with a traced value in its place."""
+
+
+TRACED = _Traced()
 
 
 class Of(NamedTuple):
@@ -245,6 +257,32 @@ def signature(factory: Callable[..., Any]) -> dict[str, Parameter]:
         for name, parameter in inspect.signature(factory).parameters.items()
         if parameter.kind is not inspect.Parameter.POSITIONAL_ONLY
     }
+
+
+def with_outsiders(kind: str, config: Any, replace: Callable[[Path, Any], Any], path: Path = ()) -> Any:
+    """A component's config, spelled out, with `replace(path, value)` in the place of every value that is no
+    part of the compiled program: traced numbers, and initializers, which draw on the host."""
+    spelled = spell_out(kind, config)
+    if spelled is None:
+        return config
+    name, arguments = spelled
+    parameters = components(kind)[name].parameters
+    return {"type": name} | {
+        key: _with_outsiders(parameters[key].annotation, value, replace, (*path, key))
+        for key, value in arguments.items()
+    }
+
+
+def _with_outsiders(annotation: Any, value: Any, replace: Callable[[Path, Any], Any], path: Path) -> Any:
+    marker = marker_of(annotation)
+    if isinstance(marker, Of) and marker.kind != "initializer":
+        return with_outsiders(marker.kind, value, replace, path)
+    if isinstance(marker, Of) or TRACED in getattr(annotation, "__metadata__", ()):
+        return replace(path, value)
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is list and isinstance(value, (list, tuple)):
+        return [_with_outsiders(inner[0], item, replace, (*path, i)) for i, item in enumerate(value)]
+    return value
 
 
 def _is_bound_later(factory: Callable[..., Any]) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nnlab.config import Config, check_tree
 from nnlab.config.document import read
-from nnlab.errors import ConfigError, UsageError
+from nnlab.errors import ConfigError, UsageError, ValueDoesNotFit
 from nnlab.store import read_summary
 
 if TYPE_CHECKING:
@@ -27,6 +28,58 @@ class Run(NamedTuple):
     def label(self) -> str:
         return self.title or self.config.name
 
+    def titled(self, title: str) -> Run:
+        return self._replace(title=title)
+
+
+class SweepResult:
+    """One sweep directory. table: trials.csv; trials: the rows of it that are complete. title: overrides the
+    name."""
+
+    def __init__(self, path: Path, config: Config, summary: dict[str, Any], title: str = "") -> None:
+        self.path, self.config, self.summary, self.title = path, config, summary, title
+        self.table = read_table(path / "trials.csv")
+        self.trials = self.table[self.table["status"] == "complete"].reset_index(drop=True)
+
+    @classmethod
+    def of(cls, path: Path) -> SweepResult:
+        """Read a sweep directory. Raises UsageError where it is damaged."""
+        return cls(path, _config(path / "sweep.yaml"), read_summary(path))
+
+    @property
+    def label(self) -> str:
+        return self.title or self.config.name
+
+    def titled(self, title: str) -> SweepResult:
+        return SweepResult(self.path, self.config, self.summary, title)
+
+    @property
+    def axes(self) -> list[str]:
+        sweep = self.config.build().sweep
+        return sweep.paths if sweep else []
+
+    @functools.lru_cache(maxsize=4)  # noqa: B019 - a sweep is read by a command that ends soon
+    def joined(self, table: str) -> pandas.DataFrame:
+        """One table of every complete trial, below each other, beside its trial, axes and seed."""
+        import pandas
+
+        parts = []
+        for row in self.trials[["trial", *self.axes, "seed"]].to_dict("records"):
+            file = self.path / "trials" / str(row["trial"]) / f"{table}.csv"
+            if not file.exists():
+                raise ValueDoesNotFit(f"the trials have no table '{table}'")
+            parts.append(read_table(file).assign(**{str(n): value for n, value in row.items()}))
+        if not parts:
+            raise ValueDoesNotFit("no trial is complete")
+        return pandas.concat(parts, ignore_index=True)
+
+
+def open_any(path: Path) -> Run | SweepResult:
+    """Read a run or a sweep directory. Raises UsageError where it is neither."""
+    if (path / "sweep.yaml").exists():
+        return SweepResult.of(path)
+    return open_run(path)
+
 
 def open_run(path: Path) -> Run:
     """Read a run directory. Raises UsageError where it is none."""
@@ -35,12 +88,16 @@ def open_run(path: Path) -> Run:
         raise UsageError(f"{path}: {what}; `nnlab runs` lists them")
     if not (path / "config.yaml").exists():
         raise UsageError(f"{path}: no run directory: it has no config.yaml")
-    try:
-        config = check_tree(read(path / "config.yaml"))
-    except ConfigError as error:
-        raise UsageError(str(error)) from None
+    config = _config(path / "config.yaml")
     tables = {file.stem: read_table(file) for file in sorted(path.glob("*.csv"))}
     return Run(path, config, read_summary(path), tables)
+
+
+def _config(file: Path) -> Config:
+    try:
+        return check_tree(read(file))
+    except ConfigError as error:
+        raise UsageError(str(error)) from None
 
 
 def read_table(file: Path) -> pandas.DataFrame:
@@ -55,4 +112,4 @@ def read_table(file: Path) -> pandas.DataFrame:
 
 def find_runs(folder: Path) -> list[Path]:
     """The run directories below a folder, by name."""
-    return sorted(file.parent for file in folder.glob("*/config.yaml"))
+    return sorted(file.parent for name in ("config.yaml", "sweep.yaml") for file in folder.glob(f"*/{name}"))

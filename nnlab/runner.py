@@ -1,20 +1,20 @@
-"""One run: an experiment trained into a run directory."""
+"""Runs: experiments trained into run directories, one, or several side by side."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from nnlab import __version__, device
-from nnlab.config import Config
+from nnlab.closed_form import fit
 from nnlab.errors import NnlabError
 from nnlab.experiment import Experiment
 from nnlab.store import RunDirectory, read_json
-from nnlab.train import Chunk, train
+from nnlab.train import Chunk, train_together
 
 EXIT_CODES = {"complete": 0, "failed": 1, "diverged": 3}
 
@@ -30,6 +30,13 @@ class Outcome(NamedTuple):
         return 128 + self.signal if self.signal else EXIT_CODES[self.summary["status"]]
 
 
+class Lane(NamedTuple):
+    """An experiment and where its run goes."""
+
+    experiment: Experiment
+    directory: RunDirectory
+
+
 def run(
     experiment: Experiment, directory: RunDirectory, watch: Callable[[Chunk], None] | None = None
 ) -> Outcome:
@@ -37,46 +44,71 @@ def run(
 
     watch: called with each chunk. Raises NnlabError where the directory cannot be written.
     """
-    surroundings = device.environment()
-    hashes = {"config_sha256": experiment.config.hash, "data_sha256": experiment.data.hash}
-    directory.begin(experiment.config.text, surroundings | hashes)
-    directory.log(f"nnlab {__version__}: {experiment.config.name}, {experiment.total_steps} steps")
-    last: Chunk | None = None
-    status = "complete"
+    return run_together([Lane(experiment, directory)], watch and (lambda _, chunk: watch(chunk)))[0]
+
+
+def run_together(lanes: Sequence[Lane], watch: Callable[[int, Chunk], None] | None = None) -> list[Outcome]:
+    """Run experiments that share a program side by side, as lanes of it. See `run`.
+
+    watch: called with each chunk of each lane, and the lane's number.
+    """
+    for lane in lanes:
+        _begin(lane)
+    last: list[Chunk | None] = [None] * len(lanes)
     with _signals() as caught:
         try:
-            for last in train(experiment):
-                _record(directory, last)
-                if watch is not None:
-                    watch(last)
-                if not last.finite:
-                    status = "diverged"
-                elif caught and last.step < experiment.total_steps:
-                    status = "interrupted"
+            for chunks in _chunks([lane.experiment for lane in lanes]):
+                for number, chunk in chunks.items():
+                    last[number] = chunk
+                    _record(lanes[number].directory, chunk)
+                    if watch is not None:
+                        watch(number, chunk)
+                if caught and any(
+                    _status(lane, c) == "interrupted" for lane, c in zip(lanes, last, strict=True)
+                ):
                     break
         except NnlabError:
-            directory.close()
+            for lane in lanes:
+                lane.directory.close()
             raise
         except Exception as error:
-            directory.close()
-            _finish(directory, experiment.config, "failed", last, reason=f"{type(error).__name__}: {error}")
+            for lane, final in zip(lanes, last, strict=True):
+                lane.directory.close()
+                _finish(lane, "failed", final, reason=f"{type(error).__name__}: {error}")
             raise
-    directory.close()
-    parameters = experiment.model.setup.count("params")
-    summary = _finish(directory, experiment.config, status, last, parameters=parameters)
-    return Outcome(summary, caught[0] if status == "interrupted" else 0)
+    outcomes = []
+    for lane, final in zip(lanes, last, strict=True):
+        lane.directory.close()
+        status = _status(lane, final)
+        parameters = lane.experiment.model.setup.count("params")
+        summary = _finish(lane, status, final, parameters=parameters)
+        outcomes.append(Outcome(summary, caught[0] if status == "interrupted" else 0))
+    return outcomes
 
 
-def judge(config: Config, summary: Mapping[str, Any]) -> list[tuple[str, str, Any, bool]]:
-    """Each expectation as (number, bound, found, whether it holds)."""
-    verdicts = []
-    for key, bound in config.build().expect.items():
-        prefix, _, number = key.partition(".")
-        found = summary.get(prefix)
-        if number:
-            found = found.get(number) if isinstance(found, Mapping) else None
-        verdicts.append((key, str(bound), found, bound.holds(found)))
-    return verdicts
+def _chunks(experiments: Sequence[Experiment]) -> Iterator[dict[int, Chunk]]:
+    """The chunks of all lanes; what a solver fits is fitted one after the other."""
+    if experiments[0].parts.solver is None:
+        yield from train_together(experiments)
+        return
+    for number, experiment in enumerate(experiments):
+        for chunk in fit(experiment):
+            yield {number: chunk}
+
+
+def _status(lane: Lane, last: Chunk | None) -> str:
+    """What a lane has come to by its last chunk."""
+    if last is not None and not last.finite:
+        return "diverged"
+    done = last is not None and last.step >= lane.experiment.total_steps
+    return "complete" if done else "interrupted"
+
+
+def _begin(lane: Lane) -> None:
+    experiment, directory = lane
+    hashes = {"config_sha256": experiment.config.hash, "data_sha256": experiment.data.hash}
+    directory.begin(experiment.config.text, device.environment() | hashes)
+    directory.log(f"nnlab {__version__}: {experiment.config.name}, {experiment.total_steps} steps")
 
 
 def _record(directory: RunDirectory, chunk: Chunk) -> None:
@@ -86,16 +118,14 @@ def _record(directory: RunDirectory, chunk: Chunk) -> None:
     directory.append("timing", {name: np.array([value], dtype=object) for name, value in timing.items()})
 
 
-def _finish(
-    directory: RunDirectory, config: Config, status: str, last: Chunk | None, **facts: Any
-) -> Mapping[str, Any]:
+def _finish(lane: Lane, status: str, last: Chunk | None, **facts: Any) -> Mapping[str, Any]:
     """Write summary.json from the tables on disk: metrics, and each phenomenon's numbers."""
     from nnlab.results import read_table
 
-    summary: dict[str, Any] = {"name": config.name, "status": status, **facts}
+    directory, parts = lane.directory, lane.experiment.parts
+    summary: dict[str, Any] = {"name": parts.name, "status": status, **facts}
     if last is not None:
-        tables = {file.stem: read_table(file) for file in directory.path.glob("*.csv")}
-        metrics = tables["metrics"]
+        metrics = read_table(directory.path / "metrics.csv")
         summary["step"] = last.step
         if status == "diverged":
             summary["diverged_at"] = last.step
@@ -104,7 +134,9 @@ def _finish(
         summary["best"] = {
             n: (metrics[n].min() if n.endswith("_loss") else metrics[n].max()) for n in measured
         }
-        for phenomenon in config.build().phenomena:
+        seen = [phenomenon for phenomenon in parts.phenomena if phenomenon.scope == "run"]
+        tables = {file.stem: read_table(file) for file in directory.path.glob("*.csv")} if seen else {}
+        for phenomenon in seen:
             summary[phenomenon.name] = dict(phenomenon.summarize(tables))
     directory.log(status + (f" at step {last.step}" if last else ""))
     directory.write_json("summary.json", summary)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -81,6 +82,15 @@ class RunDirectory:
     def summary(self) -> dict[str, Any]:
         """summary.json; empty where there is none. Raises UsageError where it is damaged."""
         return read_summary(self.path) if (self.path / "summary.json").exists() else {}
+
+
+def table_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """A whole table as CSV; a row's missing columns are empty cells."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
+    return text.getvalue()
 
 
 def read_summary(directory: Path) -> dict[str, Any]:

@@ -1,27 +1,24 @@
 """Training as compiled programs. Knows nothing of disks and terminals: it yields records.
 
-One program runs a whole chunk: a scan over segments, each of which first looks (evaluates all splits, takes
-one step with the probes on it) and then takes plain steps up to the segment's end. Where segments end is
-data, not shape, so any schedule of records is the same program, and how a training is cut into chunks does
-not change its numbers. Data stay on the device; the order of examples is drawn on the host from
-(seed, epoch) and handed over chunk by chunk.
+One program runs a chunk of many steps (see `steps`). It serves all trainings that differ in seed, traced
+numbers and data only, one after the other, or side by side as lanes of one vmapped program. First weights
+and the order of examples are drawn on the host, from the seed.
 """
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from nnlab.data.examples import Examples
 from nnlab.experiment import Experiment
-from nnlab.lazy import Array, jax, jnp
-from nnlab.nn.layer import Output
-from nnlab.probes import Probe, Snapshot
+from nnlab.lazy import Array, jax
+from nnlab.predictions import predictions_table
 from nnlab.randomness import generator
+from nnlab.steps import Arguments, Layout, Resident, State, Steps
 
 Table = dict[str, np.ndarray]
 
@@ -29,17 +26,7 @@ SEGMENTS = 32  # a chunk has at most this many
 ORDER_BYTES = 8 * 2**20  # and at most this much of the order of examples
 CHUNK_SECONDS = 0.5  # and is meant to last about this long
 FIRST_STEPS = 16  # the first one, whose speed nobody knows yet
-BLOCK_VALUES = 2**24  # evaluation takes as many examples at once as make this many values
-
-
-class State(NamedTuple):
-    """All that one step hands to the next. finite: whether every loss so far was a number."""
-
-    params: Any
-    layer_state: Any
-    optimizer_state: Any
-    step: Array
-    finite: Array
+PROGRAMS = 4  # so many compiled programs are kept
 
 
 class Segment(NamedTuple):
@@ -65,36 +52,109 @@ class Chunk(NamedTuple):
 
 def train(experiment: Experiment) -> Iterator[Chunk]:
     """Train from the first step, yielding each chunk's records as it ends; stops early where it diverges."""
+    for chunks in train_together([experiment]):
+        yield from chunks.values()
+
+
+def train_together(experiments: Sequence[Experiment]) -> Iterator[dict[int, Chunk]]:
+    """Train experiments of one program side by side, as lanes of it; a single one as the plain program.
+
+    Yields, chunk by chunk, what each lane came to, by its index; a lane that diverged is left out from then
+    on, and the others go on.
+    """
     began = time.perf_counter()
-    programs, order = compiled(experiment), Order(experiment)
+    lead, lanes = experiments[0], Lanes(experiments)
+    programs = programs_for(lanes)
     compiling = time.perf_counter() - began
-    state = programs.init()
-    initial = programs.init().params  # of its own: the state's are given away to the first chunk
-    at_start = jax.device_get(programs.start(state, initial, order.rows(0, 1)[0])) if programs.start else {}
-    segments, steps = _segments(experiment.record_steps), FIRST_STEPS
-    while segments:
-        base = int(state.step)
-        chosen, segments = _next(segments, base, min(steps, order.capacity - 1))
-        called = time.perf_counter()
-        rows = order.filled(base, chosen[-1].until)
-        state, looked = programs.chunk(state, initial, rows, base, *padded(chosen))
-        looked, end = jax.device_get(looked), int(state.step)
+    orders = [Order(experiment) for experiment in experiments]
+    arguments, state = lanes.arguments(), lanes.first_states(programs.init)
+    at_start: list[Any] = [{}] * len(experiments)
+    if programs.start:
+        rows = lanes.stacked([order.rows(0, 1)[0] for order in orders])
+        at_start = lanes.split(jax.device_get(programs.start(arguments, state, rows)))
+    segments, steps, base = _segments(lead.record_steps), FIRST_STEPS, 0
+    going = list(range(len(experiments)))
+    while segments and going:
+        chosen, segments = _next(segments, base, min(steps, orders[0].capacity - 1))
+        called, end = time.perf_counter(), chosen[-1].until
+        rows = lanes.stacked([order.filled(base, end) for order in orders])
+        state, looked = programs.chunk(arguments, state, rows, np.int32(base), *padded(chosen))
+        looked, reached, finite = jax.device_get((looked, state.step, state.finite))
         now = time.perf_counter()
         steps = max(1, round(CHUNK_SECONDS * max(1, end - base) / max(1e-6, now - called)))
-        tables = _tables(experiment, looked)
-        if base == 0:
-            tables |= {
-                name: _flat(experiment, name, np.zeros(1, np.int32), c) for name, c in at_start.items()
-            }
-        finite = bool(state.finite)
-        bad = np.flatnonzero(~np.isfinite(tables["metrics"]["train_loss"]))
-        if bad.size:
-            end, finite = int(tables["metrics"]["step"][bad[0]]), False
-            tables = {name: _up_to(end, table) for name, table in tables.items()}
-        yield Chunk(end, tables, finite, now - began, compiling)
-        if not finite:
-            return
-        began, compiling = time.perf_counter(), 0.0
+        ends = lanes.split((looked, reached, finite))
+        chunks = {
+            lane: _chunk(experiments[lane], ends[lane], at_start[lane] if base == 0 else {}, now - began)
+            for lane in going
+        }
+        if not segments and lead.parts.record.predictions:
+            outputs = lanes.split(jax.device_get(programs.outputs(arguments, state)))
+            for lane, chunk in chunks.items():
+                chunk.tables["predictions"] = predictions_table(experiments[lane].data, outputs[lane])
+        yield {lane: chunk._replace(compiling=compiling) for lane, chunk in chunks.items()}
+        going = [lane for lane in going if chunks[lane].finite]
+        began, compiling, base = time.perf_counter(), 0.0, end
+
+
+def _chunk(experiment: Experiment, outcome: Any, at_start: Any, seconds: float) -> Chunk:
+    """One lane's part of what a chunk of the program came to."""
+    looked, reached, finite = outcome
+    tables = _tables(experiment, looked)
+    tables |= {name: _flat(experiment, name, np.zeros(1, np.int32), c) for name, c in at_start.items()}
+    end, fine = int(reached), bool(finite)
+    bad = np.flatnonzero(~np.isfinite(tables["metrics"]["train_loss"]))
+    if bad.size:
+        end, fine = int(tables["metrics"]["step"][bad[0]]), False
+        tables = {name: _up_to(end, table) for name, table in tables.items()}
+    return Chunk(end, tables, fine, seconds, 0.0)
+
+
+class Lanes:
+    """Experiments side by side: trees of each become one of all, with a leading axis where there are several.
+
+    Data that all of them share are kept once.
+    """
+
+    def __init__(self, experiments: Sequence[Experiment]) -> None:
+        self.experiments, self.lead = experiments, experiments[0]
+        self.count = len(experiments)
+        self.shares_data = all(e.data is self.lead.data for e in experiments)
+
+    def stacked(self, trees: Sequence[Any]) -> Any:
+        return trees[0] if self.count == 1 else jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+
+    def split(self, tree: Any) -> list[Any]:
+        if self.count == 1:
+            return [tree]
+        return [jax.tree.map(lambda leaf, i=i: leaf[i], tree) for i in range(self.count)]
+
+    def arguments(self) -> Arguments:
+        """The arguments of all lanes, on the device."""
+        layout = Layout.of(self.lead)
+        chosen = self.experiments[:1] if self.shares_data else self.experiments
+        data = [Resident.of(experiment, layout) for experiment in chosen]
+        numbers = [{k: np.float32(v) for k, v in e.numbers.items()} for e in self.experiments]
+        return jax.device_put(
+            Arguments(
+                self.stacked([np.uint32(e.parts.seed) for e in self.experiments]),
+                self.stacked(numbers),
+                self.stacked([e.model.init(e.parts.seed)[0] for e in self.experiments]),
+                data[0] if self.shares_data else self.stacked(data),
+            )
+        )
+
+    def first_states(self, init: Callable[..., Any]) -> State:
+        """The states before the first step."""
+        drawn = [e.model.init(e.parts.seed) for e in self.experiments]
+        params, layer_state = (self.stacked([part[i] for part in drawn]) for i in (0, 1))
+        step = self.stacked([np.zeros((), np.int32)] * self.count)
+        finite = self.stacked([np.array(True)] * self.count)
+        params, layer_state, step, finite = jax.device_put((params, layer_state, step, finite))
+        return State(params, layer_state, init(params), step, finite)
+
+    def mapped(self, function: Callable[..., Any], axes: tuple[Any, ...]) -> Callable[..., Any]:
+        """The function over all lanes; axes: which arguments have a lane axis, see `jax.vmap`."""
+        return function if self.count == 1 else jax.vmap(function, in_axes=axes)
 
 
 class Order:
@@ -136,175 +196,53 @@ class Order:
 
 
 class Programs(NamedTuple):
-    """The compiled functions of an experiment.
+    """The compiled functions that serve an experiment.
 
-    init: () -> State. chunk: (state, initial params, order, its first step, looks, untils) -> (state, rows).
-    start: (state, initial params, batch) -> rows of the probes that look at step 0 only, if there are any.
+    init: params -> optimizer state. chunk: (arguments, state, order, its first step, looks, untils) ->
+    (state, rows). start: (arguments, state, batch) -> rows of the probes that look at step 0 only, if there
+    are any. outputs: (arguments, state) -> the model's outputs by split.
     """
 
-    init: Callable[[], State]
+    init: Callable[..., Any]
     chunk: Callable[..., tuple[State, Any]]
     start: Callable[..., Any] | None
+    outputs: Callable[..., Any]
 
 
-def compiled(experiment: Experiment) -> Programs:
-    """Build and compile an experiment's functions, its data bound to them on the device."""
-    splits = {name: Resident.of(part) for name, part in experiment.data.splits.items()}
-    steps = Steps(experiment)
-    init = jax.jit(steps.initial).lower().compile()
-    state = jax.eval_shape(steps.initial)
-    order = Order(experiment)
-    shapes = (
-        jax.ShapeDtypeStruct((order.capacity, order.width), jnp.int32),
-        jax.ShapeDtypeStruct((), jnp.int32),
-        jax.ShapeDtypeStruct((SEGMENTS,), jnp.bool_),
-        jax.ShapeDtypeStruct((SEGMENTS,), jnp.int32),
-    )
-    chunk = jax.jit(steps.chunk, donate_argnums=0).lower(state, state.params, splits, *shapes).compile()
-
-    def run(state: State, initial: Any, rows: np.ndarray, base: int, looks: Any, untils: Any) -> Any:
-        return chunk(state, initial, splits, rows, np.int32(base), looks, untils)
-
-    if not steps.start_probes:
-        return Programs(init, run, None)
-    start = jax.jit(steps.start)
-    return Programs(init, run, lambda state, initial, rows: start(state, initial, splits["train"], rows))
+_compiled: OrderedDict[tuple[str, int, bool], Programs] = OrderedDict()
 
 
-class Resident(NamedTuple):
-    """Examples on the device."""
-
-    inputs: Array
-    targets: Array
-
-    @classmethod
-    def of(cls, examples: Examples) -> Resident:
-        return cls(jax.device_put(examples.inputs), jax.device_put(examples.targets))
-
-
-class Steps:
-    """The pure functions that training is made of; everything they close over is fixed for a program."""
-
-    def __init__(self, experiment: Experiment) -> None:
-        self.model, self.loss = experiment.model, experiment.parts.loss
-        self.learning_rate = experiment.parts.optimizer.learning_rate
-        self.optimizer = experiment.parts.optimizer.direction()
-        self.total_steps = experiment.total_steps
-        self.classes = experiment.data.train.classes
-        self.probes = [probe for probe in experiment.probes if not probe.at_start]
-        self.start_probes = [probe for probe in experiment.probes if probe.at_start]
-        self.seed = experiment.parts.seed
-        values = sum(math.prod(leaf.output_shape) for _, leaf in self.model.setup.leaves())
-        self.block = max(1, BLOCK_VALUES // max(1, values))
-
-    def initial(self) -> State:
-        """The state before the first step."""
-        params, layer_state = self.model.init(jax.random.key(self.seed))
-        step = jnp.zeros((), jnp.int32)
-        return State(params, layer_state, self.optimizer.init(params), step, jnp.array(True))
-
-    def take(self, state: State, batch: Resident, initial: Any) -> tuple[State, Snapshot]:
-        """One step of training, and what could be seen of it."""
-        key = jax.random.fold_in(jax.random.key(self.seed), state.step)
-
-        def mean_loss(params: Any) -> tuple[Array, Output]:
-            output = self.model.apply(params, state.layer_state, batch.inputs, key=key, train=True)
-            return self.loss.per_example(output.value, batch.targets).mean(), output
-
-        (loss, output), gradients = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
-        rate = self.learning_rate(state.step, self.total_steps)
-        direction, optimizer_state = self.optimizer.update(gradients, state.optimizer_state, state.params)
-        changes = jax.tree.map(lambda d: -rate * d, direction)
-        params = jax.tree.map(jnp.add, state.params, changes)
-        finite = jnp.isfinite(loss)
-        after = State(params, output.state, optimizer_state, state.step + finite.astype(jnp.int32), finite)
-        return after, Snapshot(state.params, initial, gradients, changes, output.inside)
-
-    def look(
-        self, state: State, initial: Any, splits: dict[str, Resident], batch: Resident
-    ) -> tuple[State, Any]:
-        """One step of training with its record: metrics of all splits and the probes' tables."""
-        metrics = {"learning_rate": self.learning_rate(state.step, self.total_steps)}
-        for name, examples in splits.items():
-            metrics |= self.evaluate(state, name, examples)
-        after, snapshot = self.take(state, batch, initial)
-        tables = {"metrics": metrics} | self.measured(self.probes, snapshot)
-        return after, {"step": state.step, "tables": tables}
-
-    def start(self, state: State, initial: Any, examples: Resident, rows: Array) -> Any:
-        """The tables of the probes that look at step 0 only."""
-        _, snapshot = self.take(state, batch_at(examples, rows), initial)
-        return self.measured(self.start_probes, snapshot)
-
-    def measured(self, probes: list[Probe], snapshot: Snapshot) -> dict[str, dict[str, Array]]:
-        tables: dict[str, dict[str, Array]] = {}
-        for probe in probes:
-            found = probe.measure(self.model.setup, snapshot)
-            tables.setdefault(probe.table, {}).update(zip(probe.columns, found, strict=True))
-        return tables
-
-    def evaluate(self, state: State, name: str, examples: Resident) -> dict[str, Array]:
-        """Mean loss, and for a classification accuracy, of one split, in evaluation mode."""
-
-        def sums(part: Resident) -> tuple[Array, Array]:
-            key = jax.random.key(self.seed)
-            output = self.model.apply(state.params, state.layer_state, part.inputs, key=key, train=False)
-            losses = self.loss.per_example(output.value, part.targets)
-            correct = self.loss.correct(output.value, part.targets) if self.classes else losses
-            return losses.sum(), correct.sum()
-
-        count = examples.inputs.shape[0]
-        blocks = count // self.block
-        whole, rest = (
-            jax.tree.map(lambda a: a[: blocks * self.block], examples),
-            jax.tree.map(lambda a: a[blocks * self.block :], examples),
-        )
-        parts = []
-        if blocks:
-            stacked = jax.tree.map(lambda a: a.reshape(blocks, self.block, *a.shape[1:]), whole)
-            parts.append(jax.tree.map(lambda a: a.sum(), jax.lax.map(sums, stacked)))
-        if count % self.block:
-            parts.append(sums(rest))
-        loss, correct = jax.tree.map(lambda *a: sum(a[1:], a[0]) / count, *parts)
-        found = {f"{name}_loss": loss}
-        return found | ({f"{name}_accuracy": correct} if self.classes else {})
-
-    def chunk(
-        self,
-        state: State,
-        initial: Any,
-        splits: dict[str, Resident],
-        order: Array,
-        base: Array,
-        looks: Array,
-        untils: Array,
-    ) -> tuple[State, Any]:
-        """Run segments: at each that looks, one recorded step; then plain steps until its end."""
-
-        def batch(state: State) -> Resident:
-            return batch_at(splits["train"], order[state.step - base])
-
-        def plain(state: State) -> State:
-            return self.take(state, batch(state), initial)[0]
-
-        def looked(state: State, until: Array) -> tuple[State, Any]:
-            after, rows = self.look(state, initial, splits, batch(state))
-            after = jax.tree.map(lambda new, old: jnp.where(until > state.step, new, old), after, state)
-            return after, rows | {"looked": jnp.array(True)}
-
-        def segment(state: State, plan: tuple[Array, Array]) -> tuple[State, Any]:
-            wanted, until = plan
-            _, shapes = jax.eval_shape(looked, state, until)
-            nothing = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
-            state, rows = jax.lax.cond(wanted & state.finite, looked, lambda s, _: (s, nothing), state, until)
-            return jax.lax.while_loop(lambda s: (s.step < until) & s.finite, plain, state), rows
-
-        return jax.lax.scan(segment, state, (looks, untils))
+def programs_for(lanes: Lanes) -> Programs:
+    """The programs that serve these lanes; compiled where they are not at hand."""
+    key = (lanes.lead.program_key, lanes.count, lanes.shares_data)
+    if key not in _compiled:
+        _compiled[key] = _compile(lanes)
+        if len(_compiled) > PROGRAMS:
+            _compiled.popitem(last=False)
+    _compiled.move_to_end(key)
+    return _compiled[key]
 
 
-def batch_at(examples: Resident, rows: Array) -> Resident:
-    """The examples at `rows`; all of them where rows are none."""
-    return examples if rows.shape[0] == 0 else jax.tree.map(lambda a: a[rows], examples)
+def _compile(lanes: Lanes) -> Programs:
+    lead = lanes.lead
+
+    def chunk(arguments: Arguments, state: State, *plan: Array) -> Any:
+        return Steps(lead, arguments).chunk(state, *plan)
+
+    def start(arguments: Arguments, state: State, rows: Array) -> Any:
+        return Steps(lead, arguments).start(state, rows)
+
+    def outputs(arguments: Arguments, state: State) -> Any:
+        return Steps(lead, arguments).outputs(state)
+
+    axes = Arguments(0, 0, 0, None if lanes.shares_data else 0)
+    arguments, order = lanes.arguments(), Order(lead)
+    init = jax.jit(lanes.mapped(lead.parts.optimizer.direction().init, (0,)))
+    state, rows = lanes.first_states(init), lanes.stacked([order.filled(0, 0)] * lanes.count)
+    chunks = jax.jit(lanes.mapped(chunk, (axes, 0, 0, None, None, None)), donate_argnums=1)
+    compiled = chunks.lower(arguments, state, rows, np.int32(0), *padded([])).compile()
+    starting = jax.jit(lanes.mapped(start, (axes, 0, 0))) if any(p.at_start for p in lead.probes) else None
+    return Programs(init, compiled, starting, jax.jit(lanes.mapped(outputs, (axes, 0))))
 
 
 def _segments(record_steps: list[int]) -> list[Segment]:
@@ -343,9 +281,12 @@ def _tables(experiment: Experiment, looked: Any) -> dict[str, Table]:
     order = ["learning_rate", *(f"{split}_{what}" for split in splits for what in ("loss", "accuracy"))]
     metrics: Table = {"step": steps, "epoch": steps / experiment.steps_per_epoch}
     metrics |= {column: tables["metrics"][column] for column in order if column in tables["metrics"]}
-    for column in ("grad_norm", "weight_norm"):
-        squares = np.square(tables["layers"][column].astype(np.float64))
-        metrics[column] = np.sqrt(squares.sum(-1)).astype(np.float32)
+    if "layers" in tables:
+        for column in ("grad_norm", "weight_norm"):
+            squares = np.square(tables["layers"][column].astype(np.float64))
+            metrics[column] = np.sqrt(squares.sum(-1)).astype(np.float32)
+    else:
+        metrics["weight_norm"] = tables["metrics"]["weight_norm"]
     probed = {name: columns for name, columns in tables.items() if name != "metrics"}
     return {"metrics": metrics} | {name: _flat(experiment, name, steps, c) for name, c in probed.items()}
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas
 import pytest
@@ -108,8 +107,7 @@ def first_weights(experiment_file, *overrides):
     steps, setup = Steps(runs[0]), runs[0].model.setup
 
     @jax.jit
-    def look(seed, batch):
-        params, layer_state = steps.model.init(jax.random.key(seed))
+    def look(params, layer_state, batch):
         state = steps.initial()._replace(params=params, layer_state=layer_state)
         _, snapshot = steps.take(state, batch, params)
         return steps.measured(steps.probes, snapshot)["layers"]
@@ -118,7 +116,7 @@ def first_weights(experiment_file, *overrides):
     for experiment in runs:
         assert experiment.total_steps == 0
         assert experiment.batch_size == len(experiment.data.train)
-        columns = look(jnp.uint32(experiment.parts.seed), Resident.of(experiment.data.train))
+        columns = look(*experiment.model.init(experiment.parts.seed), Resident.of(experiment.data.train))
         rows = steps.probes[0].rows(setup)
         layers = pandas.DataFrame({"step": 0, **rows, **{k: np.asarray(v) for k, v in columns.items()}})
         found.append(gradient_flow.summarize(layers))

@@ -58,7 +58,7 @@ def assert_same(first, second):
 def first_weights(exp):
     import jax
 
-    params, _ = jax.jit(exp.model.init)(jax.random.key(exp.parts.seed))
+    params, _ = exp.model.init(exp.parts.seed)
     return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
 
 

@@ -20,6 +20,7 @@ from nnlab.registry import Component, signature
 if TYPE_CHECKING:
     from nnlab.config import Config
     from nnlab.nn.layer import Setup, Shape
+    from nnlab.results import SweepResult
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
@@ -40,7 +41,7 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Seque
 
 def print_run(place: Path, config: Config, summary: Mapping[str, Any], drawn: Sequence[Path]) -> None:
     """A run's outcome: final metrics, each phenomenon's numbers, the verdicts, where the figures are."""
-    from nnlab.runner import judge
+    from nnlab.judgement import judge
 
     final = summary.get("final", {})
     click.echo(f"{config.name}: {summary['status']} at step {summary.get('step', 0)}, in {place}")
@@ -51,6 +52,26 @@ def print_run(place: Path, config: Config, summary: Mapping[str, Any], drawn: Se
             (phenomenon.name, "found"), [(name, short(value)) for name, value in numbers.items()], right=[1]
         )
     print_verdicts(config.name, judge(config, summary))
+    for path in drawn:
+        click.echo(path)
+
+
+def print_sweep(result: SweepResult, drawn: Sequence[Path]) -> None:
+    """A sweep's outcome: how its trials ended, each phenomenon's numbers, the verdicts, the figures."""
+    from nnlab.judgement import judge_sweep
+
+    summary = result.summary
+    words = ("complete", "diverged", "failed", "missing")
+    counts = [f"{summary[word]} {word}" for word in words if summary.get(word)]
+    click.echo(f"{result.config.name}: {summary['status']}, {', '.join(counts)} trials, in {result.path}")
+    for row in result.table[result.table["status"] == "failed"].head(5).to_dict("records"):
+        click.echo(f"  trial {row['trial']} failed: {row['reason']}")
+    for phenomenon in result.config.build().phenomena:
+        numbers = summary.get(phenomenon.name, {})
+        rows = [(name, short(value)) for name, value in numbers.items()]
+        if rows:
+            print_table((phenomenon.name, "found"), rows, right=[1])
+    print_verdicts(result.config.name, judge_sweep(result))
     for path in drawn:
         click.echo(path)
 

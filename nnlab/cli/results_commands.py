@@ -12,8 +12,8 @@ from nnlab.errors import UsageError
 DIRECTORY = click.Path(path_type=Path)
 
 
-@click.command(short_help="Draw the figures of runs.")
-@click.argument("paths", nargs=-1, required=True, type=DIRECTORY, metavar="RUN...")
+@click.command(short_help="Draw the figures of runs and sweeps.")
+@click.argument("paths", nargs=-1, required=True, type=DIRECTORY, metavar="PATH...")
 @click.option("--figure", "figures", multiple=True, help="Draw only this figure; may be given again.")
 @click.option(
     "--format", "form", type=click.Choice(["png", "svg", "pdf"]), default="png", help="File format."
@@ -21,31 +21,31 @@ DIRECTORY = click.Path(path_type=Path)
 @click.option(
     "--out",
     type=DIRECTORY,
-    help="Folder to draw into; default RUN/plots, for several runs plots/ beside them.",
+    help="Folder to draw into; default PATH/plots, for several plots/ beside them.",
 )
 def plot(paths: tuple[Path, ...], figures: tuple[str, ...], form: str, out: Path | None) -> None:
-    """Draw the figures of a run, finished or running; several runs come on one axes."""
+    """Draw the figures of a run or a sweep, finished or running; several come on one axes."""
     from nnlab.figures import draw
-    from nnlab.results import open_run
+    from nnlab.results import open_any
 
-    runs = [open_run(path) for path in paths]
+    runs = [open_any(path) for path in paths]
     folder = out or (paths[0] / "plots" if len(paths) == 1 else paths[0].parent / "plots")
     for path in draw(runs, folder, figures, form):
         click.echo(path)
 
 
-@click.command(short_help="Judge the expectations of runs.")
-@click.argument("paths", nargs=-1, required=True, type=DIRECTORY, metavar="RUN...")
+@click.command(short_help="Judge the expectations of runs and sweeps.")
+@click.argument("paths", nargs=-1, required=True, type=DIRECTORY, metavar="PATH...")
 def check(paths: tuple[Path, ...]) -> None:
-    """Judge the expectations of runs; exit 0 when all hold, 1 when not."""
+    """Judge the expectations of runs and sweeps; exit 0 when all hold, 1 when not."""
     from nnlab.cli.output import print_verdicts
-    from nnlab.results import open_run
-    from nnlab.runner import judge
+    from nnlab.judgement import judge_any
+    from nnlab.results import open_any
 
     good = True
     for path in paths:
-        run = open_run(path)
-        verdicts = judge(run.config, run.summary)
+        run = open_any(path)
+        verdicts = judge_any(run)
         finished = run.summary.get("status") in ("complete", "diverged")
         if not finished:
             click.echo(f"{path}: not finished (status {run.summary.get('status')})", err=True)
@@ -56,38 +56,38 @@ def check(paths: tuple[Path, ...]) -> None:
     raise click.exceptions.Exit(0 if good else 1)
 
 
-@click.command(short_help="List the runs in a folder.")
+@click.command(short_help="List the runs and sweeps in a folder.")
 @click.argument("folder", default="results", type=DIRECTORY)
 def runs(folder: Path) -> None:
-    """List the runs in FOLDER (default: results)."""
+    """List the runs and sweeps in FOLDER (default: results)."""
     from nnlab.cli.output import print_table
     from nnlab.errors import NnlabError
-    from nnlab.results import find_runs, open_run
-    from nnlab.runner import judge
+    from nnlab.judgement import judge_any
+    from nnlab.results import Run, find_runs, open_any
 
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder")
     rows = []
     for path in find_runs(folder):
         try:
-            run = open_run(path)
+            run = open_any(path)
         except NnlabError as error:
             rows.append((path.name, "damaged", "", "", str(error)))
             continue
         final = run.summary.get("final", {})
-        verdicts = [holds for *_, holds in judge(run.config, run.summary)]
+        verdicts = [holds for *_, holds in judge_any(run)]
         shown = [f"{name} {final[name]:.4g}" for name in _outcomes(final)]
         expected = f"{sum(verdicts)} of {len(verdicts)} hold" if verdicts else "-"
         rows.append(
             (
                 path.name,
                 run.summary.get("status", "unknown"),
-                str(run.summary.get("step", "")),
+                str(run.summary.get("step", "")) if isinstance(run, Run) else f"{len(run.table)} trials",
                 expected,
                 ", ".join(shown),
             )
         )
-    print_table(("run", "status", "step", "expectations", "final"), rows)
+    print_table(("run", "status", "steps", "expectations", "final"), rows)
 
 
 @click.command(short_help="Show what differs between runs.")

@@ -133,7 +133,8 @@ def _finished(place: Path, experiment: Experiment, force: bool) -> dict[str, Any
 
 
 def _verdict_code(config: Config, summary: Any, code: int) -> int:
-    from nnlab.runner import EXIT_CODES, judge
+    from nnlab.judgement import judge
+    from nnlab.runner import EXIT_CODES
 
     code = code or EXIT_CODES[summary["status"]]
     return code or int(not all(holds for *_, holds in judge(config, summary)))

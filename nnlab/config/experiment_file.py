@@ -8,7 +8,8 @@ from typing import Annotated, Any, NamedTuple
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from nnlab.errors import STATUSES, ValueDoesNotFit, near_miss
+from nnlab.config.sweep_file import Sweep, split_path, sweep
+from nnlab.errors import STATUSES, Path, ValueDoesNotFit, near_miss
 from nnlab.registry import Count, Of, Section
 
 MOST_RECORDS = 1_000_000
@@ -50,10 +51,15 @@ def every(steps: Count | None = None, epochs: Epochs | None = None) -> Every:
 
 
 class Record(NamedTuple):
-    """When to look: a fixed distance, or a number of moments spaced evenly in the logarithm of the step."""
+    """When to look: a fixed distance, or a number of moments spaced evenly in the logarithm of the step.
+
+    layers, predictions: whether the tables of these names are kept.
+    """
 
     every: Every | None
     log_spaced: int | None
+    layers: bool
+    predictions: bool
 
     def steps(self, last: int, steps_per_epoch: int) -> list[int]:
         """The steps to record at, step 0 and the last always among them. Raises ValueDoesNotFit."""
@@ -73,15 +79,19 @@ class Record(NamedTuple):
 def record(
     every: Annotated[Any, Section(every)] | None = None,
     log_spaced: Annotated[int, Ge(2), Le(MOST_RECORDS)] | None = None,
+    layers: bool = True,
+    predictions: bool = False,
 ) -> Record:
     """When to record: `every` {steps: N} or {epochs: N}, or `log_spaced` moments; one of the two.
 
     Step 0 and the last step are always recorded. log_spaced: N moments t_i = (1 + T)^(i/(N-1)) - 1, rounded
-    to whole steps, so that the first steps are seen one by one and the last ones in long strides.
+    to whole steps, so that the first steps are seen one by one and the last ones in long strides. layers:
+    false leaves out layers.csv, the inside view, which halves the time to compile. predictions: keep the
+    final outputs for every test example, as predictions.csv.
     """
     if (every is None) == (log_spaced is None):
         raise ValueDoesNotFit("give one of 'every' and 'log_spaced'")
-    return Record(every, log_spaced)
+    return Record(every, log_spaced, layers, predictions)
 
 
 class Bound(NamedTuple):
@@ -124,7 +134,10 @@ def _plain(value: Any) -> str:
 
 
 class Parts(NamedTuple):
-    """An experiment file with its components built, before data and shapes are looked at."""
+    """An experiment file with its components built, before data and shapes are looked at.
+
+    Either optimizer and train are there, or solver.
+    """
 
     name: str
     seed: int
@@ -132,9 +145,11 @@ class Parts(NamedTuple):
     model: Any
     loss: Any
     optimizer: Any
-    train: Train
+    solver: Any
+    train: Train | None
     record: Record
     phenomena: list[Any]
+    sweep: Sweep | None
     expect: dict[str, Bound]
 
 
@@ -142,25 +157,65 @@ def experiment(
     name: str,
     data: Annotated[Any, Of("dataset")],
     model: Annotated[Any, Of("layer")],
-    train: Annotated[Any, Section(train)],
     seed: Annotated[int, Ge(0), Lt(2**32)] = 0,
     loss: Annotated[Any, Of("loss")] = "cross_entropy",
-    optimizer: Annotated[Any, Of("optimizer")] = "sgd",
+    optimizer: Annotated[Any, Of("optimizer")] | None = "sgd",
+    solver: Annotated[Any, Of("solver")] | None = None,
+    train: Annotated[Any, Section(train)] | None = None,
     record: Annotated[Any, Section(record)] = {"every": {"epochs": 1}},  # noqa: B006 - never changed
     phenomena: list[Annotated[Any, Of("phenomenon")]] = [],  # noqa: B006
+    sweep: Annotated[Any, Section(sweep)] | None = None,
     expect: dict[str, Annotated[Any, Section(bound)]] = {},  # noqa: B006
 ) -> Parts:
-    """An experiment: what to train on what and for how long, what to look at, and what must come out."""
+    """An experiment: what to train on what and for how long, what to look at, and what must come out.
+
+    solver: solves for the last layer in closed form, in place of optimizer and train. sweep: many runs of it.
+    In a sweep an expectation of a run's number is one of every trial.
+    """
     if not NAME.fullmatch(name):
         raise ValueDoesNotFit(
             "a name is 1 to 80 of a-z, 0-9, '-', '_' and '.', and begins with a letter or digit", ("name",)
         )
+    if solver is not None and (optimizer is not None or train is not None):
+        given = "optimizer" if optimizer is not None else "train"
+        raise ValueDoesNotFit(f"a solver stands in its place; leave out '{given}' or 'solver'", (given,))
+    if solver is None and train is None:
+        raise ValueDoesNotFit("'train' is missing: a mapping of epochs, steps")
+    if solver is None and optimizer is None:
+        raise ValueDoesNotFit("'optimizer' is missing: give one, or a solver")
     names = [phenomenon.name for phenomenon in phenomena]
     if len(set(names)) < len(names):
         raise ValueDoesNotFit("names a phenomenon twice; once is enough", ("phenomena",))
+    for position, phenomenon in enumerate(phenomena):
+        _check_scope(phenomenon, sweep, ("phenomena", position))
+        if phenomenon.probes and (not record.layers or solver is not None):
+            missing = "a solver does not take" if solver is not None else "record.layers: false leaves out"
+            raise ValueDoesNotFit(
+                f"{phenomenon.name} looks into layers, which {missing}", ("phenomena", position)
+            )
     for key, bound in expect.items():
         _check_expectation(key, bound, phenomena)
-    return Parts(name, seed, data, model, loss, optimizer, train, record, phenomena, expect)
+    return Parts(name, seed, data, model, loss, optimizer, solver, train, record, phenomena, sweep, expect)
+
+
+def _check_scope(phenomenon: Any, sweep: Sweep | None, at: Path) -> None:
+    """What is seen across a sweep needs one, with the axis that it names."""
+    if phenomenon.scope == "run":
+        return
+    if sweep is None:
+        raise ValueDoesNotFit(f"{phenomenon.name} is seen across a sweep; add a 'sweep:' block", at)
+    axes = [name for path in sweep.paths for name in split_path(path)]
+    if phenomenon.axis not in (None, "epochs", *axes):
+        near = near_miss(phenomenon.axis, axes) or ";"
+        raise ValueDoesNotFit(
+            f"'{phenomenon.axis}' is no axis of the sweep{near} its axes are {', '.join(axes) or 'none'}", at
+        )
+    others = [path for path in sweep.paths if phenomenon.axis not in (None, *split_path(path))]
+    if phenomenon.axis is not None and others:
+        raise ValueDoesNotFit(
+            f"{phenomenon.name} reads one curve, over '{phenomenon.axis}' and seeds; '{others[0]}' varies too",
+            at,
+        )
 
 
 def _check_expectation(key: str, bound: Bound, phenomena: list[Any]) -> None:

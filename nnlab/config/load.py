@@ -56,12 +56,16 @@ class Config(NamedTuple):
         return self.document.error([Problem(path, message)])
 
 
-def load(path: FilePath, overrides: Sequence[str] = (), smoke: bool = False) -> Config:
+def load(path: FilePath, overrides: Sequence[str] = (), smoke: bool = False, axes: bool = False) -> Config:
     """Read, override and check an experiment file. Raises ConfigError or UsageError.
 
-    smoke: cut to two short records on a slice of the data, expectations left out.
+    smoke: cut to two short records on a slice of the data, expectations left out. axes: overrides of several
+    values are axes of its sweep.
     """
-    document = command_line.apply(read(path), overrides, _defaults())
+    document = read(path)
+    if axes:
+        document, overrides = command_line.with_axes(document, overrides)
+    document = command_line.apply(document, overrides, _defaults())
     config = check_tree(document)
     return check_tree(document._replace(tree=_smoked(config.tree))) if smoke else config
 
@@ -69,7 +73,9 @@ def load(path: FilePath, overrides: Sequence[str] = (), smoke: bool = False) -> 
 def check_tree(document: Document) -> Config:
     """Check a document's tree and complete it. Raises ConfigError with every problem found."""
     problems: list[Problem] = []
-    tree = resolve_arguments(EXPERIMENT, document.tree, (), problems)
+    solved = document.tree.get("solver") is not None  # in place of the optimizer, of which there is a default
+    given = {"optimizer": None, **document.tree} if solved else document.tree
+    tree = resolve_arguments(EXPERIMENT, given, (), problems)
     if problems:
         raise document.error(problems)
     return Config(tree, document)
@@ -94,10 +100,13 @@ def _smoked(tree: dict[str, Any]) -> dict[str, Any]:
         split = {"train": None} | {
             name: 0.2 if split[name] else split[name] for name in ("validation", "test")
         }
-    return tree | {
+    cut = tree | {
         "name": f"{tree['name'][:74]}-smoke",
         "data": tree["data"] | {"limit": limit, "split": split},
-        "train": {"steps": 4 if tree["train"]["steps"] is None else min(4, tree["train"]["steps"])},
-        "record": {"every": {"steps": 2}},
         "expect": {},
     }
+    if tree["train"] is not None:
+        steps = 4 if tree["train"]["steps"] is None else min(4, tree["train"]["steps"])
+        cut["train"] = {"steps": steps}
+        cut["record"] = tree["record"] | {"every": {"steps": 2}, "log_spaced": None}
+    return cut

@@ -7,6 +7,7 @@ mapping when one of its arguments is set (`optimizer.momentum=0.9` on `optimizer
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -29,6 +30,51 @@ def apply(
     return changed
 
 
+_SPACED = re.compile(r"(range|linspace|geomspace|logspace)\((.*)\)")
+
+
+def with_axes(document: Document, overrides: Sequence[str]) -> tuple[Document, list[str]]:
+    """The document with every override of several values (`a.b=1,2`, `a.b=geomspace(1,100,5)`) as an axis of
+    its sweep, and the overrides that are left. Raises UsageError."""
+    changed = document._replace(
+        tree=copy.deepcopy(document.tree), values=dict(document.values), keys=dict(document.keys)
+    )
+    left = []
+    for override in overrides:
+        words, _, text = override.partition("=")
+        mark = Mark(f"override '{one_line(override)}'", 0, 0)
+        values = None if words[:1] in ("+", "~") or words.startswith("sweep.") else _axis_values(text, mark)
+        if values is None:
+            left.append(override)
+            continue
+        node = changed.tree
+        for key in ("sweep", "axes"):
+            if not isinstance(node.get(key), dict):
+                node[key] = {}
+            node = node[key]
+        node[words] = values
+        changed.values[("sweep", "axes", words)] = mark
+        changed.keys.pop(("sweep", "axes", words), None)
+    return changed, left
+
+
+def _axis_values(text: str, mark: Mark) -> Any:
+    """The values of an axis as they would stand in a file; None where the text is a single value."""
+    if match := _SPACED.fullmatch(text.strip()):
+        return {match[1]: _parsed(f"[{match[2]}]", mark)}
+    if "," not in text:
+        return None
+    values = _parsed(f"[{text}]", mark)
+    return values if len(values) > 1 else None
+
+
+def _parsed(text: str, mark: Mark) -> Any:
+    try:
+        return parse_value(text, "value").tree
+    except ConfigError as error:
+        raise UsageError(f"{mark}: the value is not YAML ({'; '.join(error.lines)})") from None
+
+
 def _apply_one(document: Document, override: str, defaults: Mapping[str, Any]) -> None:
     words, equals, text = override.partition("=")
     delete, add = words.startswith("~"), words.startswith("+")
@@ -45,10 +91,7 @@ def _apply_one(document: Document, override: str, defaults: Mapping[str, Any]) -
         del parent[key]
         _move_marks(document, path, -1)
         return
-    try:
-        value = parse_value(text, "value").tree
-    except ConfigError as error:
-        raise UsageError(f"{mark}: the value is not YAML ({'; '.join(error.lines)})") from None
+    value = _parsed(text, mark)
     if isinstance(key, str):
         if add and present:
             raise UsageError(f"{mark}: '{words}' is there already; without the '+' it is set")

@@ -12,7 +12,7 @@ import functools
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, NamedTuple
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -60,9 +60,16 @@ def resolve(kind: str, value: Any, path: Path, problems: list[Problem]) -> Any:
 
 
 def resolve_arguments(
-    component: Component, arguments: Mapping[str, Any], path: Path, problems: list[Problem]
+    component: Component,
+    arguments: Mapping[str, Any],
+    path: Path,
+    problems: list[Problem],
+    settled: Collection[str] = (),
 ) -> dict[str, Any]:
-    """The arguments of a component or section: checked, in their declared order, defaults filled in."""
+    """The arguments of a component or section: checked, in their declared order, defaults filled in.
+
+    settled: arguments that are in canonical form already.
+    """
     parameters = component.parameters
     before = len(problems)
     unknown = [key for key in arguments if key not in parameters]
@@ -71,7 +78,9 @@ def resolve_arguments(
         problems.append(Problem((*path, key), f"unknown{near_miss(key, parameters) or ';'} {takes}"))
     resolved = {}
     for name, parameter in parameters.items():
-        if name in arguments:
+        if name in settled:
+            resolved[name] = arguments[name]
+        elif name in arguments:
             resolved[name] = _resolve_value(parameter, arguments[name], (*path, name), problems)
         elif not parameter.required:
             resolved[name] = _resolve_value(parameter, as_written(parameter.default), (*path, name), problems)

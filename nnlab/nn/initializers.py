@@ -1,4 +1,4 @@
-"""Initializers: draw an array of a shape from a key, `initializer(key, shape, dtype)`.
+"""Initializers: draw a float32 array of a shape on the host, `initializer(random, shape)`.
 
 fan_in and fan_out are the shape's last two axes (times the receptive field, where there is one): a dense
 kernel is `[fan_in, fan_out]`. The scaled ones draw with standard deviation gain * sqrt(scale / fan), the
@@ -12,9 +12,11 @@ belongs to the logistic function, not to tanh (Glorot's own remark): for it, `gl
 
 from __future__ import annotations
 
-from typing import Literal
+import math
 
-from nnlab.lazy import Array, jax, jnp
+import numpy as np
+
+from nnlab.errors import ValueDoesNotFit
 from nnlab.nn.layer import Shape
 from nnlab.registry import NonNegative, Positive, register
 
@@ -22,86 +24,110 @@ initializer = register("initializer")
 
 
 @initializer
-def zeros(key: Array, shape: Shape, dtype: type, /) -> Array:
+def zeros(random: np.random.Generator, shape: Shape, /) -> np.ndarray:
     """All 0."""
-    return jnp.zeros(shape, dtype)
+    return np.zeros(shape, np.float32)
 
 
 @initializer
-def constant(key: Array, shape: Shape, dtype: type, /, *, value: float) -> Array:
+def constant(random: np.random.Generator, shape: Shape, /, *, value: float) -> np.ndarray:
     """All `value`: units that start alike stay alike (lecture 001: herding)."""
-    return jnp.full(shape, value, dtype)
+    return np.full(shape, value, np.float32)
 
 
 @initializer
-def normal(key: Array, shape: Shape, dtype: type, /, *, std: NonNegative = 0.01, mean: float = 0.0) -> Array:
+def normal(
+    random: np.random.Generator, shape: Shape, /, *, std: NonNegative = 0.01, mean: float = 0.0
+) -> np.ndarray:
     """N(mean, std^2), whatever the layer's size."""
-    return mean + jax.nn.initializers.normal(std)(key, shape, dtype)
+    drawn = random.standard_normal(shape, np.float32)
+    drawn *= std
+    drawn += mean
+    return drawn
 
 
 @initializer
-def uniform(key: Array, shape: Shape, dtype: type, /, *, limit: Positive = 0.05) -> Array:
+def uniform(random: np.random.Generator, shape: Shape, /, *, limit: Positive = 0.05) -> np.ndarray:
     """U(-limit, limit), whatever the layer's size."""
-    return jax.nn.initializers.uniform(2 * limit)(key, shape, dtype) - limit
+    drawn = random.random(shape, np.float32)
+    drawn *= 2.0
+    drawn -= 1.0
+    drawn *= limit
+    return drawn
 
 
 @initializer
 def truncated_normal(
-    key: Array, shape: Shape, dtype: type, /, *, std: NonNegative = 0.01, mean: float = 0.0
-) -> Array:
+    random: np.random.Generator, shape: Shape, /, *, std: NonNegative = 0.01, mean: float = 0.0
+) -> np.ndarray:
     """N(mean, std^2) drawn again beyond two `std`; the outcome's own deviation is 0.88 std."""
-    return mean + jax.nn.initializers.truncated_normal(std)(key, shape, dtype)
+    drawn = random.standard_normal(shape, np.float32)
+    while (beyond := np.abs(drawn) > 2.0).any():
+        drawn[beyond] = random.standard_normal(np.count_nonzero(beyond), np.float32)
+    drawn *= std
+    drawn += mean
+    return drawn
 
 
 @initializer
-def glorot_normal(key: Array, shape: Shape, dtype: type, /, *, gain: Positive = 1.0) -> Array:
+def glorot_normal(random: np.random.Generator, shape: Shape, /, *, gain: Positive = 1.0) -> np.ndarray:
     """N(0, gain^2 * 2 / (fan_in + fan_out)), also called Xavier."""
-    return _scaled(key, shape, dtype, 1.0, "fan_avg", "normal", gain)
+    fan_in, fan_out = _fans(shape)
+    return normal(random, shape, std=gain * math.sqrt(2 / (fan_in + fan_out)))
 
 
 @initializer
-def glorot_uniform(key: Array, shape: Shape, dtype: type, /, *, gain: Positive = 1.0) -> Array:
+def glorot_uniform(random: np.random.Generator, shape: Shape, /, *, gain: Positive = 1.0) -> np.ndarray:
     """U(-r, r), r = gain * sqrt(6 / (fan_in + fan_out)), also called Xavier."""
-    return _scaled(key, shape, dtype, 1.0, "fan_avg", "uniform", gain)
+    fan_in, fan_out = _fans(shape)
+    return uniform(random, shape, limit=gain * math.sqrt(6 / (fan_in + fan_out)))
 
 
 @initializer
-def he_normal(key: Array, shape: Shape, dtype: type, /, *, gain: Positive = 1.0) -> Array:
+def he_normal(random: np.random.Generator, shape: Shape, /, *, gain: Positive = 1.0) -> np.ndarray:
     """N(0, gain^2 * 2 / fan_in), also called Kaiming; made for ReLU."""
-    return _scaled(key, shape, dtype, 2.0, "fan_in", "normal", gain)
+    fan_in, _ = _fans(shape)
+    return normal(random, shape, std=gain * math.sqrt(2 / fan_in))
 
 
 @initializer
-def he_uniform(key: Array, shape: Shape, dtype: type, /, *, gain: Positive = 1.0) -> Array:
+def he_uniform(random: np.random.Generator, shape: Shape, /, *, gain: Positive = 1.0) -> np.ndarray:
     """U(-r, r), r = gain * sqrt(6 / fan_in), also called Kaiming; made for ReLU."""
-    return _scaled(key, shape, dtype, 2.0, "fan_in", "uniform", gain)
+    fan_in, _ = _fans(shape)
+    return uniform(random, shape, limit=gain * math.sqrt(6 / fan_in))
 
 
 @initializer
-def lecun_normal(key: Array, shape: Shape, dtype: type, /, *, gain: Positive = 1.0) -> Array:
+def lecun_normal(random: np.random.Generator, shape: Shape, /, *, gain: Positive = 1.0) -> np.ndarray:
     """N(0, gain^2 / fan_in)."""
-    return _scaled(key, shape, dtype, 1.0, "fan_in", "normal", gain)
+    fan_in, _ = _fans(shape)
+    return normal(random, shape, std=gain * math.sqrt(1 / fan_in))
 
 
 @initializer
-def lecun_uniform(key: Array, shape: Shape, dtype: type, /, *, gain: Positive = 1.0) -> Array:
+def lecun_uniform(random: np.random.Generator, shape: Shape, /, *, gain: Positive = 1.0) -> np.ndarray:
     """U(-r, r), r = gain * sqrt(3 / fan_in)."""
-    return _scaled(key, shape, dtype, 1.0, "fan_in", "uniform", gain)
+    fan_in, _ = _fans(shape)
+    return uniform(random, shape, limit=gain * math.sqrt(3 / fan_in))
 
 
 @initializer
-def orthogonal(key: Array, shape: Shape, dtype: type, /, *, gain: Positive = 1.0) -> Array:
+def orthogonal(random: np.random.Generator, shape: Shape, /, *, gain: Positive = 1.0) -> np.ndarray:
     """gain times a random matrix with orthonormal rows or columns (Saxe et al. 2013)."""
-    return jax.nn.initializers.orthogonal(gain)(key, shape, dtype)
+    rows, columns = _fans(shape)[0], shape[-1]
+    tall = random.standard_normal((max(rows, columns), min(rows, columns)))
+    q, r = np.linalg.qr(tall)
+    q *= np.copysign(gain, np.diag(r))  # uniform over all such matrices only with r's diagonal positive
+    matrix = q if rows >= columns else q.T
+    return matrix.reshape(shape).astype(np.float32, order="C")
 
 
-def _scaled(
-    key: Array,
-    shape: Shape,
-    dtype: type,
-    scale: float,
-    mode: Literal["fan_in", "fan_avg"],
-    distribution: Literal["normal", "uniform"],
-    gain: float,
-) -> Array:
-    return gain * jax.nn.initializers.variance_scaling(scale, mode, distribution)(key, shape, dtype)
+def _fans(shape: Shape) -> tuple[int, int]:
+    """fan_in and fan_out; the axes before the last two are the receptive field. Raises ValueDoesNotFit."""
+    if len(shape) < 2:
+        raise ValueDoesNotFit(
+            f"the initializer needs at least two axes, and the shape is {list(shape)}; "
+            "for a bias take zeros, constant, normal, truncated_normal or uniform"
+        )
+    receptive_field = math.prod(shape[:-2])
+    return shape[-2] * receptive_field, shape[-1] * receptive_field

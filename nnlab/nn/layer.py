@@ -16,6 +16,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, NamedTuple
 
+import numpy as np
+
 from nnlab.lazy import Array
 from nnlab.registry import Of, register
 
@@ -28,10 +30,10 @@ InitializerLike = Annotated[Any, Of("initializer")]
 
 
 class Variable(NamedTuple):
-    """An array that a layer wants: drawn as `initializer(key, shape, dtype)`."""
+    """An array that a layer wants: drawn as `initializer(random, shape)`."""
 
     shape: Shape
-    initializer: Callable[..., Array]
+    initializer: Callable[[np.random.Generator, Shape], np.ndarray]
 
     @property
     def size(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from nnlab.errors import ValueDoesNotFit
 from nnlab.lazy import Array, jax, jnp
 from nnlab.nn.initializers import constant, zeros
@@ -9,8 +11,8 @@ from nnlab.nn.layer import Layer, Output, Setup, Shape, Tree, Variable, layer
 from nnlab.registry import BelowOne, Positive
 
 
-def _ones(key: Array, shape: Shape, dtype: type) -> Array:
-    return constant(key, shape, dtype, value=1.0)
+def _ones(random: np.random.Generator, shape: Shape) -> np.ndarray:
+    return constant(random, shape, value=1.0)
 
 
 @layer

@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple
 
 from nnlab.errors import ValueDoesNotFit
 from nnlab.lazy import optax
-from nnlab.registry import BelowOne, NonNegative, Of, Positive, register
+from nnlab.registry import TRACED, BelowOne, NonNegative, Of, Positive, register
 
 ScheduleLike = Annotated[Any, Of("schedule")]
 
@@ -58,7 +58,7 @@ def adamw(
     b1: BelowOne = 0.9,
     b2: BelowOne = 0.999,
     epsilon: Positive = 1e-8,
-    weight_decay: NonNegative = 0.01,
+    weight_decay: Annotated[NonNegative, TRACED] = 0.01,
 ) -> Optimizer:
     """Adam with decoupled weight decay (Loshchilov & Hutter 2017): Adam's direction + weight_decay * w.
 

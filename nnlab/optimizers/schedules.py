@@ -5,19 +5,27 @@ In a file, a bare number is a constant rate.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from nnlab.lazy import Array, jnp
-from nnlab.registry import Count, Fraction, NonNegative, register
+from nnlab.registry import TRACED, Count, Fraction, NonNegative, register
 
 
 @register("schedule")
-def constant(step: Array, total_steps: int, /, *, value: NonNegative) -> Array:
+def constant(step: Array, total_steps: int, /, *, value: Annotated[NonNegative, TRACED]) -> Array:
     """The same rate throughout."""
     return jnp.asarray(value, jnp.float32)
 
 
 @register("schedule")
 def cosine(
-    step: Array, total_steps: int, /, *, peak: NonNegative, floor: Fraction = 0.0, steps: Count | None = None
+    step: Array,
+    total_steps: int,
+    /,
+    *,
+    peak: Annotated[NonNegative, TRACED],
+    floor: Annotated[Fraction, TRACED] = 0.0,
+    steps: Count | None = None,
 ) -> Array:
     """Falls from `peak` to `floor` * peak along half a cosine (Loshchilov & Hutter 2016, without restarts).
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from nnlab.probes import Probe
 from nnlab.registry import register
@@ -26,17 +26,43 @@ class Seen(Protocol):
     def summary(self) -> Mapping[str, Any]: ...
 
 
+class SeenSweep(Protocol):
+    """What a detector or a figure sees of a sweep.
+
+    axes: the paths that vary. trials: a row a finished trial, see trials.csv.
+    """
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def axes(self) -> Sequence[str]: ...
+
+    @property
+    def trials(self) -> pandas.DataFrame: ...
+
+    @property
+    def summary(self) -> Mapping[str, Any]: ...
+
+    def joined(self, table: str) -> pandas.DataFrame:
+        """One table of every finished trial, below each other, beside the trial's axes and seed."""
+        ...
+
+
 class Phenomenon(NamedTuple):
     """probes: what training must record for it. numbers: the names of what the detector finds.
 
-    summarize: tables -> those numbers. figures: by name, each from runs to a figure; several runs come on
-    one axes where that is a comparison.
+    scope: whether it is seen in a run or across a sweep. summarize: a run's tables, or the sweep -> those
+    numbers. figures: by name, each from runs (or sweeps) to a figure; several come on one axes where that is
+    a comparison. axis: the path that a sweep must vary for it, if it names one.
     """
 
-    probes: tuple[Probe, ...]
     numbers: tuple[str, ...]
-    summarize: Callable[[Mapping[str, pandas.DataFrame]], Mapping[str, Any]]
-    figures: Mapping[str, Callable[[Sequence[Seen]], Figure]]
+    summarize: Callable[[Any], Mapping[str, Any]]
+    figures: Mapping[str, Callable[[Sequence[Any]], Figure]]
+    probes: tuple[Probe, ...] = ()
+    scope: Literal["run", "sweep"] = "run"
+    axis: str | None = None
     name: str = ""
 
 

@@ -1,0 +1,204 @@
+"""sweep: many runs of one experiment."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from nnlab.config import Config
+    from nnlab.sweep.engine import Event
+    from nnlab.sweep.run import Plan
+    from nnlab.sweep.trials import Trial
+
+CONFIG = click.Path(path_type=Path)
+SHOWN_TRIALS = 40
+COMPILE_SECONDS = 1.5  # about what a program takes
+
+
+@click.command(short_help="Run an experiment for many values and seeds.")
+@click.argument("config", type=CONFIG)
+@click.argument("overrides", nargs=-1, metavar="[a.b=v1,v2]...")
+@click.option("--jobs", type=click.IntRange(1, 1024), help="Worker processes; default one a core.")
+@click.option(
+    "--engine", type=click.Choice(["local"]), default="local", help="Where trials run: on this machine."
+)
+@click.option(
+    "--out", type=CONFIG, help="Sweep directory; default results/<name>-sweep-<hash of the experiment>."
+)
+@click.option(
+    "--resume/--force",
+    default=True,
+    help="Run what is missing or failed (default), or all trials anew.",
+)
+@click.option("--fail-fast", is_flag=True, help="Stop at the first trial that fails.")
+@click.option(
+    "--platform", type=click.Choice(["auto", "cpu", "gpu", "tpu"]), default="auto", help="Device to train on."
+)
+@click.option("--smoke", is_flag=True, help="Only see that it runs: every trial cut short, no verdict.")
+@click.option("--dry-run", is_flag=True, help="Print trials, programs and estimated cost; run nothing.")
+@click.option("--no-plots", is_flag=True, help="Draw no figures at the end.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def sweep(
+    config: Path,
+    overrides: tuple[str, ...],
+    jobs: int | None,
+    engine: str,
+    out: Path | None,
+    resume: bool,
+    fail_fast: bool,
+    platform: str,
+    smoke: bool,
+    dry_run: bool,
+    no_plots: bool,
+    quiet: bool,
+) -> None:
+    """Run the experiment CONFIG for every combination of its sweep's values, on all cores.
+
+    Overrides: a.b=v1,v2 or a.b=range(a,b[,step]), linspace(a,b,n), geomspace(a,b,n), logspace(a,b,n) make an
+    axis; a.b=c, +a.b=c and ~a.b change the experiment as for train (sweep.seeds=5). The same command again
+    runs only what is missing or failed, and with more values only the new ones.
+    """
+    from nnlab.config import load
+    from nnlab.sweep.directory import SweepDirectory
+    from nnlab.sweep.engine import LocalEngine
+    from nnlab.sweep.run import plan, run_sweep
+    from nnlab.sweep.trials import trials_of
+
+    checked = load(config, overrides, smoke, axes=True)
+    trials = trials_of(checked)
+    directory = SweepDirectory(out or SweepDirectory.default(checked))
+    directory.check(checked, force=not resume)
+    todo = plan(trials, directory, force=not resume)
+    if dry_run:
+        if not quiet:
+            _print_plan(directory.path, todo, jobs)
+        return
+    with directory.held() as lock:
+        todo = plan(trials, directory, force=not resume)  # somebody else may just have run some
+        directory.begin_sweep(checked, force=not resume)
+        local = LocalEngine(directory.path, jobs, platform, keep_open=(lock,))
+        with _progress(checked, todo, quiet) as watch:
+            outcome = run_sweep(checked, todo, directory, local, fail_fast, watch)
+        drawn = [] if no_plots or outcome.signal else _draw(directory.path)
+    if not quiet:
+        _report(directory.path, drawn)
+    if outcome.signal:
+        raise click.exceptions.Exit(128 + outcome.signal)
+    sys.exit(_verdict_code(directory.path))
+
+
+def _draw(place: Path) -> list[Path]:
+    from nnlab.figures import draw
+    from nnlab.results import SweepResult
+
+    return draw([SweepResult.of(place)], place / "plots")
+
+
+def _report(place: Path, drawn: list[Path]) -> None:
+    from nnlab.cli.output import print_sweep
+    from nnlab.results import SweepResult
+
+    print_sweep(SweepResult.of(place), drawn)
+
+
+def _verdict_code(place: Path) -> int:
+    from nnlab.judgement import judge_sweep
+    from nnlab.results import SweepResult
+
+    result = SweepResult.of(place)
+    failed = result.summary["status"] != "complete"
+    return int(failed or not all(holds for *_, holds in judge_sweep(result)))
+
+
+@contextlib.contextmanager
+def _progress(config: Config, todo: Plan, quiet: bool) -> Iterator[Callable[[Event], None] | None]:
+    """A bar over the trials, by what they cost, with failures and time left."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    costs = {trial.id: max(1.0, group.cost) for group in todo.groups for trial in group.trials}
+    steps = {trial.id: _steps(trial) for group in todo.groups for trial in group.trials}
+    ended: dict[str, str] = {}
+    shares: dict[str, float] = {}
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[shown]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(config.name, total=sum(costs.values()), shown="starting workers")
+
+        def watch(event: Event) -> None:
+            name = event.trial.id
+            if event.status:
+                ended[name] = event.status
+            shares[name] = 1.0 if event.status else min(1.0, event.step / max(1, steps[name]))
+            bad = sum(status in ("failed", "diverged") for status in ended.values())
+            words = f"{len(todo.done) + len(ended)} of {len(todo.trials)} trials"
+            done = sum(costs[key] * share for key, share in shares.items())
+            bar.update(task, completed=done, shown=words + (f", {bad} failed or diverged" if bad else ""))
+
+        yield watch
+
+
+def _steps(trial: Trial) -> int:
+    train = trial.config.tree["train"]
+    return (train or {}).get("steps") or 2**31
+
+
+def _print_plan(place: Path, todo: Plan, jobs: int | None) -> None:
+    from nnlab import device
+    from nnlab.cli.output import print_table, short
+
+    axes = list(todo.trials[0].axes)
+    groups = {trial.id: number for number, group in enumerate(todo.groups, 1) for trial in group.trials}
+    rows = [
+        (trial.id, *(short(trial.axes[axis]) for axis in axes), str(trial.seed), _state(todo, trial, groups))
+        for trial in todo.trials[:SHOWN_TRIALS]
+    ]
+    print_table(("trial", *axes, "seed", "program"), rows)
+    if len(todo.trials) > SHOWN_TRIALS:
+        click.echo(f"... and {len(todo.trials) - SHOWN_TRIALS} more")
+    work = sum(group.cost * len(group.trials) for group in todo.groups)
+    workers = min(jobs or device.cores(), max(1, todo.left))
+    seconds = (work / _rate() + COMPILE_SECONDS * len(todo.groups)) / workers
+    click.echo(
+        f"{place}: {len(todo.trials)} trials, {len(todo.done)} done, {todo.left} to run as "
+        f"{len(todo.groups)} programs, {work:.2g} floating-point operations: about {_duration(seconds)} "
+        f"on {workers} workers"
+    )
+
+
+def _state(todo: Plan, trial: Trial, groups: dict[str, int]) -> str:
+    return todo.done[trial.id]["status"] if trial.id in todo.done else f"{groups[trial.id]}"
+
+
+def _rate() -> float:
+    """Floating-point operations a second of one core at training, about a third of its best at products."""
+    import numpy as np
+
+    square = np.ones((256, 256), np.float32)
+    best = float("inf")
+    for _ in range(5):
+        began = time.perf_counter()
+        square @ square
+        best = min(best, time.perf_counter() - began)
+    return 2 * 256**3 / best / 3
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((3600.0, "hours"), (60.0, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(1.0, seconds):.0f} seconds"

@@ -1,0 +1,196 @@
+"""The keys of an experiment file's `sweep:` block, and the values that its axes run through."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, NamedTuple
+
+from annotated_types import Ge, Le, Lt
+
+from nnlab.errors import ValueDoesNotFit, listed, near_miss
+from nnlab.randomness import generator
+from nnlab.registry import Of, Section
+
+MOST_VALUES = 100_000
+TrialCount = Annotated[int, Ge(1), Le(MOST_VALUES)]
+Seed = Annotated[int, Ge(0), Lt(2**32)]
+
+Path = str  # a dotted path of the experiment, or several with commas between that take the same value
+SPACINGS = ("range", "linspace", "geomspace", "logspace")
+DISTRIBUTIONS = ("uniform", "log_uniform", "integers", "choice")
+
+
+class Random(NamedTuple):
+    """draws: how many. axes: path -> distribution, as written."""
+
+    draws: int
+    axes: Mapping[Path, Mapping[str, Any]]
+
+
+def random(draws: TrialCount, axes: dict[str, dict[str, list[Any]]]) -> Random:
+    """`draws` random draws of the paths in `axes`, each with one of these distributions.
+
+    uniform: [low, high]. log_uniform: [low, high], uniform in the logarithm. integers: [low, high], both
+    among them. choice: [a, b, ...]. Draw i is the same however many there are.
+    """
+    for path, distribution in axes.items():
+        _check_distribution(distribution, ("axes", path))
+    return Random(draws, axes)
+
+
+class Sweep(NamedTuple):
+    """See `sweep`. Values are as written: lists, or a mapping with one of SPACINGS."""
+
+    axes: Mapping[Path, Any]
+    zip: Mapping[Path, Any]
+    random: Random | None
+    seeds: int | Sequence[int]
+    method: Any
+
+    @property
+    def paths(self) -> list[Path]:
+        """The paths that vary, in the order of the trial table's columns."""
+        return [*self.axes, *self.zip, *(self.random.axes if self.random else ())]
+
+
+def sweep(
+    axes: dict[str, Any] = {},  # noqa: B006 - never changed
+    zip: dict[str, Any] = {},  # noqa: B006
+    random: Annotated[Any, Section(random)] | None = None,
+    seeds: TrialCount | list[Seed] = 1,
+    method: Annotated[Any, Of("search")] | None = None,
+) -> Sweep:
+    """Many runs of one experiment: every combination of `axes`, with `zip`, `random` and `seeds` beside.
+
+    axes: dotted path -> a list of values, or {range: [a, b, step]} (b left out), {linspace: [a, b, n]},
+    {geomspace: [a, b, n]}, {logspace: [a, b, n]} (10^a to 10^b). Several paths with commas between take the
+    same value. zip: axes that move together, the first values of all, then the second ones. seeds: how many,
+    counted from the experiment's `seed`, or a list of seeds. method: null runs every trial; a search chooses
+    among the draws of `random` as it goes.
+    """
+    for key, group in (("axes", axes), ("zip", zip)):
+        for path, values in group.items():
+            _check_values(values, (key, path))
+    lengths = {path: len(values_of(values, whole=False)) for path, values in zip.items()}
+    if len(set(lengths.values())) > 1:
+        shown = listed([f"{path} {length}" for path, length in lengths.items()], "and")
+        raise ValueDoesNotFit(
+            f"axes that move together need as many values each; there are {shown}", ("zip",)
+        )
+    made = Sweep(axes, zip, random, seeds, method)
+    single = [name for path in made.paths for name in split_path(path)]
+    for name in single:
+        if single.count(name) > 1:
+            raise ValueDoesNotFit(f"'{name}' is varied twice; once is enough")
+        if name.split(".")[0] in ("seed", "sweep", "expect", "name"):
+            hint = "; give sweep.seeds" if name == "seed" else ""
+            raise ValueDoesNotFit(f"'{name}' cannot be an axis{hint}")
+    if isinstance(seeds, list) and (not seeds or len(set(seeds)) < len(seeds)):
+        raise ValueDoesNotFit("a list of seeds names at least one, each once", ("seeds",))
+    if method is not None and random is None:
+        raise ValueDoesNotFit("a search needs 'random': the ranges that it may draw from", ("method",))
+    return made
+
+
+def split_path(path: Path) -> list[str]:
+    """The single paths of an axis' key."""
+    return [part.strip() for part in path.split(",")]
+
+
+def values_of(values: Any, whole: bool) -> list[Any]:
+    """The values of an axis; whole: spaced ones are rounded to whole numbers, each kept once."""
+    if isinstance(values, list):
+        return values
+    (spacing, numbers), *_ = values.items()
+    spaced = _spaced(spacing, numbers)
+    if whole:
+        return list(dict.fromkeys(round(value) for value in spaced))
+    return spaced
+
+
+def drawn(distribution: Mapping[str, Any], seed: int, path: Path, draw: int) -> Any:
+    """The value of one random axis at one draw."""
+    (name, bounds), *_ = distribution.items()
+    source = generator(seed, "random axis", path, draw)
+    if name == "choice":
+        return bounds[int(source.integers(len(bounds)))]
+    if name == "integers":
+        return int(source.integers(bounds[0], bounds[1] + 1))
+    if name == "log_uniform":
+        return float(math.exp(source.uniform(math.log(bounds[0]), math.log(bounds[1]))))
+    return float(source.uniform(*bounds))
+
+
+def _spaced(spacing: str, numbers: Sequence[float]) -> list[Any]:
+    if spacing == "range":
+        start, stop, step = (*numbers, 1)[:3]
+        count = max(0, math.ceil((stop - start) / step - 1e-9))
+        return [start + i * step for i in range(min(count, MOST_VALUES + 1))]
+    first, last, count = numbers[0], numbers[1], int(numbers[2])
+    shares = [i / max(1, count - 1) for i in range(count)]
+    if spacing == "linspace":
+        return [float(first + (last - first) * share) for share in shares]
+    if spacing == "logspace":
+        return [float(10.0 ** (first + (last - first) * share)) for share in shares]
+    ends = {0.0: float(first), 1.0: float(last)}  # exactly, whatever the powers round to
+    return [ends.get(share, float(first * (last / first) ** share)) for share in shares]
+
+
+def _check_values(values: Any, at: tuple[str, ...]) -> None:
+    if isinstance(values, list):
+        if not values:
+            raise ValueDoesNotFit("an axis needs at least one value", at)
+        return
+    if not isinstance(values, Mapping) or len(values) != 1:
+        raise ValueDoesNotFit(f"takes a list of values or a mapping with one of {', '.join(SPACINGS)}", at)
+    (spacing, numbers), *_ = values.items()
+    if spacing not in SPACINGS:
+        near = near_miss(str(spacing), SPACINGS) or ";"
+        raise ValueDoesNotFit(f"unknown spacing '{spacing}'{near} there are {', '.join(SPACINGS)}", at)
+    _check_spacing(spacing, numbers, at)
+
+
+def _check_spacing(spacing: str, numbers: Any, at: tuple[str, ...]) -> None:
+    form = "[start, stop] or [start, stop, step]" if spacing == "range" else "[first, last, count]"
+    if not _numbers(numbers) or len(numbers) not in ((2, 3) if spacing == "range" else (3,)):
+        raise ValueDoesNotFit(f"{spacing} takes {form}", at)
+    if spacing == "range":
+        step = (*numbers, 1)[2]
+        if not step or (numbers[1] - numbers[0]) / step <= 0:
+            raise ValueDoesNotFit("range is empty: the step must lead from start to stop", at)
+        if (numbers[1] - numbers[0]) / step > MOST_VALUES:
+            raise ValueDoesNotFit(f"an axis has at most {MOST_VALUES:,} values", at)
+        return
+    if not isinstance(numbers[2], int) or not 1 <= numbers[2] <= MOST_VALUES:
+        raise ValueDoesNotFit(
+            f"{spacing} takes {form}; count is a whole number from 1 to {MOST_VALUES:,}", at
+        )
+    if spacing == "geomspace" and numbers[0] * numbers[1] <= 0:
+        raise ValueDoesNotFit("geomspace needs two numbers of one sign, neither 0", at)
+    if spacing == "logspace" and max(abs(numbers[0]), abs(numbers[1])) > 300:
+        raise ValueDoesNotFit("logspace takes powers of ten from -300 to 300", at)
+
+
+def _check_distribution(distribution: Mapping[str, Any], at: tuple[str, ...]) -> None:
+    if len(distribution) != 1 or next(iter(distribution)) not in DISTRIBUTIONS:
+        word = str(next(iter(distribution), ""))
+        near = near_miss(word, DISTRIBUTIONS) or ";"
+        raise ValueDoesNotFit(f"takes one distribution{near} there are {', '.join(DISTRIBUTIONS)}", at)
+    (name, bounds), *_ = distribution.items()
+    if name == "choice":
+        if not bounds:
+            raise ValueDoesNotFit("choice needs at least one value", at)
+        return
+    if not _numbers(bounds) or len(bounds) != 2 or bounds[0] > bounds[1]:
+        raise ValueDoesNotFit(f"{name} takes [low, high]", at)
+    if name == "log_uniform" and bounds[0] <= 0:
+        raise ValueDoesNotFit("log_uniform needs numbers above 0", at)
+    if name == "integers" and not all(isinstance(bound, int) for bound in bounds):
+        raise ValueDoesNotFit("integers takes whole numbers", at)
+
+
+def _numbers(values: Any) -> bool:
+    return isinstance(values, list) and all(
+        isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in values
+    )

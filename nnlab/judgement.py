@@ -1,0 +1,60 @@
+"""Do a run's or a sweep's expectations hold?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nnlab.config import Config
+from nnlab.config.experiment_file import Bound
+from nnlab.results import Run, SweepResult
+
+Verdict = tuple[str, str, Any, bool]
+"""Number, bound, found, whether it holds."""
+
+
+def judge(config: Config, summary: Mapping[str, Any]) -> list[Verdict]:
+    """Each expectation of a run."""
+    verdicts = []
+    for key, bound in config.build().expect.items():
+        found = _number(summary, key)
+        verdicts.append((key, str(bound), found, bound.holds(found)))
+    return verdicts
+
+
+def judge_sweep(result: SweepResult) -> list[Verdict]:
+    """Each expectation of a sweep. What is seen across the sweep has one number; a run's number must hold in
+    every trial, and the one furthest off is what was found."""
+    parts = result.config.build()
+    across = {phenomenon.name for phenomenon in parts.phenomena if phenomenon.scope == "sweep"}
+    verdicts = []
+    for key, bound in parts.expect.items():
+        if key.partition(".")[0] in across or key == "status":
+            found = _number(result.summary, key)
+            verdicts.append((key, str(bound), found, bound.holds(found)))
+        else:
+            values = result.table[key].tolist() if key in result.table else [None]
+            worst = _worst(values, bound)
+            verdicts.append((f"{key} (every trial)", str(bound), worst, bound.holds(worst)))
+    return verdicts
+
+
+def judge_any(result: Run | SweepResult) -> list[Verdict]:
+    """Each expectation of a run or a sweep."""
+    return judge(result.config, result.summary) if isinstance(result, Run) else judge_sweep(result)
+
+
+def _number(summary: Mapping[str, Any], key: str) -> Any:
+    prefix, _, number = key.partition(".")
+    found = summary.get(prefix)
+    if number:
+        found = found.get(number) if isinstance(found, Mapping) else None
+    return found
+
+
+def _worst(values: list[Any], bound: Bound) -> Any:
+    """The value that breaks the bound, or else comes nearest to breaking it."""
+    broken = [value for value in values if not bound.holds(value)]
+    if broken or bound.equals is not None:
+        return (broken or values)[0]
+    return min(values) if bound.min is not None else max(values)

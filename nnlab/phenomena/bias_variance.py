@@ -1,0 +1,117 @@
+"""Bias and variance: what a model of some capacity gets wrong on average, and how much it depends on which
+training examples it was given (Geman et al. 1992; for wide models, Neal et al. 2018).
+
+The seeds of the sweep are the resampled training sets, f_s the function learnt from the s-th. At a test
+example x with target y, averaged over x and outputs:
+
+    bias^2   = (mean_s f_s(x) - y)^2
+    variance = mean_s (f_s(x) - mean_s f_s(x))^2
+    risk     = mean_s (f_s(x) - y)^2 = bias^2 + variance
+
+y is the target as given: where it has noise of its own, that is part of bias^2. f_s differs by all that the
+seed draws, first weights or random features too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from nnlab import plotting
+from nnlab.config.sweep_file import split_path
+from nnlab.errors import ValueDoesNotFit
+from nnlab.phenomena.phenomenon import Phenomenon, SeenSweep, phenomenon
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+SMALL = 0.1  # of its peak: what the variance must be below at both ends, to rise and then fall
+
+
+class BiasVariance(NamedTuple):
+    """variance_peak: the largest variance of all capacities. variance_peak_capacity: where.
+
+    variance_rises_then_falls: that is neither the narrowest nor the widest model, and the variance of both is
+    below a tenth of it. bias_falls: the widest model's bias^2 is below the narrowest's. decomposition_error:
+    |bias^2 + variance - risk| / risk where it is largest, the risk being the mean test loss of the trials.
+
+    At the interpolation threshold the means are over heavy tails: the peak's height depends on the seeds.
+    """
+
+    variance_peak: float
+    variance_peak_capacity: float
+    variance_rises_then_falls: bool
+    bias_falls: bool
+    decomposition_error: float
+
+
+@phenomenon
+def bias_variance(capacity: str) -> Phenomenon:
+    """Test error by capacity in two parts, bias^2 and variance; the variance may rise and then fall.
+
+    capacity: the axis of the sweep to look along, such as model.0.units. Over the seeds, each a training set
+    drawn anew, one test set: `record: {predictions: true}`, loss squared_error, and data whose test set is no
+    matter of the seed.
+    """
+    return Phenomenon(
+        numbers=BiasVariance._fields,
+        summarize=lambda sweep: summarize(sweep, capacity)._asdict(),
+        figures={"bias_variance": lambda sweeps: figure(sweeps, capacity)},
+        scope="sweep",
+        axis=capacity,
+    )
+
+
+def summarize(sweep: SeenSweep, capacity: str) -> BiasVariance:
+    """The detector's numbers. Raises ValueDoesNotFit."""
+    curve = decomposed(sweep, capacity)
+    variance, bias = curve["variance"].to_numpy(), curve["bias_squared"].to_numpy()
+    peak = int(variance.argmax())
+    wrong = (curve["bias_squared"] + curve["variance"] - curve["test_loss"]).abs() / curve["test_loss"]
+    return BiasVariance(
+        variance_peak=float(variance[peak]),
+        variance_peak_capacity=curve.index[peak].item(),
+        variance_rises_then_falls=bool(max(variance[0], variance[-1]) < SMALL * variance[peak]),
+        bias_falls=bool(bias[-1] < bias[0]),
+        decomposition_error=float(wrong.max()),
+    )
+
+
+def decomposed(sweep: SeenSweep, capacity: str) -> pandas.DataFrame:
+    """bias_squared, variance, risk and test_loss by capacity, rising. Raises ValueDoesNotFit."""
+    axis = _axis(sweep, capacity)
+    try:
+        table = sweep.joined("predictions")
+    except ValueDoesNotFit as error:
+        raise ValueDoesNotFit(f"{error}; bias_variance needs `record: {{predictions: true}}`") from None
+    table = table[table["split"] == "test"]
+    if table.empty:
+        raise ValueDoesNotFit("bias_variance needs test examples, and the data have none")
+    error = table["prediction"] - table["target"]
+    points = table.assign(squared=error**2).groupby([axis, "example", "output"])
+    means = points.agg(
+        prediction=("prediction", "mean"),
+        variance=("prediction", _variance),
+        low=("target", "min"),
+        high=("target", "max"),
+        risk=("squared", "mean"),
+        seeds=("seed", "nunique"),
+    )
+    if (means["low"] < means["high"]).any():
+        raise ValueDoesNotFit(
+            "bias_variance needs one test set for all seeds; here it changes with the seed. Take data with "
+            "test examples of their own, such as linear_teacher or wave"
+        )
+    if means["seeds"].min() < 2:
+        raise ValueDoesNotFit("bias_variance needs two seeds or more at every capacity")
+    means["bias_squared"] = (means["prediction"] - means["low"]) ** 2
+    curve = means.groupby(level=0)[["bias_squared", "variance", "risk"]].mean()
+    return curve.assign(test_loss=sweep.trials.groupby(axis)["final.test_loss"].mean())
+
+
+def _variance(values: pandas.Series) -> float:
+    """Of the seeds there are, not an estimate for more of them."""
+    return values.var(ddof=0)

@@ -1,0 +1,93 @@
+"""Solvers: the last layer's kernel in closed form, in float64 NumPy.
+
+`N` training examples, `P` features, `K` targets: features X `[N, P]`, targets Y `[N, K]`, kernel W `[P, K]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from nnlab.config import Config
+from nnlab.registry import Count, NonNegative, register, spell_out
+
+if TYPE_CHECKING:
+    from nnlab.nn.model import Model
+
+
+class Solution(NamedTuple):
+    """kernel: W `[P, K]`. singular_values: all of X's, `[min(N, P)]`, falling.
+
+    project: what features `[M, P]` go through before they meet the kernel in validation and test.
+    """
+
+    kernel: np.ndarray
+    singular_values: np.ndarray
+    project: Callable[[np.ndarray], np.ndarray]
+
+
+class Solver(NamedTuple):
+    """solve: (features `[N, P]`, targets `[N, K]`), both float64 -> Solution."""
+
+    solve: Callable[[np.ndarray, np.ndarray], Solution]
+
+
+@register("solver")
+def least_squares(
+    ridge: NonNegative = 0.0, singular_value_cutoff: NonNegative = 0.0, test_modes: Count | None = None
+) -> Solver:
+    """W = V diag(s / (s^2 + ridge)) U' Y, X = U diag(s) V' being the training features.
+
+    It makes ||X W - Y||^2 + ridge ||W||^2 small, sums over examples and targets, not means; with ridge 0 it
+    is the least-squares solution of smallest norm, pinv(X) Y, which interpolates where P >= N.
+    singular_value_cutoff: directions with s below it are left out of W, as are always those below rounding,
+    max(N, P) * 2.2e-16 * largest s. test_modes: validation and test features are projected onto the first
+    so many right singular vectors (columns of V), the directions in which the training features vary most.
+    Cutoff and projection are the ablations of Schaeffer et al. 2023, "Double descent demystified".
+    """
+
+    def solve(features: np.ndarray, targets: np.ndarray) -> Solution:
+        if not np.isfinite(features).all():  # the decomposition would not end
+            return _nothing(features, targets)
+        u, s, vt = np.linalg.svd(features, full_matrices=False)
+        rounding = max(features.shape) * np.finfo(s.dtype).eps * s[0]
+        kept = (s > rounding) & (s >= singular_value_cutoff)
+        gains = np.zeros_like(s)
+        gains[kept] = s[kept] / (s[kept] ** 2 + ridge)
+        kernel = vt.T @ (gains[:, None] * (u.T @ targets))
+        modes = vt[:test_modes]
+
+        def project(others: np.ndarray) -> np.ndarray:
+            return others if test_modes is None else others @ modes.T @ modes
+
+        return Solution(kernel, s, project)
+
+    return Solver(solve)
+
+
+def check(config: Config, model: Model) -> None:
+    """A solver wants squared error, and a model that ends in dense without a bias. Raises ConfigError."""
+    loss, _ = spell_out("loss", config.tree["loss"]) or ("", {})
+    if loss != "squared_error":
+        raise config.error(("loss",), f"a solver makes squared_error small, not {loss}")
+    _, last = list(model.setup.children.items())[-1]
+    if last.type != "dense":
+        raise config.error(
+            ("model",),
+            f"ends in {last.type}, but a solver finds the kernel of a last layer that is dense: "
+            "{type: dense, units: 1, use_bias: false}",
+        )
+    if "bias" in last.params:
+        raise config.error(
+            ("model",),
+            "a solver finds a kernel, no bias: give the last dense use_bias: false; where a constant is "
+            "wanted, add it to the features (legendre has constant: true)",
+        )
+
+
+def _nothing(features: np.ndarray, targets: np.ndarray) -> Solution:
+    """No solution: NaN throughout."""
+    kernel = np.full((features.shape[1], targets.shape[1]), np.nan)
+    return Solution(kernel, np.full(min(features.shape), np.nan), lambda others: others)

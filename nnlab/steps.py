@@ -1,0 +1,233 @@
+"""The pure functions that training is made of, to be compiled.
+
+`Steps.chunk` runs a whole chunk: a scan over segments, each of which first looks (evaluates all splits, and
+takes one step with the probes on it) and then takes plain steps up to the segment's end. Where segments end
+is data, not shape, so any schedule of records is the same program, and how a training is cut into chunks
+does not change its numbers. So are the seed and the traced numbers of the config (learning rate, weight
+decay): a sweep over them compiles once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nnlab.data.examples import Examples
+from nnlab.experiment import Experiment
+from nnlab.lazy import Array, jax, jnp
+from nnlab.nn.layer import Output
+from nnlab.nn.model import model
+from nnlab.probes import Probe, Snapshot
+
+BLOCK_VALUES = 2**24  # evaluation takes as many examples at once as make this many values
+BLOCK_COST = 64  # and each block costs as much as this many more examples
+
+
+class Arguments(NamedTuple):
+    """What a program takes beside its state: seed, traced numbers by path, first weights, examples."""
+
+    seed: Any
+    numbers: Any
+    initial: Any
+    data: Any
+
+
+class State(NamedTuple):
+    """All that one step hands to the next. finite: whether every loss so far was a number."""
+
+    params: Any
+    layer_state: Any
+    optimizer_state: Any
+    step: Array
+    finite: Array
+
+
+class Layout(NamedTuple):
+    """How the examples of all splits lie in one array: each split filled up to whole blocks of `block`.
+
+    spans: split -> (first block, number of blocks, number of examples).
+    """
+
+    block: int
+    spans: Mapping[str, tuple[int, int, int]]
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Layout:
+        counts = {name: len(part) for name, part in experiment.data.splits.items()}
+        values = sum(math.prod(leaf.output_shape) for _, leaf in experiment.model.setup.leaves())
+        most = max(1, BLOCK_VALUES // max(1, values))
+        sizes = {min(most, -(-count // parts)) for count in counts.values() for parts in range(1, 9)}
+
+        def cost(size: int) -> int:
+            return sum(-(-count // size) * (size + BLOCK_COST) for count in counts.values())
+
+        block = min(sorted(sizes), key=cost)
+        spans, first = {}, 0
+        for name, count in counts.items():
+            spans[name] = (first, -(-count // block), count)
+            first += spans[name][1]
+        return cls(block, spans)
+
+    @property
+    def blocks(self) -> int:
+        return sum(blocks for _, blocks, _ in self.spans.values())
+
+
+class Resident(NamedTuple):
+    """Examples on the device, the training examples first: inputs `[R, ...]`, targets `[R, ...]`, and which
+    rows are examples, `[R]`."""
+
+    inputs: Any
+    targets: Any
+    real: Any
+
+    @classmethod
+    def of(cls, experiment: Experiment, layout: Layout) -> Resident:
+        parts = experiment.data.splits
+
+        def filled(what: Callable[[Examples], np.ndarray]) -> np.ndarray:
+            rows = []
+            for name, (_, blocks, count) in layout.spans.items():
+                array = what(parts[name])
+                fill = np.zeros((blocks * layout.block - count, *array.shape[1:]), array.dtype)
+                rows += [array, fill]
+            return np.concatenate(rows)
+
+        return cls(
+            filled(lambda e: e.inputs), filled(lambda e: e.targets), filled(lambda e: np.ones(len(e), bool))
+        )
+
+
+class Batch(NamedTuple):
+    inputs: Any
+    targets: Any
+
+
+class Steps:
+    """The pure functions that training is made of.
+
+    arguments: what the program takes, traced or not.
+    """
+
+    def __init__(self, experiment: Experiment, arguments: Arguments) -> None:
+        self.arguments = arguments
+        parts = experiment.parts_with(arguments.numbers)
+        self.model = model(parts["model"], experiment.data.train.inputs.shape[1:])
+        self.loss = parts["loss"]
+        self.learning_rate = parts["optimizer"].learning_rate
+        self.optimizer = parts["optimizer"].direction()
+        self.layout = Layout.of(experiment)
+        self.total_steps = experiment.total_steps
+        self.classes = experiment.data.train.classes
+        self.probes = [probe for probe in experiment.probes if not probe.at_start]
+        self.start_probes = [probe for probe in experiment.probes if probe.at_start]
+
+    def take(self, state: State, batch: Batch) -> tuple[State, Snapshot]:
+        """One step of training, and what could be seen of it."""
+        key = jax.random.fold_in(jax.random.key(self.arguments.seed), state.step)
+
+        def mean_loss(params: Any) -> tuple[Array, Output]:
+            output = self.model.apply(params, state.layer_state, batch.inputs, key=key, train=True)
+            return self.loss.per_example(output.value, batch.targets).mean(), output
+
+        (loss, output), gradients = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
+        rate = self.learning_rate(state.step, self.total_steps)
+        direction, optimizer_state = self.optimizer.update(gradients, state.optimizer_state, state.params)
+        changes = jax.tree.map(lambda d: -rate * d, direction)
+        params = jax.tree.map(jnp.add, state.params, changes)
+        finite = jnp.isfinite(loss)
+        after = State(params, output.state, optimizer_state, state.step + finite.astype(jnp.int32), finite)
+        return after, Snapshot(state.params, self.arguments.initial, gradients, changes, output.inside)
+
+    def look(self, state: State, batch: Callable[[], Batch]) -> tuple[State, Any]:
+        """What is recorded at a step: metrics of all splits and the probes' tables. The probes need the step
+        to be taken; without them it is left to be taken as a plain one."""
+        metrics = {"learning_rate": self.learning_rate(state.step, self.total_steps), **self.evaluate(state)}
+        if not self.probes:
+            metrics["weight_norm"] = jnp.sqrt(sum(jnp.square(w).sum() for w in jax.tree.leaves(state.params)))
+            return state, {"step": state.step, "tables": {"metrics": metrics}}
+        after, snapshot = self.take(state, batch())
+        tables = {"metrics": metrics} | self.measured(self.probes, snapshot)
+        return after, {"step": state.step, "tables": tables}
+
+    def start(self, state: State, rows: Array) -> Any:
+        """The tables of the probes that look at step 0 only."""
+        _, snapshot = self.take(state, self.batch(rows))
+        return self.measured(self.start_probes, snapshot)
+
+    def measured(self, probes: list[Probe], snapshot: Snapshot) -> dict[str, dict[str, Array]]:
+        tables: dict[str, dict[str, Array]] = {}
+        for probe in probes:
+            found = probe.measure(self.model.setup, snapshot)
+            tables.setdefault(probe.table, {}).update(zip(probe.columns, found, strict=True))
+        return tables
+
+    def evaluate(self, state: State) -> dict[str, Array]:
+        """Mean loss, and for a classification accuracy, of each split, in evaluation mode."""
+
+        def sums(block: Resident) -> tuple[Array, ...]:
+            outputs = self.evaluated(state, block.inputs)
+            losses = self.loss.per_example(outputs, block.targets)
+            correct = self.loss.correct(outputs, block.targets) if self.classes else losses
+            return tuple(jnp.where(block.real, found, 0.0).sum() for found in (losses, correct))
+
+        loss, correct = jax.lax.map(sums, self.blocks())
+        found = {}
+        for name, (first, blocks, count) in self.layout.spans.items():
+            found[f"{name}_loss"] = loss[first : first + blocks].sum() / count
+            if self.classes:
+                found[f"{name}_accuracy"] = correct[first : first + blocks].sum() / count
+        return found
+
+    def outputs(self, state: State) -> dict[str, Array]:
+        """The model's outputs for every example of each split, in evaluation mode."""
+        found = jax.lax.map(lambda block: self.evaluated(state, block.inputs), self.blocks())
+        return {
+            name: found[first : first + blocks].reshape(-1, found.shape[-1])[:count]
+            for name, (first, blocks, count) in self.layout.spans.items()
+        }
+
+    def evaluated(self, state: State, inputs: Array) -> Array:
+        key = jax.random.key(self.arguments.seed)
+        return self.model.apply(state.params, state.layer_state, inputs, key=key, train=False).value
+
+    def blocks(self) -> Resident:
+        shape = (self.layout.blocks, self.layout.block)
+        return jax.tree.map(lambda a: a.reshape(*shape, *a.shape[1:]), self.arguments.data)
+
+    def batch(self, rows: Array) -> Batch:
+        """The training examples at `rows`; all of them where rows are none."""
+        data, count = self.arguments.data, self.layout.spans["train"][2]
+        if rows.shape[0] == 0:
+            return Batch(data.inputs[:count], data.targets[:count])
+        return Batch(data.inputs[rows], data.targets[rows])
+
+    def chunk(
+        self, state: State, order: Array, base: Array, looks: Array, untils: Array
+    ) -> tuple[State, Any]:
+        """Run segments: at each that looks, one recorded step; then plain steps until its end."""
+        full = self.batch(order[0]) if order.shape[1] == 0 else None  # outside the loops: copied once
+
+        def batch(state: State) -> Batch:
+            return full or self.batch(order[state.step - base])
+
+        def plain(state: State) -> State:
+            return self.take(state, batch(state))[0]
+
+        def looked(state: State, until: Array) -> tuple[State, Any]:
+            after, rows = self.look(state, lambda: batch(state))
+            kept = (until > state.step) & state.finite
+            after = jax.tree.map(lambda new, old: jnp.where(kept, new, old), after, state)
+            return after, rows | {"looked": state.finite}
+
+        def segment(state: State, plan: tuple[Array, Array]) -> tuple[State, Any]:
+            wanted, until = plan
+            _, shapes = jax.eval_shape(looked, state, until)
+            nothing = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+            state, rows = jax.lax.cond(wanted, looked, lambda s, _: (s, nothing), state, until)
+            return jax.lax.while_loop(lambda s: (s.step < until) & s.finite, plain, state), rows
+
+        return jax.lax.scan(segment, state, (looks, untils))

@@ -1,0 +1,237 @@
+"""Running trials on worker processes of this machine.
+
+A worker outlives its trials, so that it starts once and compiles a program once. Its death costs the trials
+it was at: they are tried once more, then given up. An engine for a cluster offers the same three things:
+`run` a plan of groups, `stop`, `close`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nnlab import device
+from nnlab.sweep.trials import Trial
+
+TRIES = 2
+LANES_MEMORY = 0.6  # share of an accelerator's memory that a slice of lanes may take
+MOST_LANES = 256
+STOP_SECONDS = 10.0  # a worker that was told to stop has so long to end its chunk
+
+
+class Group(NamedTuple):
+    """Trials that share a compiled program. cost: of one trial, in floating-point operations; memory: of one
+    trial, in bytes."""
+
+    key: str
+    trials: Sequence[Trial]
+    cost: float
+    memory: int
+
+
+class Event(NamedTuple):
+    """What became of a trial. step: how far it is; status: how it ended, empty while it runs; reason: of its
+    failing, where its own directory does not tell."""
+
+    trial: Trial
+    step: int = 0
+    status: str = ""
+    reason: str = ""
+
+
+class LocalEngine:
+    """Persistent workers, one a core with one XLA thread each; on an accelerator one worker, which runs the
+    trials of a group as lanes of one program."""
+
+    def __init__(self, folder: Path, jobs: int | None, platform: str, keep_open: Sequence[int] = ()) -> None:
+        self.folder, self.platform, self.keep_open = folder, platform, tuple(keep_open)
+        self.jobs = jobs or (1 if device.has_accelerator(platform) else device.cores())
+        self.workers: list[_Worker] = []
+        self.stopping = False
+
+    def start(self, trials: int) -> None:
+        """Start the workers, as many as `trials` can use; they get ready on their own."""
+        while len(self.workers) < min(self.jobs, trials):
+            self.workers.append(self._worker())
+
+    def run(self, groups: Sequence[Group]) -> Iterator[Event]:
+        """Run every trial once, the costliest groups first, and tell what becomes of them."""
+        queue = _Queue(groups)
+        self.start(len(queue))
+        with selectors.DefaultSelector() as selector:
+            for worker in self.workers:
+                selector.register(worker.output, selectors.EVENT_READ, worker)
+            while any(worker.slice for worker in self.workers) or (len(queue) and not self.stopping):
+                for key, _ in selector.select(timeout=1.0):
+                    worker = key.data
+                    messages = worker.messages()
+                    for message in messages:
+                        yield from self._heard(worker, message)
+                    if not messages and worker.gone:
+                        selector.unregister(worker.output)
+                        self.workers.remove(worker)
+                        yield from self._lost(worker, queue)
+                        if len(queue) and not self.stopping:
+                            self.workers.append(self._worker())
+                            selector.register(self.workers[-1].output, selectors.EVENT_READ, self.workers[-1])
+                for worker in self.workers:
+                    if worker.ready and not worker.slice and not self.stopping:
+                        worker.take(queue.next_for(worker))
+
+    def stop(self) -> None:
+        """Let the workers end their chunk and leave it at that."""
+        self.stopping = True
+        for worker in self.workers:
+            worker.process.terminate()
+
+    def close(self) -> None:
+        """End all workers; those that do not go by themselves are killed."""
+        for worker in self.workers:
+            worker.leave()
+        for worker in self.workers:
+            try:
+                worker.process.wait(STOP_SECONDS if self.stopping else 1.0)
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+                worker.process.wait()
+
+    def kill(self) -> None:
+        """End all workers at once."""
+        for worker in self.workers:
+            worker.process.kill()
+
+    def _worker(self) -> _Worker:
+        return _Worker(self.folder, self.platform, self.keep_open)
+
+    def _heard(self, worker: _Worker, message: dict[str, Any]) -> Iterator[Event]:
+        if "ready" in message:
+            worker.ready, worker.memory = True, message["memory"]
+            return
+        trial = worker.slice[message["trial"]]
+        yield Event(trial, message["step"], message.get("status", ""), message.get("reason", ""))
+        if message.get("last"):
+            worker.slice = []
+
+    def _lost(self, worker: _Worker, queue: _Queue) -> Iterator[Event]:
+        """A worker died: its trials go back into the queue, or are given up."""
+        code = worker.process.wait()
+        cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        for trial in worker.slice:
+            if self.stopping:
+                yield Event(trial, status="interrupted")
+            elif not queue.again(trial):
+                yield Event(trial, status="failed", reason=f"its worker died {TRIES} times, last by {cause}")
+        if not worker.ready and not self.stopping:
+            queue.unready += 1
+            if queue.unready >= TRIES:
+                raise RuntimeError(
+                    f"workers die before they are ready ({cause}); see {self.folder}/sweep.log"
+                )
+
+
+class _Worker:
+    """A worker process, and the trials that it is at."""
+
+    def __init__(self, folder: Path, platform: str, keep_open: tuple[int, ...]) -> None:
+        self.slice: list[Trial] = []
+        self.group = ""
+        self.ready, self.memory = False, None
+        self.gone, self.heard = False, b""
+        environment = os.environ | {"PJRT_NPROC": "1"}
+        with (folder / "sweep.log").open("ab") as log:
+            self.process = subprocess.Popen(  # noqa: S603 - this very interpreter and a module of ours
+                [sys.executable, "-m", "nnlab.sweep.worker", str(folder), platform],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                bufsize=0,
+                stderr=log,
+                env=environment,
+                pass_fds=keep_open,
+                start_new_session=True,  # Ctrl-C is the sweep's to handle
+            )
+        assert self.process.stdout is not None  # noqa: S101 - it is a pipe
+        self.output = self.process.stdout
+
+    def take(self, work: tuple[str, list[Trial]] | None) -> None:
+        """Give it trials of one group to run side by side."""
+        if work is None:
+            return
+        self.group, self.slice = work
+        self._send([{"id": trial.id, "tree": trial.config.tree} for trial in self.slice])
+
+    def leave(self) -> None:
+        """Close its input, at which it ends."""
+        assert self.process.stdin is not None  # noqa: S101 - it is a pipe
+        try:
+            self.process.stdin.close()
+        except OSError:
+            self.process.kill()
+
+    def messages(self) -> list[dict[str, Any]]:
+        """What it has said since; notes when it is gone."""
+        read = os.read(self.output.fileno(), 2**16)
+        self.gone = not read
+        *lines, self.heard = (self.heard + read).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def _send(self, message: Any) -> None:
+        assert self.process.stdin is not None  # noqa: S101 - it is a pipe
+        try:
+            self.process.stdin.write(json.dumps(message).encode() + b"\n")
+            self.process.stdin.flush()
+        except OSError:
+            self.process.kill()  # its death is noticed at its output
+
+
+class _Queue:
+    """What is left to run, by group."""
+
+    def __init__(self, groups: Sequence[Group]) -> None:
+        self.groups = {group.key: group for group in groups}
+        self.left = {group.key: list(group.trials) for group in groups}
+        self.home = {trial.id: group.key for group in groups for trial in group.trials}
+        self.tries: dict[str, int] = {}
+        self.worked_on: dict[str, int] = dict.fromkeys(self.left, 0)
+        self.unready = 0
+
+    def __len__(self) -> int:
+        return sum(map(len, self.left.values()))
+
+    def next_for(self, worker: _Worker) -> tuple[str, list[Trial]] | None:
+        """The next trials of the worker's own group; then of the costliest group that nobody is at, then of
+        the one with the most to do."""
+        open_groups = [key for key, trials in self.left.items() if trials]
+        if not open_groups:
+            return None
+        if worker.group in open_groups:
+            key = worker.group
+        else:
+            fresh = [key for key in open_groups if not self.worked_on[key]]
+            key = max(fresh or open_groups, key=lambda k: len(self.left[k]) * self.groups[k].cost)
+            self.worked_on[key] += 1
+        lanes = self._lanes(self.groups[key], worker.memory)
+        chosen, self.left[key] = self.left[key][:lanes], self.left[key][lanes:]
+        for trial in chosen:
+            self.tries[trial.id] = self.tries.get(trial.id, 0) + 1
+        return key, chosen
+
+    def again(self, trial: Trial) -> bool:
+        """Put a trial back, unless it was tried often enough."""
+        if self.tries[trial.id] >= TRIES:
+            return False
+        self.left[self.home[trial.id]].append(trial)
+        return True
+
+    @staticmethod
+    def _lanes(group: Group, memory: int | None) -> int:
+        """How many trials side by side: one on CPU, as many as fit on an accelerator."""
+        if memory is None:
+            return 1
+        return max(1, min(MOST_LANES, int(LANES_MEMORY * memory / max(1, group.memory))))

@@ -1,0 +1,158 @@
+"""A sweep from beginning to end: what is missing is run, the tables are written, its phenomena measured."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from nnlab import memory
+from nnlab.config import Config
+from nnlab.errors import NnlabError, ValueDoesNotFit
+from nnlab.experiment import Experiment, bind, group_key, step_flops
+from nnlab.results import SweepResult
+from nnlab.store import read_json
+from nnlab.sweep.directory import FINISHED, SweepDirectory
+from nnlab.sweep.engine import Event, Group, LocalEngine
+from nnlab.sweep.tables import row_of, write_summary, write_trials
+from nnlab.sweep.trials import Trial
+
+TABLES_SECONDS = 5.0  # trials.csv is written so often while a sweep runs
+
+
+class Plan(NamedTuple):
+    """What a sweep has to do: all of its trials, how those that are done ended, and the rest by group."""
+
+    trials: Sequence[Trial]
+    done: Mapping[str, Mapping[str, Any]]
+    groups: Sequence[Group]
+
+    @property
+    def left(self) -> int:
+        return sum(len(group.trials) for group in self.groups)
+
+
+class SweepOutcome(NamedTuple):
+    """summary: what summary.json holds. signal: what interrupted the sweep, 0 if nothing did."""
+
+    summary: Mapping[str, Any]
+    signal: int
+
+
+def plan(trials: Sequence[Trial], directory: SweepDirectory, force: bool) -> Plan:
+    """What is to be done: failed trials are tried again. One trial of each group is bound to its data, so
+    that what does not fit is found before anything runs. Raises ConfigError."""
+    ended = {} if force else {trial.id: directory.outcome(trial) for trial in trials}
+    done = {name: summary for name, summary in ended.items() if summary and summary["status"] in FINISHED}
+    left: dict[str, list[Trial]] = {}
+    for trial in trials:
+        if trial.id not in done:
+            left.setdefault(group_key(trial.config), []).append(trial)
+    groups = []
+    for key, members in left.items():
+        experiment = bind(members[0].config)
+        groups.append(Group(key, members, cost(experiment), lane_bytes(experiment)))
+    return Plan(trials, done, groups)
+
+
+def run_sweep(
+    config: Config,
+    todo: Plan,
+    directory: SweepDirectory,
+    engine: LocalEngine,
+    fail_fast: bool = False,
+    watch: Callable[[Event], None] | None = None,
+) -> SweepOutcome:
+    """Run what is left of a sweep, writing its tables as trials end. watch: called with each event."""
+    summaries: dict[str, Mapping[str, Any] | None] = dict(todo.done)
+    written = 0.0
+
+    def write() -> None:
+        write_trials(directory, (row_of(trial, summaries.get(trial.id)) for trial in todo.trials))
+
+    with _signals(engine) as caught, contextlib.closing(engine):
+        for event in engine.run(todo.groups):
+            if event.status:
+                summaries[event.trial.id] = _ended(directory, event)
+            if event.status == "failed" and fail_fast and not engine.stopping:
+                engine.stop()
+            if watch is not None:
+                watch(event)
+            if event.status and time.monotonic() - written > TABLES_SECONDS:
+                write()
+                written = time.monotonic()
+    write()
+    return SweepOutcome(_finish(config, directory, todo.trials, summaries), caught[0] if caught else 0)
+
+
+def cost(experiment: Experiment) -> float:
+    """Floating-point operations of a run, about: its steps, and evaluations of all splits."""
+    examples = sum(len(part) for part in experiment.data.splits.values())
+    looks = 2.0 * experiment.model.setup.count("params") * examples * len(experiment.record_steps)
+    return step_flops(experiment) * experiment.total_steps + looks
+
+
+def lane_bytes(experiment: Experiment) -> int:
+    """Bytes of one run beside others on a device: its training and its examples."""
+    slots = experiment.parts.optimizer.slots if experiment.parts.optimizer else 0
+    data = sum(p.inputs.nbytes + p.targets.nbytes for p in experiment.data.splits.values())
+    return data + memory.needed(experiment.model.setup, slots, experiment.batch_size)
+
+
+def _ended(directory: SweepDirectory, event: Event) -> Mapping[str, Any] | None:
+    """The summary of a trial that ended; None where it did not come to an end."""
+    if event.status == "interrupted":
+        return None
+    if event.status == "failed":
+        own = directory.outcome(event.trial)
+        return own if own and own["status"] == "failed" else directory.give_up(event.trial, event.reason)
+    return read_json(directory.trial(event.trial).path / "summary.json")
+
+
+def _finish(
+    config: Config,
+    directory: SweepDirectory,
+    trials: Sequence[Trial],
+    summaries: Mapping[str, Mapping[str, Any] | None],
+) -> Mapping[str, Any]:
+    """Write summary.csv and summary.json, with each phenomenon's numbers where every trial has ended."""
+    counts = Counter((summaries.get(trial.id) or {"status": "missing"})["status"] for trial in trials)
+    status = "interrupted" if counts["missing"] else "failed" if counts["failed"] else "complete"
+    write_summary(directory, list(trials[0].axes))
+    summary: dict[str, Any] = {"name": config.name, "status": status, "trials": len(trials)}
+    summary |= {word: counts[word] for word in (*FINISHED, "failed", "missing")}
+    result = SweepResult.of(directory.path)
+    for phenomenon in config.build().phenomena:
+        if phenomenon.scope == "sweep" and not counts["missing"]:
+            try:
+                summary[phenomenon.name] = dict(phenomenon.summarize(result))
+            except ValueDoesNotFit as error:
+                raise NnlabError(f"{directory.path}: {phenomenon.name}: {error}") from None
+    directory.write_json("summary.json", summary)
+    return read_json(directory.path / "summary.json")
+
+
+@contextlib.contextmanager
+def _signals(engine: LocalEngine) -> Iterator[list[int]]:
+    """At SIGINT or SIGTERM let the workers end their chunk; at a second one leave at once."""
+    caught: list[int] = []
+
+    def note(number: int, _: Any) -> None:
+        if caught:
+            engine.kill()
+            os._exit(128 + number)
+        caught.append(number)
+        engine.stop()
+
+    previous = {}
+    with contextlib.suppress(ValueError):  # only the main thread may handle signals
+        previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,58 @@
+"""The tables of a sweep: trials.csv, a row a trial, and summary.csv, statistics over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from nnlab.config.document import dump
+from nnlab.results import SweepResult
+from nnlab.store import table_text
+from nnlab.sweep.directory import SweepDirectory
+from nnlab.sweep.trials import Trial
+
+STATISTICS = ("mean", "std", "median", "min", "max", "count")
+
+
+def row_of(trial: Trial, summary: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A trial's row: what names it, how it ended, every number of its summary as `final.test_loss`."""
+    row: dict[str, Any] = {"trial": trial.id}
+    row |= {path: _plain(value) for path, value in trial.axes.items()}
+    row |= {"seed": trial.seed, "status": "", "reason": ""}
+    for key, value in (summary or {}).items():
+        if isinstance(value, Mapping):
+            row |= {f"{key}.{name}": number for name, number in value.items()}
+        elif key != "name":
+            row[key] = value
+    return row
+
+
+def write_trials(directory: SweepDirectory, rows: Iterable[Mapping[str, Any]]) -> None:
+    """trials.csv, in the order of the trials."""
+    listed = list(rows)
+    columns = list(dict.fromkeys(column for row in listed for column in row))
+    directory.write("trials.csv", table_text(columns, listed))
+
+
+def write_summary(directory: SweepDirectory, axes: Sequence[str]) -> None:
+    """summary.csv: for every point and number, its statistics over the seeds that finished there."""
+    trials = SweepResult.of(directory.path).trials
+    names = [str(name) for name in trials]
+    numbers = [n for n in names if "." in n and n not in axes and trials[n].dtype.kind in "fiu"]
+    columns = [*axes, "metric", *STATISTICS]
+    if trials.empty or not numbers:
+        directory.write("summary.csv", table_text(columns, []))
+        return
+    points = trials.groupby(list(axes), sort=False, dropna=False) if axes else [((), trials)]
+    rows = []
+    for point, members in points:
+        found = members[numbers].agg(list(STATISTICS))
+        for number in numbers:
+            row = dict(zip(axes, point, strict=True)) | {"metric": number}
+            rows.append(row | {statistic: found.at[statistic, number] for statistic in STATISTICS})
+    directory.write("summary.csv", table_text(columns, rows))
+
+
+def _plain(value: Any) -> Any:
+    """As a cell: a mapping or list as one line of YAML."""
+    return dump(value, inline=True).strip() if isinstance(value, (dict, list)) else value

@@ -1,0 +1,99 @@
+"""A worker of a sweep: `python -m nnlab.sweep.worker FOLDER PLATFORM`, started by the engine.
+
+It reads a line of JSON a job (trials to run side by side), trains them into FOLDER/trials/<id>, and writes a
+line of JSON for every chunk and at every trial's end. It ends where its input does, at once: the sweep that
+it worked for is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+from nnlab import device
+from nnlab.config import Config
+from nnlab.config.document import Document
+from nnlab.errors import NnlabError
+from nnlab.experiment import bind
+from nnlab.runner import Lane, run_together
+from nnlab.store import RunDirectory
+from nnlab.train import Chunk
+
+Say = Callable[..., None]
+
+
+def main() -> None:
+    """Read jobs and run them until the input ends, or a signal says to stop."""
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
+    folder, platform = Path(sys.argv[1]), sys.argv[2]
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as output:
+        os.dup2(2, 1)  # what a library prints is no message
+        say = _speaker(output)
+        jobs: queue.Queue[Any] = queue.Queue()
+        threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
+        device.configure(platform)
+        import optax  # noqa: F401 - while there is nothing else to do
+        import pandas  # noqa: F401
+
+        say(ready=True, memory=device.memory_limit())
+        while True:
+            if _work(folder, jobs.get(), say):
+                return
+
+
+def _speaker(output: TextIO) -> Say:
+    def say(**message: Any) -> None:
+        try:
+            output.write(json.dumps(message) + "\n")
+            output.flush()
+        except OSError:  # nobody listens any more
+            os._exit(1)
+
+    return say
+
+
+def _listen(jobs: queue.Queue[Any]) -> None:
+    """Pass the jobs on; leave at once where the input ends."""
+    for line in sys.stdin:
+        jobs.put(json.loads(line))
+    os._exit(0)
+
+
+def _work(folder: Path, job: list[dict[str, Any]], say: Say) -> bool:
+    """Run a job's trials; whether a signal ended it."""
+    try:
+        lanes = [_lane(folder, entry) for entry in job]
+
+        def watch(number: int, chunk: Chunk) -> None:
+            say(trial=number, step=chunk.step)
+
+        outcomes = run_together(lanes, watch)
+    except Exception as error:
+        reason = str(error) if isinstance(error, NnlabError) else f"{type(error).__name__}: {error}"
+        reason = " ".join(reason.split())
+        for number in range(len(job)):
+            say(trial=number, step=0, status="failed", reason=reason, last=number == len(job) - 1)
+        return False
+    for number, outcome in enumerate(outcomes):
+        status, step = outcome.summary["status"], outcome.summary.get("step", 0)
+        say(trial=number, step=step, status=status, last=number == len(job) - 1)
+    return any(outcome.signal for outcome in outcomes)
+
+
+def _lane(folder: Path, entry: dict[str, Any]) -> Lane:
+    document = Document(entry["tree"], {}, {}, f"trial {entry['id']}")
+    directory = RunDirectory(folder / "trials" / entry["id"])
+    return Lane(bind(Config(entry["tree"], document)), directory)
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        main()
