@@ -23,9 +23,8 @@ def available(results: Results) -> dict[str, Draw]:
     shared: Mapping[str, Draw] | None = None
     for result in results:
         scope = "run" if isinstance(result, Run) else "sweep"
-        own: dict[str, Draw] = (
-            {"training_curves": training_curves} if scope == "run" and _trained(result) else {}
-        )
+        trained = scope == "run" and result.config.tree["solver"] is None
+        own: dict[str, Draw] = {"training_curves": training_curves} if trained else {}
         for phenomenon in result.config.build().phenomena:
             own |= phenomenon.figures if phenomenon.scope == scope else {}
         shared = own if shared is None else {name: draw for name, draw in shared.items() if name in own}

@@ -6,15 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from nnlab.config import Config
-from nnlab.registry import Count, NonNegative, register, spell_out
-
-if TYPE_CHECKING:
-    from nnlab.nn.model import Model
+from nnlab.registry import Count, NonNegative, register
 
 
 class Solution(NamedTuple):
@@ -65,26 +61,6 @@ def least_squares(
         return Solution(kernel, s, project)
 
     return Solver(solve)
-
-
-def check(config: Config, model: Model) -> None:
-    """A solver wants squared error, and a model that ends in dense without a bias. Raises ConfigError."""
-    loss, _ = spell_out("loss", config.tree["loss"]) or ("", {})
-    if loss != "squared_error":
-        raise config.error(("loss",), f"a solver makes squared_error small, not {loss}")
-    _, last = list(model.setup.children.items())[-1]
-    if last.type != "dense":
-        raise config.error(
-            ("model",),
-            f"ends in {last.type}, but a solver finds the kernel of a last layer that is dense: "
-            "{type: dense, units: 1, use_bias: false}",
-        )
-    if "bias" in last.params:
-        raise config.error(
-            ("model",),
-            "a solver finds a kernel, no bias: give the last dense use_bias: false; where a constant is "
-            "wanted, add it to the features (legendre has constant: true)",
-        )
 
 
 def _nothing(features: np.ndarray, targets: np.ndarray) -> Solution:

@@ -56,6 +56,8 @@ def train(
     from nnlab.experiment import bind
 
     checked = load(config, overrides, smoke)
+    if checked.tree["sweep"] is not None:
+        raise checked.error(("sweep",), f"describes many runs: `nnlab sweep {config}` runs them")
     place = out or Path("results") / checked.directory_name
     experiment = bind(checked)
     finished = _finished(place, experiment, force)
@@ -196,20 +198,35 @@ def _say(text: str, quiet: bool) -> None:
 def validate(configs: tuple[Path, ...]) -> None:
     """Check experiment files without training: keys, values, data, shapes; every problem at once."""
     from nnlab.config import load
-    from nnlab.experiment import bind
 
     failed = False
     for path in configs:
         try:
-            experiment = bind(load(path))
+            config = load(path)
+            words = _swept(config) if config.tree["sweep"] else _bound(config)
         except NnlabError as error:
             failed = True
             click.echo(str(error), err=True)
         else:
-            parameters = experiment.model.setup.count("params")
-            click.echo(f"{path}: ok ({parameters:,} parameters, {experiment.total_steps:,} steps)")
+            click.echo(f"{path}: ok ({words})")
     if failed:
         raise click.exceptions.Exit(2)
+
+
+def _bound(config: Config) -> str:
+    from nnlab.experiment import bind
+
+    experiment = bind(config)
+    parameters = experiment.model.setup.count("params")
+    return f"{parameters:,} parameters, {experiment.total_steps:,} steps"
+
+
+def _swept(config: Config) -> str:
+    from nnlab.sweep.run import grouped
+    from nnlab.sweep.trials import trials_of
+
+    trials = trials_of(config)
+    return f"{len(trials):,} trials, {len(grouped(trials)):,} programs"
 
 
 @click.command(short_help="Print the model's layers and parameters.")

@@ -66,9 +66,9 @@ def random_fourier(units: Count, scale: Positive = 1.0) -> Layer:
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
         space = _space(x)
-        angle = scale * (x @ state["directions"])
-        angle = angle + space.broadcast_to(state["phases"], angle.shape)
-        return Output(math.sqrt(2 / units) * space.cos(angle), state)
+        phases = space.broadcast_to(state["phases"], (x.shape[0], units))
+        angles = x @ (scale * state["directions"]) + phases
+        return Output(math.sqrt(2 / units) * space.cos(angles), state)
 
     return Layer(setup, apply)
 

@@ -9,15 +9,14 @@ example x with target y, averaged over x and outputs:
     risk     = mean_s (f_s(x) - y)^2 = bias^2 + variance
 
 y is the target as given: where it has noise of its own, that is part of bias^2. f_s differs by all that the
-seed draws, first weights or random features too.
+seed draws, first weights or random features too. Of S seeds the mean is itself uncertain, which adds about
+variance / S to bias^2: at the interpolation threshold the most of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
-
-import numpy as np
 
 from nnlab import plotting
 from nnlab.config.sweep_file import split_path
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SMALL = 0.1  # of its peak: what the variance must be below at both ends, to rise and then fall
+LINES = (("bias_squared", "bias$^2$", "-"), ("variance", "variance", "-"), ("risk", "risk, their sum", ":"))
 
 
 class BiasVariance(NamedTuple):
@@ -82,7 +82,28 @@ def summarize(sweep: SeenSweep, capacity: str) -> BiasVariance:
 
 def decomposed(sweep: SeenSweep, capacity: str) -> pandas.DataFrame:
     """bias_squared, variance, risk and test_loss by capacity, rising. Raises ValueDoesNotFit."""
-    axis = _axis(sweep, capacity)
+    axis = next(axis for axis in sweep.axes if capacity in split_path(axis))
+    table = _test_predictions(sweep)
+    points = table.groupby([axis, "example", "output"])
+    seeds, targets = points["seed"].nunique(), points["target"]
+    if (targets.min() < targets.max()).any():
+        raise ValueDoesNotFit(
+            "bias_variance needs one test set for all seeds, and here it changes with the seed; take data "
+            "with test examples of their own, such as linear_teacher or wave"
+        )
+    if seeds.min() < 2:
+        raise ValueDoesNotFit("bias_variance needs two seeds or more at every capacity")
+    mean = points["prediction"].transform("mean")
+    squares = table.assign(
+        bias_squared=(mean - table["target"]) ** 2,
+        variance=(table["prediction"] - mean) ** 2,
+        risk=(table["prediction"] - table["target"]) ** 2,
+    )
+    curve = squares.groupby(axis)[["bias_squared", "variance", "risk"]].mean()
+    return curve.assign(test_loss=sweep.trials.groupby(axis)["final.test_loss"].mean())
+
+
+def _test_predictions(sweep: SeenSweep) -> pandas.DataFrame:
     try:
         table = sweep.joined("predictions")
     except ValueDoesNotFit as error:
@@ -90,28 +111,30 @@ def decomposed(sweep: SeenSweep, capacity: str) -> pandas.DataFrame:
     table = table[table["split"] == "test"]
     if table.empty:
         raise ValueDoesNotFit("bias_variance needs test examples, and the data have none")
-    error = table["prediction"] - table["target"]
-    points = table.assign(squared=error**2).groupby([axis, "example", "output"])
-    means = points.agg(
-        prediction=("prediction", "mean"),
-        variance=("prediction", _variance),
-        low=("target", "min"),
-        high=("target", "max"),
-        risk=("squared", "mean"),
-        seeds=("seed", "nunique"),
-    )
-    if (means["low"] < means["high"]).any():
-        raise ValueDoesNotFit(
-            "bias_variance needs one test set for all seeds; here it changes with the seed. Take data with "
-            "test examples of their own, such as linear_teacher or wave"
-        )
-    if means["seeds"].min() < 2:
-        raise ValueDoesNotFit("bias_variance needs two seeds or more at every capacity")
-    means["bias_squared"] = (means["prediction"] - means["low"]) ** 2
-    curve = means.groupby(level=0)[["bias_squared", "variance", "risk"]].mean()
-    return curve.assign(test_loss=sweep.trials.groupby(axis)["final.test_loss"].mean())
+    return table
 
 
-def _variance(values: pandas.Series) -> float:
-    """Of the seeds there are, not an estimate for more of them."""
-    return values.var(ddof=0)
+def figure(sweeps: Sequence[SeenSweep], capacity: str) -> Figure:
+    """Bias^2, variance and their sum, the risk, by capacity; one panel a sweep."""
+    drawn, axes = plotting.panels(1, len(sweeps), width=max(6.4, 4.2 * len(sweeps)), sharey=True)
+    for ax, sweep in zip(axes[0], sweeps, strict=True):
+        curve = decomposed(sweep, capacity)
+        found = summarize(sweep, capacity)
+        for (column, label, line), colour in zip(LINES, plotting.COLOURS, strict=False):
+            values = curve[column].where(curve[column] > 0)
+            ax.plot(curve.index, values, line, marker="o", markersize=3, color=colour, label=label)
+        ax.set(title=f"{sweep.label}\n{_finding(found)}", xlabel=f"{capacity} (log)", xscale="log")
+        plotting.plain_ticks(ax)
+        plotting.log_axis(ax)
+    axes[0][0].set_ylabel("mean over test examples of the squared error")
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    drawn.legend(handles, labels, loc="outside lower center", ncols=len(LINES))
+    return drawn
+
+
+def _finding(found: BiasVariance) -> str:
+    bias = "bias falls" if found.bias_falls else "bias does not fall"
+    if not found.variance_rises_then_falls:
+        return f"{bias}, variance has no peak"
+    height = plotting.scientific(found.variance_peak)
+    return f"{bias}, variance peaks at {found.variance_peak_capacity:g}: {height}"

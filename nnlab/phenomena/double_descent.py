@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -35,8 +35,9 @@ class DoubleDescent(NamedTuple):
     metric, epsilon, statistic: what the numbers are of. threshold: the interpolation threshold, the first
     capacity at which the train metric is epsilon or less (of a number of examples, the last). peak: the point
     that rises highest above the lowest points on both of its sides; classical_minimum and second_minimum:
-    those; ..._capacity: where. rise: peak - classical_minimum. second_descent: classical_minimum -
-    second_minimum. peak_at_threshold: there is a peak, at most one point of the grid away from the threshold.
+    those; ..._capacity: where. rise: peak - classical_minimum. prominence: the peak above the higher of the
+    two minima. second_descent: classical_minimum - second_minimum. peak_at_threshold: there is a peak, at
+    most one point of the grid away from the threshold.
     verdict: see `double_descent`.
     """
 
@@ -51,6 +52,7 @@ class DoubleDescent(NamedTuple):
     second_minimum: float | None
     second_capacity: float | None
     rise: float
+    prominence: float
     second_descent: float | None
     peak_at_threshold: bool
     verdict: str
@@ -70,15 +72,16 @@ def double_descent(
     none); null is the error for classes, else the loss. epsilon: the train metric at which the data count as
     fitted (0.1: Nakkiran et al.; with label noise, the share of wrong labels). The verdict is `double
     descent` where the curve has a peak and falls below its classical minimum beyond it, `peak` where it
-    does not fall so far, else `none`. A peak rises at least 5 % above the classical minimum, and more than
-    twice the standard error of that rise over seeds (for a median: three quarters of the seeds rise).
+    does not fall so far, else `none`. A peak stands above the lowest points on both sides of it by at least
+    5 % of the classical minimum, and by more than twice the standard error over seeds (for a median: in three
+    quarters of the seeds).
     """
 
     def read(sweep: SeenSweep) -> DoubleDescent:
         return detect(curve(sweep, capacity, metric), epsilon, statistic)
 
     def compare(sweeps: Sequence[SeenSweep]) -> Figure:
-        return capacity_curve(sweeps, capacity, epsilon, statistic)
+        return capacity_curve(sweeps, capacity, [read(sweep) for sweep in sweeps])
 
     return Phenomenon(
         numbers=DoubleDescent._fields,
@@ -153,6 +156,7 @@ def detect(found: Curve, epsilon: float, statistic: str) -> DoubleDescent:
         second_minimum=None,
         second_capacity=None,
         rise=0.0,
+        prominence=0.0,
         second_descent=None,
         peak_at_threshold=False,
         verdict="none",
@@ -161,7 +165,9 @@ def detect(found: Curve, epsilon: float, statistic: str) -> DoubleDescent:
     if peak is None:
         return none
     left, right = int(np.nanargmin(test[:peak])), peak + 1 + int(np.nanargmin(test[peak + 1 :]))
-    real = _rises(found.test[:, peak] - found.test[:, left], test[left], statistic)
+    real = all(
+        _rises(found.test[:, peak] - found.test[:, foot], test[left], statistic) for foot in (left, right)
+    )
     descent = float(test[left] - test[right])
     return none._replace(
         classical_minimum=float(test[left]),
@@ -171,6 +177,7 @@ def detect(found: Curve, epsilon: float, statistic: str) -> DoubleDescent:
         second_minimum=float(test[right]),
         second_capacity=float(x[right]),
         rise=float(test[peak] - test[left]),
+        prominence=float(test[peak] - max(test[left], test[right])),
         second_descent=descent,
         peak_at_threshold=real and threshold is not None and abs(peak - threshold) <= 1,
         verdict=("double descent" if descent > 0 else "peak") if real else "none",
@@ -187,7 +194,7 @@ def _peak(values: np.ndarray) -> int | None:
 
 
 def _rises(rises: np.ndarray, base: float, statistic: str) -> bool:
-    """Whether the rises of the seeds, from the classical minimum `base`, are more than a bump and chance."""
+    """Whether the rises of the seeds are more than a bump, next to the classical minimum, and chance."""
     rises = rises[np.isfinite(rises)]
     if not rises.size:
         return False
@@ -213,10 +220,9 @@ def _measured(rows: pandas.DataFrame, part: str, metric: str) -> np.ndarray:
 # --- figures -----------------------------------------------------------------------------------------------
 
 
-def capacity_curve(
-    sweeps: Sequence[SeenSweep], capacity: str, epsilon: float, statistic: Statistic
-) -> Figure:
+def capacity_curve(sweeps: Sequence[SeenSweep], capacity: str, detected: Sequence[DoubleDescent]) -> Figure:
     """Train and test error and loss against capacity, with a band over seeds; several sweeps in colours."""
+    statistic = detected[0].statistic
     kinds = [metric for metric in ("error", "loss") if all(_has(sweep, metric) for sweep in sweeps)]
     figure, axes = plotting.panels(1, len(kinds), width=1.6 + 3.6 * len(kinds), height=3.6)
     for ax, metric in zip(axes[0], kinds, strict=True):
@@ -225,8 +231,10 @@ def capacity_curve(
             found = curve(sweep, capacity, metric)
             drawn += _draw_curve(ax, found, statistic, colour, sweep.label if len(sweeps) > 1 else "")
             if len(sweeps) == 1:
-                _mark(ax, sweep, found, detect(found, epsilon, statistic), capacity)
+                _mark(ax, sweep, found, detected[0], capacity)
         _dress(ax, sweeps, capacity, metric, statistic, drawn)
+    if len(sweeps) == 1:
+        axes[0][0].set_title(f"{sweeps[0].label}: {detected[0].verdict}")
     plotting.legend(axes[0][0], loc="best")
     return figure
 
@@ -254,7 +262,7 @@ def _draw_curve(ax: Axes, found: Curve, statistic: str, colour: str, label: str)
 
 
 def _band(seeds: np.ndarray, statistic: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Middle, low and high over the seeds: the mean and its 95 % interval, or the median and the quartiles."""
+    """Middle, low and high over the seeds: the mean and its 95 % interval, or median and quartiles."""
     if statistic == "median":
         low, middle, high = np.nanquantile(seeds, [0.25, 0.5, 0.75], axis=0)
         return middle, low, high
@@ -266,16 +274,17 @@ def _band(seeds: np.ndarray, statistic: str) -> tuple[np.ndarray, np.ndarray, np
 
 
 def _mark(ax: Axes, sweep: SeenSweep, curve: Curve, found: DoubleDescent, capacity: str) -> None:
-    """The threshold as a line, the two minima and the peak as points, diverged trials as crosses."""
-    scale = 100.0 if curve.metric == "error" else 1.0
+    """The threshold as a line, the minima and the peak of the metric that was judged as points, diverged
+    trials as crosses."""
+    scale = 100.0 if found.metric == "error" else 1.0
     if found.threshold is not None:
-        fitted = f"train {curve.metric} <= {scale * found.epsilon:g}{' %' if scale > 1 else ''}"
+        fitted = f"train {found.metric} <= {scale * found.epsilon:g}{' %' if scale > 1 else ''}"
         ax.axvline(found.threshold, color="#555555", linestyle=":", linewidth=1.2, label=fitted)
-    points = [(found.classical_capacity, found.classical_minimum)]
+    points: list[tuple[Any, Any]] = [(found.classical_capacity, found.classical_minimum)]
     if found.verdict != "none":
         points += [(found.peak_capacity, found.peak), (found.second_capacity, found.second_minimum)]
-    for x, y in points:
-        ax.plot([x], [scale * (y or 0.0)], "o", markersize=8, markerfacecolor="none", color="#000000")
+    for x, y in points if curve.metric == found.metric else ():
+        ax.plot([x], [scale * y], "o", markersize=8, markerfacecolor="none", color="#000000")
     table = getattr(sweep, "table", sweep.trials)
     lost = table[table["status"] == "diverged"]
     if len(lost) and capacity != "epochs":
@@ -298,15 +307,6 @@ def _dress(
             ax.set_ylim(min(drawn) / 30, max(drawn) * 5)
     else:
         ax.set_ylim(0, None)
-    if len(sweeps) == 1:
-        summary = sweeps[0].summary.get("double_descent", {})
-        ax.set_title(
-            f"{sweeps[0].label}: {summary.get('verdict', 'running')}" if metric == _first(sweeps) else ""
-        )
-
-
-def _first(sweeps: Sequence[SeenSweep]) -> str:
-    return "error" if all(_has(sweep, "error") for sweep in sweeps) else "loss"
 
 
 def _has(sweep: SeenSweep, metric: str) -> bool:
@@ -320,7 +320,7 @@ def epochs_by_capacity(sweeps: Sequence[SeenSweep], capacity: str, metric: str |
     figure, axes = plotting.panels(1, len(sweeps), width=0.6 + 4.6 * len(sweeps), height=3.6)
     for ax, sweep in zip(axes[0], sweeps, strict=True):
         rows, column = sweep.joined("metrics"), _column(sweep, capacity)
-        rows = rows[rows["step"] > 0]
+        rows = rows[rows["epoch"] >= 1]  # before that all are at chance
         if rows["epoch"].nunique() < 3:
             raise ValueDoesNotFit("the runs have too few records to draw training against capacity")
         split = "test" if "test_loss" in rows else "validation"

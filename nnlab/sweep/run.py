@@ -44,19 +44,23 @@ class SweepOutcome(NamedTuple):
 
 
 def plan(trials: Sequence[Trial], directory: SweepDirectory, force: bool) -> Plan:
-    """What is to be done: failed trials are tried again. One trial of each group is bound to its data, so
-    that what does not fit is found before anything runs. Raises ConfigError."""
+    """What is to be done: failed trials are tried again. Raises ConfigError."""
     ended = {} if force else {trial.id: directory.outcome(trial) for trial in trials}
     done = {name: summary for name, summary in ended.items() if summary and summary["status"] in FINISHED}
-    left: dict[str, list[Trial]] = {}
+    return Plan(trials, done, grouped([trial for trial in trials if trial.id not in done]))
+
+
+def grouped(trials: Sequence[Trial]) -> list[Group]:
+    """The trials by the program that they share. One of each group is bound to its data, so that what does
+    not fit is found before anything runs. Raises ConfigError."""
+    members: dict[str, list[Trial]] = {}
     for trial in trials:
-        if trial.id not in done:
-            left.setdefault(group_key(trial.config), []).append(trial)
+        members.setdefault(group_key(trial.config), []).append(trial)
     groups = []
-    for key, members in left.items():
-        experiment = bind(members[0].config)
-        groups.append(Group(key, members, cost(experiment), lane_bytes(experiment)))
-    return Plan(trials, done, groups)
+    for key, found in members.items():
+        experiment = bind(found[0].config)
+        groups.append(Group(key, found, cost(experiment), lane_bytes(experiment)))
+    return groups
 
 
 def run_sweep(
