@@ -68,7 +68,9 @@ class Setting(NamedTuple):
     def looks(self) -> list[int]:
         """The steps at which all examples are evaluated; the last one is after the training."""
         last, count = self.steps, min(LOOKS, self.steps + 1)
-        return sorted({0, last, *(round(math.expm1(math.log1p(last) * i / (count - 1))) for i in range(count))})
+        return sorted(
+            {0, last, *(round(math.expm1(math.log1p(last) * i / (count - 1))) for i in range(count))}
+        )
 
     @property
     def trainings(self) -> list[tuple[int, int]]:
@@ -312,6 +314,9 @@ def jax_inputs(setting: Setting, file: Path, training: tuple[int, int]) -> tuple
 
 def contestant_jax(setting: Setting, file: Path) -> list[Ended]:
     """One process with a thread a core: first every width is compiled, then the trainings run."""
+    # A pool of one thread (PJRT_NPROC=1) runs one program at a time, whichever thread calls it. So the pool
+    # has a thread a core, and a program may not spread over it.
+    os.environ |= {"PJRT_NPROC": str(CORES), "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
     import jax
     import numpy as np
 
@@ -327,3 +332,309 @@ def contestant_jax(setting: Setting, file: Path) -> list[Ended]:
     with ThreadPoolExecutor(CORES) as pool:
         programs = dict(zip(setting.widths, pool.map(compiled, setting.widths), strict=True))
         return list(pool.map(lambda t: train(programs[t[0]], t), setting.trainings))
+
+
+# What the machine can do
+
+
+def multiply(library: str, barrier: Any, rates: Any) -> None:
+    """The best rate of products of matrices, in floating-point operations a second, while all do the same."""
+    if library == "torch":
+        import torch as arrays
+
+        arrays.set_num_threads(1)
+        left, right, out = (arrays.ones(SIZE, SIZE) for _ in range(3))
+        product = functools.partial(arrays.mm, left, right, out=out)
+    else:
+        import numpy as arrays
+
+        left, right, out = (arrays.ones((SIZE, SIZE), arrays.float32) for _ in range(3))
+        product = functools.partial(arrays.matmul, left, right, out=out)
+    product()
+    barrier.wait()
+    best, now = math.inf, time.perf_counter()
+    until = now + PRODUCT_SECONDS
+    while True:
+        began = now
+        for _ in range(PRODUCTS):
+            product()
+        now = time.perf_counter()
+        if now > until:
+            break
+        best = min(best, now - began)
+    rates.put(PRODUCTS * 2 * SIZE**3 / best)
+
+
+def products(library: str) -> float:
+    """The rates of a process a core, added."""
+    context = get_context("fork")
+    barrier, rates = context.Barrier(CORES), context.SimpleQueue()
+    for _ in range(CORES):
+        context.Process(target=multiply, args=(library, barrier, rates)).start()
+    return sum(rates.get() for _ in range(CORES))
+
+
+def make_data() -> float:
+    """Make the data set where nnlab keeps it; the seconds that it took."""
+    from nnlab.data.bundled import mnist1d
+
+    began = time.perf_counter()
+    mnist1d(examples=EXAMPLES, seed=42).load(0)
+    return time.perf_counter() - began
+
+
+CONTESTANTS: dict[str, Callable[[Setting, Path], Any]] = {
+    "torch": on_processes(train_torch),
+    "jax": contestant_jax,
+    "numpy": on_processes(train_numpy),
+    "products-torch": lambda *_: products("torch"),
+    "products-numpy": lambda *_: products("numpy"),
+    "make-data": lambda *_: make_data(),
+}
+
+
+# The race
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This one without what would change threads, devices or caches."""
+    prefixes = ("JAX_", "XLA_", "PJRT_", "OMP_", "OPENBLAS_", "MKL_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
+    return kept | {"JAX_PLATFORMS": "cpu"} | more
+
+
+def timed(command: Sequence[str], environment: dict[str, str], codes: Sequence[int] = (0,)) -> Any:
+    """Seconds from start to end, processor seconds, and what it printed."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    ended = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if ended.returncode not in codes:
+        sys.exit(f"{' '.join(command)}: exit code {ended.returncode}")
+    busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return seconds, busy, ended.stdout
+
+
+def contestant(name: str, setting: Setting, file: Path, **more: str) -> Any:
+    """Seconds, processor seconds and result of a contestant of this script in a process of its own."""
+    options = {"contestant": name, "data": file, "seeds": setting.seeds, "epochs": setting.epochs}
+    options["widths"] = ",".join(map(str, setting.widths))
+    words = [f"--{key}={value}" for key, value in options.items()]
+    seconds, busy, printed = timed([sys.executable, __file__, *words], environment(**ONE_THREAD, **more))
+    return seconds, busy, json.loads(printed)
+
+
+def raced(name: str, setting: Setting, file: Path) -> Raced:
+    seconds, busy, found = contestant(name, setting, file)
+    return Raced(seconds, busy, [Ended(*one) for one in found])
+
+
+def sweep_command(config: Path, out: Path, *more: str) -> list[str]:
+    words = [sys.executable, "-m", "nnlab", "sweep", str(config), *more]
+    return [*words, "--out", str(out), "--no-plots", "--quiet"]
+
+
+def nnlab(setting: Setting, cache: Path, out: Path, *more: str) -> Raced:
+    """The sweep by nnlab; a verdict against the experiment (exit code 1) is none against its speed."""
+    changes = [f"sweep.seeds={setting.seeds}"]
+    if setting.epochs != 150:
+        changes += [f"train.epochs={setting.epochs}"]
+    if setting.widths != WIDTHS:
+        changes += [f"model.width={','.join(map(str, setting.widths))}"]
+    command = sweep_command(EXPERIMENT, out, *changes, *more)
+    seconds, busy, _ = timed(command, environment(XDG_CACHE_HOME=str(cache)), (0, 1))
+    with (out / "trials.csv").open() as table:
+        return Raced(seconds, busy, [outcome(out, row) for row in csv.DictReader(table)])
+
+
+def outcome(out: Path, row: dict[str, str]) -> Ended:
+    """What a row of trials.csv says."""
+    if row["status"] != "complete":
+        sys.exit(f"trial {row['trial']} of nnlab: {row['status']} {row['reason']}")
+    looks = len((out / "trials" / row["trial"] / "metrics.csv").read_text().splitlines()) - 1
+    error = 1 - float(row["final.test_accuracy"])
+    return Ended(int(row["model.width"]), int(row["seed"]), error, int(row["step"]), looks)
+
+
+def check_work(name: str, setting: Setting, found: list[Ended]) -> None:
+    """Every contestant does all trainings, with as many steps and evaluations."""
+    wanted = [(*training, setting.steps, len(setting.looks)) for training in setting.trainings]
+    if sorted((one.width, one.seed, one.steps, one.looks) for one in found) != sorted(wanted):
+        sys.exit(f"{name} did not do the same work as the others")
+
+
+def data_set(cache: Path, setting: Setting, given: Path | None) -> Path:
+    """The data set, made or copied into nnlab's cache."""
+    folder = cache / "nnlab" / "data"
+    folder.mkdir(parents=True)
+    if given:
+        file = folder / given.name
+        file.write_bytes(given.read_bytes())
+        return file
+    _, _, seconds = contestant("make-data", setting, folder, XDG_CACHE_HOME=str(cache))
+    each = seconds / EXAMPLES * 1e3
+    print(f"data set made once: {seconds:.1f} s, {each:.2f} ms an example, in none of the ratios")
+    return next(folder.glob("*.npz"))
+
+
+def race(setting: Setting, given: Path | None) -> None:
+    """Everything, one after the other."""
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        file = data_set(place / "cache", setting, given)
+        run = functools.partial(nnlab, setting, place / "cache")
+        rates = [measured_rate(setting, file)]
+        found = {
+            "nnlab, cold": run(place / "cold"),
+            "nnlab, warm": run(place / "warm"),
+            "nnlab, warm, --jobs 1": run(place / "one", "--jobs", "1"),
+            f"PyTorch, {CORES} processes": raced("torch", setting, file),
+            f"JAX by hand, {CORES} threads": raced("jax", setting, file),
+            f"NumPy, {CORES} processes": raced("numpy", setting, file),
+        }
+        rates.append(measured_rate(setting, file))
+    for contender, result in found.items():
+        check_work(contender, setting, result.trainings)
+    rate, library = max(rates)
+    print(f"{library} multiplies {SIZE} x {SIZE} matrices at {rate / 1e9:.0f} GFLOP/s on {CORES} cores")
+    print_times(setting, found, setting.flops / rate)
+    print_errors(setting, found)
+
+
+def measured_rate(setting: Setting, file: Path) -> tuple[float, str]:
+    """The faster library's rate, in floating-point operations a second, and its name."""
+    names = {"products-torch": "PyTorch", "products-numpy": "NumPy"}
+    return max((contestant(name, setting, file)[2], shown) for name, shown in names.items())
+
+
+def print_times(setting: Setting, found: dict[str, Raced], floor: float) -> None:
+    cold, warm, one, torch, *_ = (result.seconds for result in found.values())
+    print(
+        f"{len(setting.trainings)} trainings of {setting.steps} steps, {setting.flops:.3g} floating-point "
+        f"operations, {CORES} cores; seconds from start to end of the process\n"
+    )
+    print(f"  {'':26s} {'seconds':>9s} {'CPU s':>9s} {'nnlab cold / this':>18s} {'nnlab warm / this':>18s}")
+    for name, result in found.items():
+        times, ratios = f"{result.seconds:9.2f} {result.busy:9.2f}", (cold, warm)
+        print(f"  {name:26s} {times} " + " ".join(f"{ours / result.seconds:18.2f}" for ours in ratios))
+    print(f"  {'floor':26s} {floor:9.2f} {'':9s} {cold / floor:18.2f} {warm / floor:18.2f}\n")
+    print_goal(f"nnlab cold / PyTorch on {CORES} processes", cold / torch, 0.3)
+    print_goal("nnlab warm / floor", warm / floor, 2.0)
+    print(f"  nnlab warm, 1 worker / {CORES} workers: {one / warm:.2f}\n")
+
+
+def print_goal(what: str, ratio: float, goal: float) -> None:
+    print(f"  {what}: {ratio:.2f}, goal <= {goal}: {'reached' if ratio <= goal else 'missed'}")
+
+
+def print_errors(setting: Setting, found: dict[str, Raced]) -> None:
+    """Mean final test error of each width and contestant, in percent."""
+    names = [name for name in found if name not in ("nnlab, warm", "nnlab, warm, --jobs 1")]
+    print("final test error in %, mean over seeds")
+    print("  width " + " ".join(f"{name:>22s}" for name in names) + f" {'apart':>7s}")
+    for width in setting.widths:
+        errors = [mean(t.error for t in found[name].trainings if t.width == width) * 100 for name in names]
+        cells = " ".join(f"{error:22.1f}" for error in errors)
+        print(f"  {width:5d} {cells} {max(errors) - min(errors):7.1f}")
+
+
+def mean(values: Iterable[float]) -> float:
+    listed = list(values)
+    return sum(listed) / len(listed)
+
+
+# Overhead of a trial
+
+
+class Sample(NamedTuple):
+    """Trials begun so far, and the peak resident memory of each process in MiB, by its id."""
+
+    begun: int
+    peaks: dict[int, float]
+
+
+def tiny(trials: int) -> None:
+    """Seconds of many tiny trials, and memory over ten times as many."""
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        seconds = [tiny_run(place, label, count)[0] for label, count in (("cold", trials), ("warm", trials))]
+        longer, parent, samples = tiny_run(place, "many", 10 * trials)
+    labels = ("no compilation cache", "compilation cache", "compilation cache")
+    counts = (trials, trials, 10 * trials)
+    print(f"trials of 20 steps of a net of width 4, nnlab sweep on {CORES} cores")
+    for label, count, took in zip(labels, counts, (*seconds, longer), strict=True):
+        print(f"  {count:6d} trials, {label:21s} {took:7.2f} s {took / count * 1e3:7.1f} ms a trial")
+    further = (longer - seconds[1]) / (9 * trials) * 1e3
+    print(f"  each further trial (the last line less the one above): {further:.1f} ms\n")
+    print_memory(10 * trials, parent, samples)
+
+
+def tiny_run(place: Path, label: str, trials: int) -> tuple[float, int, list[Sample]]:
+    """Seconds, id of the sweep's process, and samples of its memory and its workers'."""
+    config, out = place / f"{label}.yaml", place / label
+    config.write_text(TINY % trials)
+    began = time.perf_counter()
+    process = subprocess.Popen(sweep_command(config, out), env=environment(XDG_CACHE_HOME=str(place)))
+    samples: queue.SimpleQueue[Sample] = queue.SimpleQueue()
+    watcher = threading.Thread(target=watch, args=(process.pid, out / "trials", samples), daemon=True)
+    watcher.start()
+    if process.wait():
+        sys.exit(f"nnlab sweep: exit code {process.returncode}")
+    return time.perf_counter() - began, process.pid, [samples.get() for _ in range(samples.qsize())]
+
+
+def watch(parent: int, trials: Path, samples: queue.SimpleQueue[Sample]) -> None:
+    """Sample until the parent has gone."""
+    while peak(parent):
+        begun = sum(1 for _ in trials.iterdir()) if trials.exists() else 0
+        children = Path(f"/proc/{parent}/task/{parent}/children")
+        try:
+            pids = [parent, *map(int, children.read_text().split())]
+        except OSError:
+            return
+        samples.put(Sample(begun, {pid: peak(pid) for pid in pids}))
+        time.sleep(SAMPLE_SECONDS)
+
+
+def peak(pid: int) -> float:
+    """Peak resident memory so far, in MiB; 0 where the process has ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0.0
+    found = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(found[0].split()[1]) / 1024 if found else 0.0
+
+
+def print_memory(trials: int, parent: int, samples: list[Sample]) -> None:
+    """At a quarter of the trials, at the last of them, and for the parent after the tables are written."""
+    working = [sample for sample in samples if len(sample.peaks) > 1 and all(sample.peaks.values())]
+    quarter = next(sample for sample in working if sample.begun >= trials / 4)
+    last = working[-1]
+    print(f"  peak resident memory, MiB     at {quarter.begun} trials   at {last.begun} trials   ratio")
+    for pid, after in last.peaks.items():
+        before, name = quarter.peaks.get(pid, math.nan), "parent" if pid == parent else f"worker {pid}"
+        print(f"  {name:28s} {before:15.1f} {after:16.1f} {after / before:7.3f}")
+    print(f"  {'parent, tables written':28s} {'':15s} {max(s.peaks[parent] for s in samples):16.1f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=150)
+    parser.add_argument("--widths", default=",".join(map(str, WIDTHS)), help="with commas between")
+    parser.add_argument("--data", type=Path, help="the data set of 16,000 examples, made before")
+    parser.add_argument("--tiny", action="store_true", help="overhead of a trial, in place of the race")
+    parser.add_argument("--trials", type=int, default=200, help="of --tiny, and ten times as many")
+    parser.add_argument("--contestant", choices=CONTESTANTS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    setting = Setting([int(width) for width in options.widths.split(",")], options.seeds, options.epochs)
+    if options.contestant:
+        print(json.dumps(CONTESTANTS[options.contestant](setting, options.data)))
+    elif options.tiny:
+        tiny(options.trials)
+    else:
+        race(setting, options.data)
+
+
+if __name__ == "__main__":
+    main()

@@ -17,13 +17,23 @@ LAYERS = [
     ["nnlab.errors", "nnlab.lazy", "nnlab.randomness"],
     ["nnlab.registry", "nnlab.device"],
     ["nnlab.config"],
-    ["nnlab.nn", "nnlab.data", "nnlab.losses", "nnlab.optimizers", "nnlab.plotting"],
-    ["nnlab.probes", "nnlab.memory"],
+    [
+        "nnlab.nn",
+        "nnlab.data",
+        "nnlab.losses",
+        "nnlab.optimizers",
+        "nnlab.solvers",
+        "nnlab.search",
+        "nnlab.plotting",
+    ],
+    ["nnlab.probes", "nnlab.memory", "nnlab.predictions"],
     ["nnlab.phenomena"],
     ["nnlab.experiment"],
-    ["nnlab.store", "nnlab.train"],
-    ["nnlab.results"],
+    ["nnlab.store", "nnlab.steps"],
+    ["nnlab.train", "nnlab.results"],
+    ["nnlab.closed_form", "nnlab.judgement"],
     ["nnlab.runner", "nnlab.figures"],
+    ["nnlab.sweep"],
     ["nnlab.cli"],
     ["nnlab.__main__"],
 ]
@@ -103,9 +113,9 @@ def test_only_plotting_imports_matplotlib(path):
 
 @modules
 def test_train_and_store_keep_to_their_own(path):
-    """train never touches the disk, store never knows a model."""
+    """train and its steps never touch the disk, store never knows a model."""
     roots = {name.split(".")[0] for name in imports_of(path)}
-    if name_of(path) == "nnlab.train":
+    if name_of(path) in ("nnlab.train", "nnlab.steps"):
         assert roots.isdisjoint({"pathlib", "os", "io", "json", "csv", "pandas", "rich", "click"})
         calls = {
             ast.unparse(n.func) for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)
@@ -167,12 +177,14 @@ def loaded_by(*arguments):
     [
         (["--help"], {"numpy", "pydantic", "yaml", "optax"}),
         (["train", "--help"], {"numpy", "pydantic", "yaml", "optax"}),
+        (["sweep", "--help"], {"numpy", "pydantic", "yaml", "optax"}),
         (["--version"], {"numpy", "pydantic", "yaml", "optax"}),
         (["list"], {"optax", "sklearn"}),
         (["show", "layer", "dense"], {"optax", "sklearn"}),
         (["schema"], {"optax", "sklearn"}),
         (["validate", "gaussian.yaml"], {"optax", "sklearn"}),
         (["summary", "gaussian.yaml"], {"optax", "sklearn"}),
+        (["sweep", "gaussian.yaml", "seed=0", "model.0.units=3,4", "--dry-run"], {"optax", "sklearn"}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -2,7 +2,7 @@
 
 A worker outlives its trials, so that it starts once and compiles a program once. Its death costs the trials
 it was at: they are tried once more, then given up. An engine for a cluster offers the same three things:
-`run` a plan of groups, `stop`, `close`.
+`run` an agenda, `stop`, `close`.
 """
 
 from __future__ import annotations
@@ -18,22 +18,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nnlab import device
+from nnlab.sweep.agenda import TRIES, Agenda
 from nnlab.sweep.trials import Trial
 
-TRIES = 2
-LANES_MEMORY = 0.6  # share of an accelerator's memory that a slice of lanes may take
-MOST_LANES = 256
 STOP_SECONDS = 10.0  # a worker that was told to stop has so long to end its chunk
-
-
-class Group(NamedTuple):
-    """Trials that share a compiled program. cost: of one trial, in floating-point operations; memory: of one
-    trial, in bytes."""
-
-    key: str
-    trials: Sequence[Trial]
-    cost: float
-    memory: int
 
 
 class Event(NamedTuple):
@@ -54,21 +42,16 @@ class LocalEngine:
         self.folder, self.platform, self.keep_open = folder, platform, tuple(keep_open)
         self.jobs = jobs or (1 if device.has_accelerator(platform) else device.cores())
         self.workers: list[_Worker] = []
-        self.stopping = False
+        self.stopping, self.unready = False, 0
 
-    def start(self, trials: int) -> None:
-        """Start the workers, as many as `trials` can use; they get ready on their own."""
-        while len(self.workers) < min(self.jobs, trials):
+    def run(self, agenda: Agenda) -> Iterator[Event]:
+        """Run every trial of the agenda once, and tell what becomes of them."""
+        while len(self.workers) < min(self.jobs, len(agenda)):
             self.workers.append(self._worker())
-
-    def run(self, groups: Sequence[Group]) -> Iterator[Event]:
-        """Run every trial once, the costliest groups first, and tell what becomes of them."""
-        queue = _Queue(groups)
-        self.start(len(queue))
         with selectors.DefaultSelector() as selector:
             for worker in self.workers:
                 selector.register(worker.output, selectors.EVENT_READ, worker)
-            while any(worker.slice for worker in self.workers) or (len(queue) and not self.stopping):
+            while any(worker.slice for worker in self.workers) or (len(agenda) and not self.stopping):
                 for key, _ in selector.select(timeout=1.0):
                     worker = key.data
                     messages = worker.messages()
@@ -77,13 +60,13 @@ class LocalEngine:
                     if not messages and worker.gone:
                         selector.unregister(worker.output)
                         self.workers.remove(worker)
-                        yield from self._lost(worker, queue)
-                        if len(queue) and not self.stopping:
+                        yield from self._lost(worker, agenda)
+                        if len(agenda) and not self.stopping:
                             self.workers.append(self._worker())
                             selector.register(self.workers[-1].output, selectors.EVENT_READ, self.workers[-1])
                 for worker in self.workers:
                     if worker.ready and not worker.slice and not self.stopping:
-                        worker.take(queue.next_for(worker))
+                        worker.take(agenda.next_for(worker.group, worker.memory))
 
     def stop(self) -> None:
         """Let the workers end their chunk and leave it at that."""
@@ -119,18 +102,18 @@ class LocalEngine:
         if message.get("last"):
             worker.slice = []
 
-    def _lost(self, worker: _Worker, queue: _Queue) -> Iterator[Event]:
-        """A worker died: its trials go back into the queue, or are given up."""
+    def _lost(self, worker: _Worker, agenda: Agenda) -> Iterator[Event]:
+        """A worker died: its trials go back onto the agenda, or are given up."""
         code = worker.process.wait()
         cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         for trial in worker.slice:
             if self.stopping:
                 yield Event(trial, status="interrupted")
-            elif not queue.again(trial):
+            elif not agenda.again(trial):
                 yield Event(trial, status="failed", reason=f"its worker died {TRIES} times, last by {cause}")
         if not worker.ready and not self.stopping:
-            queue.unready += 1
-            if queue.unready >= TRIES:
+            self.unready += 1
+            if self.unready >= TRIES:
                 raise RuntimeError(
                     f"workers die before they are ready ({cause}); see {self.folder}/sweep.log"
                 )
@@ -188,50 +171,3 @@ class _Worker:
             self.process.stdin.flush()
         except OSError:
             self.process.kill()  # its death is noticed at its output
-
-
-class _Queue:
-    """What is left to run, by group."""
-
-    def __init__(self, groups: Sequence[Group]) -> None:
-        self.groups = {group.key: group for group in groups}
-        self.left = {group.key: list(group.trials) for group in groups}
-        self.home = {trial.id: group.key for group in groups for trial in group.trials}
-        self.tries: dict[str, int] = {}
-        self.worked_on: dict[str, int] = dict.fromkeys(self.left, 0)
-        self.unready = 0
-
-    def __len__(self) -> int:
-        return sum(map(len, self.left.values()))
-
-    def next_for(self, worker: _Worker) -> tuple[str, list[Trial]] | None:
-        """The next trials of the worker's own group; then of the costliest group that nobody is at, then of
-        the one with the most to do."""
-        open_groups = [key for key, trials in self.left.items() if trials]
-        if not open_groups:
-            return None
-        if worker.group in open_groups:
-            key = worker.group
-        else:
-            fresh = [key for key in open_groups if not self.worked_on[key]]
-            key = max(fresh or open_groups, key=lambda k: len(self.left[k]) * self.groups[k].cost)
-            self.worked_on[key] += 1
-        lanes = self._lanes(self.groups[key], worker.memory)
-        chosen, self.left[key] = self.left[key][:lanes], self.left[key][lanes:]
-        for trial in chosen:
-            self.tries[trial.id] = self.tries.get(trial.id, 0) + 1
-        return key, chosen
-
-    def again(self, trial: Trial) -> bool:
-        """Put a trial back, unless it was tried often enough."""
-        if self.tries[trial.id] >= TRIES:
-            return False
-        self.left[self.home[trial.id]].append(trial)
-        return True
-
-    @staticmethod
-    def _lanes(group: Group, memory: int | None) -> int:
-        """How many trials side by side: one on CPU, as many as fit on an accelerator."""
-        if memory is None:
-            return 1
-        return max(1, min(MOST_LANES, int(LANES_MEMORY * memory / max(1, group.memory))))

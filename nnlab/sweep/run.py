@@ -16,8 +16,9 @@ from nnlab.errors import NnlabError, ValueDoesNotFit
 from nnlab.experiment import Experiment, bind, group_key, step_flops
 from nnlab.results import SweepResult
 from nnlab.store import read_json
+from nnlab.sweep.agenda import Agenda, Group
 from nnlab.sweep.directory import FINISHED, SweepDirectory
-from nnlab.sweep.engine import Event, Group, LocalEngine
+from nnlab.sweep.engine import Event, LocalEngine
 from nnlab.sweep.tables import row_of, write_summary, write_trials
 from nnlab.sweep.trials import Trial
 
@@ -79,7 +80,7 @@ def run_sweep(
         write_trials(directory, (row_of(trial, summaries.get(trial.id)) for trial in todo.trials))
 
     with _signals(engine) as caught, contextlib.closing(engine):
-        for event in engine.run(todo.groups):
+        for event in engine.run(Agenda(todo.groups)):
             if event.status:
                 summaries[event.trial.id] = _ended(directory, event)
             if event.status == "failed" and fail_fast and not engine.stopping:
