@@ -91,14 +91,10 @@ def training_curves(runs: Sequence[Run]) -> Figure:
     if len(runs) == 1:
         plotting.legend(axes[0][0])
         return figure
-    lines = [
-        axes[0][0].plot([], [], color=colour, label=run.label)[0]
-        for run, colour in zip(runs, plotting.colours(len(runs)), strict=True)
-    ]
     styles = ", ".join(
         f"{split} {name}" for split, name in zip(SPLITS, ("dashed", "solid", "dotted"), strict=True)
     )
-    figure.legend(handles=lines, loc="outside lower center", ncols=2, title=styles)
+    plotting.colour_legend(figure, [run.label for run in runs], styles)
     return figure
 
 

@@ -107,6 +107,16 @@ def legend(axes: Axes, **arguments: Any) -> None:
         axes.legend(**arguments)
 
 
+def colour_legend(figure: Figure, labels: Sequence[str], title: str) -> None:
+    """Below the axes, what each colour stands for; title: what the line styles do."""
+    from matplotlib.lines import Line2D
+
+    lines = [
+        Line2D([], [], color=c, label=text) for c, text in zip(colours(len(labels)), labels, strict=True)
+    ]
+    figure.legend(handles=lines, loc="outside lower center", ncols=2, title=title)
+
+
 def spread_over(count: int, at_most: int) -> Iterator[int]:
     """At most so many of 0 .. count - 1, evenly spread, first and last among them."""
     picked = min(count, at_most)

@@ -184,7 +184,7 @@ def loaded_by(*arguments):
         (["schema"], {"optax", "sklearn"}),
         (["validate", "gaussian.yaml"], {"optax", "sklearn"}),
         (["summary", "gaussian.yaml"], {"optax", "sklearn"}),
-        (["sweep", "gaussian.yaml", "seed=0", "model.0.units=3,4", "--dry-run"], {"optax", "sklearn"}),
+        (["sweep", "gaussian.yaml", "model.0.units=3,4", "--dry-run"], {"optax", "sklearn"}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

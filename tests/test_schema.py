@@ -191,7 +191,7 @@ MISTAKES = {
     "empty component": ("§loss:", "loss", "an empty value is no loss"),
     "empty model": ("§model:", "model", "an empty value is no layer"),
     "empty item": ("model:\n  - {type: dense, units: 3}\n  -§", "model[1]", "an empty value is no layer"),
-    "empty section": ("§train:", "train", "an empty value is not allowed"),
+    "empty section": ("§record:", "record", "an empty value is not allowed"),
     "empty type": ("model: [§{type: , units: 3}]", "model[0]", "is no layer"),
     "empty data": ("§data: {}", "data", "needs a 'type'"),
     "list for a section": ("§train: [5]", "train", "[5] is not allowed; it takes a mapping of epochs, steps"),
@@ -291,7 +291,33 @@ def test_several_mistakes_come_at_once_and_in_the_order_of_the_file(marked):
 
 def test_an_empty_file_names_every_key_it_needs():
     lines = lines_of("{}")
-    assert [line.split("'")[1] for line in lines] == ["data", "model", "name", "train"]
+    assert [line.split("'")[1] for line in lines] == ["data", "model", "name"]
+
+
+@pytest.mark.parametrize("line", ["train:", "train: null"])
+def test_an_empty_train_is_a_missing_one(line):
+    """A solver stands in its place: only the whole file tells whether it is missing."""
+    (problem,) = lines_of(text_with(line))
+    assert problem.split(": ", 1)[1] == "'train' is missing: a mapping of epochs, steps"
+
+
+SOLVED = """\
+name: base
+data: {type: wave}
+model: [{type: dense, units: 1, use_bias: false}]
+loss: squared_error
+solver: least_squares
+"""
+
+
+def test_a_solver_stands_in_the_place_of_optimizer_and_train(marked):
+    tree = resolved(SOLVED).tree
+    assert (tree["optimizer"], tree["train"]) == (None, None)
+    for line in ("optimizer: sgd", "train: {steps: 5}"):
+        text, (place,) = marked(SOLVED + "§" + line)
+        key = line.split(":")[0]
+        said = f"f.yaml:{place}: {key}: a solver stands in its place; leave out '{key}' or 'solver'"
+        assert lines_of(text) == (said,)
 
 
 def test_a_bad_value_is_cut_to_one_short_line():
@@ -347,8 +373,15 @@ def test_every_default_is_in_the_saved_config():
         "seed": 0,
         "loss": "cross_entropy",
         "optimizer": {"type": "sgd", "learning_rate": 0.01, "momentum": 0.0, "nesterov": False},
-        "record": {"every": {"steps": None, "epochs": 1.0}, "log_spaced": None},
+        "solver": None,
+        "record": {
+            "every": {"steps": None, "epochs": 1.0},
+            "log_spaced": None,
+            "layers": True,
+            "predictions": False,
+        },
         "phenomena": [],
+        "sweep": None,
         "expect": {},
     }
     assert parse(config.text, "f.yaml").tree == config.tree
@@ -422,7 +455,7 @@ def test_every_component_and_key_appears_in_the_json_schema(kind):
 def test_the_json_schema_names_the_top_keys():
     schema = json_schema()
     assert list(schema["properties"]) == list(EXPERIMENT.parameters)
-    assert set(schema["required"]) == {"name", "data", "model", "train"}
+    assert set(schema["required"]) == {"name", "data", "model"}
 
 
 def test_the_json_schema_accepts_what_is_shipped_and_refuses_mistakes():

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 LEAST_RISE = 0.05  # of the classical minimum, below which a bump is none
 SIGMAS = 2.0
+HOTTEST = 1.1  # times the worst final value: the end of the heat map's colours; early training is far beyond
 
 Metric = Literal["error", "loss"]
 Statistic = Literal["mean", "median"]
@@ -229,22 +230,29 @@ def capacity_curve(sweeps: Sequence[SeenSweep], capacity: str, detected: Sequenc
         drawn: list[float] = []
         for sweep, colour in zip(sweeps, plotting.colours(len(sweeps)), strict=True):
             found = curve(sweep, capacity, metric)
-            drawn += _draw_curve(ax, found, statistic, colour, sweep.label if len(sweeps) > 1 else "")
+            drawn += _draw_curve(ax, found, statistic, colour if len(sweeps) > 1 else None)
             if len(sweeps) == 1:
                 _mark(ax, sweep, found, detected[0], capacity)
         _dress(ax, sweeps, capacity, metric, statistic, drawn)
     if len(sweeps) == 1:
         axes[0][0].set_title(f"{sweeps[0].label}: {detected[0].verdict}")
-    plotting.legend(axes[0][0], loc="best")
+        plotting.legend(axes[0][0], loc="best")
+        return figure
+    words = [f"{s.label}: {d.verdict}" for s, d in zip(sweeps, detected, strict=True)]
+    plotting.colour_legend(figure, words, "test solid, train dashed")
     return figure
 
 
-def _draw_curve(ax: Axes, found: Curve, statistic: str, colour: str, label: str) -> list[float]:
+def _draw_curve(ax: Axes, found: Curve, statistic: str, colour: Any) -> list[float]:
+    """Draw test and train metric, in one colour if it is given; returns what was drawn of the test metric."""
     scale = 100.0 if found.metric == "error" else 1.0
     values: list[float] = []
-    for seeds, name, style in ((found.test, "test", "-"), (found.train, "train", "--")):
+    for seeds, name, style, own in (
+        (found.test, "test", "-", plotting.COLOURS[0]),
+        (found.train, "train", "--", plotting.COLOURS[1]),
+    ):
         middle, low, high = (scale * part for part in _band(seeds, statistic))
-        shade = colour if label or name == "test" else plotting.COLOURS[1]
+        shade = colour or own
         marks = "o" if len(found.capacities) < 60 else ""
         ax.plot(
             found.capacities,
@@ -253,7 +261,7 @@ def _draw_curve(ax: Axes, found: Curve, statistic: str, colour: str, label: str)
             color=shade,
             marker=marks,
             markersize=3,
-            label=f"{label}, {name}" if label else name,
+            label=name,
         )
         if len(seeds) > 1:
             ax.fill_between(found.capacities, low, high, color=shade, alpha=0.18, linewidth=0)
@@ -334,6 +342,7 @@ def epochs_by_capacity(sweeps: Sequence[SeenSweep], capacity: str, metric: str |
             values,
             cmap="viridis",
             shading="flat",
+            vmax=HOTTEST * np.nanmax(values[-1]),
         )
         ax.set(
             xscale="log", yscale="log", xlabel=f"{capacity} (log)", ylabel="epoch (log)", title=sweep.label
@@ -341,7 +350,7 @@ def epochs_by_capacity(sweeps: Sequence[SeenSweep], capacity: str, metric: str |
         ax.grid(False)
         plotting.plain_ticks(ax)
         label = f"{split} {name}" + (", %" if name == "error" else "")
-        figure.colorbar(shown, ax=ax, label=label)
+        figure.colorbar(shown, ax=ax, label=label, extend="max")
     return figure
 
 
