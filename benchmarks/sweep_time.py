@@ -18,10 +18,10 @@ from __future__ import annotations
 import argparse
 import csv
 import functools
+import importlib.util
 import json
 import math
 import os
-import queue
 import resource
 import subprocess
 import sys
@@ -337,19 +337,23 @@ def contestant_jax(setting: Setting, file: Path) -> list[Ended]:
 # What the machine can do
 
 
-def multiply(library: str, barrier: Any, rates: Any) -> None:
-    """The best rate of products of matrices, in floating-point operations a second, while all do the same."""
+def product_by(library: str) -> Callable[[], Any]:
+    """A function that multiplies two matrices on one thread."""
     if library == "torch":
-        import torch as arrays
+        import torch
 
-        arrays.set_num_threads(1)
-        left, right, out = (arrays.ones(SIZE, SIZE) for _ in range(3))
-        product = functools.partial(arrays.mm, left, right, out=out)
-    else:
-        import numpy as arrays
+        torch.set_num_threads(1)
+        tensors = [torch.ones(SIZE, SIZE) for _ in range(3)]
+        return functools.partial(torch.mm, tensors[0], tensors[1], out=tensors[2])
+    import numpy as np
 
-        left, right, out = (arrays.ones((SIZE, SIZE), arrays.float32) for _ in range(3))
-        product = functools.partial(arrays.matmul, left, right, out=out)
+    arrays = [np.ones((SIZE, SIZE), np.float32) for _ in range(3)]
+    return functools.partial(np.matmul, arrays[0], arrays[1], out=arrays[2])
+
+
+def multiply(library: str, barrier: Any, rates: Any) -> None:
+    """The best rate of products, in floating-point operations a second, while all cores do the same."""
+    product = product_by(library)
     product()
     barrier.wait()
     best, now = math.inf, time.perf_counter()
@@ -477,23 +481,28 @@ def data_set(cache: Path, setting: Setting, given: Path | None) -> Path:
 
 
 def race(setting: Setting, given: Path | None) -> None:
-    """Everything, one after the other."""
+    """Everything, one after the other; times are told on standard error as they come."""
+    if importlib.util.find_spec("torch") is None:
+        sys.exit("PyTorch is not installed (make bench installs it)")
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         file = data_set(place / "cache", setting, given)
         run = functools.partial(nnlab, setting, place / "cache")
         rates = [measured_rate(setting, file)]
-        found = {
-            "nnlab, cold": run(place / "cold"),
-            "nnlab, warm": run(place / "warm"),
-            "nnlab, warm, --jobs 1": run(place / "one", "--jobs", "1"),
-            f"PyTorch, {CORES} processes": raced("torch", setting, file),
-            f"JAX by hand, {CORES} threads": raced("jax", setting, file),
-            f"NumPy, {CORES} processes": raced("numpy", setting, file),
+        contestants: dict[str, Callable[[], Raced]] = {
+            "nnlab, cold": lambda: run(place / "cold"),
+            "nnlab, warm": lambda: run(place / "warm"),
+            "nnlab, warm, --jobs 1": lambda: run(place / "one", "--jobs", "1"),
+            f"PyTorch, {CORES} processes": lambda: raced("torch", setting, file),
+            f"JAX by hand, {CORES} threads": lambda: raced("jax", setting, file),
+            f"NumPy, {CORES} processes": lambda: raced("numpy", setting, file),
         }
+        found = {}
+        for title, call in contestants.items():
+            found[title] = call()
+            check_work(title, setting, found[title].trainings)
+            print(f"{title}: {found[title].seconds:.1f} s", file=sys.stderr, flush=True)
         rates.append(measured_rate(setting, file))
-    for contender, result in found.items():
-        check_work(contender, setting, result.trainings)
     rate, library = max(rates)
     print(f"{library} multiplies {SIZE} x {SIZE} matrices at {rate / 1e9:.0f} GFLOP/s on {CORES} cores")
     print_times(setting, found, setting.flops / rate)
@@ -574,15 +583,17 @@ def tiny_run(place: Path, label: str, trials: int) -> tuple[float, int, list[Sam
     config.write_text(TINY % trials)
     began = time.perf_counter()
     process = subprocess.Popen(sweep_command(config, out), env=environment(XDG_CACHE_HOME=str(place)))
-    samples: queue.SimpleQueue[Sample] = queue.SimpleQueue()
+    samples: list[Sample] = []
     watcher = threading.Thread(target=watch, args=(process.pid, out / "trials", samples), daemon=True)
     watcher.start()
     if process.wait():
         sys.exit(f"nnlab sweep: exit code {process.returncode}")
-    return time.perf_counter() - began, process.pid, [samples.get() for _ in range(samples.qsize())]
+    seconds = time.perf_counter() - began
+    watcher.join()
+    return seconds, process.pid, samples
 
 
-def watch(parent: int, trials: Path, samples: queue.SimpleQueue[Sample]) -> None:
+def watch(parent: int, trials: Path, samples: list[Sample]) -> None:
     """Sample until the parent has gone."""
     while peak(parent):
         begun = sum(1 for _ in trials.iterdir()) if trials.exists() else 0
@@ -591,7 +602,7 @@ def watch(parent: int, trials: Path, samples: queue.SimpleQueue[Sample]) -> None
             pids = [parent, *map(int, children.read_text().split())]
         except OSError:
             return
-        samples.put(Sample(begun, {pid: peak(pid) for pid in pids}))
+        samples.append(Sample(begun, {pid: peak(pid) for pid in pids}))
         time.sleep(SAMPLE_SECONDS)
 
 
@@ -607,7 +618,8 @@ def peak(pid: int) -> float:
 
 def print_memory(trials: int, parent: int, samples: list[Sample]) -> None:
     """At a quarter of the trials, at the last of them, and for the parent after the tables are written."""
-    working = [sample for sample in samples if len(sample.peaks) > 1 and all(sample.peaks.values())]
+    most = max(len(sample.peaks) for sample in samples)
+    working = [sample for sample in samples if len(sample.peaks) == most and all(sample.peaks.values())]
     quarter = next(sample for sample in working if sample.begun >= trials / 4)
     last = working[-1]
     print(f"  peak resident memory, MiB     at {quarter.begun} trials   at {last.begun} trials   ratio")

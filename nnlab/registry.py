@@ -179,9 +179,11 @@ def register(kind: str, name: str | None = None, label: str | None = None) -> Ca
             _CATALOGUE[kind][entry] = Component(kind, entry, factory)
             return factory
 
+        written = inspect.signature(factory)
+
         @functools.wraps(factory)
         def constructing(*args: Any, **kwargs: Any) -> Any:
-            bound = inspect.signature(factory).bind(*args, **kwargs)
+            bound = written.bind(*args, **kwargs)
             bound.apply_defaults()
             made = factory(**_constructed(factory, bound.arguments))
             return made._replace(**{label: entry}) if label else made
@@ -285,6 +287,7 @@ def _with_outsiders(annotation: Any, value: Any, replace: Callable[[Path, Any], 
     return value
 
 
+@functools.cache
 def _is_bound_later(factory: Callable[..., Any]) -> bool:
     """Whether it has positional-only parameters, to be received when it runs."""
     kinds = {parameter.kind for parameter in inspect.signature(factory).parameters.values()}

@@ -65,7 +65,7 @@ class RunDirectory:
             writer = csv.writer(self._tables[table], lineterminator="\n")
             if fresh:
                 writer.writerow(columns)
-            writer.writerows(zip(*([_cell(v) for v in column] for column in columns.values()), strict=True))
+            writer.writerows(zip(*map(_cells, columns.values()), strict=True))
             self._tables[table].flush()
 
     def log(self, line: str) -> None:
@@ -128,6 +128,12 @@ def _telling(path: Path) -> Iterator[None]:
         raise NnlabError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
+def _cells(column: np.ndarray) -> list[str]:
+    """A column's cells. Doubles go through Python's own numbers, which is ten times as fast."""
+    double = isinstance(column, np.ndarray) and column.dtype == np.float64
+    return [_cell(value) for value in (column.tolist() if double else column)]
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return ""
@@ -145,7 +151,9 @@ def _number(value: float | np.floating) -> str:
             else np.format_float_positional
         )
         return text(value, unique=True, trim="0")
-    return repr(float(value))
+    text = repr(float(value))
+    mantissa, e, exponent = text.partition("e")
+    return f"{mantissa}.0e{exponent}" if e and "." not in mantissa else text
 
 
 def _plain(value: Any) -> Any:

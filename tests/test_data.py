@@ -61,7 +61,10 @@ CASES = {
     "gaussian": ({"examples": 300, "features": [4, 6], "classes": 7}, (4, 6), 7, 300),
     "spirals": ({"examples": 90, "classes": 3}, (2,), 3, 90),
     "xor": ({"examples": 80}, (2,), 2, 80),
+    "wave": ({"examples": 30, "test_examples": 50}, (1,), 0, 80),
+    "linear_teacher": ({"examples": 40, "features": 6, "seen": 4, "test_examples": 30}, (4,), 0, 70),
 }
+DRAWN = ("gaussian", "spirals", "xor", "wave", "linear_teacher")  # from the run's seed
 
 
 def config_of(name, files, **more):
@@ -119,7 +122,7 @@ def test_same_seed_same_bytes_other_seed_other_split(name, files):
     for part in first.splits:
         np.testing.assert_array_equal(first.splits[part].inputs, again.splits[part].inputs)
     assert not np.array_equal(first.train.inputs, other.train.inputs)
-    if name not in ("gaussian", "spirals", "xor"):  # those are drawn from the seed themselves
+    if name not in DRAWN:
         np.testing.assert_array_equal(rows_of(*first.splits.values()), rows_of(*other.splits.values()))
 
 
@@ -422,6 +425,98 @@ def test_xor_is_one_where_the_signs_differ():
     noisy_inputs = load({"type": "xor", "examples": 4000, "noise": 0.2, "split": WHOLE}).train.inputs
     away = noisy_inputs - np.sign(noisy_inputs)
     assert away.std() == pytest.approx(0.2, rel=0.05)
+
+
+# --- teachers --------------------------------------------------------------------------------------------
+
+
+def test_a_wave_is_its_formula():
+    config = {"type": "wave", "examples": 400, "slope": -1.5, "frequency": 7.0, "test_examples": 33}
+    data = load(config)
+    assert (len(data.train), data.validation, len(data.test)) == (400, None, 33)
+    for part in data.splits.values():
+        x = part.inputs.astype(np.float64)
+        np.testing.assert_allclose(part.targets, -1.5 * x + np.cos(7.0 * x), atol=1e-6)
+    np.testing.assert_allclose(data.test.inputs[:, 0], np.linspace(-1, 1, 33), atol=1e-7)
+    assert -1 <= data.train.inputs.min() < -0.95
+    assert 0.95 < data.train.inputs.max() <= 1
+    assert data.train.inputs.mean() == pytest.approx(0, abs=0.1)
+
+
+def test_a_teacher_s_noise_is_in_the_training_targets_alone():
+    for config in ({"type": "wave", "examples": 5000}, {"type": "linear_teacher", "examples": 5000}):
+        clean, noisy = load(config), load({**config, "noise": 0.3})
+        np.testing.assert_array_equal(noisy.train.inputs, clean.train.inputs)
+        errors = noisy.train.targets - clean.train.targets
+        assert errors.std() == pytest.approx(0.3, rel=0.05)
+        assert errors.mean() == pytest.approx(0, abs=0.02)
+        np.testing.assert_array_equal(noisy.test.inputs, clean.test.inputs)
+        np.testing.assert_array_equal(noisy.test.targets, clean.test.targets)
+
+
+def test_a_teacher_and_its_test_set_are_the_same_for_all_seeds():
+    for config in ({"type": "wave"}, {"type": "linear_teacher", "examples": 50}):
+        first, second = load(config, 0), load(config, 1)
+        assert not np.array_equal(first.train.inputs, second.train.inputs)
+        np.testing.assert_array_equal(first.test.inputs, second.test.inputs)
+        np.testing.assert_array_equal(first.test.targets, second.test.targets)
+    weights = [taught(load({"type": "linear_teacher", "examples": 50}, seed).train) for seed in (0, 1)]
+    np.testing.assert_allclose(weights[0], weights[1], atol=1e-5)
+    other = taught(load({"type": "linear_teacher", "examples": 50, "seed": 43}).train)
+    assert np.abs(other - weights[0]).max() > 0.1
+
+
+def taught(examples):
+    """The teacher's weights, by least squares from examples without noise and residual."""
+    found, *_ = np.linalg.lstsq(examples.inputs.astype(np.float64), examples.targets.astype(np.float64))
+    return found[:, 0]
+
+
+def test_a_linear_teacher_is_linear_in_what_is_seen_and_the_rest_is_residual():
+    config = {"type": "linear_teacher", "examples": 20_000, "features": 8, "seen": 5, "seed": 3}
+    whole = load({**config, "seen": None}).train
+    weights = taught(whole)
+    np.testing.assert_allclose(whole.inputs @ weights, whole.targets[:, 0], atol=1e-4)
+    np.testing.assert_allclose(whole.inputs.mean(0), 0, atol=0.03)
+    np.testing.assert_allclose(np.cov(whole.inputs.T), np.eye(8), atol=0.04)
+    seen, free = load(config), load({**config, "residual": False})
+    for part, found, without in zip(
+        ("train", "test"), seen.splits.values(), free.splits.values(), strict=True
+    ):
+        np.testing.assert_array_equal(found.inputs, without.inputs)
+        np.testing.assert_allclose(without.inputs @ weights[:5], without.targets[:, 0], atol=1e-4)
+        residual = (found.targets - without.targets)[:, 0]
+        assert residual.std() == pytest.approx(np.linalg.norm(weights[5:]), rel=0.1), part
+    np.testing.assert_array_equal(seen.train.inputs, whole.inputs[:, :5])
+
+
+def test_a_linear_teacher_s_weights_have_the_length_asked_for():
+    config = {"type": "linear_teacher", "examples": 100, "features": 50}
+    assert np.linalg.norm(taught(load({**config, "weight_norm": 2.5}).train)) == pytest.approx(2.5, rel=1e-4)
+    assert np.linalg.norm(taught(load(config).train)) == pytest.approx(np.sqrt(50), rel=0.3)
+
+
+def test_slow_inputs_are_the_last_ones_divided_by_the_condition():
+    config = {"type": "linear_teacher", "examples": 60, "features": 6, "seen": 5}
+    even, uneven = load(config), load({**config, "slow": 2, "condition": 20.0})
+    for part in even.splits:
+        expected = even.splits[part].inputs / np.array([1, 1, 1, 20, 20])
+        np.testing.assert_allclose(uneven.splits[part].inputs, expected, rtol=1e-6)
+        np.testing.assert_array_equal(uneven.splits[part].targets, even.splits[part].targets)
+
+
+def test_more_examples_of_a_linear_teacher_keep_the_first_ones():
+    config = {"type": "linear_teacher", "features": 6, "noise": 0.1, "test_examples": 10}
+    few, many = load({**config, "examples": 30}), load({**config, "examples": 90})
+    np.testing.assert_array_equal(many.train.take(slice(30)).inputs, few.train.inputs)
+    np.testing.assert_array_equal(many.train.take(slice(30)).targets, few.train.targets)
+
+
+@pytest.mark.parametrize(("key", "value"), [("seen", 7), ("slow", 7)])
+def test_a_linear_teacher_of_too_few_features_is_refused(key, value):
+    with pytest.raises(ValueDoesNotFit, match=f"{key}: 7 is more than the 6") as caught:
+        build("dataset", {"type": "linear_teacher", "features": 6, key: value})
+    assert caught.value.at == (key,)
 
 
 # --- files -----------------------------------------------------------------------------------------------

@@ -110,7 +110,8 @@ def test_random_fourier_features_approximate_the_gaussian_kernel(scale):
 
 def test_random_fourier_features_are_their_formula():
     layer = random_fourier(5, scale=0.7)
-    state = model(layer, (3,)).init(1)[1]["random_fourier_1"]
+    drawn = model(layer, (3,)).init(1)[1]["random_fourier_1"]
+    state = {name: value.astype(np.float64) for name, value in drawn.items()}
     x = np.random.default_rng(0).standard_normal((4, 3))
     expected = np.sqrt(2 / 5) * np.cos(0.7 * x @ state["directions"] + state["phases"])
     np.testing.assert_allclose(on_host(layer, state, x), expected, rtol=1e-12)
