@@ -152,7 +152,9 @@ def _check_expectations(config: Config, parts: Parts, data: Data) -> None:
     """What is expected of final and best metrics must name metrics that the run will have."""
     what = ("loss", "accuracy") if data.train.classes else ("loss",)
     best = [f"{split}_{name}" for split in data.splits for name in what]
-    known = {"best": best, "final": ["step", "epoch", "learning_rate", *best, "grad_norm", "weight_norm"]}
+    own = ["smallest_singular_value"] if parts.solver is not None else ["learning_rate"]
+    own += ["grad_norm"] if parts.solver is None and parts.record.layers else []
+    known = {"best": best, "final": ["step", "epoch", *own, *best, "weight_norm"]}
     for key in parts.expect:
         prefix, _, number = key.partition(".")
         if prefix in known and number not in known[prefix]:
@@ -166,7 +168,7 @@ def _check_solver(config: Config, net: Model) -> None:
     loss = config.tree["loss"]
     if (loss if isinstance(loss, str) else loss["type"]) != "squared_error":
         raise config.error(("loss",), "a solver makes the squared error small; give loss: squared_error")
-    *_, (path, last) = net.setup.leaves()
+    *_, (path, last) = net.setup.children.items()
     if last.type != "dense" or "bias" in last.params:
         raise config.error(
             ("model",),

@@ -145,15 +145,14 @@ def _cell(value: Any) -> str:
 def _number(value: float | np.floating) -> str:
     """Shortest text that reads back to the value in its own precision; `inf` and `-inf` as such."""
     if isinstance(value, np.floating) and math.isfinite(value):
-        text = (
+        shortest = (
             np.format_float_scientific
             if value != 0 and not 1e-4 <= abs(value) < 1e16
             else np.format_float_positional
         )
-        return text(value, unique=True, trim="0")
-    text = repr(float(value))
-    mantissa, e, exponent = text.partition("e")
-    return f"{mantissa}.0e{exponent}" if e and "." not in mantissa else text
+        return shortest(value, unique=True, trim="0")
+    mantissa, e, exponent = repr(float(value)).partition("e")
+    return f"{mantissa}.0e{exponent}" if e and "." not in mantissa else mantissa + e + exponent
 
 
 def _plain(value: Any) -> Any:

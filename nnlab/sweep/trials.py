@@ -13,7 +13,7 @@ from nnlab.config.schema import resolve_arguments, shown
 from nnlab.config.sweep_file import Sweep, drawn, split_path, values_of
 from nnlab.errors import ConfigError, Problem, near_miss
 
-ID_DIGITS = 12
+ID_DIGITS = 11
 
 
 class Trial(NamedTuple):
@@ -24,8 +24,9 @@ class Trial(NamedTuple):
 
     @property
     def id(self) -> str:
-        """What the trial goes by: the resolved config's hash, so that the same run has the same id."""
-        return self.config.hash[:ID_DIGITS]
+        """What the trial goes by: a letter, so that no table takes it for a number, and the resolved config's
+        hash, so that the same run has the same id."""
+        return f"t{self.config.hash[:ID_DIGITS]}"
 
     @property
     def seed(self) -> int:
