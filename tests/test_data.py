@@ -480,9 +480,8 @@ def test_a_linear_teacher_is_linear_in_what_is_seen_and_the_rest_is_residual():
     np.testing.assert_allclose(whole.inputs.mean(0), 0, atol=0.03)
     np.testing.assert_allclose(np.cov(whole.inputs.T), np.eye(8), atol=0.04)
     seen, free = load(config), load({**config, "residual": False})
-    for part, found, without in zip(
-        ("train", "test"), seen.splits.values(), free.splits.values(), strict=True
-    ):
+    for part in seen.splits:
+        found, without = seen.splits[part], free.splits[part]
         np.testing.assert_array_equal(found.inputs, without.inputs)
         np.testing.assert_allclose(without.inputs @ weights[:5], without.targets[:, 0], atol=1e-4)
         residual = (found.targets - without.targets)[:, 0]

@@ -1,16 +1,23 @@
-"""Training step by step against NumPy, and what must not change its numbers: chunks, records, blocks."""
+"""Training step by step against NumPy, and what must not change its numbers: chunks, records, blocks, a
+program compiled for others, other trainings beside it."""
 
 import math
+from collections import OrderedDict
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from nnlab import steps as stepping
 from nnlab import train as training
 from nnlab.config import check_tree
 from nnlab.config.document import Document
 from nnlab.errors import ConfigError
-from nnlab.experiment import bind
-from nnlab.train import Order, train
+from nnlab.experiment import bind, group_key
+from nnlab.registry import KINDS, TRACED, build, components
+from nnlab.steps import Layout, Resident
+from nnlab.train import Lanes, Order, train, train_together
 
 WINE = {"type": "wine", "normalize": "standardize", "batch_size": 16}
 TANH_NET = [{"type": "dense", "units": 8}, "tanh", {"type": "dense", "units": 3}]
@@ -48,16 +55,38 @@ def trained(exp):
 
 
 def assert_same(first, second):
+    """To the last bit."""
     assert first.keys() == second.keys()
     for name, columns in first.items():
         assert columns.keys() == second[name].keys()
         for column, values in columns.items():
-            np.testing.assert_array_equal(values, second[name][column], err_msg=f"{name}.{column}")
+            theirs = second[name][column]
+            np.testing.assert_array_equal(values, theirs, err_msg=f"{name}.{column}")
+            assert values.dtype == theirs.dtype
+            assert values.dtype == object or values.tobytes() == theirs.tobytes()
+
+
+def assert_close(found, expected, rtol, atol):
+    """To rounding; names, and what is no number, exactly."""
+    assert found.keys() == expected.keys()
+    for name, columns in found.items():
+        assert list(columns) == list(expected[name])
+        for column, values in columns.items():
+            theirs = expected[name][column]
+            if values.dtype == object:
+                assert values.tolist() == theirs.tolist()
+            else:
+                np.testing.assert_allclose(values, theirs, rtol=rtol, atol=atol, err_msg=f"{name}.{column}")
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """The compiled programs by key: none yet; those of the test are forgotten after it."""
+    monkeypatch.setattr(training, "_compiled", OrderedDict())
+    return training._compiled
 
 
 def first_weights(exp):
-    import jax
-
     params, _ = exp.model.init(exp.parts.seed)
     return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
 
@@ -250,7 +279,7 @@ def everything(**keys):
 @pytest.fixture(scope="module")
 def programs():
     """Compiled once: none of what these tests change is part of the program."""
-    return training.compiled(everything())
+    return training.programs_for(Lanes([everything()]))
 
 
 @pytest.fixture(scope="module")
@@ -268,13 +297,14 @@ def uncut():
     ids=str,
 )
 def test_the_length_of_chunks_does_not_change_a_bit(uncut, programs, limits, monkeypatch):
-    monkeypatch.setattr(training, "compiled", lambda _: programs)
+    monkeypatch.setattr(training, "programs_for", lambda _: programs)
     assert_unchanged(uncut, limits, monkeypatch)
 
 
 @pytest.mark.parametrize(
     "limits", [{"SEGMENTS": 1, "ORDER_BYTES": 1}, {"SEGMENTS": 3, "ORDER_BYTES": 4 * 16 * 5}], ids=str
 )
+@pytest.mark.usefixtures("compiled")  # what these change is a shape of the program
 def test_the_size_of_chunks_does_not_change_a_bit(uncut, limits, monkeypatch):
     assert_unchanged(uncut, limits, monkeypatch)
 
@@ -293,7 +323,7 @@ def test_recording_more_or_less_often_does_not_change_the_numbers(uncut, program
     """But for the rounding of a recorded step, which is compiled together with its probes."""
     exp = everything(record=record)
     if record != {"every": {"steps": 1}}:
-        monkeypatch.setattr(training, "compiled", lambda _: programs)
+        monkeypatch.setattr(training, "programs_for", lambda _: programs)
     found = trained(exp)[0]
     for table, columns in found.items():
         theirs = uncut[table]
@@ -308,20 +338,379 @@ def test_recording_more_or_less_often_does_not_change_the_numbers(uncut, program
                 np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6, err_msg=f"{table}.{column}")
 
 
+def test_leaving_out_the_layers_does_not_change_the_numbers(uncut):
+    """The inside view is not measured then; a recorded step is one like any other."""
+    found = trained(everything(record={"every": {"steps": 4}, "layers": False}))[0]
+    assert list(found) == ["metrics"]
+    expected = {column: values for column, values in uncut["metrics"].items() if column != "grad_norm"}
+    assert_close(found, {"metrics": expected}, rtol=1e-5, atol=1e-6)
+
+
 def test_another_seed_is_another_training(uncut):
     other = trained(everything(seed=1))[0]["metrics"]
     assert not np.array_equal(other["train_loss"], uncut["metrics"]["train_loss"])
 
 
-def test_evaluating_in_blocks_gives_the_same_metrics(uncut, monkeypatch):
-    monkeypatch.setattr(training, "BLOCK_VALUES", 160)
+VALUES = 9 + 9 + 9 + 9 + 3  # that an example makes, layer by layer
+
+
+@pytest.mark.parametrize("most", [1, 4, 5, 26, 50, 10_000])
+@pytest.mark.usefixtures("compiled")
+def test_evaluating_in_blocks_gives_the_same_metrics(uncut, most, monkeypatch):
+    monkeypatch.setattr(stepping, "BLOCK_VALUES", most * VALUES + VALUES - 1)
     exp = everything()
-    block = training.Steps(exp).block
-    assert 1 < block < 10
-    assert all(len(part) % block for part in exp.data.splits.values()), "a rest is evaluated too"
+    sizes = [len(part) for part in exp.data.splits.values()]
+    assert sizes == [124, 27, 27]
+    block, spans = Layout.of(exp)
+    assert 1 <= block <= min(most, 124)
+    assert block == 1 or any(size % block for size in sizes), "a rest is evaluated too"
+    assert [count for _, _, count in spans.values()] == sizes
     found = trained(exp)[0]["metrics"]
     for column, whole in uncut["metrics"].items():
         np.testing.assert_allclose(found[column], whole, rtol=1e-6, atol=1e-6, err_msg=column)
+
+
+@pytest.mark.parametrize("most", [1, 5, 62, 10_000])
+def test_a_layout_holds_every_example_once(most, monkeypatch):
+    monkeypatch.setattr(stepping, "BLOCK_VALUES", most * VALUES)
+    exp = everything()
+    layout = Layout.of(exp)
+    held = Resident.of(exp, layout)
+    assert len(held.inputs) == len(held.targets) == len(held.real) == layout.blocks * layout.block
+    end = 0
+    for name, (first, blocks, count) in layout.spans.items():
+        assert first == end
+        end, start = first + blocks, first * layout.block
+        part = exp.data.splits[name]
+        np.testing.assert_array_equal(held.inputs[start : start + count], part.inputs)
+        np.testing.assert_array_equal(held.targets[start : start + count], part.targets)
+        assert held.real[start : start + count].all()
+        assert not held.real[start + count : end * layout.block].any()
+        assert end * layout.block - start - count < layout.block, "no block is empty"
+    assert end == layout.blocks
+    assert next(iter(layout.spans)) == "train", "batches are taken by the number of the row"
+
+
+# --- programs that serve many trainings ------------------------------------------------------------------
+
+ADAMW = {"type": "adamw", "learning_rate": {"type": "cosine", "peak": 0.02, "floor": 0.1}}
+ORTHOGONAL = [
+    {"type": "dense", "units": 9, "kernel_init": "orthogonal", "bias_init": {"type": "normal", "std": 0.1}},
+    *EVERYTHING[1:],
+]
+SHARING = {
+    "seed": {"seed": 2**32 - 1},
+    "rate": {"optimizer": {**ADAMW, "learning_rate": {"type": "cosine", "peak": 0.5, "floor": 0.1}}},
+    "floor": {"optimizer": {**ADAMW, "learning_rate": {"type": "cosine", "peak": 0.02, "floor": 0.9}}},
+    "weight decay": {"optimizer": {**ADAMW, "weight_decay": 3.0}},
+    "label noise": {"data": {**WINE, "label_noise": 0.3}},
+    "scaling": {"data": {**WINE, "normalize": "min_max"}},
+    "first weights": {"model": ORTHOGONAL},
+    "name": {"name": "other", "expect": {"final.train_loss": {"max": 1.0}}},
+}
+OWN = {
+    "momentum": {"optimizer": {**MOMENTUM, "momentum": 0.8}},
+    "nesterov": {"optimizer": {**MOMENTUM, "nesterov": True}},
+    "optimizer": {"optimizer": ADAMW},
+    "schedule": {"optimizer": {**MOMENTUM, "learning_rate": {"type": "cosine", "peak": 0.1}}},
+    "width": {"model": [{"type": "dense", "units": 10}, *EVERYTHING[1:]]},
+    "activation": {"model": [EVERYTHING[0], "batch_norm", "tanh", *EVERYTHING[3:]]},
+    "dropout": {"model": [*EVERYTHING[:3], {"type": "dropout", "rate": 0.4}, EVERYTHING[-1]]},
+    "loss": {"loss": "squared_error"},
+    "steps": {"steps": 46},
+    "batch size": {"data": {**WINE, "batch_size": 15}},
+    "full batch": {"data": {**WINE, "batch_size": "full"}},
+    "examples": {"data": {**WINE, "limit": 170}},
+    "split": {"data": {**WINE, "split": {"validation": 0.15, "test": 0.2}}},
+    "layers": {"record": {"every": {"steps": 4}, "layers": False}},
+    "probes": {"phenomena": ["symmetry"]},
+}
+
+
+def adamw(**keys):
+    """Every number that a program takes as an argument is at work here."""
+    return everything(**{"optimizer": ADAMW, **keys})
+
+
+@pytest.mark.parametrize("what", SHARING)
+def test_a_program_is_shared_whatever_the_seed_and_the_traced_numbers(what):
+    first, second = adamw(), adamw(**SHARING[what])
+    assert first.config.hash != second.config.hash
+    assert first.program_key == second.program_key
+    assert group_key(first.config) == group_key(second.config)
+
+
+@pytest.mark.parametrize("what", OWN)
+def test_a_program_of_its_own(what):
+    assert everything().program_key != everything(**OWN[what]).program_key
+
+
+def test_keys_of_programs_are_told_apart_before_the_data_are_there():
+    """But for what changes only their shape."""
+    groups = {what: group_key(everything(**keys).config) for what, keys in OWN.items()}
+    assert len({group_key(everything().config), *groups.values()}) == len(groups) + 1
+
+
+@pytest.mark.parametrize("what", ["seed", "rate", "floor", "weight decay", "label noise", "first weights"])
+def test_a_program_compiled_for_another_gives_the_same_bytes(what, compiled):
+    with jax.numpy_dtype_promotion("standard"):  # optax raises floats to whole powers
+        mine = adamw(**SHARING[what])
+        other, alone = trained(adamw())[0], training.programs_for(Lanes([mine]))
+        shared = trained(mine)[0]
+        assert len(compiled) == 1
+        assert next(iter(compiled.values())) is alone
+        compiled.clear()
+        fresh = trained(mine)[0]
+    assert_same(shared, fresh)
+    assert not np.array_equal(shared["metrics"]["train_loss"], other["metrics"]["train_loss"])
+
+
+def test_the_programs_used_last_are_kept(compiled, monkeypatch):
+    monkeypatch.setattr(training, "_compile", lambda lanes: lanes.lead.parts.train.steps)
+    for steps in (1, 2, 3, 4, 1, 5, 6):
+        assert training.programs_for(Lanes([everything(steps=steps)])) == steps
+    assert list(compiled.values()) == [4, 1, 5, 6]
+
+
+# a way to see what a component makes of its numbers, for every kind that has traced ones
+def _rates(schedule):
+    return jnp.stack([schedule(jnp.int32(step), 10) for step in range(11)])
+
+
+def _directions(optimizer):
+    """Three steps' directions and the rates that they would be taken with."""
+    weights = {"w": jnp.array([[0.5, -2.0], [3.0, 0.1]]), "b": jnp.array([1.0, -1.0])}
+    direction = optimizer.direction()
+    state, found = direction.init(weights), []
+    for scale in (1.0, -0.5, 0.1):
+        gradients = jax.tree.map(lambda w, s=scale: s * jnp.cos(w), weights)
+        towards, state = direction.update(gradients, state, weights)
+        found += jax.tree.leaves(towards)
+    return [*found, _rates(optimizer.learning_rate)]
+
+
+WAYS = {"schedule": _rates, "optimizer": _directions}
+MARKED = [
+    (kind, name, parameter.name)
+    for kind in KINDS
+    for name, component in components(kind).items()
+    for parameter in component.parameters.values()
+    if TRACED in getattr(parameter.annotation, "__metadata__", ())
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "key"), MARKED, ids="-".join)
+def test_a_number_marked_traced_does_the_same_traced_as_constant(kind, name, key):
+    required = {p.name: 0.3 for p in components(kind)[name].parameters.values() if p.required}
+
+    def made(number):
+        return WAYS[kind](build(kind, {"type": name, **required, key: number}))
+
+    traced = jax.jit(made)
+    outcomes = []
+    with jax.numpy_dtype_promotion("standard"):  # optax raises floats to whole powers
+        for number in (0.0, 0.05, 0.7):
+            constant = jax.jit(lambda number=number: made(number))()
+            jax.tree.map(
+                lambda found, expected: np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-12),
+                traced(np.float32(number)),
+                constant,
+            )
+            outcomes.append(np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(constant)]))
+    assert traced._cache_size() == 1
+    assert not np.allclose(outcomes[0], outcomes[1])
+    assert not np.allclose(outcomes[1], outcomes[2])
+
+
+def test_rates_and_weight_decay_are_marked_traced():
+    assert set(MARKED) >= {
+        ("optimizer", "adamw", "weight_decay"),
+        ("schedule", "constant", "value"),
+        ("schedule", "cosine", "peak"),
+        ("schedule", "cosine", "floor"),
+    }
+
+
+# --- lanes: trainings side by side -----------------------------------------------------------------------
+
+LANES = [
+    {},
+    {"seed": 1, "optimizer": {**MOMENTUM, "learning_rate": 0.03}},
+    {"seed": 2, "optimizer": {**MOMENTUM, "learning_rate": 0.2}, "data": {**WINE, "label_noise": 0.2}},
+]
+
+
+def lanes_of(shared, **keys):
+    """Experiments of one program; shared: on the data of the first."""
+    lanes = [everything(**{**lane, **keys}) for lane in LANES]
+    return [lane._replace(data=lanes[0].data) for lane in lanes] if shared else lanes
+
+
+def trained_together(lanes):
+    """The tables of each lane, and its chunks."""
+    chunks = {lane: [] for lane in range(len(lanes))}
+    for found in train_together(lanes):
+        for lane, chunk in found.items():
+            chunks[lane].append(chunk)
+    return [tables_of(found) for found in chunks.values()], list(chunks.values())
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["own data", "shared data"])
+def test_lanes_are_the_trainings_alone(shared, compiled):
+    lanes = lanes_of(shared, phenomena=["gradient_flow", "symmetry"])
+    assert Lanes(lanes).shares_data == shared
+    tables, chunks = trained_together(lanes)
+    assert len(compiled) == 1
+    for lane, found, parts in zip(lanes, tables, chunks, strict=True):
+        alone, _ = trained(lane)
+        assert_close(found, alone, rtol=2e-5, atol=1e-6)
+        assert all(chunk.finite for chunk in parts)
+        assert parts[-1].step == 45
+    assert len(compiled) == 2
+    losses = [found["metrics"]["train_loss"] for found in tables]
+    assert not np.allclose(losses[0], losses[1], rtol=0.01)
+    assert not np.allclose(losses[0], losses[2], rtol=0.01)
+
+
+DIVERGING = {
+    "model": [{"type": "dense", "units": 9}, "relu", {"type": "dense", "units": 3}],
+    "loss": "squared_error",
+}
+RATES = [0.02, 1e4, 0.05]
+
+
+@pytest.mark.parametrize("limits", [{}, {"FIRST_STEPS": 1, "CHUNK_SECONDS": 0.0}], ids=str)
+@pytest.mark.parametrize("shared", [False, True], ids=["own data", "shared data"])
+def test_a_lane_that_diverges_leaves_the_others_as_they_were(shared, limits, monkeypatch):
+    for name, value in limits.items():
+        monkeypatch.setattr(training, name, value)
+    lanes = [
+        everything(**{**lane, **DIVERGING}, optimizer={**MOMENTUM, "learning_rate": rate})
+        for lane, rate in zip([{"seed": 0}, {"seed": 1}, {"seed": 2}], RATES, strict=True)
+    ]
+    if shared:
+        lanes = [lane._replace(data=lanes[0].data) for lane in lanes]
+    tables, chunks = trained_together(lanes)
+    ends = []
+    for lane, found, parts in zip(lanes, tables, chunks, strict=True):
+        alone, theirs = trained(lane)
+        assert_close(found, alone, rtol=2e-5, atol=1e-6)
+        assert [chunk.finite for chunk in parts[:-1]] == [True] * (len(parts) - 1)
+        assert (parts[-1].step, parts[-1].finite) == (theirs[-1].step, theirs[-1].finite)
+        ends.append((parts[-1].step, parts[-1].finite))
+    assert ends[0] == ends[2] == (45, True)
+    step, finite = ends[1]
+    assert not finite
+    assert 1 < step < 20
+    assert tables[1]["metrics"]["step"].max() <= step
+    if limits:
+        assert len(chunks[1]) < len(chunks[0])
+
+
+def test_lanes_end_where_all_of_them_diverged():
+    hot = [
+        everything(
+            seed=seed, **DIVERGING, optimizer={**MOMENTUM, "learning_rate": 1e4}, steps=1000, every=100
+        )
+        for seed in range(2)
+    ]
+    _, chunks = trained_together(hot)
+    assert [parts[-1].finite for parts in chunks] == [False, False]
+    assert all(parts[-1].step < 20 for parts in chunks)
+
+
+# --- predictions -----------------------------------------------------------------------------------------
+
+
+def final_states(monkeypatch):
+    """What the last weights turn out to be, lane by lane, as the program itself hands them on."""
+    seen, programs_for = [], training.programs_for
+
+    def watched(lanes):
+        found = programs_for(lanes)
+
+        def outputs(arguments, state):
+            seen.extend(lanes.split(jax.device_get(state)))
+            return found.outputs(arguments, state)
+
+        return found._replace(outputs=outputs)
+
+    monkeypatch.setattr(training, "programs_for", watched)
+    return seen
+
+
+def assert_predicted(exp, state, tables):
+    """The table is the model's output in evaluation mode, and its loss that of the last record."""
+    table, metrics = tables["predictions"], tables["metrics"]
+    width = exp.model.setup.output_shape[0]
+    fields = ["input"] if exp.data.train.inputs[0].size == 1 else []
+    assert list(table) == ["split", "example", *fields, "output", "target", "prediction"]
+    assert list(dict.fromkeys(table["split"])) == ["train", "test"]
+    for split in ("train", "test"):
+        part, rows = exp.data.splits[split], table["split"] == split
+        key = jax.random.key(0)
+        found = exp.model.apply(state.params, state.layer_state, part.inputs, key=key, train=False).value
+        predictions = table["prediction"][rows].reshape(len(part), width)
+        np.testing.assert_allclose(predictions, found, rtol=2e-5, atol=1e-5)
+        np.testing.assert_array_equal(table["example"][rows], np.repeat(np.arange(len(part)), width))
+        np.testing.assert_array_equal(table["output"][rows], np.tile(np.arange(width), len(part)))
+        if fields:
+            np.testing.assert_array_equal(table["input"][rows], part.inputs[:, 0])
+        targets = table["target"][rows].reshape(len(part), width)
+        if not part.classes:
+            np.testing.assert_array_equal(targets, part.targets)
+        else:
+            np.testing.assert_array_equal(targets[:, -1], part.targets == max(width, 2) - 1)
+            assert width == 1 or (targets.argmax(1) == part.targets).all()
+        if exp.config.tree["loss"] == "cross_entropy":
+            shifted = predictions.astype(np.float64)
+            losses = np.log(np.exp(shifted).sum(1)) - shifted[targets == 1]
+        elif exp.config.tree["loss"] == "binary_cross_entropy":
+            losses = np.logaddexp(0, predictions) - targets * predictions
+        else:
+            losses = np.square(predictions - targets)
+        assert metrics[f"{split}_loss"][-1] == pytest.approx(losses.mean(), rel=2e-5)
+
+
+PREDICTING = {"record": {"every": {"steps": 9}, "predictions": True}}
+XOR = {"type": "xor", "examples": 90, "batch_size": 16}
+WAVE = {"type": "wave", "examples": 21, "batch_size": 4, "test_examples": 33}
+CURVED = [{"type": "dense", "units": 5}, "tanh", {"type": "dense", "units": 1}]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"model": EVERYTHING},
+        {"data": XOR, "model": CURVED, "loss": "binary_cross_entropy"},
+        {"data": WAVE, "model": CURVED, "loss": "squared_error"},
+    ],
+    ids=["three classes", "one output", "one input"],
+)
+def test_predictions_are_the_outputs_of_the_last_weights(keys, monkeypatch):
+    states = final_states(monkeypatch)
+    exp = experiment(**keys, **PREDICTING)
+    tables, chunks = trained(exp)
+    assert_predicted(exp, *states, tables)
+    assert ["predictions" in chunk.tables for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+
+
+def test_predictions_of_lanes(monkeypatch):
+    lanes = lanes_of(shared=False, **PREDICTING)
+    states = final_states(monkeypatch)
+    tables, _ = trained_together(lanes)
+    for lane, state, found in zip(lanes, states, tables, strict=True):
+        assert_predicted(lane, state, found)
+
+
+@pytest.mark.parametrize("first", [1, 10_000])
+def test_a_training_that_diverged_predicts_nothing_however_it_is_cut(first, monkeypatch):
+    monkeypatch.setattr(training, "FIRST_STEPS", first)
+    monkeypatch.setattr(training, "CHUNK_SECONDS", 0.0)
+    exp = everything(**DIVERGING, **PREDICTING, optimizer={**MOMENTUM, "learning_rate": 1e4})
+    tables, chunks = trained(exp)
+    assert not chunks[-1].finite
+    assert "predictions" not in tables
 
 
 # --- divergence ------------------------------------------------------------------------------------------
@@ -420,8 +809,6 @@ def test_nets_with_training_modes_learn(layer):
 
 
 def test_an_optimizer_with_state_of_its_own_learns():
-    import jax
-
     with jax.numpy_dtype_promotion("standard"):  # optax raises floats to whole powers
         adamw = {"type": "adamw", "learning_rate": 0.01}
         found = trained(experiment(optimizer=adamw, steps=300, every=300))[0]["metrics"]

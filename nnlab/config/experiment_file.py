@@ -188,6 +188,12 @@ def experiment(
         raise ValueDoesNotFit("names a phenomenon twice; once is enough", ("phenomena",))
     for position, phenomenon in enumerate(phenomena):
         _check_scope(phenomenon, sweep, ("phenomena", position))
+        if phenomenon.predictions and not record.predictions:
+            raise ValueDoesNotFit(
+                f"{phenomenon.name} reads the final outputs; give record: {{every: {{epochs: 1}}, "
+                "predictions: true}",
+                ("phenomena", position),
+            )
         if phenomenon.probes and (not record.layers or solver is not None):
             missing = "a solver does not take" if solver is not None else "record.layers: false leaves out"
             raise ValueDoesNotFit(

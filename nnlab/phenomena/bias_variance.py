@@ -53,7 +53,7 @@ def bias_variance(capacity: str) -> Phenomenon:
     """Test error by capacity in two parts, bias^2 and variance; the variance may rise and then fall.
 
     capacity: the axis of the sweep to look along, such as model.0.units. Over the seeds, each a training set
-    drawn anew, one test set: `record: {predictions: true}`, loss squared_error, and data whose test set is no
+    drawn anew, one test set: record.predictions, loss squared_error, and data whose test set is no
     matter of the seed.
     """
     return Phenomenon(
@@ -62,6 +62,7 @@ def bias_variance(capacity: str) -> Phenomenon:
         figures={"bias_variance": lambda sweeps: figure(sweeps, capacity)},
         scope="sweep",
         axis=capacity,
+        predictions=True,
     )
 
 
@@ -104,10 +105,7 @@ def decomposed(sweep: SeenSweep, capacity: str) -> pandas.DataFrame:
 
 
 def _test_predictions(sweep: SeenSweep) -> pandas.DataFrame:
-    try:
-        table = sweep.joined("predictions")
-    except ValueDoesNotFit as error:
-        raise ValueDoesNotFit(f"{error}; bias_variance needs `record: {{predictions: true}}`") from None
+    table = sweep.joined("predictions")
     table = table[table["split"] == "test"]
     if table.empty:
         raise ValueDoesNotFit("bias_variance needs test examples, and the data have none")

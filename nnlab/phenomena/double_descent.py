@@ -362,7 +362,8 @@ def fitted_functions(sweep: SeenSweep, capacity: str, found: DoubleDescent) -> F
     rows = rows[rows["seed"] == rows["seed"].min()]
     largest = float(rows[column].max())
     at = found.peak_capacity if found.peak_capacity is not None else largest
-    chosen = {"below": found.classical_capacity, "at": at, "beyond": largest}
+    beyond = found.second_capacity if found.second_capacity is not None else largest
+    chosen = {"below": found.classical_capacity, "at": at, "beyond": beyond}
     figure, axes = plotting.panels(1, len(chosen), width=9.0, height=3.0, sharey=True)
     for ax, (where, size) in zip(axes[0], chosen.items(), strict=True):
         part = rows[rows[column] == size]

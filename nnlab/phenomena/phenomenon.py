@@ -54,7 +54,8 @@ class Phenomenon(NamedTuple):
 
     scope: whether it is seen in a run or across a sweep. summarize: a run's tables, or the sweep -> those
     numbers. figures: by name, each from runs (or sweeps) to a figure; several come on one axes where that is
-    a comparison. axis: the path that a sweep must vary for it, if it names one.
+    a comparison. axis: the path that a sweep must vary for it, if it names one. predictions: whether
+    it reads the table that `record.predictions` keeps.
     """
 
     numbers: tuple[str, ...]
@@ -63,6 +64,7 @@ class Phenomenon(NamedTuple):
     probes: tuple[Probe, ...] = ()
     scope: Literal["run", "sweep"] = "run"
     axis: str | None = None
+    predictions: bool = False
     name: str = ""
 
 
