@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := results/demo
 
-.PHONY: setup check fix test demo bench lock clean
+.PHONY: setup check fix test demo results bench torture lock clean
 
 setup: $(VENV)/.ready ## make .venv with the nnlab command in it, versions as locked
 
@@ -31,9 +31,27 @@ demo: setup ## train sigmoid 20 deep on real data, draw its figures, judge its e
 	$(BIN)/nnlab train experiments/vanishing_gradients.yaml --out $(DEMO) --force
 	$(BIN)/nnlab check $(DEMO)
 
-bench: setup ## speed against a hand-written JAX loop and PyTorch; installs PyTorch into .venv
+CURES := vanishing_gradients vanishing_gradients_skip vanishing_gradients_batch_norm relu_he
+SWEEPS := double_descent_mnist1d double_descent_mnist1d_clean double_descent_polynomial \
+  double_descent_random_features double_descent_samples double_descent_epochs bias_variance
+
+results: setup ## train what the headline figures show, judge it, and draw them into docs/; takes minutes
+	for name in $(CURES); do $(BIN)/nnlab train experiments/$$name.yaml --out results/$$name --no-plots || exit 1; done
+	for name in $(SWEEPS); do $(BIN)/nnlab sweep experiments/$$name.yaml --out results/$$name --no-plots || exit 1; done
+	$(BIN)/nnlab plot $(addprefix results/,$(CURES)) --figure depth_profile --out docs
+	$(BIN)/nnlab plot results/double_descent_mnist1d results/double_descent_mnist1d_clean --out docs/mnist1d
+	for name in polynomial random_features samples epochs; do \
+	  $(BIN)/nnlab plot results/double_descent_$$name --out docs/$$name || exit 1; done
+	$(BIN)/nnlab plot results/bias_variance --out docs/bias_variance
+
+bench: setup ## speed against hand-written JAX, NumPy and PyTorch; installs PyTorch into .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(BIN)/python benchmarks/step_time.py
+	$(BIN)/python benchmarks/sweep_time.py
+	$(BIN)/python benchmarks/sweep_time.py --tiny
+
+torture: setup ## kill sweeps and their workers at 20 random moments, and compare what is left
+	$(BIN)/python tests/torture_sweep.py --kills 20
 
 lock: setup ## resolve requirements.lock anew from pyproject.toml
 	$(BIN)/python -m pip install --quiet uv

@@ -30,7 +30,8 @@ import numpy as np
 from nnlab.config import check_tree
 from nnlab.config.document import parse
 from nnlab.experiment import Experiment, bind
-from nnlab.train import Order, Resident, Segment, Steps, compiled, padded
+from nnlab.steps import Arguments, State, Steps
+from nnlab.train import Lanes, Order, Segment, padded, programs_for
 
 ROUNDS = 9
 STEPS = 2000
@@ -75,13 +76,13 @@ def race(contestants: dict[str, Callable[[], Any]], steps: int) -> dict[str, flo
 
 def nnlab_chunk(small: Experiment) -> Callable[[], Any]:
     """The chunk that `nnlab train` runs, without a record inside."""
-    programs, order = compiled(small), Order(small)
-    rows, plan = order.rows(0, order.capacity), padded([Segment(False, STEPS)])
+    lanes = Lanes([small])
+    programs, arguments = programs_for(lanes), lanes.arguments()
+    rows, plan = Order(small).filled(0, STEPS), padded([Segment(False, STEPS)])
 
     def run() -> Any:
-        state = programs.init()
-        initial = jax.tree.map(jnp.copy, state.params)
-        return jax.block_until_ready(programs.chunk(state, initial, rows, 0, *plan)[0])
+        state = lanes.first_states(programs.init)
+        return jax.block_until_ready(programs.chunk(arguments, state, rows, np.int32(0), *plan)[0])
 
     return run
 
@@ -142,30 +143,36 @@ def torch_eager(small: Experiment) -> Callable[[], Any] | None:
 def inside_view(batch: int) -> tuple[dict[str, Callable[[], Any]], int]:
     """Steps of the deep net without the inside view, with it at every 50th step, and at every step."""
     deep = experiment(DEEP % batch)
-    steps, order = Steps(deep), Order(deep)
-    count = deep.total_steps
-    data = Resident.of(deep.data.train)
-    rows = jnp.asarray(order.rows(0, count)).reshape(count // 50, 50, -1)
-    state = jax.jit(steps.initial)()
+    lanes, count = Lanes([deep]), deep.total_steps
+    arguments = lanes.arguments()
+    rows = jnp.asarray(Order(deep).rows(0, count)).reshape(count // 50, 50, -1)
+    state = lanes.first_states(jax.jit(deep.parts.optimizer.direction().init))
 
-    def plain(state: Any, index: jax.Array) -> Any:
-        return steps.take(state, jax.tree.map(lambda a: a[index], data), None)[0], None
+    def plain(steps: Steps, state: State, index: jax.Array) -> Any:
+        return steps.take(state, steps.batch(index))[0], None
 
-    def looking(state: Any, index: jax.Array) -> Any:
-        after, snapshot = steps.take(state, jax.tree.map(lambda a: a[index], data), None)
+    def looking(steps: Steps, state: State, index: jax.Array) -> Any:
+        after, snapshot = steps.take(state, steps.batch(index))
         return after, steps.measured(steps.probes, snapshot)
 
     def program(first: Any, rest: Any) -> Callable[..., Any]:
-        def fifty(state: Any, index: jax.Array) -> Any:
-            state, seen = first(state, index[0])
-            state, more = jax.lax.scan(rest, state, index[1:])
-            return state, (seen, more)
+        def run(arguments: Arguments, state: State, rows: jax.Array) -> Any:
+            steps = Steps(deep, arguments)
 
-        return jax.jit(lambda state, rows: jax.lax.scan(fifty, state, rows)).lower(state, rows).compile()
+            def fifty(state: State, index: jax.Array) -> Any:
+                state, seen = first(steps, state, index[0])
+                state, more = jax.lax.scan(lambda s, i: rest(steps, s, i), state, index[1:])
+                return state, (seen, more)
+
+            return jax.lax.scan(fifty, state, rows)
+
+        return jax.jit(run).lower(arguments, state, rows).compile()
 
     kinds = {"without": (plain, plain), "every 50th": (looking, plain), "every step": (looking, looking)}
     programs = {name: program(*bodies) for name, bodies in kinds.items()}
-    return {n: lambda p=p: jax.block_until_ready(p(state, rows)) for n, p in programs.items()}, count
+    return {
+        n: lambda p=p: jax.block_until_ready(p(arguments, state, rows)) for n, p in programs.items()
+    }, count
 
 
 def main() -> None:

@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 Path = tuple[str | int, ...]
 
-STATUSES = ("running", "complete", "interrupted", "diverged", "failed")  # of a run, in its summary
+# of a run, in its summary; a search ends a trial that is not worth going on with: it is pruned
+STATUSES = ("running", "complete", "interrupted", "diverged", "pruned", "failed")
 
 
 class NnlabError(Exception):

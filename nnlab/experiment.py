@@ -150,17 +150,31 @@ def _check_outputs(config: Config, parts: Parts, data: Data, net: Model) -> None
 
 def _check_expectations(config: Config, parts: Parts, data: Data) -> None:
     """What is expected of final and best metrics must name metrics that the run will have."""
+    for key in parts.expect:
+        message = _no_number(key, parts, data)
+        if message:
+            raise config.error(("expect", key), message)
+
+
+def check_metric(config: Config, metric: str, experiment: Experiment) -> None:
+    """The metric of the search in a sweep's config must be one that an experiment of it will have."""
+    message = _no_number(metric, experiment.parts, experiment.data)
+    if message:
+        raise config.error(("sweep", "method"), message)
+
+
+def _no_number(key: str, parts: Parts, data: Data) -> str:
+    """What is wrong with the name of a final or best metric; empty where nothing is."""
     what = ("loss", "accuracy") if data.train.classes else ("loss",)
     best = [f"{split}_{name}" for split in data.splits for name in what]
     own = ["smallest_singular_value"] if parts.solver is not None else ["learning_rate"]
     own += ["grad_norm"] if parts.solver is None and parts.record.layers else []
     known = {"best": best, "final": ["step", "epoch", *own, *best, "weight_norm"]}
-    for key in parts.expect:
-        prefix, _, number = key.partition(".")
-        if prefix in known and number not in known[prefix]:
-            near = near_miss(number, known[prefix]) or ";"
-            message = f"'{prefix}' has no number '{number}'{near} it has {', '.join(known[prefix])}"
-            raise config.error(("expect", key), message)
+    prefix, _, number = key.partition(".")
+    if prefix not in known or number in known[prefix]:
+        return ""
+    near = near_miss(number, known[prefix]) or ";"
+    return f"'{prefix}' has no number '{number}'{near} it has {', '.join(known[prefix])}"
 
 
 def _check_solver(config: Config, net: Model) -> None:

@@ -23,17 +23,21 @@ def judge(config: Config, summary: Mapping[str, Any]) -> list[Verdict]:
 
 
 def judge_sweep(result: SweepResult) -> list[Verdict]:
-    """Each expectation of a sweep. What is seen across the sweep has one number; a run's number must hold in
-    every trial, and the one furthest off is what was found."""
+    """Each expectation of a sweep. What is seen across the sweep has one number, and so has a search's best
+    trial; a run's number must hold in every trial that ran its course, and the one furthest off is what was
+    found."""
     parts = result.config.build()
     across = {phenomenon.name for phenomenon in parts.phenomena if phenomenon.scope == "sweep"}
+    if parts.sweep is not None and parts.sweep.method is not None:
+        across.add("best")
+    whole = result.table[result.table["status"] != "pruned"]
     verdicts = []
     for key, bound in parts.expect.items():
         if key.partition(".")[0] in across or key == "status":
             found = _number(result.summary, key)
             verdicts.append((key, str(bound), found, bound.holds(found)))
         else:
-            values = result.table[key].tolist() if key in result.table else [None]
+            values = whole[key].tolist() if key in whole else [None]
             worst = _worst(values, bound)
             verdicts.append((f"{key} (every trial)", str(bound), worst, bound.holds(worst)))
     return verdicts

@@ -1,4 +1,4 @@
-"""JAX and optax, imported at their first use.
+"""JAX, optax and Optuna, imported at their first use.
 
 Component modules are read by `nnlab list` and `nnlab validate`, which need signatures only: so that these
 take a fraction of a second, `from nnlab.lazy import jax, jnp` binds names that import when touched.
@@ -9,12 +9,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["Array", "jax", "jnp", "optax"]
+__all__ = ["Array", "jax", "jnp", "optax", "optuna"]
 
 if TYPE_CHECKING:
     import jax
     import jax.numpy as jnp
     import optax
+    import optuna
     from jax import Array
 else:
     Array = Any
@@ -31,3 +32,4 @@ else:
     jax = _Lazy("jax")
     jnp = _Lazy("jax.numpy")
     optax = _Lazy("optax")
+    optuna = _Lazy("optuna")

@@ -47,25 +47,32 @@ def run(
     return run_together([Lane(experiment, directory)], watch and (lambda _, chunk: watch(chunk)))[0]
 
 
-def run_together(lanes: Sequence[Lane], watch: Callable[[int, Chunk], None] | None = None) -> list[Outcome]:
+def run_together(
+    lanes: Sequence[Lane], watch: Callable[[int, Chunk], int | None] | None = None
+) -> list[Outcome]:
     """Run experiments that share a program side by side, as lanes of it. See `run`.
 
-    watch: called with each chunk of each lane, and the lane's number.
+    watch: called with each chunk of each lane, and the lane's number; where it returns a step of that chunk,
+    the lane ends there, pruned: it leaves the first rows of what the whole run would have left.
     """
     for lane in lanes:
         _begin(lane)
     last: list[Chunk | None] = [None] * len(lanes)
+    pruned: set[int] = set()
     with _signals() as caught:
         try:
             for chunks in _chunks([lane.experiment for lane in lanes]):
                 for number, chunk in chunks.items():
+                    if number in pruned:
+                        continue
+                    stop = watch(number, chunk) if watch is not None else None
+                    if stop is not None:
+                        pruned.add(number)
+                        chunk = _up_to(stop, chunk)
                     last[number] = chunk
                     _record(lanes[number].directory, chunk)
-                    if watch is not None:
-                        watch(number, chunk)
-                if caught and any(
-                    _status(lane, c) == "interrupted" for lane, c in zip(lanes, last, strict=True)
-                ):
+                going = "interrupted" in _statuses(lanes, last, pruned)
+                if (caught and going) or (pruned and not going):
                     break
         except NnlabError:
             for lane in lanes:
@@ -77,9 +84,8 @@ def run_together(lanes: Sequence[Lane], watch: Callable[[int, Chunk], None] | No
                 _finish(lane, "failed", final, reason=f"{type(error).__name__}: {error}")
             raise
     outcomes = []
-    for lane, final in zip(lanes, last, strict=True):
+    for lane, final, status in zip(lanes, last, _statuses(lanes, last, pruned), strict=True):
         lane.directory.close()
-        status = _status(lane, final)
         parameters = lane.experiment.model.setup.count("params")
         summary = _finish(lane, status, final, parameters=parameters)
         outcomes.append(Outcome(summary, caught[0] if status == "interrupted" else 0))
@@ -94,6 +100,22 @@ def _chunks(experiments: Sequence[Experiment]) -> Iterator[dict[int, Chunk]]:
     for number, experiment in enumerate(experiments):
         for chunk in fit(experiment):
             yield {number: chunk}
+
+
+def _up_to(step: int, chunk: Chunk) -> Chunk:
+    """A chunk without what came after a step."""
+    tables = {
+        name: {column: values[table["step"] <= step] for column, values in table.items()}
+        for name, table in chunk.tables.items()
+        if "step" in table
+    }
+    return chunk._replace(step=step, tables=tables, finite=True)
+
+
+def _statuses(lanes: Sequence[Lane], last: Sequence[Chunk | None], pruned: set[int]) -> list[str]:
+    """What each lane has come to; one that has steps left counts as interrupted."""
+    numbered = enumerate(zip(lanes, last, strict=True))
+    return ["pruned" if number in pruned else _status(*lane) for number, lane in numbered]
 
 
 def _status(lane: Lane, last: Chunk | None) -> str:

@@ -90,7 +90,8 @@ def train_together(experiments: Sequence[Experiment]) -> Iterator[dict[int, Chun
         if not segments and lead.parts.record.predictions:
             outputs = lanes.split(jax.device_get(programs.outputs(arguments, state)))
             for lane, chunk in chunks.items():
-                chunk.tables["predictions"] = predictions_table(experiments[lane].data, outputs[lane])
+                if chunk.finite:  # a training that diverged has none, whichever its last chunk was
+                    chunk.tables["predictions"] = predictions_table(experiments[lane].data, outputs[lane])
         yield {lane: chunk._replace(compiling=compiling) for lane, chunk in chunks.items()}
         going = [lane for lane in going if chunks[lane].finite]
         began, compiling, base = time.perf_counter(), 0.0, end
@@ -118,7 +119,7 @@ class Lanes:
     def __init__(self, experiments: Sequence[Experiment]) -> None:
         self.experiments, self.lead = experiments, experiments[0]
         self.count = len(experiments)
-        self.shares_data = all(e.data is self.lead.data for e in experiments)
+        self.shares_data = self.count == 1 or len({e.data.hash for e in experiments}) == 1
 
     def stacked(self, trees: Sequence[Any]) -> Any:
         return trees[0] if self.count == 1 else jax.tree.map(lambda *leaves: np.stack(leaves), *trees)

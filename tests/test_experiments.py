@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas
 import pytest
@@ -12,8 +13,9 @@ from nnlab.experiment import bind
 from nnlab.phenomena import gradient_flow, symmetry
 from nnlab.results import read_table
 from nnlab.runner import run
+from nnlab.steps import Arguments, Layout, Resident, State, Steps
 from nnlab.store import RunDirectory
-from nnlab.train import Resident, Steps
+from nnlab.sweep.trials import trials_of
 
 FOLDER = Path(__file__).parent.parent / "experiments"
 FILES = sorted(FOLDER.glob("*.yaml"))
@@ -56,9 +58,10 @@ def test_form(path):
     text = path.read_text(encoding="utf-8")
     head = text[: text.index("\nname:")].splitlines()
     assert all(line.startswith("# ") for line in head)
-    assert f"#   nnlab train experiments/{path.name}" in head
-    assert any(line.startswith("# Expect: ") for line in head)
     config = load(path)
+    command = "train" if config.tree["sweep"] is None else "sweep"
+    assert f"#   nnlab {command} experiments/{path.name}" in head
+    assert any(line.startswith("# Expect: ") for line in head)
     assert config.name == path.stem.replace("_", "-")
     assert config.build().expect
     for word in " ".join(head).split():
@@ -78,48 +81,66 @@ def quick_compiler():
     jax.config.update("jax_disable_most_optimizations", False)
 
 
+def smoked(path):
+    """What a smoke run of a file trains; of a sweep its first and its last trial."""
+    config = load(path, smoke=True)
+    if config.tree["sweep"] is None:
+        return [config]
+    trials = trials_of(config)
+    assert len(trials) > 1
+    return [trials[0].config, trials[-1].config]
+
+
 @pytest.mark.usefixtures("quick_compiler")
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_smoke(path, tmp_path):
-    experiment = bind(load(path, smoke=True))
-    outcome = run(experiment, RunDirectory(tmp_path))
-    assert outcome.summary["status"] == "complete"
-    metrics = read_table(tmp_path / "metrics.csv")
-    assert metrics["step"].iloc[-1] == experiment.total_steps
-    assert np.isfinite(metrics.to_numpy(float)).all()
-    for phenomenon in experiment.parts.phenomena:
-        assert set(outcome.summary[phenomenon.name]) == set(phenomenon.numbers)
-    if path.stem in NETS:  # their data are no larger than a smoke run's: at step 0 it is the run itself
-        verdict, bounds = NETS[path.stem]
-        flow = outcome.summary["gradient_flow"]
-        assert flow["verdict"] == verdict
-        assert all(low <= flow[number] <= high for number, (low, high) in bounds.items())
+    for number, config in enumerate(smoked(path)):
+        experiment, place = bind(config), tmp_path / str(number)
+        outcome = run(experiment, RunDirectory(place))
+        assert outcome.summary["status"] == "complete"
+        metrics = read_table(place / "metrics.csv")
+        assert metrics["step"].iloc[-1] == experiment.total_steps
+        assert np.isfinite(metrics.to_numpy(float)).all()
+        for phenomenon in experiment.parts.phenomena:
+            assert set(outcome.summary[phenomenon.name]) == set(phenomenon.numbers)
+        if path.stem in NETS:  # their data are no larger than a smoke run's: at step 0 it is the run itself
+            verdict, bounds = NETS[path.stem]
+            flow = outcome.summary["gradient_flow"]
+            assert flow["verdict"] == verdict
+            assert all(low <= flow[number] <= high for number, (low, high) in bounds.items())
 
 
 def first_weights(experiment_file, *overrides):
     """The detector's numbers at step 0 for every seed, from one compiled program.
 
-    A run of its own for each seed would compile each time, since the seed is part of a run's program; the
-    steps taken are the same.
+    It takes the step that a run takes, without the evaluations around it, which would take longer to compile.
     """
     path = FOLDER / f"{experiment_file}.yaml"
     runs = [bind(load(path, [*overrides, f"seed={seed}"])) for seed in SEEDS]
-    steps, setup = Steps(runs[0]), runs[0].model.setup
+    lead, layout = runs[0], Layout.of(runs[0])
+    probe = lead.probes[0]
 
     @jax.jit
-    def look(params, layer_state, batch):
-        state = steps.initial()._replace(params=params, layer_state=layer_state)
-        _, snapshot = steps.take(state, batch, params)
+    def look(arguments, layer_state):
+        steps = Steps(lead, arguments)
+        params, step, finite = arguments.initial, jnp.int32(0), jnp.array(True)
+        state = State(params, layer_state, steps.optimizer.init(params), step, finite)
+        _, snapshot = steps.take(state, steps.batch(jnp.empty(0, jnp.int32)))
         return steps.measured(steps.probes, snapshot)["layers"]
 
     found = []
     for experiment in runs:
         assert experiment.total_steps == 0
         assert experiment.batch_size == len(experiment.data.train)
-        columns = look(*experiment.model.init(experiment.parts.seed), Resident.of(experiment.data.train))
-        rows = steps.probes[0].rows(setup)
+        assert experiment.program_key == lead.program_key
+        seed = experiment.parts.seed
+        params, layer_state = experiment.model.init(seed)
+        data = Resident.of(experiment, layout)
+        columns = look(Arguments(np.uint32(seed), experiment.numbers, params, data), layer_state)
+        rows = probe.rows(lead.model.setup)
         layers = pandas.DataFrame({"step": 0, **rows, **{k: np.asarray(v) for k, v in columns.items()}})
         found.append(gradient_flow.summarize(layers))
+    assert look._cache_size() == 1
     return found
 
 

@@ -1,10 +1,11 @@
-"""Figures of tiny trained runs: drawn for one run and for several, labelled, and the same bytes twice."""
+"""Figures of tiny runs and sweeps: drawn for one and for several, labelled, and the same bytes twice."""
 
 import functools
 
 import matplotlib as mpl
 import numpy as np
 import pytest
+from conftest import run_nnlab
 
 from nnlab import figures, plotting
 from nnlab.config import check_tree
@@ -12,12 +13,21 @@ from nnlab.config.document import Document
 from nnlab.errors import UsageError
 from nnlab.experiment import bind
 from nnlab.registry import build, components
-from nnlab.results import open_run
+from nnlab.results import SweepResult, open_run
 from nnlab.runner import run
 from nnlab.store import RunDirectory
 
-PHENOMENA = list(components("phenomenon"))
-FIGURES = ["training_curves", *(name for p in PHENOMENA for name in build("phenomenon", p).figures)]
+REQUIRED = {"capacity": "model.width"}  # what those that are seen across a sweep must be told
+
+
+def built(name):
+    parameters = components("phenomenon")[name].parameters.values()
+    return build("phenomenon", {"type": name} | {p.name: REQUIRED[p.name] for p in parameters if p.required})
+
+
+SEEN = {name: built(name) for name in components("phenomenon")}
+PHENOMENA = [name for name, phenomenon in SEEN.items() if phenomenon.scope == "run"]
+FIGURES = ["training_curves", *(name for p in PHENOMENA for name in SEEN[p].figures)]
 
 DENSE = {"type": "dense", "units": 5}
 READ_OUT = {"type": "dense", "units": 3}
@@ -83,6 +93,12 @@ def test_figures_are_those_of_the_phenomena(trained):
 def test_every_figure_is_labelled(trained, figure_name, names):
     runs = [trained(name) for name in names]
     figure = figures.available(runs)[figure_name](runs)
+    assert_labelled(figure, empty=names == ["zeros"])
+    if figure_name != "activation_slope":  # a line there is an activation, whichever run has it
+        assert_told_apart(figure, names)
+
+
+def assert_labelled(figure, empty=False):
     shown = panels_of(figure)
     assert shown
     title = figure.get_suptitle()
@@ -92,14 +108,15 @@ def test_every_figure_is_labelled(trained, figure_name, names):
         spec = ax.get_subplotspec()
         shares = ax.get_shared_y_axes().joined(ax, shown[0]) and ax is not shown[0]
         assert ax.get_ylabel() or shares or not spec.is_first_col(), "no y label"
-        assert ax.has_data() or names == ["zeros"]
-    if len(names) > 1:
-        words = " ".join(
-            [text.get_text() for legend in legends_of(figure) for text in legend.get_texts()]
-            + [title_of(ax) + ax.get_ylabel() for ax in shown]
-        )
-        if figure_name != "activation_slope":  # a line there is an activation, whichever run has it
-            assert all(name in words for name in names), "the runs are told apart"
+        assert ax.has_data() or empty
+
+
+def assert_told_apart(figure, names):
+    words = " ".join(
+        [text.get_text() for legend in legends_of(figure) for text in legend.get_texts()]
+        + [title_of(ax) + ax.get_ylabel() for ax in panels_of(figure)]
+    )
+    assert len(names) < 2 or all(name in words for name in names), "they are told apart"
 
 
 @pytest.mark.parametrize("figure_name", FIGURES)
@@ -164,6 +181,117 @@ def test_runs_of_one_name_are_told_apart_by_their_directory(trained, tmp_path):
     assert drawn.stat().st_size > 1000
     labels = [run.label for run in figures._told_apart([one, again])]
     assert labels == ["relu", "relu-again"]
+
+
+# --- sweeps ----------------------------------------------------------------------------------------------
+
+POLYNOMIAL = """\
+data: {{type: wave, examples: 8, test_examples: 60}}
+model: [{{type: legendre, degree: 4}}, {{type: dense, units: 1, use_bias: false}}]
+loss: squared_error
+solver: {{type: least_squares, ridge: {ridge}}}
+record: {{every: {{epochs: 1}}, predictions: true}}
+phenomena:
+  - {{type: double_descent, capacity: model.0.degree, statistic: median, epsilon: 1e-12}}
+  - {{type: bias_variance, capacity: model.0.degree}}
+sweep: {{axes: {{model.0.degree: [1, 3, 5, 8, 12, 40]}}, seeds: 6}}
+"""
+TRAINED = """\
+data: {{type: xor, examples: 60}}
+model: {{type: mlp, width: 2, depth: 1, outputs: 2}}
+train: {{epochs: 16}}
+record: {{log_spaced: 9, layers: false, predictions: true}}
+phenomena: [{{type: double_descent, capacity: {capacity}}}]
+sweep: {{axes: {{{axes}}}, seeds: 2}}
+"""
+SWEEPS = {
+    "polynomial": POLYNOMIAL.format(ridge=0.0),
+    "ridge": POLYNOMIAL.format(ridge=1.0),
+    "examples": POLYNOMIAL.format(ridge=0.0).replace("model.0.degree", "data.examples"),
+    "width": TRAINED.format(capacity="model.width", axes="model.width: [2, 4, 8]"),
+    "epochs": TRAINED.format(capacity="epochs", axes=""),
+}
+# figure -> the sweeps that can be drawn in it, one by one or all together
+DRAWN = {
+    "double_descent": [
+        ["polynomial"],
+        ["ridge"],
+        ["examples"],
+        ["width"],
+        ["epochs"],
+        ["polynomial", "ridge"],
+    ],
+    "fitted_functions": [["polynomial"], ["ridge"], ["examples"]],
+    "epochs_by_capacity": [["width"]],
+    "bias_variance": [["polynomial"], ["ridge"], ["examples"], ["polynomial", "ridge"]],
+}
+ALONE = [
+    pytest.param(figure, names, id=f"{figure}-{'+'.join(names)}")
+    for figure in DRAWN
+    for names in DRAWN[figure]
+]
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """name -> a finished sweep, run at the first call."""
+    home = tmp_path_factory.mktemp("sweeps")
+
+    @functools.cache
+    def one(name):
+        (home / f"{name}.yaml").write_text(f"name: {name}\n{SWEEPS[name]}")
+        words = ("--jobs", 1, "--no-plots", "--quiet")
+        result = run_nnlab("sweep", home / f"{name}.yaml", "--out", home / name, *words)
+        assert result.exit_code == 0, result.stderr
+        return SweepResult.of(home / name)
+
+    return one
+
+
+def test_every_figure_of_a_sweep_is_drawn_here():
+    across = [phenomenon for phenomenon in SEEN.values() if phenomenon.scope == "sweep"]
+    assert {name for phenomenon in across for name in phenomenon.figures} == set(DRAWN)
+
+
+@pytest.mark.parametrize(("figure_name", "names"), ALONE)
+def test_every_figure_of_sweeps_is_labelled(swept, figure_name, names):
+    sweeps = [swept(name) for name in names]
+    figure = figures.available(sweeps)[figure_name](sweeps)
+    assert_labelled(figure)
+    assert_told_apart(figure, names)
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_the_figures_that_a_sweep_has_what_it_takes_for(swept, name, tmp_path):
+    """The same bytes twice; what cannot be drawn is left out, and says why where it is asked for by name."""
+    sweep, wanted = swept(name), [figure for figure in DRAWN if [name] in DRAWN[figure]]
+    first, second = (figures.draw([sweep], tmp_path / folder) for folder in ("first", "second"))
+    assert {path.stem for path in first} == set(wanted)
+    for one, other in zip(first, second, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+        assert one.stat().st_size > 5000
+    for figure in figures.available([sweep]):
+        if figure not in wanted:
+            with pytest.raises(UsageError, match=f"--figure {figure}: "):
+                figures.draw([sweep], tmp_path, [figure])
+
+
+@pytest.mark.parametrize(
+    ("figure_name", "other"),
+    [("double_descent", "width"), ("double_descent", "examples"), ("bias_variance", "examples")],
+)
+def test_sweeps_of_different_capacities_do_not_come_on_one_axes(swept, figure_name, other, tmp_path):
+    sweeps = [swept("polynomial"), swept(other)]
+    with pytest.raises(UsageError, match=f"--figure {figure_name}: 'model.0.degree' is no axis"):
+        figures.draw(sweeps, tmp_path, [figure_name])
+
+
+def test_a_run_and_a_sweep_do_not_come_on_one_axes(trained, swept, tmp_path):
+    with pytest.raises(UsageError, match="runs and sweeps"):
+        figures.draw([trained("relu"), swept("polynomial")], tmp_path)
+
+
+# --- words and colours -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

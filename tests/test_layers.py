@@ -11,7 +11,6 @@ import pytest
 from nnlab.config.schema import resolve
 from nnlab.errors import ValueDoesNotFit
 from nnlab.nn.combinators import mlp, repeat, residual, sequential
-from nnlab.nn.features import legendre, random_fourier
 from nnlab.nn.layers import dense, dropout, flatten
 from nnlab.nn.model import model
 from nnlab.nn.normalization import batch_norm, layer_norm
@@ -336,64 +335,6 @@ def test_dropout_follows_its_key_and_its_place():
     assert 0.35 < share < 0.65
 
 
-# --- fixed features --------------------------------------------------------------------------------------
-
-
-def features_of(layer, x):
-    """What fixed features make of x, on the host in float64 and compiled in float32, and what is fixed."""
-    net = model(layer, x.shape[1:])
-    params, state = net.init(SEED)
-    assert params == {}
-    (fixed,) = state.values() or ({},)
-    doubled = {name: value.astype(np.float64) for name, value in fixed.items()}
-    on_host = layer.apply({}, doubled, x, key=None, train=False).value
-    assert type(on_host) is np.ndarray
-    assert on_host.dtype == np.float64
-    compiled = jax.jit(lambda x: net.apply({}, state, x, key=KEY, train=False).value)(jnp.float32(x))
-    return on_host, np.asarray(compiled), doubled
-
-
-@pytest.mark.parametrize("constant", [False, True])
-@pytest.mark.parametrize("degree", [1, 2, 9, 60])
-def test_legendre_equals_numpy(degree, constant):
-    x = np.linspace(-1, 1, 101)[:, None]
-    expected = np.polynomial.legendre.legvander(x[:, 0], degree)[:, 0 if constant else 1 :]
-    on_host, compiled, _ = features_of(legendre(degree, constant=constant), x)
-    np.testing.assert_allclose(on_host, expected, atol=1e-12)
-    np.testing.assert_allclose(compiled, expected, atol=1e-4)
-
-
-def test_random_fourier_equals_its_formula():
-    x = drawn((BATCH, 3)).astype(np.float64)
-    on_host, compiled, fixed = features_of(random_fourier(7, scale=0.4), x)
-    expected = np.sqrt(2 / 7) * np.cos(0.4 * x @ fixed["directions"] + fixed["phases"])
-    np.testing.assert_allclose(on_host, expected, rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(compiled, expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("scale", [0.3, 1.0])
-def test_random_fourier_features_have_the_gaussian_kernel(scale):
-    units = 100_000
-    x = drawn((8, 3)).astype(np.float64)
-    on_host, _, _ = features_of(random_fourier(units, scale=scale), x)
-    squares = np.square(x[:, None] - x[None]).sum(-1)
-    np.testing.assert_allclose(
-        on_host @ on_host.T, np.exp(-(scale**2) * squares / 2), atol=5 / np.sqrt(units)
-    )
-
-
-def test_random_fourier_is_drawn_anew_for_each_seed_and_trained_by_nothing():
-    net = model(sequential([random_fourier(5), dense(2)]), (3,))
-    (params, state), (_, other) = net.init(0), net.init(1)
-    assert set(params) == {"dense_1"}
-    assert not np.array_equal(state["random_fourier_1"]["phases"], other["random_fourier_1"]["phases"])
-    assert not np.array_equal(
-        state["random_fourier_1"]["directions"], other["random_fourier_1"]["directions"]
-    )
-    after = net.apply(params, state, jnp.asarray(drawn((BATCH, 3))), key=KEY, train=True).state
-    jax.tree.map(np.testing.assert_array_equal, after, state)
-
-
 # --- names and numbers -----------------------------------------------------------------------------------
 
 
@@ -471,8 +412,6 @@ def test_keras_batch_norm_net():
         (sequential(["relu", batch_norm()]), (), "batch_norm_1"),
         (sequential([layer_norm()]), (), "layer_norm_1"),
         (sequential([residual([residual([dense(3)])])]), (4,), "residual_1.*residual_1"),
-        (sequential(["relu", legendre(3)]), (2,), r"legendre_1.*\[2\]"),
-        (sequential([random_fourier(3)]), (4, 5), r"random_fourier_1.*\[4, 5\].*flatten"),
     ],
 )
 def test_shapes_that_do_not_fit_name_the_layer(layer, input_shape, named):

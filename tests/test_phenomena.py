@@ -3,6 +3,7 @@
 import functools
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas
@@ -245,7 +246,15 @@ def test_units_that_start_alike_stay_alike(kernel_init, herding):
 
 # --- all phenomena ---------------------------------------------------------------------------------------
 
-PHENOMENA = list(components("phenomenon"))
+REQUIRED = {"capacity": "model.width"}  # what those that are seen across a sweep must be told
+
+
+def built(name):
+    parameters = components("phenomenon")[name].parameters.values()
+    return build("phenomenon", {"type": name} | {p.name: REQUIRED[p.name] for p in parameters if p.required})
+
+
+PHENOMENA = [name for name in components("phenomenon") if built(name).scope == "run"]
 NETS = {
     "deep": [
         {"type": "repeat", "times": 3, "layers": [{"type": "dense", "units": 6}, "sigmoid"]},
@@ -258,9 +267,9 @@ NETS = {
 
 @pytest.mark.parametrize("net", NETS)
 def test_numbers_are_those_of_the_summary(net):
-    tables, built = run(NETS[net], PHENOMENA, steps=1)
-    assert [phenomenon.name for phenomenon in built] == PHENOMENA
-    for phenomenon in built:
+    tables, asked = run(NETS[net], PHENOMENA, steps=1)
+    assert [phenomenon.name for phenomenon in asked] == PHENOMENA
+    for phenomenon in asked:
         found = phenomenon.summarize(tables)
         assert tuple(found) == phenomenon.numbers
         for probe in phenomenon.probes:
@@ -321,6 +330,13 @@ def test_curves_are_the_activations_of_the_model():
 
 
 def test_every_phenomenon_is_tested_here():
-    assert set(components("phenomenon")) == {"gradient_flow", "symmetry"}
+    """Those that are seen across a sweep in a file of their own."""
+    assert PHENOMENA == ["gradient_flow", "symmetry"]
+    across = set(components("phenomenon")) - set(PHENOMENA)
+    assert across == {"bias_variance", "double_descent"}
+    for name in across:
+        assert built(name).scope == "sweep"
+        assert Path(__file__).with_name(f"test_{name}.py").exists()
     for name in components("phenomenon"):
-        assert build("phenomenon", name).figures
+        assert built(name).figures
+        assert built(name).name == name

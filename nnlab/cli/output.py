@@ -61,16 +61,15 @@ def print_sweep(result: SweepResult, drawn: Sequence[Path]) -> None:
     from nnlab.judgement import judge_sweep
 
     summary = result.summary
-    words = ("complete", "diverged", "failed", "missing")
+    words = ("complete", "pruned", "diverged", "failed", "missing")
     counts = [f"{summary[word]} {word}" for word in words if summary.get(word)]
     click.echo(f"{result.config.name}: {summary['status']}, {', '.join(counts)} trials, in {result.path}")
     for row in result.table[result.table["status"] == "failed"].head(5).to_dict("records"):
         click.echo(f"  trial {row['trial']} failed: {row['reason']}")
-    for phenomenon in result.config.build().phenomena:
-        numbers = summary.get(phenomenon.name, {})
-        rows = [(name, short(value)) for name, value in numbers.items()]
+    for name in ("best", *(phenomenon.name for phenomenon in result.config.build().phenomena)):
+        rows = [(number, short(value)) for number, value in summary.get(name, {}).items()]
         if rows:
-            print_table((phenomenon.name, "found"), rows, right=[1])
+            print_table((name, "found"), rows, right=[1])
     print_verdicts(result.config.name, judge_sweep(result))
     for path in drawn:
         click.echo(path)

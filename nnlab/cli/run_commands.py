@@ -222,9 +222,12 @@ def _bound(config: Config) -> str:
 
 
 def _swept(config: Config) -> str:
-    from nnlab.sweep.run import grouped
+    from nnlab.sweep.run import grouped, plan_search
     from nnlab.sweep.trials import trials_of
 
+    searching = plan_search(config)
+    if searching is not None:
+        return f"{searching.draws:,} trials, chosen as it goes"
     trials = trials_of(config)
     return f"{len(trials):,} trials, {len(grouped(trials)):,} programs"
 

@@ -68,20 +68,23 @@ def sweep(
     from nnlab.config import load
     from nnlab.sweep.directory import SweepDirectory
     from nnlab.sweep.engine import LocalEngine
-    from nnlab.sweep.run import plan, run_sweep
+    from nnlab.sweep.run import plan, plan_search, run_sweep
     from nnlab.sweep.trials import trials_of
 
     checked = load(config, overrides, smoke, axes=True)
-    trials = trials_of(checked)
     directory = SweepDirectory(out or SweepDirectory.default(checked))
+    searching = plan_search(checked)
+    trials = [] if searching else trials_of(checked)
     directory.check(checked, force=not resume)
-    todo = plan(trials, directory, force=not resume)
+    todo = searching or plan(trials, directory, force=not resume)
     if dry_run:
         if not quiet:
             _print_plan(directory.path, todo, jobs)
         return
+    if todo.search is not None:
+        todo.search.require()
     with directory.held() as lock:
-        todo = plan(trials, directory, force=not resume)  # somebody else may just have run some
+        todo = searching or plan(trials, directory, force=not resume)  # somebody may just have run some
         directory.begin_sweep(checked, force=not resume)
         local = LocalEngine(directory.path, jobs, platform, keep_open=(lock,))
         with _progress(checked, todo, quiet) as watch:
@@ -127,7 +130,8 @@ def _progress(config: Config, todo: Plan, quiet: bool) -> Iterator[Callable[[Eve
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     costs = {trial.id: max(1.0, group.cost) for group in todo.groups for trial in group.trials}
-    steps = {trial.id: _steps(trial) for group in todo.groups for trial in group.trials}
+    count = todo.draws or len(todo.trials)
+    cost = sum(costs.values()) / max(1, len(costs))  # of a trial that a search is yet to choose
     ended: dict[str, str] = {}
     shares: dict[str, float] = {}
     columns = (
@@ -137,16 +141,16 @@ def _progress(config: Config, todo: Plan, quiet: bool) -> Iterator[Callable[[Eve
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(config.name, total=sum(costs.values()), shown="starting workers")
+        task = bar.add_task(config.name, total=cost * todo.left, shown="starting workers")
 
         def watch(event: Event) -> None:
             name = event.trial.id
             if event.status:
                 ended[name] = event.status
-            shares[name] = 1.0 if event.status else min(1.0, event.step / max(1, steps[name]))
+            shares[name] = 1.0 if event.status else min(1.0, event.step / max(1, _steps(event.trial)))
             bad = sum(status in ("failed", "diverged") for status in ended.values())
-            words = f"{len(todo.done) + len(ended)} of {len(todo.trials)} trials"
-            done = sum(costs[key] * share for key, share in shares.items())
+            words = f"{len(todo.done) + len(ended)} of {count} trials"
+            done = sum(costs.get(key, cost) * share for key, share in shares.items())
             bar.update(task, completed=done, shown=words + (f", {bad} failed or diverged" if bad else ""))
 
         yield watch
@@ -158,9 +162,13 @@ def _steps(trial: Trial) -> int:
 
 
 def _print_plan(place: Path, todo: Plan, jobs: int | None) -> None:
-    from nnlab import device
     from nnlab.cli.output import print_table, short
 
+    work = sum(group.cost * len(group.trials) for group in todo.groups)
+    if todo.search is not None:
+        work *= todo.draws / sum(len(group.trials) for group in todo.groups)
+        click.echo(f"{place}: up to {todo.draws} trials, chosen as it goes, {_estimate(todo, work, jobs)}")
+        return
     axes = list(todo.trials[0].axes)
     groups = {trial.id: number for number, group in enumerate(todo.groups, 1) for trial in group.trials}
     rows = [
@@ -170,14 +178,18 @@ def _print_plan(place: Path, todo: Plan, jobs: int | None) -> None:
     print_table(("trial", *axes, "seed", "program"), rows)
     if len(todo.trials) > SHOWN_TRIALS:
         click.echo(f"... and {len(todo.trials) - SHOWN_TRIALS} more")
-    work = sum(group.cost * len(group.trials) for group in todo.groups)
-    workers = min(jobs or device.cores(), max(1, todo.left))
-    seconds = (work / _rate() + COMPILE_SECONDS * len(todo.groups)) / workers
     click.echo(
         f"{place}: {len(todo.trials)} trials, {len(todo.done)} done, {todo.left} to run as "
-        f"{len(todo.groups)} programs, {work:.2g} floating-point operations: about {_duration(seconds)} "
-        f"on {workers} workers"
+        f"{len(todo.groups)} programs, {_estimate(todo, work, jobs)}"
     )
+
+
+def _estimate(todo: Plan, work: float, jobs: int | None) -> str:
+    from nnlab import device
+
+    workers = min(jobs or device.cores(), max(1, todo.left))
+    seconds = (work / _rate() + COMPILE_SECONDS * len(todo.groups)) / workers
+    return f"{work:.2g} floating-point operations: about {_duration(seconds)} on {workers} workers"
 
 
 def _state(todo: Plan, trial: Trial, groups: dict[str, int]) -> str:
@@ -187,13 +199,15 @@ def _state(todo: Plan, trial: Trial, groups: dict[str, int]) -> str:
 def _rate() -> float:
     """Floating-point operations a second of one core at training, about a third of its best at products."""
     import numpy as np
+    from threadpoolctl import threadpool_limits
 
     square = np.ones((256, 256), np.float32)
     best = float("inf")
-    for _ in range(5):
-        began = time.perf_counter()
-        square @ square
-        best = min(best, time.perf_counter() - began)
+    with threadpool_limits(1):
+        for _ in range(20):
+            began = time.perf_counter()
+            square @ square
+            best = min(best, time.perf_counter() - began)
     return 2 * 256**3 / best / 3
 
 

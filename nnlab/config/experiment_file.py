@@ -219,7 +219,9 @@ def _check_scope(phenomenon: Any, sweep: Sweep | None, at: Path) -> None:
     others = [path for path in sweep.paths if phenomenon.axis not in (None, *split_path(path))]
     if phenomenon.axis is not None and others:
         raise ValueDoesNotFit(
-            f"{phenomenon.name} reads one curve over '{phenomenon.axis}'; '{others[0]}' varies too", at
+            f"{phenomenon.name} reads one curve over '{phenomenon.axis}'; '{others[0]}' varies too"
+            + near_miss(others[0], [phenomenon.axis]),
+            at,
         )
 
 

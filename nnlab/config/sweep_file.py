@@ -66,8 +66,8 @@ def sweep(
     axes: dotted path -> a list of values, or {range: [a, b, step]} (b left out), {linspace: [a, b, n]},
     {geomspace: [a, b, n]}, {logspace: [a, b, n]} (10^a to 10^b). Several paths with commas between take the
     same value. zip: axes that move together, the first values of all, then the second ones. seeds: how many,
-    counted from the experiment's `seed`, or a list of seeds. method: null runs every trial; a search chooses
-    among the draws of `random` as it goes.
+    counted from the experiment's `seed`, or a list of seeds. method: null runs every trial; a search draws
+    from the ranges of `random` as it goes, by what the trials before came to, `draws` trials in all.
     """
     for key, group in (("axes", axes), ("zip", zip)):
         for path, values in group.items():
@@ -88,9 +88,20 @@ def sweep(
             raise ValueDoesNotFit(f"'{name}' cannot be an axis{hint}")
     if isinstance(seeds, list) and (not seeds or len(set(seeds)) < len(seeds)):
         raise ValueDoesNotFit("a list of seeds names at least one, each once", ("seeds",))
-    if method is not None and random is None:
-        raise ValueDoesNotFit("a search needs 'random': the ranges that it may draw from", ("method",))
+    if method is not None:
+        _check_search(made)
     return made
+
+
+def _check_search(sweep: Sweep) -> None:
+    """A search varies the random axes, and nothing else."""
+    if sweep.random is None:
+        raise ValueDoesNotFit("a search needs 'random': the ranges that it may draw from", ("method",))
+    for name, axes in (("axes", sweep.axes), ("zip", sweep.zip)):
+        if axes:
+            raise ValueDoesNotFit("a search varies what is under 'random' only; leave this out", (name,))
+    if (sweep.seeds if isinstance(sweep.seeds, int) else len(sweep.seeds)) > 1:
+        raise ValueDoesNotFit("a search runs each trial with one seed", ("seeds",))
 
 
 def split_path(path: Path) -> list[str]:

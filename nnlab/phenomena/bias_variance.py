@@ -83,7 +83,9 @@ def summarize(sweep: SeenSweep, capacity: str) -> BiasVariance:
 
 def decomposed(sweep: SeenSweep, capacity: str) -> pandas.DataFrame:
     """bias_squared, variance, risk and test_loss by capacity, rising. Raises ValueDoesNotFit."""
-    axis = next(axis for axis in sweep.axes if capacity in split_path(axis))
+    axis = next((axis for axis in sweep.axes if capacity in split_path(axis)), None)
+    if axis is None:
+        raise ValueDoesNotFit(f"'{capacity}' is no axis of the sweep {sweep.label}")
     table = _test_predictions(sweep)
     points = table.groupby([axis, "example", "output"])
     seeds, targets = points["seed"].nunique(), points["target"]

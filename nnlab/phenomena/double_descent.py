@@ -206,8 +206,11 @@ def _rises(rises: np.ndarray, base: float, statistic: str) -> bool:
 
 
 def _column(sweep: SeenSweep, capacity: str) -> str:
-    """The axis that moves the capacity, alone or with other paths."""
-    return next(axis for axis in sweep.axes if capacity in [part.strip() for part in axis.split(",")])
+    """The axis that moves the capacity, alone or with other paths. Raises ValueDoesNotFit."""
+    for axis in sweep.axes:
+        if capacity in [part.strip() for part in axis.split(",")]:
+            return axis
+    raise ValueDoesNotFit(f"'{capacity}' is no axis of the sweep {sweep.label}")
 
 
 def _measured(rows: pandas.DataFrame, part: str, metric: str) -> np.ndarray:
@@ -304,6 +307,7 @@ def _mark(ax: Axes, sweep: SeenSweep, curve: Curve, found: DoubleDescent, capaci
 def _dress(
     ax: Axes, sweeps: Sequence[SeenSweep], capacity: str, metric: str, statistic: str, drawn: list[float]
 ) -> None:
+    ax.set_title("Error" if metric == "error" else "Loss")
     ax.set_xscale("log")
     plotting.plain_ticks(ax)
     ax.set_xlabel("epoch (log)" if capacity == "epochs" else f"{capacity} (log)")

@@ -10,7 +10,7 @@ Space = Mapping[str, Mapping[str, Any]]
 """Axis -> distribution, as the file has it under sweep.random.axes."""
 
 Reports = Mapping[int, float]
-"""Rung of a training -> the metric there. Rungs are even parts of it, so that trainings of any length compare."""
+"""Rung of a training -> the metric there. Rungs are even parts of it, so that all trainings compare."""
 
 
 class Proposal(NamedTuple):

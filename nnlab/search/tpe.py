@@ -18,6 +18,7 @@ from nnlab.search.search import Proposal, Reports, Search, Space
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
+    from optuna.storages import JournalStorage
 
 FIRST_RUNG = 4  # of 20: the first fifth of a training is not judged
 
@@ -60,20 +61,17 @@ class OptunaStudy:
     def __init__(
         self,
         name: str,
-        direction: str,
+        direction: Literal["minimize", "maximize"],
         prune_after: int | None,
         startup: int,
         space: Space,
         seed: int,
         journal: Path,
     ) -> None:
-        _mend(journal)
         self.space, self.seed = space, seed
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.sampler = functools.partial(optuna.samplers.TPESampler, n_startup_trials=startup)
-        self.storage = optuna.storages.JournalStorage(
-            optuna.storages.journal.JournalFileBackend(str(journal), lock_obj=_no_lock())
-        )
+        self.storage = _storage(journal)
         self.study = optuna.create_study(
             storage=self.storage,
             study_name=name,
@@ -134,26 +132,24 @@ def _distribution(how: Mapping[str, Any]) -> BaseDistribution:
         return optuna.distributions.CategoricalDistribution(range(len(bounds)))
     if name == "integers":
         return optuna.distributions.IntDistribution(*bounds)
-    return optuna.distributions.FloatDistribution(*map(float, bounds), log=name == "log_uniform")
+    low, high = map(float, bounds)
+    return optuna.distributions.FloatDistribution(low, high, log=name == "log_uniform")
 
 
-def _mend(journal: Path) -> None:
-    """Drop a last line that was cut off as it was written."""
-    if journal.exists():
-        whole = journal.read_bytes()
-        end = whole.rfind(b"\n") + 1
-        if end < len(whole):
-            journal.write_bytes(whole[:end])
+def _storage(journal: Path) -> JournalStorage:
+    """The journal, without a last line that was cut off as it was written. It takes no lock: the sweep holds
+    its directory, and the lock that a killed one left behind would only be waited for."""
+    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-
-def _no_lock() -> Any:
-    """The sweep holds its directory; a lock left behind by a killed one would only be waited for."""
-
-    class NoLock(optuna.storages.journal.BaseJournalFileLock):
+    class NoLock(JournalFileOpenLock):
         def acquire(self) -> bool:
             return True
 
         def release(self) -> None:
             pass
 
-    return NoLock()
+    if journal.exists():
+        whole = journal.read_bytes()
+        if not whole.endswith(b"\n"):
+            journal.write_bytes(whole[: whole.rfind(b"\n") + 1])
+    return optuna.storages.JournalStorage(JournalFileBackend(str(journal), lock_obj=NoLock(str(journal))))

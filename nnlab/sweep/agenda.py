@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from nnlab.sweep.trials import Trial
 
@@ -22,9 +22,39 @@ class Group(NamedTuple):
     memory: int
 
 
+class Work(Protocol):
+    """What an engine asks what to do. Its length is how many trials are left.
+
+    judges: whether `stop_at` is to be asked as trials go on.
+    """
+
+    judges: bool
+
+    def __len__(self) -> int: ...
+
+    def next_for(self, own: str, memory: int | None) -> tuple[str, list[Trial]] | None:
+        """The next trials for a worker that is at the group `own`, with their group; None where there is
+        nothing now. memory: of its accelerator, None on CPU."""
+        ...
+
+    def again(self, trial: Trial) -> bool:
+        """Put a trial back, unless it was tried often enough."""
+        ...
+
+    def stop_at(self, trial: Trial, records: Mapping[str, Sequence[float]]) -> int | None:
+        """The step at which a trial is to end early, given its next rows of metrics.csv."""
+        ...
+
+    def ended(self, trial: Trial, summary: Mapping[str, Any] | None) -> None:
+        """Learn what a trial came to; None where it did not come to an end."""
+        ...
+
+
 class Agenda:
     """What is left to run, by group: the costliest groups come first, and a worker stays with the group whose
     program it has compiled."""
+
+    judges = False
 
     def __init__(self, groups: Sequence[Group]) -> None:
         self.groups = {group.key: group for group in groups}
@@ -60,6 +90,12 @@ class Agenda:
             return False
         self.left[self.home[trial.id]].append(trial)
         return True
+
+    def stop_at(self, trial: Trial, records: Mapping[str, Sequence[float]]) -> int | None:
+        return None
+
+    def ended(self, trial: Trial, summary: Mapping[str, Any] | None) -> None:
+        pass
 
     @staticmethod
     def _lanes(group: Group, memory: int | None) -> int:

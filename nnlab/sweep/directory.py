@@ -19,7 +19,7 @@ from nnlab.errors import NnlabError, UsageError
 from nnlab.store import RunDirectory
 from nnlab.sweep.trials import Trial, base_tree
 
-FINISHED = ("complete", "diverged")
+FINISHED = ("complete", "diverged", "pruned")
 PATIENCE = 15.0  # seconds for the workers of a sweep that was killed to notice
 
 
@@ -33,6 +33,11 @@ class SweepDirectory(RunDirectory):
         sweep, grown."""
         text = json.dumps(base_tree(config), sort_keys=True)
         return Path("results") / f"{config.name}-sweep-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+    @property
+    def journal(self) -> Path:
+        """Of a search: what it proposed, and what came of that."""
+        return self.path / "search.journal"
 
     def trial(self, trial: Trial) -> RunDirectory:
         return RunDirectory(self.path / "trials" / trial.id)
@@ -95,6 +100,7 @@ class SweepDirectory(RunDirectory):
         """Write the sweep's config; force: without what was there."""
         if force:
             shutil.rmtree(self.path / "trials", ignore_errors=True)
+            self.journal.unlink(missing_ok=True)
         self.write("sweep.yaml", config.text)
         self.write_json("summary.json", {"name": config.name, "status": "running"})
 

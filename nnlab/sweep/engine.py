@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nnlab import device
-from nnlab.sweep.agenda import TRIES, Agenda
+from nnlab.sweep.agenda import TRIES, Work
 from nnlab.sweep.trials import Trial
 
 STOP_SECONDS = 10.0  # a worker that was told to stop has so long to end its chunk
@@ -44,8 +44,9 @@ class LocalEngine:
         self.workers: list[_Worker] = []
         self.stopping, self.unready = False, 0
 
-    def run(self, agenda: Agenda) -> Iterator[Event]:
-        """Run every trial of the agenda once, and tell what becomes of them."""
+    def run(self, agenda: Work) -> Iterator[Event]:
+        """Run every trial of the agenda once, and tell what becomes of them. What is done with an event may
+        add to the agenda."""
         while len(self.workers) < min(self.jobs, len(agenda)):
             self.workers.append(self._worker())
         with selectors.DefaultSelector() as selector:
@@ -56,9 +57,10 @@ class LocalEngine:
                     worker = key.data
                     messages = worker.messages()
                     for message in messages:
-                        yield from self._heard(worker, message)
+                        yield from self._heard(worker, message, agenda)
                     if not messages and worker.gone:
                         selector.unregister(worker.output)
+                        worker.output.close()
                         self.workers.remove(worker)
                         yield from self._lost(worker, agenda)
                         if len(agenda) and not self.stopping:
@@ -66,7 +68,7 @@ class LocalEngine:
                             selector.register(self.workers[-1].output, selectors.EVENT_READ, self.workers[-1])
                 for worker in self.workers:
                     if worker.ready and not worker.slice and not self.stopping:
-                        worker.take(agenda.next_for(worker.group, worker.memory))
+                        worker.take(agenda.next_for(worker.group, worker.memory), agenda.judges)
 
     def stop(self) -> None:
         """Let the workers end their chunk and leave it at that."""
@@ -84,6 +86,7 @@ class LocalEngine:
             except subprocess.TimeoutExpired:
                 worker.process.kill()
                 worker.process.wait()
+            worker.output.close()
 
     def kill(self) -> None:
         """End all workers at once."""
@@ -93,16 +96,18 @@ class LocalEngine:
     def _worker(self) -> _Worker:
         return _Worker(self.folder, self.platform, self.keep_open)
 
-    def _heard(self, worker: _Worker, message: dict[str, Any]) -> Iterator[Event]:
+    def _heard(self, worker: _Worker, message: dict[str, Any], agenda: Work) -> Iterator[Event]:
         if "ready" in message:
             worker.ready, worker.memory = True, message["memory"]
             return
         trial = worker.slice[message["trial"]]
+        if "records" in message:
+            worker.send({"stop": agenda.stop_at(trial, message["records"])})
         yield Event(trial, message["step"], message.get("status", ""), message.get("reason", ""))
         if message.get("last"):
             worker.slice = []
 
-    def _lost(self, worker: _Worker, agenda: Agenda) -> Iterator[Event]:
+    def _lost(self, worker: _Worker, agenda: Work) -> Iterator[Event]:
         """A worker died: its trials go back onto the agenda, or are given up."""
         code = worker.process.wait()
         cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
@@ -142,12 +147,13 @@ class _Worker:
         assert self.process.stdout is not None  # noqa: S101 - it is a pipe
         self.output = self.process.stdout
 
-    def take(self, work: tuple[str, list[Trial]] | None) -> None:
-        """Give it trials of one group to run side by side."""
+    def take(self, work: tuple[str, list[Trial]] | None, judged: bool) -> None:
+        """Give it trials of one group to run side by side; judged: it asks whether to go on with them."""
         if work is None:
             return
         self.group, self.slice = work
-        self._send([{"id": trial.id, "tree": trial.config.tree} for trial in self.slice])
+        trials = [{"id": trial.id, "tree": trial.config.tree} for trial in self.slice]
+        self.send({"trials": trials, "judged": judged})
 
     def leave(self) -> None:
         """Close its input, at which it ends."""
@@ -164,7 +170,7 @@ class _Worker:
         *lines, self.heard = (self.heard + read).split(b"\n")
         return [json.loads(line) for line in lines]
 
-    def _send(self, message: Any) -> None:
+    def send(self, message: Any) -> None:
         assert self.process.stdin is not None  # noqa: S101 - it is a pipe
         try:
             self.process.stdin.write(json.dumps(message).encode() + b"\n")

@@ -15,26 +15,33 @@ from nnlab.config import Config
 from nnlab.errors import NnlabError, ValueDoesNotFit
 from nnlab.experiment import Experiment, bind, group_key, step_flops
 from nnlab.results import SweepResult
+from nnlab.search.search import Search
 from nnlab.store import read_json
-from nnlab.sweep.agenda import Agenda, Group
+from nnlab.sweep.agenda import Agenda, Group, Work
 from nnlab.sweep.directory import FINISHED, SweepDirectory
 from nnlab.sweep.engine import Event, LocalEngine
+from nnlab.sweep.search import SearchAgenda, check_search
 from nnlab.sweep.tables import row_of, write_summary, write_trials
-from nnlab.sweep.trials import Trial
+from nnlab.sweep.trials import Trial, trials_of
 
 TABLES_SECONDS = 5.0  # trials.csv is written so often while a sweep runs
 
 
 class Plan(NamedTuple):
-    """What a sweep has to do: all of its trials, how those that are done ended, and the rest by group."""
+    """What a sweep has to do: all of its trials, how those that are done ended, and the rest by group.
+
+    search: what chooses the trials as it goes, `draws` in all; the groups are then those of some examples.
+    """
 
     trials: Sequence[Trial]
     done: Mapping[str, Mapping[str, Any]]
     groups: Sequence[Group]
+    search: Search | None = None
+    draws: int = 0
 
     @property
     def left(self) -> int:
-        return sum(len(group.trials) for group in self.groups)
+        return self.draws or sum(len(group.trials) for group in self.groups)
 
 
 class SweepOutcome(NamedTuple):
@@ -49,6 +56,18 @@ def plan(trials: Sequence[Trial], directory: SweepDirectory, force: bool) -> Pla
     ended = {} if force else {trial.id: directory.outcome(trial) for trial in trials}
     done = {name: summary for name, summary in ended.items() if summary and summary["status"] in FINISHED}
     return Plan(trials, done, grouped([trial for trial in trials if trial.id not in done]))
+
+
+def plan_search(config: Config) -> Plan | None:
+    """What a search is to do, after a look at some of the trials that it may choose; None where the sweep has
+    no search. Raises ConfigError."""
+    sweep = config.build().sweep
+    if sweep is None or sweep.method is None or sweep.random is None:
+        return None
+    examples = trials_of(config)
+    groups = grouped(examples)
+    check_search(config, sweep, bind(examples[0].config))
+    return Plan((), {}, groups, sweep.method, sweep.random.draws)
 
 
 def grouped(trials: Sequence[Trial]) -> list[Group]:
@@ -73,16 +92,21 @@ def run_sweep(
     watch: Callable[[Event], None] | None = None,
 ) -> SweepOutcome:
     """Run what is left of a sweep, writing its tables as trials end. watch: called with each event."""
-    summaries: dict[str, Mapping[str, Any] | None] = dict(todo.done)
+    search = SearchAgenda(config, directory) if todo.search is not None else None
+    agenda: Work = Agenda(todo.groups) if search is None else search
+    trials = todo.trials if search is None else search.trials
+    summaries: dict[str, Mapping[str, Any] | None] = dict(todo.done) if search is None else search.summaries
     written = 0.0
 
     def write() -> None:
-        write_trials(directory, (row_of(trial, summaries.get(trial.id)) for trial in todo.trials))
+        rows = (row_of(trial, summaries.get(trial.id)) for trial in trials)
+        write_trials(directory, _axes(config), rows)
 
     with _signals(engine) as caught, contextlib.closing(engine):
-        for event in engine.run(Agenda(todo.groups)):
+        for event in engine.run(agenda):
             if event.status:
                 summaries[event.trial.id] = _ended(directory, event)
+                agenda.ended(event.trial, summaries[event.trial.id])
             if event.status == "failed" and fail_fast and not engine.stopping:
                 engine.stop()
             if watch is not None:
@@ -91,7 +115,13 @@ def run_sweep(
                 write()
                 written = time.monotonic()
     write()
-    return SweepOutcome(_finish(config, directory, todo.trials, summaries), caught[0] if caught else 0)
+    summary = _finish(config, directory, trials, summaries, search)
+    return SweepOutcome(summary, caught[0] if caught else 0)
+
+
+def _axes(config: Config) -> list[str]:
+    sweep = config.build().sweep
+    return sweep.paths if sweep else []
 
 
 def cost(experiment: Experiment) -> float:
@@ -123,13 +153,20 @@ def _finish(
     directory: SweepDirectory,
     trials: Sequence[Trial],
     summaries: Mapping[str, Mapping[str, Any] | None],
+    search: SearchAgenda | None,
 ) -> Mapping[str, Any]:
-    """Write summary.csv and summary.json, with each phenomenon's numbers where every trial has ended."""
+    """Write summary.csv and summary.json, with each phenomenon's numbers where every trial has ended, and the
+    best trial of a search."""
     counts = Counter((summaries.get(trial.id) or {"status": "missing"})["status"] for trial in trials)
+    if search is not None:
+        counts["missing"] += search.unproposed
     status = "interrupted" if counts["missing"] else "failed" if counts["failed"] else "complete"
-    write_summary(directory, list(trials[0].axes))
+    write_summary(directory, _axes(config))
     summary: dict[str, Any] = {"name": config.name, "status": status, "trials": len(trials)}
     summary |= {word: counts[word] for word in (*FINISHED, "failed", "missing")}
+    best = search.best() if search is not None else None
+    if best is not None:
+        summary["best"] = best
     result = SweepResult.of(directory.path)
     for phenomenon in config.build().phenomena:
         if phenomenon.scope == "sweep" and not counts["missing"]:

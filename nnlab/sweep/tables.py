@@ -27,10 +27,11 @@ def row_of(trial: Trial, summary: Mapping[str, Any] | None) -> dict[str, Any]:
     return row
 
 
-def write_trials(directory: SweepDirectory, rows: Iterable[Mapping[str, Any]]) -> None:
+def write_trials(directory: SweepDirectory, axes: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """trials.csv, in the order of the trials."""
     listed = list(rows)
-    columns = list(dict.fromkeys(column for row in listed for column in row))
+    head = ("trial", *axes, "seed", "status", "reason")
+    columns = list(dict.fromkeys((*head, *(column for row in listed for column in row))))
     directory.write("trials.csv", table_text(columns, listed))
 
 

@@ -34,7 +34,8 @@ class Trial(NamedTuple):
 
 
 def trials_of(config: Config) -> list[Trial]:
-    """Every trial of a sweep's config, seeds varying fastest. Raises ConfigError."""
+    """Every trial of a sweep's config, seeds varying fastest; of a search, which has yet to choose them, some
+    of its space: a draw, and with it each end of each axis. Raises ConfigError."""
     sweep = config.build().sweep
     if sweep is None:
         raise config.error((), "has no 'sweep:' block, nothing to vary; add one, or give a.b=v1,v2")
@@ -43,7 +44,7 @@ def trials_of(config: Config) -> list[Trial]:
     trials: dict[str, Trial] = {}
     for axes in _points(config, sweep, base):
         for seed in _seeds(sweep, base["seed"]):
-            trial = _trial(config, base, axes, seed, problems)
+            trial = _tried(config, base, axes, seed, problems)
             if trial is not None:
                 trials.setdefault(trial.id, trial)
     if problems:
@@ -74,10 +75,17 @@ def _points(config: Config, sweep: Sweep, base: Mapping[str, Any]) -> Iterator[d
     ]
     if zipped:
         grids.append([dict(row) for row in zip(*zipped, strict=True)])
-    if sweep.random is not None and sweep.method is None:
+    if sweep.random is not None:
         for path in sweep.random.axes:
             _is_whole(config, base, path, "random")
-        grids.append([draw(sweep, base["seed"], i) for i in range(sweep.random.draws)])
+        draws = range(sweep.random.draws if sweep.method is None else 1)
+        points = [draw(sweep, base["seed"], i) for i in draws]
+        if sweep.method is not None:
+            ends = [
+                (path, end) for path, how in sweep.random.axes.items() for end in next(iter(how.values()))
+            ]
+            points += [points[0] | {path: end} for path, end in ends]
+        grids.append(points)
     for parts in itertools.product(*grids):
         yield {path: value for part in parts for path, value in part.items()}
 
@@ -113,7 +121,16 @@ def _is_whole(config: Config, base: Mapping[str, Any], paths: str, group: str) -
     return all(isinstance(value, int) and not isinstance(value, bool) for value in found)
 
 
-def _trial(
+def trial_at(config: Config, base: Mapping[str, Any], axes: Mapping[str, Any], seed: int) -> Trial:
+    """The trial at one point of a sweep, whose base_tree is given. Raises ConfigError."""
+    problems: dict[Problem, None] = {}
+    trial = _tried(config, base, axes, seed, problems)
+    if trial is None:
+        raise config.document.error(list(problems))
+    return trial
+
+
+def _tried(
     config: Config, base: Mapping[str, Any], axes: Mapping[str, Any], seed: int, problems: dict[Problem, None]
 ) -> Trial | None:
     """The trial at one point; None where its config is wrong, which is noted."""

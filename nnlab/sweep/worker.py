@@ -1,8 +1,20 @@
 """A worker of a sweep: `python -m nnlab.sweep.worker FOLDER PLATFORM`, started by the engine.
 
-It reads a line of JSON a job (trials to run side by side), trains them into FOLDER/trials/<id>, and writes a
-line of JSON for every chunk and at every trial's end. It ends where its input does, at once: the sweep that
-it worked for is gone.
+It reads a line of JSON a job, trials to run side by side, trains them into FOLDER/trials/<id>, and writes
+lines of JSON, in which a trial is its number in the job:
+
+    reads   {"trials": [{"id": ..., "tree": ...}, ...], "judged": false}
+    writes  {"ready": true, "memory": ...}                          once, at the beginning
+            {"trial": 0, "step": 500}                               after every chunk
+            {"trial": 0, "step": 900, "status": ..., "last": true}  at a trial's end; a reason if it failed
+
+Of a judged trial, a chunk's message has its rows of metrics.csv too, and the worker waits to hear whether to
+end the trial at the step of one of them:
+
+    writes  {"trial": 0, "step": 500, "records": {"step": [...], "train_loss": [...], ...}}
+    reads   {"stop": null}
+
+It ends where its input does, at once: the sweep that it worked for is gone.
 """
 
 from __future__ import annotations
@@ -37,15 +49,15 @@ def main() -> None:
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as output:
         os.dup2(2, 1)  # what a library prints is no message
         say = _speaker(output)
-        jobs: queue.Queue[Any] = queue.Queue()
-        threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
+        heard: queue.Queue[Any] = queue.Queue()
+        threading.Thread(target=_listen, args=(heard,), daemon=True).start()
         device.configure(platform)
         import optax  # noqa: F401 - while there is nothing else to do
         import pandas  # noqa: F401
 
         say(ready=True, memory=device.memory_limit())
         while True:
-            if _work(folder, jobs.get(), say):
+            if _work(folder, heard, say):
                 return
 
 
@@ -60,21 +72,27 @@ def _speaker(output: TextIO) -> Say:
     return say
 
 
-def _listen(jobs: queue.Queue[Any]) -> None:
-    """Pass the jobs on; leave at once where the input ends."""
+def _listen(heard: queue.Queue[Any]) -> None:
+    """Pass on what comes in; leave at once where the input ends."""
     for line in sys.stdin:
-        jobs.put(json.loads(line))
+        heard.put(json.loads(line))
     os._exit(0)
 
 
-def _work(folder: Path, job: list[dict[str, Any]], say: Say) -> bool:
-    """Run a job's trials; whether a signal ended it."""
+def _work(folder: Path, heard: queue.Queue[Any], say: Say) -> bool:
+    """Run the next job's trials; whether a signal ended it."""
+    message = heard.get()
+    job, judged = message["trials"], message["judged"]
+
+    def watch(number: int, chunk: Chunk) -> int | None:
+        if not judged:
+            say(trial=number, step=chunk.step)
+            return None
+        say(trial=number, step=chunk.step, records=_records(chunk))
+        return heard.get()["stop"]
+
     try:
         lanes = [_lane(folder, entry) for entry in job]
-
-        def watch(number: int, chunk: Chunk) -> None:
-            say(trial=number, step=chunk.step)
-
         outcomes = run_together(lanes, watch)
     except Exception as error:
         reason = str(error) if isinstance(error, NnlabError) else f"{type(error).__name__}: {error}"
@@ -86,6 +104,11 @@ def _work(folder: Path, job: list[dict[str, Any]], say: Say) -> bool:
         status, step = outcome.summary["status"], outcome.summary.get("step", 0)
         say(trial=number, step=step, status=status, last=number == len(job) - 1)
     return any(outcome.signal for outcome in outcomes)
+
+
+def _records(chunk: Chunk) -> dict[str, list[float]]:
+    """A chunk's rows of metrics.csv, as they read back from there."""
+    return {column: [float(str(value)) for value in rows] for column, rows in chunk.tables["metrics"].items()}
 
 
 def _lane(folder: Path, entry: dict[str, Any]) -> Lane:
