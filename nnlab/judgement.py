@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -57,8 +58,11 @@ def _number(summary: Mapping[str, Any], key: str) -> Any:
 
 
 def _worst(values: list[Any], bound: Bound) -> Any:
-    """The value that breaks the bound, or else comes nearest to breaking it."""
+    """The value that breaks the bound by most, or else comes nearest to breaking it."""
     broken = [value for value in values if not bound.holds(value)]
-    if broken or bound.equals is not None:
-        return (broken or values)[0]
-    return min(values) if bound.min is not None else max(values)
+    numbers = [v for v in broken or values if isinstance(v, (int, float)) and not math.isnan(v)]
+    if bound.equals is not None or len(numbers) < len(broken or values):
+        return next((value for value in broken or values if value not in numbers), (broken or values)[0])
+    if bound.min is None or (bound.max is not None and max(numbers) > bound.max):
+        return max(numbers)
+    return min(numbers)

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from nnlab.errors import NnlabError
 
 if TYPE_CHECKING:
@@ -131,6 +133,18 @@ def scientific(value: float) -> str:
     return rf"{mantissa}$\times$10$^{{{int(exponent)}}}$"
 
 
+def capacity_axis(axes: Axes, name: str) -> None:
+    """The x axis as a capacity: logarithmic, unless it begins at 0."""
+    drawn = [float(np.min(np.asarray(line.get_xdata(orig=False)))) for line in axes.lines]
+    low = min(drawn, default=axes.get_xlim()[0])
+    if low <= 0:
+        axes.set_xlabel(name)
+        return
+    axes.set_xscale("log")
+    axes.set_xlabel(f"{name} (log)")
+    plain_ticks(axes)
+
+
 def plain_ticks(axes: Axes) -> None:
     """Plain numbers (10, 100) on a log x axis, a few of those between where it spans little."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -142,10 +156,10 @@ def plain_ticks(axes: Axes) -> None:
         axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def log_edges(centres: Any) -> Any:
-    """The borders of cells around ascending positive centres, halfway in the logarithm."""
-    import numpy as np
-
-    logs = np.log(centres)
-    inner = (logs[1:] + logs[:-1]) / 2
-    return np.exp(np.concatenate([[2 * logs[0] - inner[0]], inner, [2 * logs[-1] - inner[-1]]]))
+def edges(centres: np.ndarray) -> np.ndarray:
+    """The borders of cells around ascending centres, halfway in the logarithm where all are positive."""
+    positive = centres[0] > 0
+    places = np.log(centres) if positive else centres
+    inner = (places[1:] + places[:-1]) / 2
+    found = np.concatenate([[2 * places[0] - inner[0]], inner, [2 * places[-1] - inner[-1]]])
+    return np.exp(found) if positive else found

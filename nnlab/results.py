@@ -38,7 +38,7 @@ class SweepResult:
 
     def __init__(self, path: Path, config: Config, summary: dict[str, Any], title: str = "") -> None:
         self.path, self.config, self.summary, self.title = path, config, summary, title
-        self.table = read_table(path / "trials.csv")
+        self.table = _trials(path / "trials.csv")
         self.trials = self.table[self.table["status"] == "complete"].reset_index(drop=True)
 
     @classmethod
@@ -91,6 +91,15 @@ def open_run(path: Path) -> Run:
     config = _config(path / "config.yaml")
     tables = {file.stem: read_table(file) for file in sorted(path.glob("*.csv"))}
     return Run(path, config, read_summary(path), tables)
+
+
+def _trials(file: Path) -> pandas.DataFrame:
+    """trials.csv; without rows where a sweep has only just begun."""
+    import pandas
+
+    if not file.exists():
+        return pandas.DataFrame(columns=["trial", "seed", "status", "reason"])
+    return read_table(file)
 
 
 def _config(file: Path) -> Config:

@@ -657,7 +657,8 @@ model.width model.depth optimizer optimizer.learning_rate optimizer.momentum dat
 data.split.train train train.steps model record.log_spaced model.activation solver phenomena
 seed expect nope.x model.
 """
-PATHS = st.sampled_from([*WORDS.split(), "model.width, model.depth", ""])
+USUAL = st.sampled_from(["model.width", "model.depth", "optimizer.learning_rate", "data.limit", "optimizer"])
+PATHS = st.one_of(USUAL, USUAL, st.sampled_from([*WORDS.split(), "model.width, model.depth", ""]))
 TREES = st.recursive(
     PLAIN,
     lambda inner: (
@@ -668,6 +669,7 @@ TREES = st.recursive(
 )
 FEW = st.integers(1, 6)
 SPACED = st.one_of(
+    st.lists(FEW, min_size=1, max_size=3),
     st.lists(PLAIN, min_size=1, max_size=3),
     st.lists(TREES, max_size=3),
     st.builds(
@@ -702,7 +704,7 @@ SWEEPS = st.one_of(
 )
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(SWEEPS)
 def test_whatever_stands_in_the_sweep_block_is_trials_or_lines(block):
     tree = parse(BASE, "f.yaml").tree | {"sweep": block}

@@ -216,6 +216,8 @@ def _check_scope(phenomenon: Any, sweep: Sweep | None, at: Path) -> None:
         raise ValueDoesNotFit(
             f"'{phenomenon.axis}' is no axis of the sweep{near} its axes are {', '.join(axes) or 'none'}", at
         )
+    if phenomenon.axis is not None:
+        _check_numbers(phenomenon, sweep, at)
     others = [path for path in sweep.paths if phenomenon.axis not in (None, *split_path(path))]
     if phenomenon.axis is not None and others:
         raise ValueDoesNotFit(
@@ -223,6 +225,16 @@ def _check_scope(phenomenon: Any, sweep: Sweep | None, at: Path) -> None:
             + near_miss(others[0], [phenomenon.axis]),
             at,
         )
+
+
+def _check_numbers(phenomenon: Any, sweep: Sweep, at: Path) -> None:
+    """The values of the axis that is read along must be numbers."""
+    for path, values in {**sweep.axes, **sweep.zip}.items():
+        words = [v for v in values if isinstance(v, bool) or not isinstance(v, (int, float))]
+        if phenomenon.axis in split_path(path) and isinstance(values, list) and words:
+            raise ValueDoesNotFit(
+                f"{phenomenon.name} reads along numbers, and '{path}' has the value '{words[0]}'", at
+            )
 
 
 def _check_expectation(key: str, bound: Bound, phenomena: list[Any]) -> None:

@@ -105,8 +105,24 @@ def _smoked(tree: dict[str, Any]) -> dict[str, Any]:
         "data": tree["data"] | {"limit": limit, "split": split},
         "expect": {},
     }
+    if tree["sweep"] is not None:
+        cut |= _smoked_sweep(tree)
     if tree["train"] is not None:
         steps = 4 if tree["train"]["steps"] is None else min(4, tree["train"]["steps"])
         cut["train"] = {"steps": steps}
         cut["record"] = tree["record"] | {"every": {"steps": 2}, "log_spaced": None}
     return cut
+
+
+def _smoked_sweep(tree: dict[str, Any]) -> dict[str, Any]:
+    """The sweep without axes that say how long to train, and without phenomena that are seen along those."""
+
+    def is_long(path: str) -> bool:
+        return any(part.strip().startswith(("train.", "record.")) for part in path.split(","))
+
+    sweep = {key: dict(value) if key in ("axes", "zip") else value for key, value in tree["sweep"].items()}
+    dropped = [path for key in ("axes", "zip") for path in sweep[key] if is_long(path)]
+    for key in ("axes", "zip"):
+        sweep[key] = {path: values for path, values in sweep[key].items() if not is_long(path)}
+    seen = [p for p in tree["phenomena"] if not isinstance(p, dict) or p.get("capacity") not in dropped]
+    return {"sweep": sweep, "phenomena": seen}

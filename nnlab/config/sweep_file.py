@@ -13,6 +13,7 @@ from nnlab.randomness import generator
 from nnlab.registry import Of, Section
 
 MOST_VALUES = 100_000
+LARGEST = 1e150  # of the numbers that spacings and distributions are given: their ratios are finite
 TrialCount = Annotated[int, Ge(1), Le(MOST_VALUES)]
 Seed = Annotated[int, Ge(0), Lt(2**32)]
 
@@ -53,6 +54,12 @@ class Sweep(NamedTuple):
         """The paths that vary, in the order of the trial table's columns."""
         return [*self.axes, *self.zip, *(self.random.axes if self.random else ())]
 
+    def place(self, path: Path) -> tuple[str, ...]:
+        """Where an axis stands in the block."""
+        if path in self.axes:
+            return ("axes", path)
+        return ("zip", path) if path in self.zip else ("random", "axes", path)
+
 
 def sweep(
     axes: dict[str, Any] = {},  # noqa: B006 - never changed
@@ -79,13 +86,21 @@ def sweep(
             f"axes that move together need as many values each; there are {shown}", ("zip",)
         )
     made = Sweep(axes, zip, random, seeds, method)
-    single = [name for path in made.paths for name in split_path(path)]
-    for name in single:
-        if single.count(name) > 1:
-            raise ValueDoesNotFit(f"'{name}' is varied twice; once is enough")
-        if name.split(".")[0] in ("seed", "sweep", "expect", "name"):
-            hint = "; give sweep.seeds" if name == "seed" else ""
-            raise ValueDoesNotFit(f"'{name}' cannot be an axis{hint}")
+    seen: set[str] = set()
+    for path in made.paths:
+        for name in split_path(path):
+            if name in seen:
+                raise ValueDoesNotFit(f"'{name}' is varied twice; once is enough", made.place(path))
+            seen.add(name)
+            if name.split(".")[0] in ("seed", "sweep", "expect", "name"):
+                hint = "; give sweep.seeds" if name == "seed" else ""
+                raise ValueDoesNotFit(f"'{name}' cannot be an axis{hint}", made.place(path))
+    sizes = [len(values_of(values, whole=False)) for values in axes.values()]
+    draws = random.draws if random else 1
+    count = math.prod(sizes) * max(lengths.values(), default=1) * draws
+    count *= seeds if isinstance(seeds, int) else len(seeds)
+    if count > MOST_VALUES:
+        raise ValueDoesNotFit(f"comes to {count:,} trials; a sweep has at most {MOST_VALUES:,}")
     if isinstance(seeds, list) and (not seeds or len(set(seeds)) < len(seeds)):
         raise ValueDoesNotFit("a list of seeds names at least one, each once", ("seeds",))
     if method is not None:
@@ -140,12 +155,15 @@ def _spaced(spacing: str, numbers: Sequence[float]) -> list[Any]:
         return [start + i * step for i in range(min(count, MOST_VALUES + 1))]
     first, last, count = numbers[0], numbers[1], int(numbers[2])
     shares = [i / max(1, count - 1) for i in range(count)]
-    if spacing == "linspace":
-        return [float(first + (last - first) * share) for share in shares]
-    if spacing == "logspace":
-        return [float(10.0 ** (first + (last - first) * share)) for share in shares]
-    ends = {0.0: float(first), 1.0: float(last)}  # exactly, whatever the powers round to
-    return [ends.get(share, float(first * (last / first) ** share)) for share in shares]
+    between = {
+        "linspace": lambda share: first + (last - first) * share,
+        "logspace": lambda share: 10.0 ** (first + (last - first) * share),
+        "geomspace": lambda share: first * (last / first) ** share,
+    }[spacing]
+    values = [float(between(share)) for share in shares]
+    if count > 1:  # exactly, whatever the arithmetic rounds to
+        values[-1] = float(10.0**last if spacing == "logspace" else last)
+    return values
 
 
 def _check_values(values: Any, at: tuple[str, ...]) -> None:
@@ -177,7 +195,7 @@ def _check_spacing(spacing: str, numbers: Any, at: tuple[str, ...]) -> None:
         raise ValueDoesNotFit(
             f"{spacing} takes {form}; count is a whole number from 1 to {MOST_VALUES:,}", at
         )
-    if spacing == "geomspace" and numbers[0] * numbers[1] <= 0:
+    if spacing == "geomspace" and (0 in numbers[:2] or (numbers[0] > 0) != (numbers[1] > 0)):
         raise ValueDoesNotFit("geomspace needs two numbers of one sign, neither 0", at)
     if spacing == "logspace" and max(abs(numbers[0]), abs(numbers[1])) > 300:
         raise ValueDoesNotFit("logspace takes powers of ten from -300 to 300", at)
@@ -197,11 +215,11 @@ def _check_distribution(distribution: Mapping[str, Any], at: tuple[str, ...]) ->
         raise ValueDoesNotFit(f"{name} takes [low, high]", at)
     if name == "log_uniform" and bounds[0] <= 0:
         raise ValueDoesNotFit("log_uniform needs numbers above 0", at)
-    if name == "integers" and not all(isinstance(bound, int) for bound in bounds):
-        raise ValueDoesNotFit("integers takes whole numbers", at)
+    if name == "integers" and not all(isinstance(bound, int) and abs(bound) < 2**62 for bound in bounds):
+        raise ValueDoesNotFit("integers takes whole numbers below 2^62", at)
 
 
 def _numbers(values: Any) -> bool:
     return isinstance(values, list) and all(
-        isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in values
+        isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) <= LARGEST for v in values
     )

@@ -6,8 +6,9 @@ Schaeffer et al. 2023.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -111,8 +112,14 @@ class Curve(NamedTuple):
 
     def at(self, statistic: str) -> tuple[np.ndarray, np.ndarray]:
         """Train and test metric over the seeds, `[points]` each."""
-        reduce = np.nanmean if statistic == "mean" else np.nanmedian
-        return reduce(self.train, axis=0), reduce(self.test, axis=0)
+        reduce = np.mean if statistic == "mean" else np.median
+        return over_seeds(self.train, reduce), over_seeds(self.test, reduce)
+
+
+def over_seeds(values: np.ndarray, reduce: Callable[[np.ndarray], float]) -> np.ndarray:
+    """`[seeds, points]` to `[points]`, over the seeds that are there; NaN where none is."""
+    found = [column[np.isfinite(column)] for column in values.T]
+    return np.array([reduce(column) if column.size else np.nan for column in found])
 
 
 def curve(sweep: SeenSweep, capacity: str, metric: str | None) -> Curve:
@@ -275,12 +282,12 @@ def _draw_curve(ax: Axes, found: Curve, statistic: str, colour: Any) -> list[flo
 def _band(seeds: np.ndarray, statistic: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Middle, low and high over the seeds: the mean and its 95 % interval, or median and quartiles."""
     if statistic == "median":
-        low, middle, high = np.nanquantile(seeds, [0.25, 0.5, 0.75], axis=0)
+        low, middle, high = (
+            over_seeds(seeds, functools.partial(np.quantile, q=share)) for share in (0.25, 0.5, 0.75)
+        )
         return middle, low, high
-    middle = np.nanmean(seeds, axis=0)
-    if len(seeds) < 2:
-        return middle, middle, middle
-    half = 1.96 * np.nanstd(seeds, axis=0, ddof=1) / math.sqrt(len(seeds))
+    middle = over_seeds(seeds, np.mean)
+    half = over_seeds(seeds, lambda v: 1.96 * v.std(ddof=1) / math.sqrt(len(v)) if len(v) > 1 else 0.0)
     return middle, middle - half, middle + half
 
 
@@ -308,9 +315,7 @@ def _dress(
     ax: Axes, sweeps: Sequence[SeenSweep], capacity: str, metric: str, statistic: str, drawn: list[float]
 ) -> None:
     ax.set_title("Error" if metric == "error" else "Loss")
-    ax.set_xscale("log")
-    plotting.plain_ticks(ax)
-    ax.set_xlabel("epoch (log)" if capacity == "epochs" else f"{capacity} (log)")
+    plotting.capacity_axis(ax, "epoch" if capacity == "epochs" else capacity)
     over = f"{statistic} over {sweeps[0].trials['seed'].nunique()} seeds"
     ax.set_ylabel(f"error, % ({over})" if metric == "error" else f"mean loss ({over})")
     if metric == "loss":
@@ -341,18 +346,16 @@ def epochs_by_capacity(sweeps: Sequence[SeenSweep], capacity: str, metric: str |
         table = measured.pivot_table(values="found", index="epoch", columns=column)
         values = table.to_numpy() * (100.0 if name == "error" else 1.0)
         shown = ax.pcolormesh(
-            plotting.log_edges(table.columns.to_numpy(float)),
-            plotting.log_edges(table.index.to_numpy(float)),
+            plotting.edges(table.columns.to_numpy(float)),
+            plotting.edges(table.index.to_numpy(float)),
             values,
             cmap="viridis",
             shading="flat",
             vmax=HOTTEST * np.nanmax(values[-1]),
         )
-        ax.set(
-            xscale="log", yscale="log", xlabel=f"{capacity} (log)", ylabel="epoch (log)", title=sweep.label
-        )
+        ax.set(yscale="log", ylabel="epoch (log)", title=sweep.label)
         ax.grid(False)
-        plotting.plain_ticks(ax)
+        plotting.capacity_axis(ax, capacity)
         label = f"{split} {name}" + (", %" if name == "error" else "")
         figure.colorbar(shown, ax=ax, label=label, extend="max")
     return figure

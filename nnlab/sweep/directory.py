@@ -54,7 +54,8 @@ class SweepDirectory(RunDirectory):
         """Refuse a place that holds something else. Raises UsageError."""
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{self.path}: is a file, no place for a sweep")
-        if not self.path.is_dir() or not any(self.path.iterdir()):
+        found = {entry.name for entry in self.path.iterdir()} if self.path.is_dir() else set()
+        if found <= {".lock", "sweep.log"}:  # nothing, or a sweep that was killed before it wrote anything
             return
         if not (self.path / "sweep.yaml").is_file():
             raise UsageError(f"{self.path}: holds something that is no sweep; name another --out")
@@ -107,9 +108,10 @@ class SweepDirectory(RunDirectory):
     def give_up(self, trial: Trial, reason: str) -> Mapping[str, Any]:
         """Note a trial that failed without a word of its own."""
         directory = self.trial(trial)
-        directory.begin(trial.config.text, {})
         summary = {"name": trial.config.name, "status": "failed", "reason": reason}
-        directory.write_json("summary.json", summary)
+        with contextlib.suppress(NnlabError):  # a directory that cannot be written is the reason, likely
+            directory.begin(trial.config.text, {})
+            directory.write_json("summary.json", summary)
         return summary
 
 

@@ -61,6 +61,7 @@ class LocalEngine:
                     if not messages and worker.gone:
                         selector.unregister(worker.output)
                         worker.output.close()
+                        worker.leave()
                         self.workers.remove(worker)
                         yield from self._lost(worker, agenda)
                         if len(agenda) and not self.stopping:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from nnlab import memory
 from nnlab.config import Config
-from nnlab.errors import NnlabError, ValueDoesNotFit
+from nnlab.errors import ValueDoesNotFit
 from nnlab.experiment import Experiment, bind, group_key, step_flops
 from nnlab.results import SweepResult
 from nnlab.search.search import Search
@@ -102,6 +102,7 @@ def run_sweep(
         rows = (row_of(trial, summaries.get(trial.id)) for trial in trials)
         write_trials(directory, _axes(config), rows)
 
+    write()
     with _signals(engine) as caught, contextlib.closing(engine):
         for event in engine.run(agenda):
             if event.status:
@@ -140,8 +141,9 @@ def lane_bytes(experiment: Experiment) -> int:
 
 def _ended(directory: SweepDirectory, event: Event) -> Mapping[str, Any] | None:
     """The summary of a trial that ended; None where it did not come to an end."""
-    if event.status == "interrupted":
-        return None
+    if event.status == "interrupted":  # or stopped when it had ended, with no time left to say so
+        own = directory.outcome(event.trial)
+        return own if own and own["status"] in FINISHED else None
     if event.status == "failed":
         own = directory.outcome(event.trial)
         return own if own and own["status"] == "failed" else directory.give_up(event.trial, event.reason)
@@ -172,8 +174,8 @@ def _finish(
         if phenomenon.scope == "sweep" and not counts["missing"]:
             try:
                 summary[phenomenon.name] = dict(phenomenon.summarize(result))
-            except ValueDoesNotFit as error:
-                raise NnlabError(f"{directory.path}: {phenomenon.name}: {error}") from None
+            except ValueDoesNotFit as error:  # too few trials are left, say
+                summary[phenomenon.name] = {"not found": str(error)}
     directory.write_json("summary.json", summary)
     return read_json(directory.path / "summary.json")
 

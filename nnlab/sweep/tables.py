@@ -44,13 +44,14 @@ def write_summary(directory: SweepDirectory, axes: Sequence[str]) -> None:
     if trials.empty or not numbers:
         directory.write("summary.csv", table_text(columns, []))
         return
-    points = trials.groupby(list(axes), sort=False, dropna=False) if axes else [((), trials)]
-    rows = []
-    for point, members in points:
-        found = members[numbers].agg(list(STATISTICS))
-        for number in numbers:
-            row = dict(zip(axes, point, strict=True)) | {"metric": number}
-            rows.append(row | {statistic: found.at[statistic, number] for statistic in STATISTICS})
+    whole: Any = trials  # its stubs know neither `stack` without sorting nor what that returns
+    if axes:
+        found = whole.groupby(list(axes), sort=False, dropna=False)[numbers].agg(list(STATISTICS))
+        found = found.stack(0, sort=False)
+    else:
+        found = whole[numbers].agg(list(STATISTICS)).T
+    found["count"] = found["count"].astype(int)
+    rows = found.rename_axis([*axes, "metric"]).reset_index().to_dict("records")
     directory.write("summary.csv", table_text(columns, rows))
 
 

@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from nnlab.config import Config
-from nnlab.config.document import Document
 from nnlab.config.load import EXPERIMENT
 from nnlab.config.schema import resolve_arguments, shown
 from nnlab.config.sweep_file import Sweep, drawn, split_path, values_of
-from nnlab.errors import ConfigError, Problem, near_miss
+from nnlab.errors import Path, Problem, dotted, near_miss
 
 ID_DIGITS = 11
 
@@ -40,6 +39,8 @@ def trials_of(config: Config) -> list[Trial]:
     if sweep is None:
         raise config.error((), "has no 'sweep:' block, nothing to vary; add one, or give a.b=v1,v2")
     base = base_tree(config)
+    if max(_seeds(sweep, base["seed"])) >= 2**32:
+        raise config.error(("sweep", "seeds"), f"count from {base['seed']} beyond the largest seed, 2^32 - 1")
     problems: dict[Problem, None] = {}
     trials: dict[str, Trial] = {}
     for axes in _points(config, sweep, base):
@@ -73,6 +74,10 @@ def _points(config: Config, sweep: Sweep, base: Mapping[str, Any]) -> Iterator[d
         [(path, value) for value in values_of(values, _is_whole(config, base, path, "zip"))]
         for path, values in sweep.zip.items()
     ]
+    if len({len(column) for column in zipped}) > 1:
+        raise config.error(
+            ("sweep", "zip"), "spaced whole numbers coincide, so that the axes differ in length"
+        )
     if zipped:
         grids.append([dict(row) for row in zip(*zipped, strict=True)])
     if sweep.random is not None:
@@ -134,20 +139,36 @@ def _tried(
     config: Config, base: Mapping[str, Any], axes: Mapping[str, Any], seed: int, problems: dict[Problem, None]
 ) -> Trial | None:
     """The trial at one point; None where its config is wrong, which is noted."""
-    tree = dict(base) | {"seed": seed}
-    touched = set()
+    sweep = config.build().sweep
+    assert sweep is not None  # noqa: S101 - the caller sees to it
+    tree, touched = dict(base) | {"seed": seed}, set()
+    where = ", ".join(f"{path}={shown(value)}" for path, value in axes.items())
     for paths, value in axes.items():
         for path in split_path(paths):
             words = path.split(".")
-            tree[words[0]] = _replaced(tree[words[0]], words[1:], value)
+            try:
+                tree[words[0]] = _replaced(tree[words[0]], words[1:], value)
+            except (TypeError, KeyError, ValueError, IndexError):  # another axis has put something else there
+                place = ("sweep", *sweep.place(paths))
+                problems[Problem(place, f"at {where}: there is no '{path}'")] = None
+                return None
             touched.add(words[0])
-    try:
-        return Trial(_checked(tree, touched, config.document), axes)
-    except ConfigError as error:
-        values = ", ".join(f"{path}={shown(value)}" for path, value in axes.items())
-        reason = "; ".join(line.split(": ", 1)[1] for line in error.lines)
-        problems[Problem(("sweep",), f"at {values}: {reason}")] = None
-        return None
+    found: list[Problem] = []
+    whole = resolve_arguments(EXPERIMENT, tree, (), found, settled=set(tree) - touched)
+    for problem in found:
+        message = f"at {where}: {dotted(problem.path)}: {problem.message}"
+        problems[Problem(("sweep", *_blamed(sweep, problem.path)), message)] = None
+    return None if found else Trial(Config(whole, config.document._replace(tree=tree)), axes)
+
+
+def _blamed(sweep: Sweep, path: Path) -> tuple[str, ...]:
+    """The axis that put a value at or above a path; none where it is not known."""
+    for paths in sweep.paths:
+        for single in split_path(paths):
+            words = single.split(".")
+            if [str(part) for part in path[: len(words)]] == words:
+                return sweep.place(paths)
+    return ()
 
 
 def _replaced(node: Any, words: list[str], value: Any) -> Any:
@@ -158,13 +179,3 @@ def _replaced(node: Any, words: list[str], value: Any) -> Any:
         index = int(words[0])
         return [*node[:index], _replaced(node[index], words[1:], value), *node[index + 1 :]]
     return node | {words[0]: _replaced(node[words[0]], words[1:], value)}
-
-
-def _checked(tree: dict[str, Any], touched: set[str], document: Document) -> Config:
-    """The tree as a config; only what was touched is resolved anew."""
-    problems: list[Problem] = []
-    source = document._replace(tree=tree)
-    whole = resolve_arguments(EXPERIMENT, tree, (), problems, settled=set(tree) - touched)
-    if problems:
-        raise source.error(problems)
-    return Config(whole, source)
