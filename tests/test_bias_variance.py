@@ -1,13 +1,15 @@
 """Bias and variance on tables with a known answer, and on random features with and without a penalty."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas
 import pytest
 
 from nnlab.closed_form import fit
-from nnlab.config import check_tree
+from nnlab.config import check_tree, load
 from nnlab.config.document import Document
-from nnlab.errors import ValueDoesNotFit
+from nnlab.errors import ConfigError, ValueDoesNotFit
 from nnlab.experiment import bind
 from nnlab.phenomena import bias_variance
 from nnlab.phenomena.bias_variance import decomposed, summarize
@@ -121,10 +123,9 @@ def test_paths_that_move_together_are_one_capacity():
 
 
 def test_without_predictions_the_key_that_is_missing_is_named():
-    sweep = constructed(**PEAKED)
-    sweep.tables = {}
-    with pytest.raises(ValueDoesNotFit, match=r"no table 'predictions'.*record: \{predictions: true\}"):
-        summarize(sweep, UNITS)
+    file = Path(__file__).parent.parent / "experiments" / "bias_variance.yaml"
+    with pytest.raises(ConfigError, match=r"reads the final outputs; give record: .*predictions: true"):
+        load(file, ["record.predictions=false"])
 
 
 def test_a_test_set_that_changes_with_the_seed_is_refused():

@@ -9,7 +9,7 @@ import pytest
 from conftest import run_nnlab
 
 from nnlab import plotting
-from nnlab.errors import ValueDoesNotFit
+from nnlab.errors import UsageError, ValueDoesNotFit
 from nnlab.figures import available, draw
 from nnlab.judgement import judge_sweep
 from nnlab.phenomena.double_descent import Curve, DoubleDescent, curve, detect
@@ -384,9 +384,8 @@ def test_epochs_are_a_capacity(tmp_path):
 
 @pytest.mark.parametrize("x", [["relu", "tanh", "square", "sigmoid"], [[1], [2], [3], [4]]])
 def test_a_capacity_that_is_no_number_is_refused(tmp_path, x):
-    words = made(tmp_path / "words", x=x, path="model.activation")
-    with pytest.raises(ValueDoesNotFit):
-        summarized(words, capacity="model.activation")
+    with pytest.raises(UsageError, match=r"reads along numbers, and .model\.activation. has the value"):
+        made(tmp_path / "words", x=x, path="model.activation")
 
 
 # --- figures ---------------------------------------------------------------------------------------------

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
+import numpy as np
 from annotated_types import Ge, Le, Lt
 
 from nnlab.errors import ValueDoesNotFit, listed, near_miss
@@ -13,7 +15,7 @@ from nnlab.randomness import generator
 from nnlab.registry import Of, Section
 
 MOST_VALUES = 100_000
-LARGEST = 1e150  # of the numbers that spacings and distributions are given: their ratios are finite
+LARGEST = sys.float_info.max
 TrialCount = Annotated[int, Ge(1), Le(MOST_VALUES)]
 Seed = Annotated[int, Ge(0), Lt(2**32)]
 
@@ -153,17 +155,9 @@ def _spaced(spacing: str, numbers: Sequence[float]) -> list[Any]:
         start, stop, step = (*numbers, 1)[:3]
         count = max(0, math.ceil((stop - start) / step - 1e-9))
         return [start + i * step for i in range(min(count, MOST_VALUES + 1))]
-    first, last, count = numbers[0], numbers[1], int(numbers[2])
-    shares = [i / max(1, count - 1) for i in range(count)]
-    between = {
-        "linspace": lambda share: first + (last - first) * share,
-        "logspace": lambda share: 10.0 ** (first + (last - first) * share),
-        "geomspace": lambda share: first * (last / first) ** share,
-    }[spacing]
-    values = [float(between(share)) for share in shares]
-    if count > 1:  # exactly, whatever the arithmetic rounds to
-        values[-1] = float(10.0**last if spacing == "logspace" else last)
-    return values
+    with np.errstate(over="ignore", invalid="ignore"):  # refused where the values are checked
+        between: Any = {"linspace": np.linspace, "geomspace": np.geomspace, "logspace": np.logspace}[spacing]
+        return between(float(numbers[0]), float(numbers[1]), int(numbers[2])).tolist()
 
 
 def _check_values(values: Any, at: tuple[str, ...]) -> None:
@@ -185,10 +179,10 @@ def _check_spacing(spacing: str, numbers: Any, at: tuple[str, ...]) -> None:
     if not _numbers(numbers) or len(numbers) not in ((2, 3) if spacing == "range" else (3,)):
         raise ValueDoesNotFit(f"{spacing} takes {form}", at)
     if spacing == "range":
-        step = (*numbers, 1)[2]
-        if not step or (numbers[1] - numbers[0]) / step <= 0:
+        start, stop, step = map(float, (*numbers, 1)[:3])
+        if not step or (stop - start) / step <= 0:
             raise ValueDoesNotFit("range is empty: the step must lead from start to stop", at)
-        if (numbers[1] - numbers[0]) / step > MOST_VALUES:
+        if (stop - start) / step > MOST_VALUES:
             raise ValueDoesNotFit(f"an axis has at most {MOST_VALUES:,} values", at)
         return
     if not isinstance(numbers[2], int) or not 1 <= numbers[2] <= MOST_VALUES:
@@ -197,8 +191,8 @@ def _check_spacing(spacing: str, numbers: Any, at: tuple[str, ...]) -> None:
         )
     if spacing == "geomspace" and (0 in numbers[:2] or (numbers[0] > 0) != (numbers[1] > 0)):
         raise ValueDoesNotFit("geomspace needs two numbers of one sign, neither 0", at)
-    if spacing == "logspace" and max(abs(numbers[0]), abs(numbers[1])) > 300:
-        raise ValueDoesNotFit("logspace takes powers of ten from -300 to 300", at)
+    if not np.isfinite(_spaced(spacing, numbers)).all():
+        raise ValueDoesNotFit(f"{spacing} goes beyond what a number can hold", at)
 
 
 def _check_distribution(distribution: Mapping[str, Any], at: tuple[str, ...]) -> None:
@@ -213,6 +207,8 @@ def _check_distribution(distribution: Mapping[str, Any], at: tuple[str, ...]) ->
         return
     if not _numbers(bounds) or len(bounds) != 2 or bounds[0] > bounds[1]:
         raise ValueDoesNotFit(f"{name} takes [low, high]", at)
+    if not math.isfinite(float(bounds[1]) - float(bounds[0])):
+        raise ValueDoesNotFit(f"{name} spans more than a number can hold", at)
     if name == "log_uniform" and bounds[0] <= 0:
         raise ValueDoesNotFit("log_uniform needs numbers above 0", at)
     if name == "integers" and not all(isinstance(bound, int) and abs(bound) < 2**62 for bound in bounds):

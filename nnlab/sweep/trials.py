@@ -75,9 +75,7 @@ def _points(config: Config, sweep: Sweep, base: Mapping[str, Any]) -> Iterator[d
         for path, values in sweep.zip.items()
     ]
     if len({len(column) for column in zipped}) > 1:
-        raise config.error(
-            ("sweep", "zip"), "spaced whole numbers coincide, so that the axes differ in length"
-        )
+        raise config.error(("sweep", "zip"), "rounded to whole numbers, the axes differ in length")
     if zipped:
         grids.append([dict(row) for row in zip(*zipped, strict=True)])
     if sweep.random is not None:
