@@ -445,7 +445,10 @@ WRONG = {
     "half a count": ("sweep: {axes: {§model.width: {linspace: [2, 9, 2.5]}}}", "count is a whole number"),
     "no count": ("sweep: {axes: {§model.width: {linspace: [2, 9, 0]}}}", "count is a whole number"),
     "geomspace across 0": ("sweep: {axes: {§model.width: {geomspace: [-1, 9, 3]}}}", "two numbers of one"),
-    "logspace too far": ("sweep: {axes: {§model.width: {logspace: [0, 999, 3]}}}", "goes beyond what a number can hold"),
+    "logspace too far": (
+        "sweep: {axes: {§model.width: {logspace: [0, 999, 3]}}}",
+        "goes beyond what a number can hold",
+    ),
     "words to space": ("sweep: {axes: {§model.width: {linspace: [a, b, 3]}}}", "takes [first, last, count]"),
     "infinity to space": ("sweep: {axes: {§model.width: {linspace: [1, .inf, 3]}}}", "takes [first, last"),
     "zip of unequal lengths": (
