@@ -352,6 +352,20 @@ def test_another_seed_is_another_training(uncut):
     assert not np.array_equal(other["train_loss"], uncut["metrics"]["train_loss"])
 
 
+@pytest.mark.parametrize("rate", [0.0, 0.3])
+def test_dropout_draws_from_the_seed(rate):
+    """Of all that a seed draws, only dropout is left to tell two trainings apart."""
+    even = {"kernel_init": {"type": "constant", "value": 0.1}}
+    model = [{"type": "dense", "units": 5, **even}, "tanh", {"type": "dropout", "rate": rate}]
+    keys = {"data": {**WINE, "batch_size": "full"}, "model": [*model, {"type": "dense", "units": 3, **even}]}
+    data = experiment(**keys).data
+    first, again, other = (
+        trained(experiment(**keys, seed=seed, steps=5)._replace(data=data))[0] for seed in (0, 0, 1)
+    )
+    assert_same(first, again)
+    assert np.array_equal(first["metrics"]["train_loss"], other["metrics"]["train_loss"]) == (rate == 0)
+
+
 VALUES = 9 + 9 + 9 + 9 + 3  # that an example makes, layer by layer
 
 

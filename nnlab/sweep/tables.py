@@ -44,10 +44,10 @@ def write_summary(directory: SweepDirectory, axes: Sequence[str]) -> None:
     if trials.empty or not numbers:
         directory.write("summary.csv", table_text(columns, []))
         return
-    whole: Any = trials  # its stubs know neither `stack` without sorting nor what that returns
+    whole: Any = trials  # its stubs do not know what `stack` returns
     if axes:
         found = whole.groupby(list(axes), sort=False, dropna=False)[numbers].agg(list(STATISTICS))
-        found = found.stack(0, sort=False)
+        found = found.stack(0, future_stack=True)
     else:
         found = whole[numbers].agg(list(STATISTICS)).T
     found["count"] = found["count"].astype(int)
