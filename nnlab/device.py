@@ -50,11 +50,18 @@ def has_accelerator(platform: str = "auto") -> bool:
     return any(importlib.util.find_spec(name) is not None for name in plugins)
 
 
+def is_cpu() -> bool:
+    """Whether programs run on the CPU."""
+    import jax
+
+    return jax.default_backend() == "cpu"
+
+
 def memory_limit() -> int | None:
     """Bytes that the accelerator lends to this process; None on CPU, or where it does not say."""
     import jax
 
-    found = jax.devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
+    found = None if is_cpu() else jax.devices()[0].memory_stats()
     return found.get("bytes_limit") if found else None
 
 

@@ -134,7 +134,8 @@ class Lanes:
         layout = Layout.of(self.lead)
         chosen = self.experiments[:1] if self.shares_data else self.experiments
         data = [Resident.of(experiment, layout) for experiment in chosen]
-        numbers = [{k: np.float32(v) for k, v in e.numbers.items()} for e in self.experiments]
+        with np.errstate(over="ignore"):  # what does not fit is infinite, and the run diverges
+            numbers = [{k: np.float32(v) for k, v in e.numbers.items()} for e in self.experiments]
         return jax.device_put(
             Arguments(
                 self.stacked([np.uint32(e.parts.seed) for e in self.experiments]),

@@ -262,7 +262,7 @@ def load_text(text):
         ("expect={best.valu: {max: 1}}", "expect.best.valu", "did you mean 'value'?"),
         (
             "sweep.random.axes={optimizer.momentum: {log_uniform: [1.0e-9, 1]}}",
-            "sweep",
+            "sweep.random.axes.optimizer.momentum",
             "at optimizer.momentum=1: ",
         ),
     ],

@@ -229,7 +229,7 @@ def _swept(config: Config) -> str:
     if searching is not None:
         return f"{searching.draws:,} trials, chosen as it goes"
     trials = trials_of(config)
-    return f"{len(trials):,} trials, {len(grouped(trials)):,} programs"
+    return f"{len(trials):,} trials, {len(grouped(config, trials)):,} programs"
 
 
 @click.command(short_help="Print the model's layers and parameters.")
@@ -277,7 +277,8 @@ def new(name: str | None, out: Path | None) -> None:
         raise UsageError(f"{target}: is there already; --out names another file") from None
     except OSError as error:
         raise UsageError(f"{target}: cannot be written: {error.strerror}") from None
-    click.echo(f"{target}: written; next: nnlab train {target}")
+    command = "sweep" if "\nsweep:" in shipped[name].read_text(encoding="utf-8") else "train"
+    click.echo(f"{target}: written; next: nnlab {command} {target}")
 
 
 def _first_sentence(text: str) -> str:

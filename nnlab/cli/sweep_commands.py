@@ -76,7 +76,7 @@ def sweep(
     searching = plan_search(checked)
     trials = [] if searching else trials_of(checked)
     directory.check(checked, force=not resume)
-    todo = searching or plan(trials, directory, force=not resume)
+    todo = searching or plan(checked, trials, directory, force=not resume)
     if dry_run:
         if not quiet:
             _print_plan(directory.path, todo, jobs)
@@ -84,7 +84,8 @@ def sweep(
     if todo.search is not None:
         todo.search.require()
     with directory.held() as lock:
-        todo = searching or plan(trials, directory, force=not resume)  # somebody may just have run some
+        directory.check(checked, force=not resume)
+        todo = searching or plan(checked, trials, directory, force=not resume)
         directory.begin_sweep(checked, force=not resume)
         local = LocalEngine(directory.path, jobs, platform, keep_open=(lock,))
         with _progress(checked, todo, quiet) as watch:
@@ -147,18 +148,13 @@ def _progress(config: Config, todo: Plan, quiet: bool) -> Iterator[Callable[[Eve
             name = event.trial.id
             if event.status:
                 ended[name] = event.status
-            shares[name] = 1.0 if event.status else min(1.0, event.step / max(1, _steps(event.trial)))
+            shares[name] = 1.0 if event.status else event.share
             bad = sum(status in ("failed", "diverged") for status in ended.values())
             words = f"{len(todo.done) + len(ended)} of {count} trials"
             done = sum(costs.get(key, cost) * share for key, share in shares.items())
             bar.update(task, completed=done, shown=words + (f", {bad} failed or diverged" if bad else ""))
 
         yield watch
-
-
-def _steps(trial: Trial) -> int:
-    train = trial.config.tree["train"]
-    return (train or {}).get("steps") or 2**31
 
 
 def _print_plan(place: Path, todo: Plan, jobs: int | None) -> None:

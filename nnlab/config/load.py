@@ -12,6 +12,7 @@ from nnlab.config import overrides as command_line
 from nnlab.config.document import Document, dump, read
 from nnlab.config.experiment_file import Parts, experiment
 from nnlab.config.schema import json_schema_of, json_schema_of_kind, resolve_arguments, with_references
+from nnlab.config.sweep_file import split_path
 from nnlab.errors import ConfigError, Path, Problem
 from nnlab.registry import KINDS, Component
 
@@ -115,14 +116,22 @@ def _smoked(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _smoked_sweep(tree: dict[str, Any]) -> dict[str, Any]:
-    """The sweep without axes that say how long to train, and without phenomena that are seen along those."""
+    """The sweep without axes that undo the cut, and without phenomena that are seen along those."""
+    cut = ("train.", "record.", "data.limit", "data.split")
 
-    def is_long(path: str) -> bool:
-        return any(part.strip().startswith(("train.", "record.")) for part in path.split(","))
+    def kept(axes: dict[str, Any]) -> dict[str, Any]:
+        return {
+            path: values
+            for path, values in axes.items()
+            if not any(part.startswith(cut) for part in split_path(path))
+        }
 
-    sweep = {key: dict(value) if key in ("axes", "zip") else value for key, value in tree["sweep"].items()}
-    dropped = [path for key in ("axes", "zip") for path in sweep[key] if is_long(path)]
-    for key in ("axes", "zip"):
-        sweep[key] = {path: values for path, values in sweep[key].items() if not is_long(path)}
-    seen = [p for p in tree["phenomena"] if not isinstance(p, dict) or p.get("capacity") not in dropped]
+    sweep = tree["sweep"] | {key: kept(tree["sweep"][key]) for key in ("axes", "zip")}
+    if sweep["random"] is not None:
+        axes = kept(sweep["random"]["axes"])
+        sweep["random"] = sweep["random"] | {"axes": axes} if axes else None
+    if sweep["random"] is None:
+        sweep["method"] = None
+    along = [str(p.get("capacity")) if isinstance(p, dict) else "" for p in tree["phenomena"]]
+    seen = [p for p, path in zip(tree["phenomena"], along, strict=True) if not path.startswith(cut)]
     return {"sweep": sweep, "phenomena": seen}

@@ -44,6 +44,8 @@ def with_axes(document: Document, overrides: Sequence[str]) -> tuple[Document, l
         words, _, text = override.partition("=")
         mark = Mark(f"override '{one_line(override)}'", 0, 0)
         values = None if words[:1] in ("+", "~") or words.startswith("sweep.") else _axis_values(text, mark)
+        if values is None and words in _axes_of(changed.tree):  # one value, in the place of several
+            values = [_parsed(text, mark)]
         if values is None:
             left.append(override)
             continue
@@ -56,6 +58,13 @@ def with_axes(document: Document, overrides: Sequence[str]) -> tuple[Document, l
         changed.values[("sweep", "axes", words)] = mark
         changed.keys.pop(("sweep", "axes", words), None)
     return changed, left
+
+
+def _axes_of(tree: Any) -> Any:
+    """The axes of a tree's sweep, as far as they are of their form."""
+    sweep = tree.get("sweep")
+    axes = sweep.get("axes") if isinstance(sweep, dict) else None
+    return axes if isinstance(axes, dict) else {}
 
 
 def _axis_values(text: str, mark: Mark) -> Any:

@@ -91,7 +91,7 @@ def double_descent(
         figures={
             "double_descent": compare,
             "epochs_by_capacity": lambda sweeps: epochs_by_capacity(sweeps, capacity, metric),
-            "fitted_functions": lambda sweeps: fitted_functions(sweeps[0], capacity, read(sweeps[0])),
+            "fitted_functions": lambda sweeps: fitted_functions(sweeps, capacity, read(sweeps[0])),
         },
         scope="sweep",
         axis=capacity,
@@ -133,6 +133,7 @@ def curve(sweep: SeenSweep, capacity: str, metric: str | None) -> Curve:
     if split is None:
         raise ValueDoesNotFit("double descent is one of the test error; the data have no test split")
     name = metric or ("error" if f"{prefix}{split}_accuracy" in rows else "loss")
+    rows = rows[np.isfinite(_measured(rows, f"{prefix}{split}", name))]
     train, test = (_measured(rows, f"{prefix}{part}", name) for part in ("train", split))
     points, seeds = np.unique(rows[column].to_numpy(float)), np.unique(rows["seed"])
     if len(points) < 3:
@@ -344,6 +345,8 @@ def epochs_by_capacity(sweeps: Sequence[SeenSweep], capacity: str, metric: str |
         name = metric or ("error" if f"{split}_accuracy" in rows else "loss")
         measured = rows.assign(found=_measured(rows, split, name))
         table = measured.pivot_table(values="found", index="epoch", columns=column)
+        if table.shape[1] < 2:
+            raise ValueDoesNotFit(f"the heat map needs two values of '{capacity}' or more")
         values = table.to_numpy() * (100.0 if name == "error" else 1.0)
         shown = ax.pcolormesh(
             plotting.edges(table.columns.to_numpy(float)),
@@ -361,8 +364,11 @@ def epochs_by_capacity(sweeps: Sequence[SeenSweep], capacity: str, metric: str |
     return figure
 
 
-def fitted_functions(sweep: SeenSweep, capacity: str, found: DoubleDescent) -> Figure:
+def fitted_functions(sweeps: Sequence[SeenSweep], capacity: str, found: DoubleDescent) -> Figure:
     """The functions of the first seed below, at and beyond the threshold, with truth and training points."""
+    if len(sweeps) > 1:
+        raise ValueDoesNotFit("functions are drawn of one sweep at a time")
+    sweep = sweeps[0]
     rows, column = sweep.joined("predictions"), _column(sweep, capacity)
     if "input" not in rows:
         raise ValueDoesNotFit("functions can be drawn of one input only")

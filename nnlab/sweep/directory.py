@@ -54,9 +54,9 @@ class SweepDirectory(RunDirectory):
         """Refuse a place that holds something else. Raises UsageError."""
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{self.path}: is a file, no place for a sweep")
-        found = {entry.name for entry in self.path.iterdir()} if self.path.is_dir() else set()
-        if found <= {".lock", "sweep.log"}:  # nothing, or a sweep that was killed before it wrote anything
-            return
+        found = [entry.name for entry in self.path.iterdir()] if self.path.is_dir() else []
+        if all(name.startswith(".") or name == "sweep.log" for name in found):
+            return  # nothing, or what a sweep leaves that is killed before it has begun
         if not (self.path / "sweep.yaml").is_file():
             raise UsageError(f"{self.path}: holds something that is no sweep; name another --out")
         if not force and base_tree(check_tree(read(self.path / "sweep.yaml"))) != base_tree(config):
@@ -100,7 +100,10 @@ class SweepDirectory(RunDirectory):
     def begin_sweep(self, config: Config, force: bool) -> None:
         """Write the sweep's config; force: without what was there."""
         if force:
-            shutil.rmtree(self.path / "trials", ignore_errors=True)
+            for folder in ("trials", "plots"):
+                shutil.rmtree(self.path / folder, ignore_errors=True)
+            for table in self.path.glob("*.csv"):
+                table.unlink()
             self.journal.unlink(missing_ok=True)
         self.write("sweep.yaml", config.text)
         self.write_json("summary.json", {"name": config.name, "status": "running"})

@@ -1,8 +1,7 @@
 """Running trials on worker processes of this machine.
 
 A worker outlives its trials, so that it starts once and compiles a program once. Its death costs the trials
-it was at: they are tried once more, then given up. An engine for a cluster offers the same three things:
-`run` an agenda, `stop`, `close`.
+it was at: they are tried once more, then given up. An engine for a cluster is another `Engine`.
 """
 
 from __future__ import annotations
@@ -15,9 +14,10 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from nnlab import device
+from nnlab.errors import NnlabError, UsageError
 from nnlab.sweep.agenda import TRIES, Work
 from nnlab.sweep.trials import Trial
 
@@ -25,13 +25,35 @@ STOP_SECONDS = 10.0  # a worker that was told to stop has so long to end its chu
 
 
 class Event(NamedTuple):
-    """What became of a trial. step: how far it is; status: how it ended, empty while it runs; reason: of its
-    failing, where its own directory does not tell."""
+    """What became of a trial. share: of its steps, how many it has taken; status: how it ended, empty while
+    it runs; reason: of its failing, where its own directory does not tell."""
 
     trial: Trial
-    step: int = 0
+    share: float = 0.0
     status: str = ""
     reason: str = ""
+
+
+class Engine(Protocol):
+    """What runs an agenda, here or elsewhere. stopping: whether it was told to stop."""
+
+    stopping: bool
+
+    def run(self, agenda: Work) -> Iterator[Event]:
+        """Run every trial of the agenda once, and tell what becomes of them."""
+        ...
+
+    def stop(self) -> None:
+        """Let what runs come to its next record, and begin nothing more."""
+        ...
+
+    def kill(self) -> None:
+        """End all that runs at once."""
+        ...
+
+    def close(self) -> None:
+        """Leave nothing behind that runs."""
+        ...
 
 
 class LocalEngine:
@@ -40,6 +62,7 @@ class LocalEngine:
 
     def __init__(self, folder: Path, jobs: int | None, platform: str, keep_open: Sequence[int] = ()) -> None:
         self.folder, self.platform, self.keep_open = folder, platform, tuple(keep_open)
+        self.asked = jobs is not None
         self.jobs = jobs or (1 if device.has_accelerator(platform) else device.cores())
         self.workers: list[_Worker] = []
         self.stopping, self.unready = False, 0
@@ -47,11 +70,8 @@ class LocalEngine:
     def run(self, agenda: Work) -> Iterator[Event]:
         """Run every trial of the agenda once, and tell what becomes of them. What is done with an event may
         add to the agenda."""
-        while len(self.workers) < min(self.jobs, len(agenda)):
-            self.workers.append(self._worker())
         with selectors.DefaultSelector() as selector:
-            for worker in self.workers:
-                selector.register(worker.output, selectors.EVENT_READ, worker)
+            self._staff(agenda, selector)
             while any(worker.slice for worker in self.workers) or (len(agenda) and not self.stopping):
                 for key, _ in selector.select(timeout=1.0):
                     worker = key.data
@@ -64,9 +84,8 @@ class LocalEngine:
                         worker.leave()
                         self.workers.remove(worker)
                         yield from self._lost(worker, agenda)
-                        if len(agenda) and not self.stopping:
-                            self.workers.append(self._worker())
-                            selector.register(self.workers[-1].output, selectors.EVENT_READ, self.workers[-1])
+                if not self.stopping:
+                    self._staff(agenda, selector)
                 for worker in self.workers:
                     if worker.ready and not worker.slice and not self.stopping:
                         worker.take(agenda.next_for(worker.group, worker.memory), agenda.judges)
@@ -94,17 +113,27 @@ class LocalEngine:
         for worker in self.workers:
             worker.process.kill()
 
-    def _worker(self) -> _Worker:
-        return _Worker(self.folder, self.platform, self.keep_open)
+    def _staff(self, agenda: Work, selector: selectors.BaseSelector) -> None:
+        """Start workers, as many as there may be and the agenda can use."""
+        idle = sum(not worker.slice for worker in self.workers)
+        while len(self.workers) < self.jobs and idle < len(agenda):
+            self.workers.append(_Worker(self.folder, self.platform, self.keep_open))
+            selector.register(self.workers[-1].output, selectors.EVENT_READ, self.workers[-1])
+            idle += 1
 
     def _heard(self, worker: _Worker, message: dict[str, Any], agenda: Work) -> Iterator[Event]:
+        if "error" in message:
+            raise UsageError(message["error"])
         if "ready" in message:
-            worker.ready, worker.memory = True, message["memory"]
+            worker.ready, worker.memory, self.unready = True, message["memory"], 0
+            if message["cpu"] and not self.asked:  # an accelerator's packages without an accelerator
+                self.jobs = device.cores()
             return
         trial = worker.slice[message["trial"]]
         if "records" in message:
             worker.send({"stop": agenda.stop_at(trial, message["records"])})
-        yield Event(trial, message["step"], message.get("status", ""), message.get("reason", ""))
+        share = message["step"] / max(1, message.get("total", 1))
+        yield Event(trial, share, message.get("status", ""), message.get("reason", ""))
         if message.get("last"):
             worker.slice = []
 
@@ -120,9 +149,7 @@ class LocalEngine:
         if not worker.ready and not self.stopping:
             self.unready += 1
             if self.unready >= TRIES:
-                raise RuntimeError(
-                    f"workers die before they are ready ({cause}); see {self.folder}/sweep.log"
-                )
+                raise NnlabError(f"workers die before they are ready ({cause}); see {self.folder}/sweep.log")
 
 
 class _Worker:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import time
@@ -12,17 +13,19 @@ from typing import Any, NamedTuple
 
 from nnlab import memory
 from nnlab.config import Config
-from nnlab.errors import ValueDoesNotFit
-from nnlab.experiment import Experiment, bind, group_key, step_flops
+from nnlab.errors import UsageError, ValueDoesNotFit
+from nnlab.experiment import Experiment, bind, check_expectations, group_key, step_flops
 from nnlab.results import SweepResult
 from nnlab.search.search import Search
+from nnlab.steps import BLOCK_VALUES
 from nnlab.store import read_json
 from nnlab.sweep.agenda import Agenda, Group, Work
 from nnlab.sweep.directory import FINISHED, SweepDirectory
-from nnlab.sweep.engine import Event, LocalEngine
+from nnlab.sweep.engine import Engine, Event
 from nnlab.sweep.search import SearchAgenda, check_search
 from nnlab.sweep.tables import row_of, write_summary, write_trials
 from nnlab.sweep.trials import Trial, trials_of
+from nnlab.train import ORDER_BYTES
 
 TABLES_SECONDS = 5.0  # trials.csv is written so often while a sweep runs
 
@@ -51,11 +54,28 @@ class SweepOutcome(NamedTuple):
     signal: int
 
 
-def plan(trials: Sequence[Trial], directory: SweepDirectory, force: bool) -> Plan:
-    """What is to be done: failed trials are tried again. Raises ConfigError."""
+def plan(config: Config, trials: Sequence[Trial], directory: SweepDirectory, force: bool) -> Plan:
+    """What is to be done: failed trials are tried again. Raises ConfigError, or UsageError."""
     ended = {} if force else {trial.id: directory.outcome(trial) for trial in trials}
-    done = {name: summary for name, summary in ended.items() if summary and summary["status"] in FINISHED}
-    return Plan(trials, done, grouped([trial for trial in trials if trial.id not in done]))
+    whole = ("complete", "diverged")  # what a search pruned is not
+    done = {name: summary for name, summary in ended.items() if summary and summary["status"] in whole}
+    _check_data(trials, done, directory)
+    return Plan(trials, done, grouped(config, [trial for trial in trials if trial.id not in done]))
+
+
+def _check_data(
+    trials: Sequence[Trial], done: Mapping[str, Mapping[str, Any]], directory: SweepDirectory
+) -> None:
+    """Refuse where data that come from files have changed since a trial ran. Raises UsageError."""
+    first = next((trial for trial in trials if trial.id in done), None)
+    if first is None or "path" not in first.config.tree["data"]:
+        return
+    place = directory.trial(first).path
+    if read_json(place / "environment.json").get("data_sha256") != bind(first.config).data.hash:
+        raise UsageError(
+            f"{directory.path}: its data have changed since; --force runs all trials anew, "
+            "--out names another place"
+        )
 
 
 def plan_search(config: Config) -> Plan | None:
@@ -65,20 +85,21 @@ def plan_search(config: Config) -> Plan | None:
     if sweep is None or sweep.method is None or sweep.random is None:
         return None
     examples = trials_of(config)
-    groups = grouped(examples)
+    groups = grouped(config, examples)
     check_search(config, sweep, bind(examples[0].config))
     return Plan((), {}, groups, sweep.method, sweep.random.draws)
 
 
-def grouped(trials: Sequence[Trial]) -> list[Group]:
+def grouped(config: Config, trials: Sequence[Trial]) -> list[Group]:
     """The trials by the program that they share. One of each group is bound to its data, so that what does
-    not fit is found before anything runs. Raises ConfigError."""
+    not fit, in the trials or in what the sweep expects, is found before anything runs. Raises ConfigError."""
     members: dict[str, list[Trial]] = {}
     for trial in trials:
         members.setdefault(group_key(trial.config), []).append(trial)
     groups = []
     for key, found in members.items():
         experiment = bind(found[0].config)
+        check_expectations(config, experiment.parts, experiment.data)
         groups.append(Group(key, found, cost(experiment), lane_bytes(experiment)))
     return groups
 
@@ -87,7 +108,7 @@ def run_sweep(
     config: Config,
     todo: Plan,
     directory: SweepDirectory,
-    engine: LocalEngine,
+    engine: Engine,
     fail_fast: bool = False,
     watch: Callable[[Event], None] | None = None,
 ) -> SweepOutcome:
@@ -133,10 +154,13 @@ def cost(experiment: Experiment) -> float:
 
 
 def lane_bytes(experiment: Experiment) -> int:
-    """Bytes of one run beside others on a device: its training and its examples."""
+    """Bytes of one run beside others on a device: its training, its examples and their order, a block of
+    them being evaluated."""
+    values = sum(math.prod(leaf.output_shape) for _, leaf in experiment.model.setup.leaves())
+    block = 4 * min(BLOCK_VALUES, values * max(len(part) for part in experiment.data.splits.values()))
     slots = experiment.parts.optimizer.slots if experiment.parts.optimizer else 0
     data = sum(p.inputs.nbytes + p.targets.nbytes for p in experiment.data.splits.values())
-    return data + memory.needed(experiment.model.setup, slots, experiment.batch_size)
+    return data + ORDER_BYTES + block + memory.needed(experiment.model.setup, slots, experiment.batch_size)
 
 
 def _ended(directory: SweepDirectory, event: Event) -> Mapping[str, Any] | None:
@@ -162,7 +186,7 @@ def _finish(
     counts = Counter((summaries.get(trial.id) or {"status": "missing"})["status"] for trial in trials)
     if search is not None:
         counts["missing"] += search.unproposed
-    status = "interrupted" if counts["missing"] else "failed" if counts["failed"] else "complete"
+    status = "failed" if counts["failed"] else "interrupted" if counts["missing"] else "complete"
     write_summary(directory, _axes(config))
     summary: dict[str, Any] = {"name": config.name, "status": status, "trials": len(trials)}
     summary |= {word: counts[word] for word in (*FINISHED, "failed", "missing")}
@@ -181,7 +205,7 @@ def _finish(
 
 
 @contextlib.contextmanager
-def _signals(engine: LocalEngine) -> Iterator[list[int]]:
+def _signals(engine: Engine) -> Iterator[list[int]]:
     """At SIGINT or SIGTERM let the workers end their chunk; at a second one leave at once."""
     caught: list[int] = []
 

@@ -4,14 +4,15 @@ It reads a line of JSON a job, trials to run side by side, trains them into FOLD
 lines of JSON, in which a trial is its number in the job:
 
     reads   {"trials": [{"id": ..., "tree": ...}, ...], "judged": false}
-    writes  {"ready": true, "memory": ...}                          once, at the beginning
-            {"trial": 0, "step": 500}                               after every chunk
+    writes  {"ready": true, "cpu": true, "memory": null}            once, at the beginning; or
+            {"error": ...}                                          where there is no such platform
+            {"trial": 0, "step": 500, "total": 900}                 after every chunk
             {"trial": 0, "step": 900, "status": ..., "last": true}  at a trial's end; a reason if it failed
 
 Of a judged trial, a chunk's message has its rows of metrics.csv too, and the worker waits to hear whether to
 end the trial at the step of one of them:
 
-    writes  {"trial": 0, "step": 500, "records": {"step": [...], "train_loss": [...], ...}}
+    writes  {"trial": 0, "step": 500, "total": 900, "records": {"step": [...], "train_loss": [...], ...}}
     reads   {"stop": null}
 
 It ends where its input does, at once: the sweep that it worked for is gone.
@@ -51,11 +52,15 @@ def main() -> None:
         say = _speaker(output)
         heard: queue.Queue[Any] = queue.Queue()
         threading.Thread(target=_listen, args=(heard,), daemon=True).start()
-        device.configure(platform)
+        try:
+            device.configure(platform)
+        except NnlabError as error:
+            say(error=str(error))
+            return
         import optax  # noqa: F401 - while there is nothing else to do
         import pandas  # noqa: F401
 
-        say(ready=True, memory=device.memory_limit())
+        say(ready=True, cpu=device.is_cpu(), memory=device.memory_limit())
         while True:
             if _work(folder, heard, say):
                 return
@@ -86,9 +91,10 @@ def _work(folder: Path, heard: queue.Queue[Any], say: Say) -> bool:
 
     def watch(number: int, chunk: Chunk) -> int | None:
         if not judged:
-            say(trial=number, step=chunk.step)
+            say(trial=number, step=chunk.step, total=lanes[number].experiment.total_steps)
             return None
-        say(trial=number, step=chunk.step, records=_records(chunk))
+        total = lanes[number].experiment.total_steps
+        say(trial=number, step=chunk.step, total=total, records=_records(chunk))
         return heard.get()["stop"]
 
     try:
