@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from nnlab import memory
 from nnlab.config import Config
-from nnlab.errors import UsageError, ValueDoesNotFit
+from nnlab.errors import NnlabError, UsageError, ValueDoesNotFit
 from nnlab.experiment import Experiment, bind, check_expectations, group_key, step_flops
 from nnlab.results import SweepResult
 from nnlab.search.search import Search
@@ -123,8 +123,12 @@ def run_sweep(
         rows = (row_of(trial, summaries.get(trial.id)) for trial in trials)
         write_trials(directory, _axes(config), rows)
 
+    def finish() -> Mapping[str, Any]:
+        write()
+        return _finish(config, directory, trials, summaries, search)
+
     write()
-    with _signals(engine) as caught, contextlib.closing(engine):
+    with _signals(engine) as caught, contextlib.closing(engine), _leaving(finish):
         for event in engine.run(agenda):
             if event.status:
                 summaries[event.trial.id] = _ended(directory, event)
@@ -136,9 +140,7 @@ def run_sweep(
             if event.status and time.monotonic() - written > TABLES_SECONDS:
                 write()
                 written = time.monotonic()
-    write()
-    summary = _finish(config, directory, trials, summaries, search)
-    return SweepOutcome(summary, caught[0] if caught else 0)
+    return SweepOutcome(finish(), caught[0] if caught else 0)
 
 
 def _axes(config: Config) -> list[str]:
@@ -202,6 +204,16 @@ def _finish(
                 summary[phenomenon.name] = {"not found": str(error)}
     directory.write_json("summary.json", summary)
     return read_json(directory.path / "summary.json")
+
+
+@contextlib.contextmanager
+def _leaving(finish: Callable[[], Any]) -> Iterator[None]:
+    """Where the sweep cannot go on, leave its tables and summary as they should be."""
+    try:
+        yield
+    except NnlabError:
+        finish()
+        raise
 
 
 @contextlib.contextmanager
