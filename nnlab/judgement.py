@@ -25,7 +25,7 @@ def judge(config: Config, summary: Mapping[str, Any]) -> list[Verdict]:
 
 def judge_sweep(result: SweepResult) -> list[Verdict]:
     """Each expectation of a sweep. What is seen across the sweep has one number, and so has a search's best
-    trial; a run's number must hold in every trial that ran its course, and the one furthest off is what was
+    trial; a run's number must hold in every trial but the pruned ones, and the one furthest off is what was
     found."""
     parts = result.config.build()
     across = {phenomenon.name for phenomenon in parts.phenomena if phenomenon.scope == "sweep"}

@@ -174,11 +174,18 @@ def _signals() -> Iterator[list[int]]:
         caught.append(number)
         signal.signal(number, signal.SIG_DFL)
 
+    with handling(note):
+        yield caught
+
+
+@contextlib.contextmanager
+def handling(note: Callable[[int, Any], None]) -> Iterator[None]:
+    """Let a function handle SIGINT and SIGTERM."""
     previous = {}
     with contextlib.suppress(ValueError):  # only the main thread may handle signals
         previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield caught
+        yield
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -61,23 +61,23 @@ class Agenda:
         self.left = {group.key: list(group.trials) for group in groups}
         self.home = {trial.id: group.key for group in groups for trial in group.trials}
         self.tries: dict[str, int] = {}
-        self.worked_on: dict[str, int] = dict.fromkeys(self.left, 0)
+        self.begun: set[str] = set()
 
     def __len__(self) -> int:
         return sum(map(len, self.left.values()))
 
     def next_for(self, own: str, memory: int | None) -> tuple[str, list[Trial]] | None:
         """The next trials for a worker, with their group: of its own group; then of the costliest one that
-        nobody is at, then of the one with the most to do. memory: of its accelerator, None on CPU."""
+        nobody has begun, then of the one with the most to do. memory: of its accelerator, None on CPU."""
         open_groups = [key for key, trials in self.left.items() if trials]
         if not open_groups:
             return None
         if own in open_groups:
             key = own
         else:
-            fresh = [key for key in open_groups if not self.worked_on[key]]
+            fresh = [key for key in open_groups if key not in self.begun]
             key = max(fresh or open_groups, key=lambda k: len(self.left[k]) * self.groups[k].cost)
-            self.worked_on[key] += 1
+            self.begun.add(key)
         lanes = self._lanes(self.groups[key], memory)
         chosen, self.left[key] = self.left[key][:lanes], self.left[key][lanes:]
         for trial in chosen:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from nnlab.config import Config
 from nnlab.errors import NnlabError, UsageError, ValueDoesNotFit
 from nnlab.experiment import Experiment, bind, check_expectations, group_key, step_flops
 from nnlab.results import SweepResult
+from nnlab.runner import handling
 from nnlab.search.search import Search
 from nnlab.steps import BLOCK_VALUES
 from nnlab.store import read_json
@@ -228,11 +228,5 @@ def _signals(engine: Engine) -> Iterator[list[int]]:
         caught.append(number)
         engine.stop()
 
-    previous = {}
-    with contextlib.suppress(ValueError):  # only the main thread may handle signals
-        previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handling(note):
         yield caught
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
