@@ -81,7 +81,7 @@ def test_the_numbers_of_a_peak():
     found = summarize(constructed(**PEAKED), UNITS)
     assert found.variance_peak == pytest.approx(25.0)
     assert found.variance_peak_capacity == 10
-    assert found.variance_rises_then_falls is True
+    assert found.variance_peaks_sharply is True
     assert found.bias_falls is True
     assert found.decomposition_error < 1e-12
 
@@ -102,7 +102,7 @@ def test_a_peak_is_ten_times_both_ends(spread, rises_then_falls):
     capacities = [1, 2, 3, 4]
     bias = dict.fromkeys(capacities, 1.0)
     found = summarize(constructed(bias, dict(zip(capacities, spread, strict=True))), UNITS)
-    assert found.variance_rises_then_falls is rises_then_falls
+    assert found.variance_peaks_sharply is rises_then_falls
     assert found.bias_falls is False
 
 
@@ -175,7 +175,7 @@ def random_features(ridge, capacities=(3, 10, 20, 30, 40, 90, 300), seeds=16):
 
 def test_the_variance_peaks_at_the_number_of_examples():
     found = summarize(random_features(ridge=0.0), UNITS)
-    assert found.variance_rises_then_falls
+    assert found.variance_peaks_sharply
     assert found.variance_peak_capacity == 30
     assert found.bias_falls
     assert found.decomposition_error < 1e-9
@@ -183,7 +183,7 @@ def test_the_variance_peaks_at_the_number_of_examples():
 
 def test_with_a_penalty_it_does_not():
     found = summarize(random_features(ridge=0.3), UNITS)
-    assert not found.variance_rises_then_falls
+    assert not found.variance_peaks_sharply
     assert found.variance_peak < 1.0
     assert found.bias_falls
 
@@ -211,4 +211,4 @@ def test_two_sweeps_are_two_panels_and_a_flat_one_says_so():
     flat = constructed(PEAKED["bias"], dict.fromkeys(PEAKED["spread"], 0.5))
     figure = bias_variance.figure([constructed(**PEAKED), flat], UNITS)
     assert len(figure.axes) == 2
-    assert "no peak" in figure.axes[1].get_title(loc="left") + figure.axes[1].get_title()
+    assert "no sharp peak" in figure.axes[1].get_title(loc="left") + figure.axes[1].get_title()

@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
-SMALL = 0.1  # of its peak: what the variance must be below at both ends, to rise and then fall
+SMALL = 0.1  # of its peak: what the variance must be below at both ends, for the peak to be sharp
 LINES = (("bias_squared", "bias$^2$", "-"), ("variance", "variance", "-"), ("risk", "risk, their sum", ":"))
 
 
 class BiasVariance(NamedTuple):
     """variance_peak: the largest variance of all capacities. variance_peak_capacity: where.
 
-    variance_rises_then_falls: that is neither the narrowest nor the widest model, and the variance of both is
+    variance_peaks_sharply: that is neither the narrowest nor the widest model, and the variance of both is
     below a tenth of it. bias_falls: the widest model's bias^2 is below the narrowest's. decomposition_error:
     |bias^2 + variance - risk| / risk where it is largest, the risk being the mean test loss of the trials.
 
@@ -43,7 +43,7 @@ class BiasVariance(NamedTuple):
 
     variance_peak: float
     variance_peak_capacity: float
-    variance_rises_then_falls: bool
+    variance_peaks_sharply: bool
     bias_falls: bool
     decomposition_error: float
 
@@ -75,7 +75,7 @@ def summarize(sweep: SeenSweep, capacity: str) -> BiasVariance:
     return BiasVariance(
         variance_peak=float(variance[peak]),
         variance_peak_capacity=curve.index[peak].item(),
-        variance_rises_then_falls=bool(max(variance[0], variance[-1]) < SMALL * variance[peak]),
+        variance_peaks_sharply=bool(max(variance[0], variance[-1]) < SMALL * variance[peak]),
         bias_falls=bool(bias[-1] < bias[0]),
         decomposition_error=float(wrong.max()),
     )
@@ -134,7 +134,7 @@ def figure(sweeps: Sequence[SeenSweep], capacity: str) -> Figure:
 
 def _finding(found: BiasVariance) -> str:
     bias = "bias falls" if found.bias_falls else "bias does not fall"
-    if not found.variance_rises_then_falls:
-        return f"{bias}, variance has no peak"
+    if not found.variance_peaks_sharply:
+        return f"{bias}, variance has no sharp peak"
     height = plotting.scientific(found.variance_peak)
     return f"{bias}, variance peaks at {found.variance_peak_capacity:g}: {height}"

@@ -317,7 +317,8 @@ def _dress(
 ) -> None:
     ax.set_title("Error" if metric == "error" else "Loss")
     plotting.capacity_axis(ax, "epoch" if capacity == "epochs" else capacity)
-    over = f"{statistic} over {sweeps[0].trials['seed'].nunique()} seeds"
+    seeds = sweeps[0].trials["seed"].nunique()
+    over = f"{statistic} over {seeds} seeds" if seeds > 1 else "one seed"
     ax.set_ylabel(f"error, % ({over})" if metric == "error" else f"mean loss ({over})")
     if metric == "loss":
         plotting.log_if_wide(ax, drawn)
