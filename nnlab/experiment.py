@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from nnlab import memory
 from nnlab.config import Config
@@ -97,6 +100,7 @@ def bind(config: Config) -> Experiment:
         net = model(parts.model, data.train.inputs.shape[1:])
     if not any("kernel" in leaf.params for _, leaf in net.setup.leaves()):
         raise config.error(("model",), "has no weights to train: no layer with a kernel, such as dense")
+    _check_tokens(config, data, net)
     _check_outputs(config, parts, data, net)
     check_expectations(config, parts, data)
     examples = len(data.train)
@@ -126,6 +130,29 @@ def _blaming(config: Config, key: str) -> Iterator[None]:
         raise config.error((key, *error.at), str(error)) from None
     except MemoryError:
         raise config.error((key,), "needs more memory than there is") from None
+
+
+def _check_tokens(config: Config, data: Data, net: Model) -> None:
+    """A layer that looks tokens up comes first, and the inputs must be such tokens."""
+    for place, (path, leaf) in enumerate(net.setup.leaves()):
+        if leaf.vocabulary is None:
+            continue
+        if place > 0:
+            raise config.error(("model",), f"{path} takes tokens; it must be the first layer")
+        values = np.concatenate([np.unique(part.inputs) for part in data.splits.values()])
+        if (values != np.floor(values)).any() or values.min() < 0:
+            raise config.error(
+                ("model",),
+                f"{path} takes tokens, whole numbers from 0 on, and among the inputs is "
+                f"{values[(values != np.floor(values)) | (values < 0)][0]:g}; "
+                "give data of tokens (such as encoding: tokens) without normalize",
+            )
+        if values.max() >= leaf.vocabulary:
+            raise config.error(
+                ("model",),
+                f"{path} has a vocabulary of {leaf.vocabulary}, and among the inputs is token "
+                f"{values.max():.0f}; let vocabulary be {values.max() + 1:.0f}",
+            )
 
 
 def _check_outputs(config: Config, parts: Parts, data: Data, net: Model) -> None:
@@ -204,5 +231,15 @@ def _check_memory(config: Config, parts: Parts, net: Model, batch_size: int) -> 
 
 
 def step_flops(experiment: Experiment) -> float:
-    """Floating-point operations of a step, about: 2 forward and 4 backward a weight and example."""
-    return 6.0 * experiment.model.setup.count("params") * experiment.batch_size
+    """Floating-point operations of a step, about: thrice those of the forward pass."""
+    return 3.0 * forward_flops(experiment.model) * experiment.batch_size
+
+
+def forward_flops(net: Model) -> float:
+    """Floating-point operations of an example's forward pass, about: two for each weight of a kernel and
+    each place that the kernel is applied to."""
+    return sum(
+        2.0 * leaf.params["kernel"].size * math.prod(leaf.output_shape[:-1])
+        for _, leaf in net.setup.leaves()
+        if "kernel" in leaf.params
+    )

@@ -43,18 +43,15 @@ def sequential(layers: list[LayerLike]) -> Layer:
     def setup(input_shape: Shape) -> Setup:
         shape, children = input_shape, {}
         for name, part in named.items():
-            children[name] = _set_up(name, part, shape)._replace(type=part.type)
+            children[name] = set_up(name, part, shape)
             shape = children[name].output_shape
         return Setup(shape, children=children)
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
-        new_state: dict[str, Any] = {}
-        inside: dict[str, dict[str, Array]] = {}
-        for index, (name, part) in enumerate(named.items()):
-            output = _applied(name, part, params, state, x, key=jax.random.fold_in(key, index), train=train)
-            x, new_state = output.value, {**new_state, **output.state}
-            inside = _joined(inside, output.inside)
-        return Output(x, new_state, inside)
+        parts = Parts(named, params, state, key, train)
+        for name in named:
+            x = parts(name, x)
+        return parts.output(x)
 
     return Layer(setup, apply, tuple(parts))
 
@@ -108,27 +105,39 @@ def mlp(
     return sequential(hidden * depth + [read_out])
 
 
-def _set_up(name: str, part: Layer, shape: Shape) -> Setup:
+def set_up(name: str, part: Layer, shape: Shape) -> Setup:
+    """The setup of a part of a layer. Raises ValueDoesNotFit, which names the part."""
     try:
-        return part.setup(shape)
+        return part.setup(shape)._replace(type=part.type)
     except ValueDoesNotFit as error:
         raise ValueDoesNotFit(f"{name}: {error}") from None
 
 
-def _applied(
-    name: str, part: Layer, params: Tree, state: Tree, x: Array, *, key: Array, train: bool
-) -> Output:
-    """A child's output, its state and intermediate values filed under its name."""
-    output = part.apply(params.get(name, {}), state.get(name, {}), x, key=key, train=train)
-    inside = {
-        what: {f"{name}/{path}" if path else name: value for path, value in values.items()}
-        for what, values in output.inside.items()
-    }
-    inside = _joined(inside, {"outputs": {name: output.value}})
-    return Output(output.value, {name: output.state} if output.state else {}, inside)
+class Parts:
+    """The named parts of a layer while it is applied: `parts("dense_1", x)` is the value of that part.
 
+    Gathers each part's state and intermediate values under its name.
+    """
 
-def _joined(
-    first: Mapping[str, Mapping[str, Array]], second: Mapping[str, Mapping[str, Array]]
-) -> dict[str, dict[str, Array]]:
-    return {what: {**first.get(what, {}), **second.get(what, {})} for what in {**first, **second}}
+    def __init__(
+        self, named: Mapping[str, Layer], params: Tree, state: Tree, key: Array, train: bool
+    ) -> None:
+        self.named, self.params, self.state, self.train = named, params, state, train
+        self.keys = {name: jax.random.fold_in(key, index) for index, name in enumerate(named)}
+        self.new_state: dict[str, Any] = {}
+        self.inside: dict[str, dict[str, Array]] = {"outputs": {}}
+
+    def __call__(self, name: str, x: Array) -> Array:
+        params, state = self.params.get(name, {}), self.state.get(name, {})
+        output = self.named[name].apply(params, state, x, key=self.keys[name], train=self.train)
+        if output.state:
+            self.new_state[name] = output.state
+        for what, values in output.inside.items():
+            filed = {f"{name}/{path}" if path else name: value for path, value in values.items()}
+            self.inside.setdefault(what, {}).update(filed)
+        self.inside["outputs"][name] = output.value
+        return output.value
+
+    def output(self, value: Array) -> Output:
+        """What the layer returns, `value` being its own."""
+        return Output(value, self.new_state, self.inside)

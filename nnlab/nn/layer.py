@@ -43,7 +43,8 @@ class Variable(NamedTuple):
 class Setup(NamedTuple):
     """A layer's variables and output shape for one input shape; a container's are its children's.
 
-    type: the layer's name in the registry. activation: f, where the layer is elementwise.
+    type: the layer's name in the registry. activation: f, where the layer is elementwise. vocabulary: how
+    many tokens there are, where the layer's inputs are such whole numbers.
     """
 
     output_shape: Shape
@@ -52,6 +53,7 @@ class Setup(NamedTuple):
     children: Mapping[str, Setup] = {}
     type: str = ""
     activation: Callable[[Array], Array] | None = None
+    vocabulary: int | None = None
 
     def tree(self, part: str) -> dict[str, Any]:
         """The variables of one part ("params" or "state"), nested as the children are."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from nnlab import memory
 from nnlab.config import Config
 from nnlab.errors import NnlabError, UsageError, ValueDoesNotFit
-from nnlab.experiment import Experiment, bind, check_expectations, group_key, step_flops
+from nnlab.experiment import Experiment, bind, check_expectations, forward_flops, group_key, step_flops
 from nnlab.results import SweepResult
 from nnlab.runner import handling
 from nnlab.search.search import Search
@@ -151,7 +151,7 @@ def _axes(config: Config) -> list[str]:
 def cost(experiment: Experiment) -> float:
     """Floating-point operations of a run, about: its steps, and evaluations of all splits."""
     examples = sum(len(part) for part in experiment.data.splits.values())
-    looks = 2.0 * experiment.model.setup.count("params") * examples * len(experiment.record_steps)
+    looks = forward_flops(experiment.model) * examples * len(experiment.record_steps)
     return step_flops(experiment) * experiment.total_steps + looks
 
 

@@ -1,0 +1,137 @@
+"""Tables of binary operations: every pair of operands is an example, its class is the answer.
+
+Power et al. 2022, appendix A.1.1. `p` is the modulus, `n` the number of operands (p, or the 120 permutations
+of S5), `N` the number of pairs.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+import numpy as np
+from annotated_types import Ge, Le
+
+from nnlab.data.examples import Examples, Source, classified
+from nnlab.errors import ValueDoesNotFit
+from nnlab.registry import register
+
+
+def _inverse(y: np.ndarray, p: int) -> np.ndarray:
+    """y^-1 modulo a prime; of 0, which has none, 0."""
+    table = np.array([0, *(pow(value, -1, p) for value in range(1, p))])
+    return table[y]
+
+
+Modular = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
+MODULAR: dict[str, Modular] = {
+    "x+y": lambda x, y, p: x + y,
+    "x-y": lambda x, y, p: x - y,
+    "x*y": lambda x, y, p: x * y,
+    "x/y": lambda x, y, p: x * _inverse(y, p),
+    "mixed": lambda x, y, p: np.where(y % 2 == 1, x * _inverse(y, p), x - y),
+    "x^2+y^2": lambda x, y, p: x**2 + y**2,
+    "x^2+x*y+y^2": lambda x, y, p: x**2 + x * y + y**2,
+    "x^2+x*y+y^2+x": lambda x, y, p: x**2 + x * y + y**2 + x,
+    "x^3+x*y": lambda x, y, p: x**3 + x * y,
+    "x^3+x*y^2+y": lambda x, y, p: x**3 + x * y**2 + y,
+}
+
+S5 = np.array(list(itertools.permutations(range(5))))  # [120, 5]: row g maps i to g[i]
+
+
+def _product(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The number of "first x, then y": i goes to y[x[i]]."""
+    return _numbers(np.take_along_axis(S5[y], S5[x], axis=1))
+
+
+def _inverse_permutation(x: np.ndarray) -> np.ndarray:
+    return _numbers(np.argsort(S5[x], axis=1))
+
+
+def _numbers(permutations: np.ndarray) -> np.ndarray:
+    """Permutations `[N, 5]` as their places in S5."""
+    digits = 5 ** np.arange(5)[::-1]  # in lexicographic order these are ascending
+    return np.searchsorted(S5 @ digits, permutations @ digits)
+
+
+GROUP: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "s5": _product,
+    "s5_conjugate": lambda x, y: _product(_product(x, y), _inverse_permutation(x)),
+    "s5_aba": lambda x, y: _product(_product(x, y), x),
+}
+
+
+Operation = Literal[*MODULAR, *GROUP]  # type: ignore[valid-type]
+Encoding = Literal["one_hot", "tokens", "scalar", "binary"]
+MOST = 2**30  # values of the inputs
+
+
+@register("dataset")
+def modular_arithmetic(
+    operation: Operation = "x+y",
+    modulus: Annotated[int, Ge(2), Le(10_000)] = 97,
+    encoding: Encoding = "one_hot",
+) -> Source:
+    """All pairs (x, y) and the answer of an operation on them: modulo a prime, or in the group S5.
+
+    operation: modulo p, of x and y from 0 to p - 1: x+y, x-y, x*y, x/y (y from 1 on), mixed (x/y for odd y,
+    x-y for even y) and polynomials; p^2 examples (x/y: p (p - 1)), p classes. Of permutations of five things
+    in lexicographic order: s5 (x y: first x, then y), s5_conjugate (x y x^-1), s5_aba (x y x); 14,400
+    examples, 120 classes. modulus: p, a prime; S5 has none and leaves it aside. encoding of a pair: one_hot
+    `[2 n]`, a one for x and one for y; tokens `[4]`, the numbers of x, the operator (n), y and the equals
+    sign (n + 1), for an embedding with a vocabulary of n + 2; scalar `[2]`, x / n and y / n, which keeps next
+    to nothing of the structure; binary `[2 b]`, the b bits of x, highest first, then those of y.
+    Power et al. 2022.
+    """
+    group = operation.startswith("s5")
+    if not group and not _is_prime(modulus):
+        below, above = _prime_beside(modulus, -1), _prime_beside(modulus, 1)
+        near = f"{above}" if below is None else f"{below} or {above}"
+        raise ValueDoesNotFit(f"{modulus} is no prime; the nearest are {near}", ("modulus",))
+    operands = len(S5) if group else modulus
+    width = {"one_hot": 2 * operands, "tokens": 4, "scalar": 2, "binary": 2 * (operands - 1).bit_length()}[
+        encoding
+    ]
+    if operands**2 * width > MOST:
+        raise ValueDoesNotFit(
+            f"{operands}^2 pairs of {width} values need {4 * operands**2 * width / 1e9:.0f} GB; "
+            "encoding: tokens takes 4 values a pair",
+            ("encoding",),
+        )
+
+    def load(_: int) -> tuple[Examples, None]:
+        x, y = (axis.reshape(-1) for axis in np.indices((operands, operands)))
+        if operation == "x/y":
+            x, y = x[y > 0], y[y > 0]
+        answers = GROUP[operation](x, y) if group else MODULAR[operation](x, y, modulus) % modulus
+        return classified(encoded(x, y, operands, encoding), answers, operands), None
+
+    return Source(load)
+
+
+def encoded(x: np.ndarray, y: np.ndarray, operands: int, encoding: Encoding) -> np.ndarray:
+    """Pairs of operands, `[N]` each, as a network's inputs `[N, ...]`; see `modular_arithmetic`."""
+    pairs = np.stack([x, y], axis=1)
+    if encoding == "tokens":
+        operator, equals = np.full_like(x, operands), np.full_like(x, operands + 1)
+        return np.stack([x, operator, y, equals], axis=1)
+    if encoding == "scalar":
+        return pairs / operands
+    if encoding == "binary":
+        places = np.arange((operands - 1).bit_length())[::-1]
+        return (pairs[:, :, None] >> places & 1).reshape(len(x), -1)
+    return np.eye(operands, dtype=np.float32)[pairs].reshape(len(x), -1)
+
+
+def _is_prime(number: int) -> bool:
+    return number > 1 and all(number % divisor for divisor in range(2, int(number**0.5) + 1))
+
+
+def _prime_beside(number: int, direction: int) -> int | None:
+    """The nearest prime above or below; None where there is none."""
+    candidate = number + direction
+    while candidate > 1 and not _is_prime(candidate):
+        candidate += direction
+    return candidate if candidate > 1 else None
