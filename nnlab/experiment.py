@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,20 +50,18 @@ class Experiment(NamedTuple):
                 found[dotted(path)] = float(value)
             return value
 
-        for key, kind in PROGRAM_PARTS.items():
-            with_outsiders(kind, self.config.tree[key], note, (key,))
+        program_parts(self.config.tree, note)
         return found
 
     def parts_with(self, numbers: Mapping[str, Any]) -> dict[str, Any]:
-        """Model, loss and optimizer built with these values, traced ones say, in the place of its numbers."""
+        """The parts of the program built with these values, traced ones say, in the place of its numbers."""
 
         def substitute(path: Path, value: Any) -> Any:
             return numbers.get(dotted(path), value)
 
-        tree = self.config.tree
-        return {
-            key: build(kind, with_outsiders(kind, tree[key], substitute, (key,)))
-            for key, kind in PROGRAM_PARTS.items()
+        chosen = program_parts(self.config.tree, substitute)
+        return {key: build(kind, chosen[key]) for key, kind in PROGRAM_PARTS.items()} | {
+            "regularizers": [build("regularizer", entry) for entry in chosen["regularizers"]]
         }
 
     @property
@@ -77,6 +75,14 @@ class Experiment(NamedTuple):
 PROGRAM_PARTS = {"model": "layer", "loss": "loss", "optimizer": "optimizer"}  # key in the config -> kind
 
 
+def program_parts(tree: Mapping[str, Any], replace: Callable[[Path, Any], Any]) -> dict[str, Any]:
+    """What of a config makes the compiled program, with `replace(path, value)` where it takes arguments."""
+    found = {key: with_outsiders(kind, tree[key], replace, (key,)) for key, kind in PROGRAM_PARTS.items()}
+    listed = enumerate(tree["regularizers"])
+    penalties = [with_outsiders("regularizer", entry, replace, ("regularizers", i)) for i, entry in listed]
+    return found | {"regularizers": penalties}
+
+
 def group_key(config: Config) -> str:
     """The same for two configs that share a compiled program, as far as can be said before the data are
     there: the config without what that takes as arguments, and without what leaves the data as large."""
@@ -85,7 +91,7 @@ def group_key(config: Config) -> str:
         return None
 
     tree = config.tree
-    program = {key: with_outsiders(kind, tree[key], masked) for key, kind in PROGRAM_PARTS.items()}
+    program = program_parts(tree, masked)
     data = {key: value for key, value in tree["data"].items() if key not in ("label_noise", "normalize")}
     rest = {key: tree[key] for key in ("train", "record", "phenomena", "solver")}
     return json.dumps(program | rest | {"data": data}, sort_keys=True)
@@ -118,6 +124,9 @@ def bind(config: Config) -> Experiment:
         raise config.error(("train",), f"comes to {total:.3g} steps; there can be fewer than {MOST_STEPS:,}")
     with _blaming(config, "record"):
         records = parts.record.steps(total, steps_per_epoch)
+    with _blaming(config, "phenomena"):
+        for probe in (probe for phenomenon in parts.phenomena for probe in phenomenon.probes):
+            probe.rows(net.setup, data)
     return Experiment(config, parts, data, net, batch_size, steps_per_epoch, total, records)
 
 

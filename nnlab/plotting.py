@@ -70,11 +70,14 @@ def save(figure: Figure, path: Path) -> None:
 
 def colours(count: int) -> list[Any]:
     """Colours for `count` ordered lines, dark to light beyond the palette's size."""
+    return list(COLOURS[:count]) if count <= len(COLOURS) else graded(count)
+
+
+def graded(count: int) -> list[Any]:
+    """Colours from dark to light, for lines in an order."""
     import matplotlib
 
-    if count <= len(COLOURS):
-        return list(COLOURS[:count])
-    return [matplotlib.colormaps["viridis"](i / (count - 1) * 0.92) for i in range(count)]
+    return [matplotlib.colormaps["viridis"](i / max(1, count - 1) * 0.92) for i in range(count)]
 
 
 def log_if_wide(axes: Axes, values: Sequence[float]) -> None:

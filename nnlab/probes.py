@@ -5,22 +5,32 @@ A probe fills columns of one table. Its rows are fixed by the model; each record
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from nnlab.data.prepare import Data
 from nnlab.lazy import Array, jax, jnp
+from nnlab.losses import Loss
 from nnlab.nn.layer import Setup
 
 FLAT = 0.05  # a slope below this passes less than a twentieth of the gradient
+
+
+class Batch(NamedTuple):
+    """Some examples: inputs `[B, ...]`, targets `[B, ...]`."""
+
+    inputs: Any
+    targets: Any
 
 
 class Snapshot(NamedTuple):
     """One training step as it is taken, at the step's weights and batch.
 
     params, initial, gradients, changes: trees of one structure; initial are the weights of step 0, changes
-    what the step adds to the weights. inside: see `Output`.
+    what the step adds to the weights. inside: see `Output`. examples: all of them, by split. outputs: inputs
+    -> the model's outputs, in evaluation mode. loss: what is trained for.
     """
 
     params: Any
@@ -28,17 +38,20 @@ class Snapshot(NamedTuple):
     gradients: Any
     changes: Any
     inside: Any
+    examples: Mapping[str, Batch]
+    outputs: Callable[[Array], Array]
+    loss: Loss
 
 
 class Probe(NamedTuple):
-    """rows: the model's setup -> the columns that name the rows, such as layer and index.
-
+    """rows: the model's setup and the data -> the columns that name the rows, such as layer and index. Raises
+    ValueDoesNotFit where the probe cannot look at such a model.
     columns, measure: the measured columns' names, and (setup, snapshot) -> their arrays `[rows]`.
     at_start: only at step 0. Probes of one table must name the same rows.
     """
 
     table: str
-    rows: Callable[[Setup], dict[str, list[Any]]]
+    rows: Callable[[Setup, Data], dict[str, list[Any]]]
     columns: tuple[str, ...]
     measure: Callable[[Setup, Snapshot], tuple[Array, ...]]
     at_start: bool = False
@@ -67,7 +80,7 @@ def units(setup: Setup) -> list[Unit]:
     return found
 
 
-def layer_rows(setup: Setup) -> dict[str, list[Any]]:
+def layer_rows(setup: Setup, data: Data) -> dict[str, list[Any]]:
     """layer, index (from 1) and fan_in: inputs of each unit, empty where a layer has no kernel."""
     layers = units(setup)
     kernels = [unit.setup.params.get("kernel") for unit in layers]

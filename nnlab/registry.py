@@ -65,6 +65,7 @@ KINDS = {
         Kind("dataset", "nnlab.data", "examples to learn from"),
         Kind("transform", "nnlab.data", "scales inputs by training statistics"),
         Kind("loss", "nnlab.losses", "what training makes small"),
+        Kind("regularizer", "nnlab.regularizers", "a penalty on the weights, added to the loss"),
         Kind("optimizer", "nnlab.optimizers", "how weights follow the gradient"),
         Kind(
             "schedule",

@@ -142,10 +142,11 @@ def _record(directory: RunDirectory, chunk: Chunk) -> None:
 
 def _finish(lane: Lane, status: str, last: Chunk | None, **facts: Any) -> Mapping[str, Any]:
     """Write summary.json from the tables on disk: metrics, and each phenomenon's numbers."""
-    from nnlab.results import read_table
+    from nnlab.results import Run, read_table
 
     directory, parts = lane.directory, lane.experiment.parts
     summary: dict[str, Any] = {"name": parts.name, "status": status, **facts}
+    summary["classes"] = lane.experiment.data.train.classes
     if last is not None:
         metrics = read_table(directory.path / "metrics.csv")
         summary["step"] = last.step
@@ -158,8 +159,8 @@ def _finish(lane: Lane, status: str, last: Chunk | None, **facts: Any) -> Mappin
         }
         seen = [phenomenon for phenomenon in parts.phenomena if phenomenon.scope == "run"]
         tables = {file.stem: read_table(file) for file in directory.path.glob("*.csv")} if seen else {}
-        for phenomenon in seen:
-            summary[phenomenon.name] = dict(phenomenon.summarize(tables))
+        run = Run(directory.path, lane.experiment.config, summary, tables)
+        summary |= {phenomenon.name: dict(phenomenon.summarize(run)) for phenomenon in seen}
     directory.log(status + (f" at step {last.step}" if last else ""))
     directory.write_json("summary.json", summary)
     return read_json(directory.path / "summary.json")

@@ -20,7 +20,7 @@ from nnlab.experiment import Experiment
 from nnlab.lazy import Array, jax, jnp
 from nnlab.nn.layer import Output
 from nnlab.nn.model import model
-from nnlab.probes import Probe, Snapshot
+from nnlab.probes import Batch, Probe, Snapshot
 
 BLOCK_VALUES = 2**24  # evaluation takes as many examples at once as make this many values
 BLOCK_COST = 64  # and each block costs as much as this many more examples
@@ -101,11 +101,6 @@ class Resident(NamedTuple):
         )
 
 
-class Batch(NamedTuple):
-    inputs: Any
-    targets: Any
-
-
 class Steps:
     """The pure functions that training is made of.
 
@@ -116,7 +111,7 @@ class Steps:
         self.arguments = arguments
         parts = experiment.parts_with(arguments.numbers)
         self.model = model(parts["model"], experiment.data.train.inputs.shape[1:])
-        self.loss = parts["loss"]
+        self.loss, self.regularizers = parts["loss"], parts["regularizers"]
         self.learning_rate = parts["optimizer"].learning_rate
         self.optimizer = parts["optimizer"].direction()
         self.layout = Layout.of(experiment)
@@ -131,7 +126,8 @@ class Steps:
 
         def mean_loss(params: Any) -> tuple[Array, Output]:
             output = self.model.apply(params, state.layer_state, batch.inputs, key=key, train=True)
-            return self.loss.per_example(output.value, batch.targets).mean(), output
+            loss = self.loss.per_example(output.value, batch.targets).mean()
+            return loss + sum(penalty(params) for penalty in self.regularizers), output
 
         (loss, output), gradients = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
         rate = self.learning_rate(state.step, self.total_steps)
@@ -140,7 +136,10 @@ class Steps:
         params = jax.tree.map(jnp.add, state.params, changes)
         finite = jnp.isfinite(loss)
         after = State(params, output.state, optimizer_state, state.step + finite.astype(jnp.int32), finite)
-        return after, Snapshot(state.params, self.arguments.initial, gradients, changes, output.inside)
+        seen = (state.params, self.arguments.initial, gradients, changes, output.inside)
+        return after, Snapshot(
+            *seen, self.examples(), lambda inputs: self.evaluated(state, inputs), self.loss
+        )
 
     def look(self, state: State, batch: Callable[[], Batch]) -> tuple[State, Any]:
         """What is recorded at a step: metrics of all splits and the probes' tables. The probes need the step
@@ -198,11 +197,19 @@ class Steps:
         shape = (self.layout.blocks, self.layout.block)
         return jax.tree.map(lambda a: a.reshape(*shape, *a.shape[1:]), self.arguments.data)
 
+    def examples(self) -> dict[str, Batch]:
+        """All examples by split."""
+        data, block = self.arguments.data, self.layout.block
+        return {
+            name: Batch(*(part[first * block :][:count] for part in (data.inputs, data.targets)))
+            for name, (first, _, count) in self.layout.spans.items()
+        }
+
     def batch(self, rows: Array) -> Batch:
         """The training examples at `rows`; all of them where rows are none."""
-        data, count = self.arguments.data, self.layout.spans["train"][2]
+        data = self.arguments.data
         if rows.shape[0] == 0:
-            return Batch(data.inputs[:count], data.targets[:count])
+            return self.examples()["train"]
         return Batch(data.inputs[rows], data.targets[rows])
 
     def chunk(

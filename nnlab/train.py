@@ -301,7 +301,7 @@ def _up_to(step: int, table: Table) -> Table:
 def _flat(experiment: Experiment, table: str, steps: np.ndarray, columns: Table) -> Table:
     """Columns `[records, rows]` as `[records * rows]`, beside the step and the rows' own names."""
     probes = [probe for probe in experiment.probes if probe.table == table]
-    names = probes[0].rows(experiment.model.setup)
+    names = probes[0].rows(experiment.model.setup, experiment.data)
     count = len(next(iter(names.values())))
     labels = {name: np.tile(np.array(values, dtype=object), len(steps)) for name, values in names.items()}
     measured = {column: columns[column].reshape(-1) for probe in probes for column in probe.columns}

@@ -144,6 +144,7 @@ class Parts(NamedTuple):
     data: Any
     model: Any
     loss: Any
+    regularizers: list[Any]
     optimizer: Any
     solver: Any
     train: Train | None
@@ -159,6 +160,7 @@ def experiment(
     model: Annotated[Any, Of("layer")],
     seed: Annotated[int, Ge(0), Lt(2**32)] = 0,
     loss: Annotated[Any, Of("loss")] = "cross_entropy",
+    regularizers: list[Annotated[Any, Of("regularizer")]] = [],  # noqa: B006 - never changed
     optimizer: Annotated[Any, Of("optimizer")] | None = "sgd",
     solver: Annotated[Any, Of("solver")] | None = None,
     train: Annotated[Any, Section(train)] | None = None,
@@ -179,6 +181,8 @@ def experiment(
     if solver is not None and (optimizer is not None or train is not None):
         given = "optimizer" if optimizer is not None else "train"
         raise ValueDoesNotFit(f"a solver stands in its place; leave out '{given}' or 'solver'", (given,))
+    if solver is not None and regularizers:
+        raise ValueDoesNotFit("a solver has no loss to add to; give it a ridge", ("regularizers",))
     if solver is None and train is None:
         raise ValueDoesNotFit("'train' is missing: a mapping of epochs, steps")
     if solver is None and optimizer is None:
@@ -201,7 +205,21 @@ def experiment(
             )
     for key, bound in expect.items():
         _check_expectation(key, bound, phenomena)
-    return Parts(name, seed, data, model, loss, optimizer, solver, train, record, phenomena, sweep, expect)
+    return Parts(
+        name,
+        seed,
+        data,
+        model,
+        loss,
+        regularizers,
+        optimizer,
+        solver,
+        train,
+        record,
+        phenomena,
+        sweep,
+        expect,
+    )
 
 
 def _check_scope(phenomenon: Any, sweep: Sweep | None, at: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Any, NamedTuple
 
 from nnlab.errors import ValueDoesNotFit
-from nnlab.lazy import optax
+from nnlab.lazy import jax, jnp, optax
 from nnlab.registry import TRACED, BelowOne, NonNegative, Of, Positive, register
 
 ScheduleLike = Annotated[Any, Of("schedule")]
@@ -80,3 +80,37 @@ def rmsprop(
     The rate and the place of epsilon are lecture 004's and Keras's; PyTorch adds it to the root.
     """
     return Optimizer(learning_rate, lambda: optax.scale_by_rms(decay, epsilon), 1)
+
+
+@register("optimizer")
+def grokfast(
+    optimizer: Annotated[Any, Of("optimizer")] = "adamw",
+    amplification: Annotated[NonNegative, TRACED] = 2.0,
+    momentum: BelowOne = 0.98,
+) -> Optimizer:
+    """Grokfast-EMA: amplifies what in the gradient changes slowly, then hands it to another optimizer.
+
+    m <- momentum m + (1 - momentum) g, from m = g at the first step; the optimizer gets g + amplification m.
+    amplification 0 is the optimizer by itself. Lee et al. 2024, whose lambda and alpha these are.
+    """
+
+    def direction() -> Any:
+        return optax.chain(_slow_gradient(amplification, momentum), optimizer.direction())
+
+    return Optimizer(optimizer.learning_rate, direction, optimizer.slots + 1)
+
+
+def _slow_gradient(amplification: Any, momentum: float) -> Any:
+    """The gradient and its amplified running average, see `grokfast`."""
+
+    def init(params: Any) -> Any:
+        return jnp.zeros((), bool), jax.tree.map(jnp.zeros_like, params)
+
+    def update(gradients: Any, state: Any, params: Any = None) -> Any:
+        begun, average = state
+        kept = jnp.where(begun, momentum, 0.0)
+        average = jax.tree.map(lambda m, g: kept * m + (1.0 - kept) * g, average, gradients)
+        amplified = jax.tree.map(lambda g, m: g + amplification * m, gradients, average)
+        return amplified, (jnp.ones((), bool), average)
+
+    return optax.GradientTransformation(init, update)

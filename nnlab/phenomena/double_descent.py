@@ -15,7 +15,7 @@ import numpy as np
 
 from nnlab import plotting
 from nnlab.errors import ValueDoesNotFit
-from nnlab.phenomena.phenomenon import Phenomenon, SeenSweep, phenomenon
+from nnlab.phenomena.phenomenon import Phenomenon, SeenSweep, phenomenon, sweep_column
 from nnlab.registry import NonNegative
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def curve(sweep: SeenSweep, capacity: str, metric: str | None) -> Curve:
         rows, prefix, column = sweep.joined("metrics"), "", "epoch"
         rows = rows[rows["step"] > 0]
     else:
-        rows, prefix, column = sweep.trials, "final.", _column(sweep, capacity)
+        rows, prefix, column = sweep.trials, "final.", sweep_column(sweep, capacity)
     split = next((s for s in ("test", "validation") if f"{prefix}{s}_loss" in rows), None)
     if split is None:
         raise ValueDoesNotFit("double descent is one of the test error; the data have no test split")
@@ -211,14 +211,6 @@ def _rises(rises: np.ndarray, base: float, statistic: str) -> bool:
         return bool(np.median(rises) >= LEAST_RISE * base and np.quantile(rises, 0.25) > 0)
     error = rises.std(ddof=1) / math.sqrt(len(rises)) if len(rises) > 1 else 0.0
     return bool(rises.mean() >= LEAST_RISE * base and rises.mean() > SIGMAS * error)
-
-
-def _column(sweep: SeenSweep, capacity: str) -> str:
-    """The axis that moves the capacity, alone or with other paths. Raises ValueDoesNotFit."""
-    for axis in sweep.axes:
-        if capacity in [part.strip() for part in axis.split(",")]:
-            return axis
-    raise ValueDoesNotFit(f"'{capacity}' is no axis of the sweep {sweep.label}")
 
 
 def _measured(rows: pandas.DataFrame, part: str, metric: str) -> np.ndarray:
@@ -308,7 +300,7 @@ def _mark(ax: Axes, sweep: SeenSweep, curve: Curve, found: DoubleDescent, capaci
     lost = table[table["status"] == "diverged"]
     if len(lost) and capacity != "epochs":
         heights = np.full(len(lost), 0.98)
-        at = lost[_column(sweep, capacity)]
+        at = lost[sweep_column(sweep, capacity)]
         ax.plot(at, heights, "x", color="#000000", transform=ax.get_xaxis_transform(), label="diverged")
 
 
@@ -338,7 +330,7 @@ def epochs_by_capacity(sweeps: Sequence[SeenSweep], capacity: str, metric: str |
         raise ValueDoesNotFit("a sweep over epochs has no other capacity to draw them against")
     figure, axes = plotting.panels(1, len(sweeps), width=0.6 + 4.6 * len(sweeps), height=3.6)
     for ax, sweep in zip(axes[0], sweeps, strict=True):
-        rows, column = sweep.joined("metrics"), _column(sweep, capacity)
+        rows, column = sweep.joined("metrics"), sweep_column(sweep, capacity)
         rows = rows[rows["epoch"] >= 1]  # before that all are at chance
         if rows["epoch"].nunique() < 3:
             raise ValueDoesNotFit("the runs have too few records to draw training against capacity")
@@ -370,7 +362,7 @@ def fitted_functions(sweeps: Sequence[SeenSweep], capacity: str, found: DoubleDe
     if len(sweeps) > 1:
         raise ValueDoesNotFit("functions are drawn of one sweep at a time")
     sweep = sweeps[0]
-    rows, column = sweep.joined("predictions"), _column(sweep, capacity)
+    rows, column = sweep.joined("predictions"), sweep_column(sweep, capacity)
     if "input" not in rows:
         raise ValueDoesNotFit("functions can be drawn of one input only")
     rows = rows[rows["seed"] == rows["seed"].min()]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from nnlab import plotting
+from nnlab.data.prepare import Data
 from nnlab.lazy import Array, jax, jnp
 from nnlab.nn.layer import Setup
 from nnlab.phenomena.phenomenon import Phenomenon, Seen, phenomenon
@@ -73,7 +74,7 @@ def gradient_flow() -> Phenomenon:
             Probe("activations", _curve_rows, ("value", "slope"), _curves, at_start=True),
         ),
         numbers=GradientFlow._fields,
-        summarize=lambda tables: summarize(tables["layers"])._asdict(),
+        summarize=lambda run: summarize(run.tables["layers"])._asdict(),
         figures={
             "gradient_over_time": gradient_over_time,
             "depth_profile": depth_profile,
@@ -181,7 +182,7 @@ def _kernels(setup: Setup) -> list[Unit]:
     return found
 
 
-def _histogram_rows(setup: Setup) -> dict[str, list[Any]]:
+def _histogram_rows(setup: Setup, data: Data) -> dict[str, list[Any]]:
     keys = [
         (u.path, what, b) for u in _kernels(setup) for what in ("weights", "outputs") for b in range(BINS)
     ]
@@ -219,7 +220,7 @@ def _in_words(function: Any) -> str:
     return f"{name}({arguments})" if arguments else name
 
 
-def _curve_rows(setup: Setup) -> dict[str, list[Any]]:
+def _curve_rows(setup: Setup, data: Data) -> dict[str, list[Any]]:
     names = [name for name in _distinct_activations(setup) for _ in CURVE]
     return {"activation": names, "z": [z for _ in _distinct_activations(setup) for z in CURVE]}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
+from nnlab.errors import ValueDoesNotFit
 from nnlab.probes import Probe
 from nnlab.registry import register
 
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
 
 
 class Seen(Protocol):
-    """What a figure sees of a run."""
+    """What a detector or a figure sees of a run.
+
+    summary: for a detector, what is known before it: status, classes, parameters, final and best metrics.
+    """
 
     @property
     def label(self) -> str: ...
@@ -52,8 +56,8 @@ class SeenSweep(Protocol):
 class Phenomenon(NamedTuple):
     """probes: what training must record for it. numbers: the names of what the detector finds.
 
-    scope: whether it is seen in a run or across a sweep. summarize: a run's tables, or the sweep -> those
-    numbers. figures: by name, each from runs (or sweeps) to a figure; several come on one axes where that is
+    scope: whether it is seen in a run or across a sweep. summarize: the run, or the sweep -> those numbers.
+    figures: by name, each from runs (or sweeps) to a figure; several come on one axes where that is
     a comparison. axis: the path that a sweep must vary for it, if it names one. predictions: whether
     it reads the table that `record.predictions` keeps.
     """
@@ -70,3 +74,11 @@ class Phenomenon(NamedTuple):
 
 phenomenon = register("phenomenon", label="name")
 """Register a function that returns a Phenomenon."""
+
+
+def sweep_column(sweep: SeenSweep, path: str) -> str:
+    """The axis that moves a path, alone or with other paths. Raises ValueDoesNotFit."""
+    for axis in sweep.axes:
+        if path in [part.strip() for part in axis.split(",")]:
+            return axis
+    raise ValueDoesNotFit(f"'{path}' is no axis of the sweep {sweep.label}")

@@ -36,7 +36,7 @@ def symmetry() -> Phenomenon:
     return Phenomenon(
         probes=(Probe("layers", layer_rows, ("unit_spread",), _unit_spread),),
         numbers=Symmetry._fields,
-        summarize=lambda tables: summarize(tables["layers"])._asdict(),
+        summarize=lambda run: summarize(run.tables["layers"])._asdict(),
         figures={"unit_spread": unit_spread},
     )
 
