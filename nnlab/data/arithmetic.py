@@ -7,6 +7,7 @@ of S5), `N` the number of pairs.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from typing import Annotated, Literal
 
@@ -123,6 +124,23 @@ def encoded(x: np.ndarray, y: np.ndarray, operands: int, encoding: Encoding) -> 
         places = np.arange((operands - 1).bit_length())[::-1]
         return (pairs[:, :, None] >> places & 1).reshape(len(x), -1)
     return np.eye(operands, dtype=np.float32)[pairs].reshape(len(x), -1)
+
+
+def decoded(inputs: np.ndarray, operands: int) -> tuple[np.ndarray, np.ndarray]:
+    """The pairs of operands `[N]` that inputs of some encoding stand for. Raises ValueDoesNotFit."""
+    width = math.prod(inputs.shape[1:])
+    if width == 2 * operands:
+        pairs = inputs.reshape(-1, 2, operands).argmax(-1)
+    elif width == 4 and (inputs[:, 1] == operands).all():
+        pairs = inputs[:, [0, 2]]
+    elif width == 2:
+        pairs = inputs * operands
+    elif width == 2 * (operands - 1).bit_length():
+        pairs = inputs.reshape(len(inputs), 2, -1) @ 2.0 ** np.arange(width // 2)[::-1]
+    else:
+        raise ValueDoesNotFit(f"inputs of shape {list(inputs.shape[1:])} are no pairs of {operands} operands")
+    x, y = np.rint(pairs).astype(int).T
+    return x, y
 
 
 def _is_prime(number: int) -> bool:

@@ -1,0 +1,137 @@
+"""The table of answers: for each pair of operands, whether the net is right, over training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from nnlab import plotting
+from nnlab.data.arithmetic import decoded
+from nnlab.data.prepare import Data
+from nnlab.errors import ValueDoesNotFit
+from nnlab.lazy import Array, jnp
+from nnlab.nn.layer import Setup
+from nnlab.phenomena.phenomenon import Phenomenon, Seen, phenomenon
+from nnlab.probes import Probe, Snapshot
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+PANELS = 5
+MOST_PAIRS = 200**2
+COLOURS = {  # (split is train, right) -> colour
+    (True, False): "#b3b3b3",
+    (True, True): "#4d4d4d",
+    (False, False): plotting.COLOURS[1],
+    (False, True): plotting.COLOURS[0],
+}
+
+
+class Answers(NamedTuple):
+    """pairs: how many there are. never_right: of the held-out pairs, the share that is right at no record.
+    lasting: of those right at the last record, the median of the step from which on each stayed right.
+    """
+
+    pairs: int
+    never_right: float
+    lasting: float | None
+
+
+@phenomenon
+def answers() -> Phenomenon:
+    """The p x p table of answers right and wrong, at every record, for data of modular_arithmetic.
+
+    Keeps a row a pair and record, so record sparsely: {log_spaced: 60}.
+    """
+    return Phenomenon(
+        probes=(Probe("answers", _pairs, ("right",), _right),),
+        numbers=Answers._fields,
+        summarize=lambda run: summarize(run.tables["answers"])._asdict(),
+        figures={"answers": answer_tables},
+    )
+
+
+def summarize(table: pandas.DataFrame) -> Answers:
+    """The numbers of the table `answers`."""
+    held_out = table[table["split"] != "train"]
+    right = held_out.pivot_table(index="step", columns=["x", "y"], values="right").to_numpy() > 0.5
+    steps = np.sort(held_out["step"].unique())
+    since = np.cumprod(right[::-1], axis=0).sum(0) if right.size else np.empty(0, int)  # records, at the end
+    lasting = steps[len(steps) - since[since > 0]]
+    return Answers(
+        pairs=int((table["step"] == table["step"].min()).sum()),
+        never_right=float(1 - right.any(0).mean()) if right.size else 0.0,
+        lasting=float(np.median(lasting)) if lasting.size else None,
+    )
+
+
+def _pairs(setup: Setup, data: Data) -> dict[str, list[Any]]:
+    """A row a pair of operands: its split, x and y."""
+    operands = data.train.classes
+    if not operands or sum(len(part) for part in data.splits.values()) > MOST_PAIRS:
+        raise ValueDoesNotFit(
+            f"answers keeps each pair of modular_arithmetic at every record, of {MOST_PAIRS:,} at most; "
+            "leave it out here"
+        )
+    parts = [(name, *decoded(part.inputs, operands)) for name, part in data.splits.items()]
+    return {
+        "split": [name for name, x, _ in parts for _ in x],
+        "x": [int(value) for _, x, _ in parts for value in x],
+        "y": [int(value) for _, _, y in parts for value in y],
+    }
+
+
+def _right(setup: Setup, snapshot: Snapshot) -> tuple[Array]:
+    """1 for each pair whose answer is right, 0 for the others."""
+    found = [
+        snapshot.loss.correct(snapshot.outputs(part.inputs), part.targets)
+        for part in snapshot.examples.values()
+    ]
+    return (jnp.concatenate(found).astype(jnp.int32),)
+
+
+def answer_tables(runs: Sequence[Seen]) -> Figure:
+    """Which answers are right at some steps, from when the training pairs are known on; a row a run."""
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Patch
+
+    figure, axes = plotting.panels(len(runs), PANELS, width=2.1 * PANELS, height=2.5 * len(runs) + 0.4)
+    shown = ListedColormap(list(COLOURS.values()))
+    for row, run in zip(axes, runs, strict=True):
+        table = run.tables["answers"]
+        for ax, step in zip(row, _chosen(table), strict=True):
+            now = table[table["step"] == step]
+            code = (2 * (now["split"] != "train") + (now["right"] > 0)).to_numpy(int)
+            cells = np.full((now["x"].max() + 1, now["y"].max() + 1), np.nan)
+            cells[now["x"].to_numpy(), now["y"].to_numpy()] = code
+            ax.imshow(cells, cmap=shown, vmin=0, vmax=3, origin="lower", interpolation="nearest")
+            held_out = now[now["split"] != "train"]
+            share = f"{100 * held_out['right'].mean():.0f} % of held out" if len(held_out) else ""
+            ax.set_title(f"step {step:,}\n{share}", fontsize=8)
+            ax.set_xlabel("y", fontsize=7)
+            ax.tick_params(labelsize=6)
+            ax.grid(visible=False)
+        row[0].set_ylabel(f"{run.label}\nx", fontsize=7)
+    words = ("train, wrong", "train, right", "held out, wrong", "held out, right")
+    patches = [Patch(color=c, label=word) for c, word in zip(COLOURS.values(), words, strict=True)]
+    figure.legend(handles=patches, loc="outside lower center", ncols=4)
+    return figure
+
+
+def _chosen(table: pandas.DataFrame) -> list[int]:
+    """Steps to show: when the training pairs are first known, when 10, 50 and 95 % of the held-out ones are,
+    and the last; the others evenly spread over the records."""
+    steps = sorted(table["step"].unique().tolist())
+    shares = table.assign(held_out=table["split"] != "train").groupby(["held_out", "step"])["right"].mean()
+    wanted = [(False, 0.99), (True, 0.1), (True, 0.5), (True, 0.95)]
+    found = {steps[-1]}
+    for held_out, share in wanted:
+        reached = shares[held_out] if held_out in shares else shares[False]
+        found |= set(reached[reached >= share].index[:1].tolist())
+    for i in plotting.spread_over(len(steps), PANELS):
+        found |= {steps[i]} if len(found) < min(PANELS, len(steps)) else set()
+    spread = sorted(found)
+    return (spread + [steps[-1]] * PANELS)[:PANELS]
