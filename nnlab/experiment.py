@@ -124,21 +124,21 @@ def bind(config: Config) -> Experiment:
         raise config.error(("train",), f"comes to {total:.3g} steps; there can be fewer than {MOST_STEPS:,}")
     with _blaming(config, "record"):
         records = parts.record.steps(total, steps_per_epoch)
-    with _blaming(config, "phenomena"):
-        for probe in (probe for phenomenon in parts.phenomena for probe in phenomenon.probes):
-            probe.rows(net.setup, data)
+    for position, phenomenon in enumerate(parts.phenomena):
+        with _blaming(config, "phenomena", position):
+            phenomenon.fits(net.setup, data)
     return Experiment(config, parts, data, net, batch_size, steps_per_epoch, total, records)
 
 
 @contextlib.contextmanager
-def _blaming(config: Config, key: str) -> Iterator[None]:
-    """Turn what does not fit into a problem of one of the file's top-level keys."""
+def _blaming(config: Config, *path: str | int) -> Iterator[None]:
+    """Turn what does not fit into a problem of a part of the file."""
     try:
         yield
     except ValueDoesNotFit as error:
-        raise config.error((key, *error.at), str(error)) from None
+        raise config.error((*path, *error.at), str(error)) from None
     except MemoryError:
-        raise config.error((key,), "needs more memory than there is") from None
+        raise config.error(path, "needs more memory than there is") from None
 
 
 def _check_tokens(config: Config, data: Data, net: Model) -> None:

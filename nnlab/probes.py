@@ -44,8 +44,7 @@ class Snapshot(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """rows: the model's setup and the data -> the columns that name the rows, such as layer and index. Raises
-    ValueDoesNotFit where the probe cannot look at such a model.
+    """rows: the model's setup and the data -> the columns that name the rows, such as layer and index.
     columns, measure: the measured columns' names, and (setup, snapshot) -> their arrays `[rows]`.
     at_start: only at step 0. Probes of one table must name the same rows.
     """

@@ -86,8 +86,7 @@ def run_together(
     outcomes = []
     for lane, final, status in zip(lanes, last, _statuses(lanes, last, pruned), strict=True):
         lane.directory.close()
-        parameters = lane.experiment.model.setup.count("params")
-        summary = _finish(lane, status, final, parameters=parameters)
+        summary = _finish(lane, status, final)
         outcomes.append(Outcome(summary, caught[0] if status == "interrupted" else 0))
     return outcomes
 
@@ -129,8 +128,15 @@ def _status(lane: Lane, last: Chunk | None) -> str:
 def _begin(lane: Lane) -> None:
     experiment, directory = lane
     hashes = {"config_sha256": experiment.config.hash, "data_sha256": experiment.data.hash}
-    directory.begin(experiment.config.text, device.environment() | hashes)
+    directory.begin(experiment.config.text, device.environment() | hashes, _facts(lane))
     directory.log(f"nnlab {__version__}: {experiment.config.name}, {experiment.total_steps} steps")
+
+
+def _facts(lane: Lane) -> dict[str, Any]:
+    """What is known of a run before it is trained."""
+    experiment = lane.experiment
+    parameters, classes = experiment.model.setup.count("params"), experiment.data.train.classes
+    return {"name": experiment.parts.name, "parameters": parameters, "classes": classes}
 
 
 def _record(directory: RunDirectory, chunk: Chunk) -> None:
@@ -145,8 +151,7 @@ def _finish(lane: Lane, status: str, last: Chunk | None, **facts: Any) -> Mappin
     from nnlab.results import Run, read_table
 
     directory, parts = lane.directory, lane.experiment.parts
-    summary: dict[str, Any] = {"name": parts.name, "status": status, **facts}
-    summary["classes"] = lane.experiment.data.train.classes
+    summary: dict[str, Any] = _facts(lane) | {"status": status, **facts}
     if last is not None:
         metrics = read_table(directory.path / "metrics.csv")
         summary["step"] = last.step

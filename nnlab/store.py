@@ -34,15 +34,18 @@ class RunDirectory:
         """Whether a run was begun here."""
         return all((self.path / name).is_file() for name in ("config.yaml", "environment.json"))
 
-    def begin(self, config: str, environment: Mapping[str, Any]) -> None:
-        """Make the directory, empty of an earlier run's output, with its config and environment."""
+    def begin(
+        self, config: str, environment: Mapping[str, Any], facts: Mapping[str, Any] | None = None
+    ) -> None:
+        """Make the directory, empty of an earlier run's output, with its config, its environment, and in its
+        summary what is known beforehand."""
         with _telling(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             for old in (*self.path.glob("*.csv"), *self.path.glob("plots/*"), self.path / "summary.json"):
                 old.unlink(missing_ok=True)
         self.write("config.yaml", config)
         self.write_json("environment.json", environment)
-        self.write_json("summary.json", {"status": "running"})
+        self.write_json("summary.json", {"status": "running", **(facts or {})})
 
     def write(self, name: str, text: str) -> None:
         """Write a whole file, beside and then renamed."""

@@ -129,10 +129,10 @@ def encoded(x: np.ndarray, y: np.ndarray, operands: int, encoding: Encoding) -> 
 def decoded(inputs: np.ndarray, operands: int) -> tuple[np.ndarray, np.ndarray]:
     """The pairs of operands `[N]` that inputs of some encoding stand for. Raises ValueDoesNotFit."""
     width = math.prod(inputs.shape[1:])
-    if width == 2 * operands:
-        pairs = inputs.reshape(-1, 2, operands).argmax(-1)
-    elif width == 4 and (inputs[:, 1] == operands).all():
+    if inputs.shape[1:] == (4,) and (inputs[:, 1] == operands).all():
         pairs = inputs[:, [0, 2]]
+    elif width == 2 * operands:
+        pairs = inputs.reshape(-1, 2, operands).argmax(-1)
     elif width == 2:
         pairs = inputs * operands
     elif width == 2 * (operands - 1).bit_length():

@@ -51,13 +51,14 @@ def answers() -> Phenomenon:
         numbers=Answers._fields,
         summarize=lambda run: summarize(run.tables["answers"])._asdict(),
         figures={"answers": answer_tables},
+        fits=_pairs,
     )
 
 
 def summarize(table: pandas.DataFrame) -> Answers:
     """The numbers of the table `answers`."""
     held_out = table[table["split"] != "train"]
-    right = held_out.pivot_table(index="step", columns=["x", "y"], values="right").to_numpy() > 0.5
+    right = held_out.pivot(index="step", columns=["x", "y"], values="right").to_numpy() > 0.5
     steps = np.sort(held_out["step"].unique())
     since = np.cumprod(right[::-1], axis=0).sum(0) if right.size else np.empty(0, int)  # records, at the end
     lasting = steps[len(steps) - since[since > 0]]
@@ -69,7 +70,7 @@ def summarize(table: pandas.DataFrame) -> Answers:
 
 
 def _pairs(setup: Setup, data: Data) -> dict[str, list[Any]]:
-    """A row a pair of operands: its split, x and y."""
+    """A row a pair of operands: its split, x and y. Raises ValueDoesNotFit where the data are none."""
     operands = data.train.classes
     if not operands or sum(len(part) for part in data.splits.values()) > MOST_PAIRS:
         raise ValueDoesNotFit(

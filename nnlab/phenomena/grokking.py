@@ -5,11 +5,13 @@ Sources: Power et al. 2022; Gromov 2023 (the quadratic net); Liu et al. 2022 (Om
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from nnlab import plotting
+from nnlab.data.prepare import Data
 from nnlab.errors import ValueDoesNotFit
+from nnlab.nn.layer import Setup
 from nnlab.phenomena.phenomenon import Phenomenon, Seen, phenomenon
 
 if TYPE_CHECKING:
@@ -55,25 +57,27 @@ def grokking() -> Phenomenon:
         numbers=Grokking._fields,
         summarize=lambda run: detect(run)._asdict(),
         figures={"grokking": grokking_curves},
+        fits=_check,
     )
+
+
+def _check(setup: Setup, data: Data) -> None:
+    if not data.train.classes:
+        raise ValueDoesNotFit("grokking is one of a classification; these data have no classes")
+    if len(data.splits) == 1:
+        raise ValueDoesNotFit("grokking is seen on held-out examples; give data.split a validation share")
 
 
 def detect(run: Seen) -> Grokking:
-    """The detector's numbers. Raises ValueDoesNotFit where nothing is held out, or there are no classes."""
-    metrics, classes = run.tables["metrics"], run.summary.get("classes", 0)
-    if not classes:
-        raise ValueDoesNotFit("grokking is one of a classification; these data have no classes")
-    return from_accuracies(
-        metrics["step"], metrics["train_accuracy"], metrics[f"{held_out(metrics)}_accuracy"], 1 / classes
-    )
+    """The detector's numbers."""
+    metrics = run.tables["metrics"]
+    held_out = metrics[f"{held_out_split(metrics)}_accuracy"]
+    return from_accuracies(metrics["step"], metrics["train_accuracy"], held_out, 1 / run.summary["classes"])
 
 
-def held_out(metrics: pandas.DataFrame) -> str:
-    """The split that generalisation is read from. Raises ValueDoesNotFit."""
-    for split in ("validation", "test"):
-        if f"{split}_loss" in metrics:
-            return split
-    raise ValueDoesNotFit("grokking is seen on examples that are held out; split some off")
+def held_out_split(metrics: pandas.DataFrame) -> str:
+    """The split that generalisation is read from."""
+    return "validation" if "validation_loss" in metrics else "test"
 
 
 def from_accuracies(
@@ -112,9 +116,9 @@ def grokking_curves(runs: Sequence[Seen]) -> Figure:
     figure, axes = plotting.panels(1, 3, width=10.4, height=3.3 + 0.15 * (len(runs) > 1) * len(runs))
     alone = len(runs) == 1
     for run, colour in zip(runs, plotting.colours(len(runs)), strict=True):
-        metrics, found = run.tables["metrics"], run.summary["grokking"]
+        metrics = run.tables["metrics"]
         metrics = metrics[metrics["step"] > 0]
-        split = held_out(metrics)
+        split = held_out_split(metrics)
         for part, style, own in (("train", "--", plotting.COLOURS[1]), (split, "-", plotting.COLOURS[0])):
             for ax, what in zip(axes[0], ("accuracy", "loss"), strict=False):
                 ax.plot(
@@ -128,7 +132,7 @@ def grokking_curves(runs: Sequence[Seen]) -> Figure:
             metrics["step"], metrics["weight_norm"], color=plotting.COLOURS[2] if alone else colour
         )
         if alone:
-            _mark_steps(axes[0], found)
+            _mark_steps(axes[0], detect(run))
     axes[0][0].set(title="Accuracy", ylabel="accuracy, %", ylim=(-3, 103))
     axes[0][1].set(title="Loss", ylabel="mean loss", yscale="log")
     axes[0][2].set(title="Weight norm", ylabel="norm of all weights", ylim=(0, None))
@@ -139,29 +143,32 @@ def grokking_curves(runs: Sequence[Seen]) -> Figure:
         figure.suptitle(_outcome(runs[0]), x=0.01, ha="left", fontsize=10)
         plotting.legend(axes[0][1], loc="lower left")
     else:
-        words = [f"{run.label}: {run.summary['grokking']['verdict']}" for run in runs]
+        words = [f"{run.label}: {detect(run).verdict}" for run in runs]
         plotting.colour_legend(figure, words, "held out solid, train dashed")
     return figure
 
 
-def _mark_steps(axes: Sequence[Axes], found: Mapping[str, Any]) -> None:
+def _mark_steps(axes: Sequence[Axes], found: Grokking) -> None:
     """Where the training examples are known, and where the held-out ones are understood."""
     for ax in axes:
-        for name, colour in (
-            ("memorisation_step", plotting.COLOURS[1]),
-            ("generalisation_step", plotting.COLOURS[0]),
+        for step, colour in (
+            (found.memorisation_step, plotting.COLOURS[1]),
+            (found.generalisation_step, plotting.COLOURS[0]),
         ):
-            if found[name] is not None:
-                ax.axvline(max(1, found[name]), color=colour, linewidth=0.8, alpha=0.6)
+            if step is not None:
+                ax.axvline(max(1, step), color=colour, linewidth=0.8, alpha=0.6)
 
 
 def _outcome(run: Seen) -> str:
-    found = run.summary["grokking"]
+    found = detect(run)
     steps = [
-        f"{what} at step {found[name]:,}"
-        for what, name in (("99 % train", "memorisation_step"), ("95 % held out", "generalisation_step"))
-        if found[name] is not None
+        f"{what} at step {step:,}"
+        for what, step in (
+            ("99 % train", found.memorisation_step),
+            ("95 % held out", found.generalisation_step),
+        )
+        if step is not None
     ]
-    if found["delay_ratio"] is not None:
-        steps.append(f"{found['delay_ratio']:.3g} times later")
-    return "; ".join([f"{run.label}: {found['verdict']}", ", ".join(steps)] if steps else [found["verdict"]])
+    if found.delay_ratio is not None:
+        steps.append(f"{found.delay_ratio:.3g} times later")
+    return f"{run.label}: {found.verdict}" + (f"; {', '.join(steps)}" if steps else "")

@@ -12,7 +12,7 @@ import numpy as np
 
 from nnlab import plotting
 from nnlab.errors import ValueDoesNotFit
-from nnlab.phenomena.grokking import held_out
+from nnlab.phenomena.grokking import held_out_split
 from nnlab.phenomena.phenomenon import Phenomenon, SeenSweep, phenomenon, sweep_column
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _draw_steps(ax: Any, sweep: SeenSweep, along: str) -> None:
 def _draw_accuracies(ax: Any, sweep: SeenSweep, along: str) -> None:
     rows, column = sweep.joined("metrics"), sweep_column(sweep, along)
     rows = rows[rows["step"] > 0]
-    split = held_out(rows)
+    split = held_out_split(rows)
     points = np.unique(rows[column].to_numpy(float))
     for point, colour in zip(points, plotting.graded(len(points)), strict=True):
         at_point = rows[rows[column] == point].pivot_table(

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
+from nnlab.data.prepare import Data
 from nnlab.errors import ValueDoesNotFit
+from nnlab.nn.layer import Setup
 from nnlab.probes import Probe
 from nnlab.registry import register
 
@@ -59,7 +61,8 @@ class Phenomenon(NamedTuple):
     scope: whether it is seen in a run or across a sweep. summarize: the run, or the sweep -> those numbers.
     figures: by name, each from runs (or sweeps) to a figure; several come on one axes where that is
     a comparison. axis: the path that a sweep must vary for it, if it names one. predictions: whether
-    it reads the table that `record.predictions` keeps.
+    it reads the table that `record.predictions` keeps. fits: looks at the model and the data before training;
+    raises ValueDoesNotFit where there is nothing of it to be seen in them.
     """
 
     numbers: tuple[str, ...]
@@ -69,6 +72,7 @@ class Phenomenon(NamedTuple):
     scope: Literal["run", "sweep"] = "run"
     axis: str | None = None
     predictions: bool = False
+    fits: Callable[[Setup, Data], Any] = lambda setup, data: None
     name: str = ""
 
 

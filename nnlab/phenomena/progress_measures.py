@@ -73,13 +73,14 @@ def progress_measures(keys: Count = 5) -> Phenomenon:
         numbers=ProgressMeasures._fields,
         summarize=lambda run: summarize(run, keys)._asdict(),
         figures={"progress_measures": progress_curves, "embedding_spectrum": embedding_spectrum},
+        fits=_operands,
     )
 
 
 def summarize(run: Seen, keys: int) -> ProgressMeasures:
     """The numbers of the tables `progress` and `spectrum`."""
     progress, spectrum = run.tables["progress"], run.tables["spectrum"]
-    shares = spectrum.pivot_table(index="step", columns="frequency", values="power").sort_index()
+    shares = spectrum.pivot(index="step", columns="frequency", values="power").sort_index()
     shares = shares.div(shares.sum(axis=1), axis=0)
     first, last = (shares.iloc[i].sort_values(ascending=False)[:keys] for i in (0, -1))
     return ProgressMeasures(
@@ -108,7 +109,7 @@ def _encoding(setup: Setup) -> Encoding:
     )
 
 
-def _checked(setup: Setup, data: Data) -> int:
+def _operands(setup: Setup, data: Data) -> int:
     """The number of operands p. Raises ValueDoesNotFit where the data are no modular addition."""
     _encoding(setup)
     operands = setup.output_shape[-1]
@@ -123,11 +124,11 @@ def _checked(setup: Setup, data: Data) -> int:
 
 
 def _one_row(setup: Setup, data: Data) -> dict[str, list[Any]]:
-    return {"modulus": [_checked(setup, data)]}
+    return {"modulus": [_operands(setup, data)]}
 
 
 def _frequencies(setup: Setup, data: Data) -> dict[str, list[Any]]:
-    return {"frequency": list(range(1, (_checked(setup, data) + 1) // 2))}
+    return {"frequency": list(range(1, (_operands(setup, data) + 1) // 2))}
 
 
 def _waves(setup: Setup, snapshot: Snapshot) -> Array:
@@ -206,7 +207,7 @@ def embedding_spectrum(runs: Sequence[Seen]) -> Figure:
     figure, axes = plotting.panels(1, len(runs), width=max(6.4, 4.4 * len(runs)), height=3.6)
     for ax, run in zip(axes[0], runs, strict=True):
         table = run.tables["spectrum"]
-        power = table[table["step"] > 0].pivot_table(index="frequency", columns="step", values="power")
+        power = table[table["step"] > 0].pivot(index="frequency", columns="step", values="power")
         share = power.div(power.sum(axis=0), axis=1)
         steps, frequencies = share.columns.to_numpy(float), share.index.to_numpy(float)
         borders = np.concatenate([frequencies - 0.5, frequencies[-1:] + 0.5])
