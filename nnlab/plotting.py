@@ -122,6 +122,23 @@ def colour_legend(figure: Figure, labels: Sequence[str], title: str) -> None:
     figure.legend(handles=lines, loc="outside lower center", ncols=2, title=title)
 
 
+def coded_cells(axes: Axes, codes: np.ndarray, colours: Sequence[str]) -> None:
+    """A table of small squares, from the lower left; the cell's code is its colour's number, NaN is none."""
+    from matplotlib.colors import ListedColormap
+
+    shown = ListedColormap(list(colours))
+    axes.imshow(codes, cmap=shown, vmin=0, vmax=len(colours) - 1, origin="lower", interpolation="nearest")
+    axes.grid(visible=False)
+
+
+def patch_legend(figure: Figure, colours: Sequence[str], labels: Sequence[str]) -> None:
+    """Below the axes, what the colour of a cell stands for."""
+    from matplotlib.patches import Patch
+
+    patches = [Patch(color=c, label=label) for c, label in zip(colours, labels, strict=True)]
+    figure.legend(handles=patches, loc="outside lower center", ncols=len(labels))
+
+
 def spread_over(count: int, at_most: int) -> Iterator[int]:
     """At most so many of 0 .. count - 1, evenly spread, first and last among them."""
     picked = min(count, at_most)

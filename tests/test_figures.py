@@ -17,7 +17,8 @@ from nnlab.results import SweepResult, open_run
 from nnlab.runner import run
 from nnlab.store import RunDirectory
 
-REQUIRED = {"capacity": "model.width"}  # what those that are seen across a sweep must be told
+# what those that are seen across a sweep must be told
+REQUIRED = {"capacity": "model.width", "along": "optimizer.weight_decay"}
 
 
 def built(name):
@@ -26,8 +27,11 @@ def built(name):
 
 
 SEEN = {name: built(name) for name in components("phenomenon")}
-PHENOMENA = [name for name, phenomenon in SEEN.items() if phenomenon.scope == "run"]
+IN_RUNS = [name for name, phenomenon in SEEN.items() if phenomenon.scope == "run"]
+OF_GROKKING = ["answers", "grokking", "progress_measures"]
+PHENOMENA = [name for name in IN_RUNS if name not in OF_GROKKING]
 FIGURES = ["training_curves", *(name for p in PHENOMENA for name in SEEN[p].figures)]
+FIGURES_OF_GROKKING = ["training_curves", *(name for p in OF_GROKKING for name in SEEN[p].figures)]
 
 DENSE = {"type": "dense", "units": 5}
 READ_OUT = {"type": "dense", "units": 3}
@@ -41,8 +45,28 @@ RUNS = {
         "loss": "squared_error",
         "optimizer": {"type": "sgd", "learning_rate": 0.001},
     },
+    "addition": {
+        "data": {"type": "modular_arithmetic", "modulus": 5, "split": {"train": 0.6, "validation": 0.4}},
+        "model": [DENSE, "square", DENSE],
+        "record": {"log_spaced": 8},
+        "phenomena": OF_GROKKING,
+    },
+    "tokens": {
+        "data": {"type": "modular_arithmetic", "modulus": 7, "encoding": "tokens", "batch_size": "full"},
+        "model": [
+            {"type": "embedding", "vocabulary": 9, "units": 4},
+            {"type": "attention", "heads": 2, "read": -1},
+            {"type": "dense", "units": 7},
+        ],
+        "phenomena": OF_GROKKING,
+    },
 }
 SETS = [["sigmoid"], ["zeros"], ["regression"], ["sigmoid", "relu"], ["relu", "zeros", "regression"]]
+ALONE_AND_TOGETHER = [(figure, names) for figure in FIGURES for names in SETS] + [
+    (figure, names)
+    for figure in FIGURES_OF_GROKKING
+    for names in (["addition"], ["tokens"], ["addition", "tokens"])
+]
 
 
 @pytest.fixture(scope="module")
@@ -86,10 +110,13 @@ def legends_of(figure):
 def test_figures_are_those_of_the_phenomena(trained):
     assert list(figures.available([trained("sigmoid")])) == FIGURES
     assert list(figures.available([trained("sigmoid"), trained("regression")])) == FIGURES
+    assert list(figures.available([trained("addition")])) == FIGURES_OF_GROKKING
+    assert list(figures.available([trained("addition"), trained("sigmoid")])) == ["training_curves"]
 
 
-@pytest.mark.parametrize("names", SETS, ids="+".join)
-@pytest.mark.parametrize("figure_name", FIGURES)
+@pytest.mark.parametrize(
+    ("figure_name", "names"), ALONE_AND_TOGETHER, ids=lambda v: v if isinstance(v, str) else "+".join(v)
+)
 def test_every_figure_is_labelled(trained, figure_name, names):
     runs = [trained(name) for name in names]
     figure = figures.available(runs)[figure_name](runs)
@@ -119,9 +146,11 @@ def assert_told_apart(figure, names):
     assert len(names) < 2 or all(name in words for name in names), "they are told apart"
 
 
-@pytest.mark.parametrize("figure_name", FIGURES)
+@pytest.mark.parametrize("figure_name", dict.fromkeys(FIGURES + FIGURES_OF_GROKKING))
 def test_the_same_figure_is_the_same_bytes(trained, figure_name, tmp_path):
-    runs = [trained("sigmoid"), trained("relu")]
+    runs = [
+        trained(name) for name in (["sigmoid", "relu"] if figure_name in FIGURES else ["addition", "tokens"])
+    ]
     before = dict(mpl.rcParams)
     (first,) = figures.draw(runs, tmp_path / "first", [figure_name])
     (second,) = figures.draw(runs, tmp_path / "second", [figure_name])
@@ -204,7 +233,18 @@ record: {{log_spaced: 9, layers: false, predictions: true}}
 phenomena: [{{type: double_descent, capacity: {capacity}}}]
 sweep: {{axes: {{{axes}}}, seeds: 2}}
 """
+ADDED = """\
+data: {type: modular_arithmetic, modulus: 5, split: {train: 0.6, validation: 0.4}, batch_size: full}
+model: [{type: dense, units: 16}, square, {type: dense, units: 5}]
+optimizer: {type: adamw, learning_rate: 0.01}
+train: {steps: 120}
+record: {log_spaced: 30, layers: false}
+phenomena: [grokking, {type: grokking_delay, along: optimizer.weight_decay}]
+sweep: {axes: {optimizer.weight_decay: [0.0, 1.0, 3.0]}, seeds: 2}
+"""
 SWEEPS = {
+    "decay": ADDED,
+    "decay-again": ADDED,
     "polynomial": POLYNOMIAL.format(ridge=0.0),
     "ridge": POLYNOMIAL.format(ridge=1.0),
     "examples": POLYNOMIAL.format(ridge=0.0).replace("model.0.degree", "data.examples"),
@@ -213,6 +253,7 @@ SWEEPS = {
 }
 # figure -> the sweeps that can be drawn in it, one by one or all together
 DRAWN = {
+    "grokking_delay": [["decay"], ["decay-again"], ["decay", "decay-again"]],
     "double_descent": [
         ["polynomial"],
         ["ridge"],

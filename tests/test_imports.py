@@ -21,6 +21,7 @@ LAYERS = [
         "nnlab.nn",
         "nnlab.data",
         "nnlab.losses",
+        "nnlab.regularizers",
         "nnlab.optimizers",
         "nnlab.solvers",
         "nnlab.search",

@@ -58,6 +58,24 @@ CASES = {
         ({"type": "random_fourier", "units": 7}, (4,), (7,)),
         ({"type": "random_fourier", "units": 3, "scale": 0.5}, (1,), (3,)),
     ],
+    "embedding": [
+        ({"type": "embedding", "vocabulary": 9, "units": 4, "positions": positions}, (3,), (3, 4))
+        for positions in ("none", "learned", "sinusoidal")
+    ],
+    "attention": [
+        ({"type": "attention", "heads": 2, "causal": causal, "read": read}, (3, 4), shape)
+        for causal in (True, False)
+        for read, shape in ((None, (3, 4)), (-1, (4,)), (1, (4,)))
+    ],
+    "transformer_block": [
+        (
+            {"type": "transformer_block", "heads": 2, "norm": norm, "read": read, "dropout_rate": rate},
+            (3, 4),
+            (3, 4) if read is None else (4,),
+        )
+        for norm in ("pre", "post", "none")
+        for read, rate in ((None, 0.0), (0, 0.5))
+    ],
     **{name: [(name, shape, shape) for shape in KEEPS_SHAPE] for name in components("activation")},
 }
 

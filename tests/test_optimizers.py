@@ -7,8 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from nnlab.config import check_tree
+from nnlab.config.document import Document
 from nnlab.config.schema import resolve
+from nnlab.experiment import bind
 from nnlab.registry import build, components
+from nnlab.steps import Arguments, Layout, Resident, State, Steps
 
 STEPS = 50
 RATE = 0.005
@@ -42,6 +46,15 @@ CASES = {
         ),
     ],
     "rmsprop": [({}, None, {}), ({"decay": 0.5, "epsilon": 1e-2}, None, {})],
+    "grokfast": [  # PyTorch's gets the gradient that `amplified` makes
+        ({"optimizer": {"type": "adamw"}}, "AdamW", {}),
+        (
+            {"optimizer": {"type": "sgd", "momentum": 0.9}, "amplification": 0.7, "momentum": 0.8},
+            "SGD",
+            {"momentum": 0.9},
+        ),
+        ({"optimizer": {"type": "adam"}, "amplification": 0.0}, "Adam", {}),
+    ],
 }
 ALL = [
     pytest.param(name, *case, id=f"{name}-{i}")
@@ -64,7 +77,10 @@ def loss(params, x, y):
 
 def ours(name, arguments, rate):
     """The weights after each step, as training moves them."""
-    optimizer = built("optimizer", {"type": name, **arguments, "learning_rate": rate})
+    rated = {"learning_rate": rate}
+    if "optimizer" in arguments:  # the rate is the inner one's
+        rated = {"optimizer": arguments["optimizer"] | rated}
+    optimizer = built("optimizer", {"type": name, **arguments, **rated})
     direction = optimizer.direction()
 
     def step(carry, t):
@@ -85,16 +101,28 @@ def cosine_rate(step):
     return RATE * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * step / STEPS)))
 
 
-def pytorch(torch, name, arguments, rate):
+def amplified(gradients, amplification=2.0, momentum=0.98, **_):
+    """Grokfast's exponential moving average, as a sum over all gradients so far."""
+    powers = momentum ** np.arange(len(gradients))[::-1]
+    weights = (1 - momentum) * powers
+    weights[0] = powers[0]  # it starts at the first gradient
+    return gradients[-1] + amplification * sum(w * g for w, g in zip(weights, gradients, strict=True))
+
+
+def pytorch(torch, name, arguments, rate, grokfast=None):
     params = {key: torch.tensor(value, requires_grad=True) for key, value in START.items()}
     optimizer = getattr(torch.optim, name)(params.values(), lr=rate(0), **arguments)
     x, y = torch.tensor(X), torch.tensor(Y)
-    seen = {key: [] for key in params}
+    seen, gradients = ({key: [] for key in params} for _ in range(2))
     for step in range(STEPS):
         optimizer.param_groups[0]["lr"] = rate(step)
         optimizer.zero_grad()
         out = torch.tanh(x @ params["hidden"] + params["bias"]) @ params["out"]
         ((out - y) ** 2).mean().backward()
+        if grokfast is not None:
+            for key, value in params.items():
+                gradients[key].append(value.grad.clone())
+                value.grad = amplified(gradients[key], **grokfast)
         optimizer.step()
         for key, value in params.items():
             seen[key].append(value.detach().numpy().copy())
@@ -130,7 +158,9 @@ def test_first_updates_equal_the_reference(name, arguments, theirs, their_argume
     if theirs is None:
         expected = numpy_rmsprop(rate, **arguments)
     else:
-        expected = pytorch(pytest.importorskip("torch"), theirs, their_arguments, rate)
+        torch = pytest.importorskip("torch")
+        filtered = arguments if name == "grokfast" else None
+        expected = pytorch(torch, theirs, their_arguments, rate, filtered)
     found = ours(name, arguments, RATE if schedule == "constant" else COSINE)
     for key, values in expected.items():
         scale = np.abs(values).max()
@@ -175,7 +205,7 @@ def rate_at(config, steps, total):
 
 
 def test_every_schedule_is_tested_here():
-    assert set(components("schedule")) == {"constant", "cosine"}
+    assert set(components("schedule")) == {"constant", "cosine", "warmup"}
 
 
 def test_constant_rate():
@@ -197,3 +227,69 @@ def test_cosine_in_closed_form(floor, length):
 
 def test_cosine_of_a_training_without_steps_is_finite():
     assert np.isfinite(rate_at({"type": "cosine", "peak": 0.4}, [0], 0)).all()
+
+
+@pytest.mark.parametrize(("steps", "total"), [(10, 100), (1, 3), (50, 20)])
+def test_warmup_rises_in_a_line_and_hands_over(steps, total):
+    t = np.arange(total + 5)
+    found = rate_at({"type": "warmup", "steps": steps, "then": 0.4}, t, total)
+    np.testing.assert_allclose(found, 0.4 * np.minimum((t + 1) / (steps + 1), 1), rtol=1e-6)
+    cosine = {"type": "cosine", "peak": 0.4, "floor": 0.1}
+    found = rate_at({"type": "warmup", "steps": steps, "then": cosine}, t, total)
+    rest = rate_at(cosine, np.maximum(t - steps, 0), max(1, total - steps))
+    np.testing.assert_allclose(found, np.minimum((t + 1) / (steps + 1), 1) * rest, rtol=1e-6)
+
+
+# --- regularizers ----------------------------------------------------------------------------------------
+
+
+def test_every_regularizer_is_tested_here():
+    assert set(components("regularizer")) == {"l2"}
+
+
+def test_l2_is_half_the_squares_of_the_weights_proper():
+    penalty = built("regularizer", {"type": "l2", "strength": 0.3})
+    params = {key: jnp.asarray(value) for key, value in START.items()}
+    squares = sum((START[key].astype(np.float64) ** 2).sum() for key in ("hidden", "out"))
+    assert float(penalty(params)) == pytest.approx(0.15 * squares, rel=1e-6)
+    slopes = jax.grad(penalty)(params)
+    np.testing.assert_array_equal(slopes["bias"], np.zeros(8))
+    np.testing.assert_allclose(slopes["out"], 0.3 * START["out"], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "theirs"), [("sgd", "SGD"), ("adam", "Adam")])
+def test_l2_in_training_equals_pytorch_s_weight_decay(name, theirs):
+    """Through the step that training takes, regularizers and all."""
+    torch = pytest.importorskip("torch")
+    tree = {
+        "name": "l2",
+        "data": {"type": "wine", "normalize": "standardize", "batch_size": "full"},
+        "model": [{"type": "dense", "units": 3}],
+        "regularizers": [{"type": "l2", "strength": 0.2}],
+        "optimizer": {"type": name, "learning_rate": 0.05},
+        "train": {"steps": STEPS},
+    }
+    task = bind(check_tree(Document(tree, {}, {}, "test")))
+    assert task.numbers["regularizers[0].strength"] == 0.2
+    params, _ = task.model.init(0)
+    arguments = Arguments(np.uint32(0), task.numbers, params, Resident.of(task, Layout.of(task)))
+    steps = Steps(task, arguments)
+    state = State(params, {}, steps.optimizer.init(params), jnp.int32(0), jnp.array(True))
+    with jax.numpy_dtype_promotion("standard"):
+        take = jax.jit(lambda s: steps.take(s, steps.batch(jnp.empty(0, jnp.int32)))[0])
+        for _ in range(STEPS):
+            state = take(state)
+
+    net = torch.nn.Linear(13, 3)
+    net.weight.data = torch.tensor(np.asarray(params["dense_1"]["kernel"]).T.copy())
+    net.bias.data.zero_()
+    groups = [{"params": [net.weight], "weight_decay": 0.2}, {"params": [net.bias]}]
+    optimizer = getattr(torch.optim, theirs)(groups, lr=0.05)
+    x, y = torch.tensor(task.data.train.inputs), torch.tensor(task.data.train.targets).long()
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(net(x), y).backward()
+        optimizer.step()
+    found = state.params["dense_1"]
+    np.testing.assert_allclose(found["kernel"].T, net.weight.detach(), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found["bias"], net.bias.detach(), rtol=1e-5, atol=1e-5)

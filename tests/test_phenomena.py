@@ -4,6 +4,7 @@ import functools
 import json
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas
@@ -246,7 +247,8 @@ def test_units_that_start_alike_stay_alike(kernel_init, herding):
 
 # --- all phenomena ---------------------------------------------------------------------------------------
 
-REQUIRED = {"capacity": "model.width"}  # what those that are seen across a sweep must be told
+# what those that are seen across a sweep must be told
+REQUIRED = {"capacity": "model.width", "along": "optimizer.learning_rate"}
 
 
 def built(name):
@@ -254,7 +256,18 @@ def built(name):
     return build("phenomenon", {"type": name} | {p.name: REQUIRED[p.name] for p in parameters if p.required})
 
 
-PHENOMENA = [name for name in components("phenomenon") if built(name).scope == "run"]
+IN_RUNS = [name for name in components("phenomenon") if built(name).scope == "run"]
+ARITHMETIC = ["answers", "progress_measures"]  # of modular addition, see test_grokking.py
+PHENOMENA = [name for name in IN_RUNS if name not in ARITHMETIC]
+
+
+class Seen(NamedTuple):
+    """What a detector sees of a run."""
+
+    tables: dict
+    summary: dict
+
+
 NETS = {
     "deep": [
         {"type": "repeat", "times": 3, "layers": [{"type": "dense", "units": 6}, "sigmoid"]},
@@ -270,7 +283,7 @@ def test_numbers_are_those_of_the_summary(net):
     tables, asked = run(NETS[net], PHENOMENA, steps=1)
     assert [phenomenon.name for phenomenon in asked] == PHENOMENA
     for phenomenon in asked:
-        found = phenomenon.summarize(tables)
+        found = phenomenon.summarize(Seen(tables, {"classes": 3}))
         assert tuple(found) == phenomenon.numbers
         for probe in phenomenon.probes:
             assert set(probe.columns) <= set(tables[probe.table])
@@ -330,13 +343,13 @@ def test_curves_are_the_activations_of_the_model():
 
 
 def test_every_phenomenon_is_tested_here():
-    """Those that are seen across a sweep in a file of their own."""
-    assert PHENOMENA == ["gradient_flow", "symmetry"]
-    across = set(components("phenomenon")) - set(PHENOMENA)
-    assert across == {"bias_variance", "double_descent"}
+    """Those that are seen across a sweep, and those of grokking, in files of their own."""
+    assert sorted(IN_RUNS) == ["answers", "gradient_flow", "grokking", "progress_measures", "symmetry"]
+    across = set(components("phenomenon")) - set(IN_RUNS)
+    assert across == {"bias_variance", "double_descent", "grokking_delay"}
     for name in across:
         assert built(name).scope == "sweep"
-        assert Path(__file__).with_name(f"test_{name}.py").exists()
+        assert Path(__file__).with_name(f"test_{name.removesuffix('_delay')}.py").exists()
     for name in components("phenomenon"):
         assert built(name).figures
         assert built(name).name == name

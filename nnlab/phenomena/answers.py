@@ -96,11 +96,7 @@ def _right(setup: Setup, snapshot: Snapshot) -> tuple[Array]:
 
 def answer_tables(runs: Sequence[Seen]) -> Figure:
     """Which answers are right at some steps, from when the training pairs are known on; a row a run."""
-    from matplotlib.colors import ListedColormap
-    from matplotlib.patches import Patch
-
     figure, axes = plotting.panels(len(runs), PANELS, width=2.1 * PANELS, height=2.5 * len(runs) + 0.4)
-    shown = ListedColormap(list(COLOURS.values()))
     for row, run in zip(axes, runs, strict=True):
         table = run.tables["answers"]
         for ax, step in zip(row, _chosen(table), strict=True):
@@ -108,17 +104,15 @@ def answer_tables(runs: Sequence[Seen]) -> Figure:
             code = (2 * (now["split"] != "train") + (now["right"] > 0)).to_numpy(int)
             cells = np.full((now["x"].max() + 1, now["y"].max() + 1), np.nan)
             cells[now["x"].to_numpy(), now["y"].to_numpy()] = code
-            ax.imshow(cells, cmap=shown, vmin=0, vmax=3, origin="lower", interpolation="nearest")
+            plotting.coded_cells(ax, cells, list(COLOURS.values()))
             held_out = now[now["split"] != "train"]
             share = f"{100 * held_out['right'].mean():.0f} % of held out" if len(held_out) else ""
             ax.set_title(f"step {step:,}\n{share}", fontsize=8)
             ax.set_xlabel("y", fontsize=7)
             ax.tick_params(labelsize=6)
-            ax.grid(visible=False)
         row[0].set_ylabel(f"{run.label}\nx", fontsize=7)
     words = ("train, wrong", "train, right", "held out, wrong", "held out, right")
-    patches = [Patch(color=c, label=word) for c, word in zip(COLOURS.values(), words, strict=True)]
-    figure.legend(handles=patches, loc="outside lower center", ncols=4)
+    plotting.patch_legend(figure, list(COLOURS.values()), words)
     return figure
 
 
