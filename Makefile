@@ -32,21 +32,29 @@ demo: setup ## train sigmoid 20 deep on real data, draw its figures, judge its e
 	$(BIN)/nnlab check $(DEMO)
 
 CURES := vanishing_gradients vanishing_gradients_skip vanishing_gradients_batch_norm relu_he
+GROKKED := grokking_mod31 grokking_mod31_no_decay grokking_progress grokking_transformer
 SWEEPS := double_descent_mnist1d double_descent_mnist1d_clean double_descent_polynomial \
-  double_descent_random_features double_descent_samples double_descent_epochs bias_variance
+  double_descent_random_features double_descent_samples double_descent_epochs bias_variance \
+  grokking_weight_decay grokking_training_fraction
 
 results: setup ## train what the headline figures show, judge it, and draw them into docs/; takes minutes
-	for name in $(CURES); do $(BIN)/nnlab train experiments/$$name.yaml --out results/$$name --no-plots || exit 1; done
+	for name in $(CURES) $(GROKKED); do $(BIN)/nnlab train experiments/$$name.yaml --out results/$$name --no-plots || exit 1; done
 	for name in $(SWEEPS); do $(BIN)/nnlab sweep experiments/$$name.yaml --out results/$$name --no-plots || exit 1; done
 	$(BIN)/nnlab plot $(addprefix results/,$(CURES)) --figure depth_profile --out docs
 	$(BIN)/nnlab plot results/double_descent_mnist1d results/double_descent_mnist1d_clean --out docs/mnist1d
 	for name in polynomial random_features samples epochs; do \
 	  $(BIN)/nnlab plot results/double_descent_$$name --out docs/$$name || exit 1; done
 	$(BIN)/nnlab plot results/bias_variance --out docs/bias_variance
+	$(BIN)/nnlab plot results/grokking_mod31 results/grokking_mod31_no_decay --figure grokking --out docs/grokking
+	$(BIN)/nnlab plot results/grokking_progress --figure answers --figure progress_measures --out docs/grokking
+	$(BIN)/nnlab plot results/grokking_transformer --figure embedding_spectrum --out docs/grokking
+	$(BIN)/nnlab plot results/grokking_weight_decay --out docs/grokking
+	$(BIN)/nnlab plot results/grokking_training_fraction --out docs/grokking/fraction
 
 bench: setup ## speed against hand-written JAX, NumPy and PyTorch; installs PyTorch into .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(BIN)/python benchmarks/step_time.py
+	$(BIN)/python benchmarks/transformer_time.py
 	$(BIN)/python benchmarks/sweep_time.py
 	$(BIN)/python benchmarks/sweep_time.py --tiny
 
