@@ -58,6 +58,7 @@ CASES = {
     "csv": ({"path": "{files}/some.csv", "target": "kind"}, (3,), 3, 40),
     "npz": ({"path": "{files}/some.npz"}, (3,), 4, 40),
     "idx": ({"path": "{files}"}, (4, 5), 3, 42),
+    "modular_arithmetic": ({"modulus": 7}, (14,), 7, 49),
     "gaussian": ({"examples": 300, "features": [4, 6], "classes": 7}, (4, 6), 7, 300),
     "spirals": ({"examples": 90, "classes": 3}, (2,), 3, 90),
     "xor": ({"examples": 80}, (2,), 2, 80),

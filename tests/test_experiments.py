@@ -137,7 +137,7 @@ def first_weights(experiment_file, *overrides):
         params, layer_state = experiment.model.init(seed)
         data = Resident.of(experiment, layout)
         columns = look(Arguments(np.uint32(seed), experiment.numbers, params, data), layer_state)
-        rows = probe.rows(lead.model.setup)
+        rows = probe.rows(lead.model.setup, lead.data)
         layers = pandas.DataFrame({"step": 0, **rows, **{k: np.asarray(v) for k, v in columns.items()}})
         found.append(gradient_flow.summarize(layers))
     assert look._cache_size() == 1

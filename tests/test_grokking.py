@@ -84,6 +84,12 @@ def test_ten_times_later_is_what_counts(later, verdict):
     assert found.delay_ratio == later / 10
 
 
+def test_a_summary_of_another_version_is_no_traceback():
+    metrics = pandas.DataFrame({"step": [0], "train_accuracy": [0.1], "validation_accuracy": [0.1]})
+    with pytest.raises(ValueDoesNotFit, match="does not say how many classes"):
+        grokking.detect(Seen({"metrics": metrics}, {}))
+
+
 def test_what_never_comes_has_no_number():
     found = detected([0.1, 0.5], [0.1, 0.5])
     assert (found.memorisation_step, found.generalisation_step, found.delay_ratio) == (None, None, None)

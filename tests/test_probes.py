@@ -18,6 +18,7 @@ from nnlab.train import train
 SEED = 3
 KEY = jax.random.key(SEED)
 RATE = 0.1
+NO_DATA = ({}, None, None)  # examples, outputs, loss: the inside view has no use for them
 
 
 def constant(value):
@@ -33,7 +34,7 @@ def seen(layers, x, gradients=None, changes=None):
         out = net.apply(params, state, x, key=KEY, train=True)
         g = params if gradients is None else gradients(params)
         c = params if changes is None else changes(params)
-        return INSIDE_VIEW.measure(net.setup, Snapshot(params, params, g, c, out.inside))
+        return INSIDE_VIEW.measure(net.setup, Snapshot(params, params, g, c, out.inside, *NO_DATA))
 
     found = jax.jit(look)(*net.init(SEED), jnp.asarray(x))
     return dict(zip(INSIDE_VIEW.columns, (np.asarray(column) for column in found), strict=True))
@@ -152,7 +153,7 @@ def test_the_activation_that_follows_a_layer_is_its_last():
         ("residual_1/dense_1", "residual_1/sigmoid_1"),
         ("dense_3", "dense_3"),
     ]
-    rows = layer_rows(net.setup)
+    rows = layer_rows(net.setup, None)
     assert rows["index"] == [1, 2, 3, 4, 5]
     assert rows["fan_in"] == [4, 4, None, 4, 4]
 
@@ -170,7 +171,9 @@ def grad_norm_of():
     @jax.jit
     def look(gradients):
         out = net.apply(params, state, jnp.ones((3, 100)), key=KEY, train=True)
-        return INSIDE_VIEW.measure(net.setup, Snapshot(params, params, gradients, params, out.inside))[column]
+        return INSIDE_VIEW.measure(
+            net.setup, Snapshot(params, params, gradients, params, out.inside, *NO_DATA)
+        )[column]
 
     def found(sizes):
         gradients = {

@@ -372,6 +372,7 @@ def test_every_default_is_in_the_saved_config():
         "train": {"epochs": None, "steps": 5},
         "seed": 0,
         "loss": "cross_entropy",
+        "regularizers": [],
         "optimizer": {"type": "sgd", "learning_rate": 0.01, "momentum": 0.0, "nesterov": False},
         "solver": None,
         "record": {

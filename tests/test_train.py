@@ -503,7 +503,12 @@ def _directions(optimizer):
     return [*found, _rates(optimizer.learning_rate)]
 
 
-WAYS = {"schedule": _rates, "optimizer": _directions}
+def _penalties(regularizer):
+    """The penalty on some weights, and its gradient."""
+    return list(jax.value_and_grad(regularizer)({"w": jnp.array([[0.5, -2.0], [3.0, 0.1]])}))
+
+
+WAYS = {"schedule": _rates, "optimizer": _directions, "regularizer": _penalties}
 MARKED = [
     (kind, name, parameter.name)
     for kind in KINDS
@@ -542,6 +547,8 @@ def test_rates_and_weight_decay_are_marked_traced():
         ("schedule", "constant", "value"),
         ("schedule", "cosine", "peak"),
         ("schedule", "cosine", "floor"),
+        ("regularizer", "l2", "strength"),
+        ("optimizer", "grokfast", "amplification"),
     }
 
 

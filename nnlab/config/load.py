@@ -132,6 +132,9 @@ def _smoked_sweep(tree: dict[str, Any]) -> dict[str, Any]:
         sweep["random"] = sweep["random"] | {"axes": axes} if axes else None
     if sweep["random"] is None:
         sweep["method"] = None
-    along = [str(p.get("capacity")) if isinstance(p, dict) else "" for p in tree["phenomena"]]
-    seen = [p for p, path in zip(tree["phenomena"], along, strict=True) if not path.startswith(cut)]
-    return {"sweep": sweep, "phenomena": seen}
+
+    def goes_along(phenomenon: Any) -> bool:
+        values = phenomenon.values() if isinstance(phenomenon, dict) else ()
+        return any(isinstance(value, str) and value.startswith(cut) for value in values)
+
+    return {"sweep": sweep, "phenomena": [p for p in tree["phenomena"] if not goes_along(p)]}

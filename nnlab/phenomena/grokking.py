@@ -69,10 +69,12 @@ def _check(setup: Setup, data: Data) -> None:
 
 
 def detect(run: Seen) -> Grokking:
-    """The detector's numbers."""
-    metrics = run.tables["metrics"]
+    """The detector's numbers. Raises ValueDoesNotFit where the number of classes is not known."""
+    metrics, classes = run.tables["metrics"], run.summary.get("classes")
+    if not isinstance(classes, int) or classes < 1:
+        raise ValueDoesNotFit(f"the summary of {run.label} does not say how many classes there are")
     held_out = metrics[f"{held_out_split(metrics)}_accuracy"]
-    return from_accuracies(metrics["step"], metrics["train_accuracy"], held_out, 1 / run.summary["classes"])
+    return from_accuracies(metrics["step"], metrics["train_accuracy"], held_out, 1 / classes)
 
 
 def held_out_split(metrics: pandas.DataFrame) -> str:
