@@ -105,10 +105,13 @@ def bind(config: Config) -> Experiment:
     with _blaming(config, "model"):
         net = model(parts.model, data.train.inputs.shape[1:])
     if not any("kernel" in leaf.params for _, leaf in net.setup.leaves()):
-        raise config.error(("model",), "has no weights to train: no layer with a kernel, such as dense")
+        raise config.error(("model",), "has no kernel to train; give it a layer such as dense")
     _check_tokens(config, data, net)
     _check_outputs(config, parts, data, net)
     check_expectations(config, parts, data)
+    for position, phenomenon in enumerate(parts.phenomena):
+        with _blaming(config, "phenomena", position):
+            phenomenon.fits(net.setup, data)
     examples = len(data.train)
     if parts.solver is not None:
         _check_solver(config, net)
@@ -124,9 +127,6 @@ def bind(config: Config) -> Experiment:
         raise config.error(("train",), f"comes to {total:.3g} steps; there can be fewer than {MOST_STEPS:,}")
     with _blaming(config, "record"):
         records = parts.record.steps(total, steps_per_epoch)
-    for position, phenomenon in enumerate(parts.phenomena):
-        with _blaming(config, "phenomena", position):
-            phenomenon.fits(net.setup, data)
     return Experiment(config, parts, data, net, batch_size, steps_per_epoch, total, records)
 
 
@@ -149,11 +149,11 @@ def _check_tokens(config: Config, data: Data, net: Model) -> None:
         if place > 0:
             raise config.error(("model",), f"{path} takes tokens; it must be the first layer")
         values = np.concatenate([np.unique(part.inputs) for part in data.splits.values()])
-        if (values != np.floor(values)).any() or values.min() < 0:
+        others = values[(values != np.floor(values)) | (values < 0)]
+        if others.size:
             raise config.error(
                 ("model",),
-                f"{path} takes tokens, whole numbers from 0 on, and among the inputs is "
-                f"{values[(values != np.floor(values)) | (values < 0)][0]:g}; "
+                f"{path} takes tokens, whole numbers from 0 on, and among the inputs is {others[0]:g}; "
                 "give data of tokens (such as encoding: tokens) without normalize",
             )
         if values.max() >= leaf.vocabulary:

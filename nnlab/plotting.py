@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnlab.errors import NnlabError
+from nnlab.errors import NnlabError, ValueDoesNotFit
 
 if TYPE_CHECKING:
+    import pandas
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -105,6 +106,21 @@ def step_axis(axes: Axes, steps: Sequence[float]) -> None:
         axes.set_xlabel("training step")
 
 
+def past_start(table: pandas.DataFrame) -> pandas.DataFrame:
+    """The rows that a log axis of steps can show, those after step 0. Raises ValueDoesNotFit where they make
+    no curve."""
+    rows = table[table["step"] > 0]
+    if rows["step"].nunique() < 2:
+        raise ValueDoesNotFit("a curve over the log of the step needs two records past step 0")
+    return rows
+
+
+def log_step_axis(axes: Axes) -> None:
+    """The x axis as training steps from 1 on, logarithmic."""
+    axes.set_xscale("log")
+    axes.set_xlabel("training step (log)")
+
+
 def legend(axes: Axes, **arguments: Any) -> None:
     """A legend where there is something to tell apart."""
     _, labels = axes.get_legend_handles_labels()
@@ -131,12 +147,12 @@ def coded_cells(axes: Axes, codes: np.ndarray, colours: Sequence[str]) -> None:
     axes.grid(visible=False)
 
 
-def patch_legend(figure: Figure, colours: Sequence[str], labels: Sequence[str]) -> None:
-    """Below the axes, what the colour of a cell stands for."""
+def patch_legend(figure: Figure, colours: Mapping[str, str]) -> None:
+    """Below the axes, what the colour of a cell stands for; colours: by those words."""
     from matplotlib.patches import Patch
 
-    patches = [Patch(color=c, label=label) for c, label in zip(colours, labels, strict=True)]
-    figure.legend(handles=patches, loc="outside lower center", ncols=len(labels))
+    patches = [Patch(color=colour, label=label) for label, colour in colours.items()]
+    figure.legend(handles=patches, loc="outside lower center", ncols=len(patches))
 
 
 def spread_over(count: int, at_most: int) -> Iterator[int]:

@@ -117,6 +117,7 @@ class Steps:
         self.layout = Layout.of(experiment)
         self.total_steps = experiment.total_steps
         self.classes = experiment.data.train.classes
+        self.layers = experiment.parts.record.layers
         self.probes = [probe for probe in experiment.probes if not probe.at_start]
         self.start_probes = [probe for probe in experiment.probes if probe.at_start]
 
@@ -136,17 +137,24 @@ class Steps:
         params = jax.tree.map(jnp.add, state.params, changes)
         finite = jnp.isfinite(loss)
         after = State(params, output.state, optimizer_state, state.step + finite.astype(jnp.int32), finite)
-        seen = (state.params, self.arguments.initial, gradients, changes, output.inside)
         return after, Snapshot(
-            *seen, self.examples(), lambda inputs: self.evaluated(state, inputs), self.loss
+            params=state.params,
+            initial=self.arguments.initial,
+            gradients=gradients,
+            changes=changes,
+            inside=output.inside,
+            examples=self.examples(),
+            outputs=lambda inputs: self.evaluated(state, inputs),
+            loss=self.loss,
         )
 
     def look(self, state: State, batch: Callable[[], Batch]) -> tuple[State, Any]:
         """What is recorded at a step: metrics of all splits and the probes' tables. The probes need the step
         to be taken; without them it is left to be taken as a plain one."""
         metrics = {"learning_rate": self.learning_rate(state.step, self.total_steps), **self.evaluate(state)}
-        if not self.probes:
+        if not self.layers:  # else it is summed up from theirs
             metrics["weight_norm"] = jnp.sqrt(sum(jnp.square(w).sum() for w in jax.tree.leaves(state.params)))
+        if not self.probes:
             return state, {"step": state.step, "tables": {"metrics": metrics}}
         after, snapshot = self.take(state, batch())
         tables = {"metrics": metrics} | self.measured(self.probes, snapshot)

@@ -36,7 +36,7 @@ class Seen(NamedTuple):
 
     tables: dict
     summary: dict
-    trials: pandas.DataFrame = None
+    table: pandas.DataFrame = None
     axes: tuple = ()
     label: str = "seen"
 
@@ -124,7 +124,7 @@ def test_falling_and_rising(ratios, falls, rises):
     assert (found.falls, found.rises) == (falls, rises)
     assert found.generalising_points == np.isfinite(ratios).sum()
     ends = [ratios[0], ratios[-1]]
-    assert found.speedup == (pytest.approx(ends[0] / ends[1]) if np.isfinite(ends).all() else None)
+    assert found.speedup == (pytest.approx(ends[0] / ends[1]) if np.isfinite(ends[0]) else None)
 
 
 def test_medians_over_seeds_count_what_never_comes_as_latest():
@@ -132,9 +132,10 @@ def test_medians_over_seeds_count_what_never_comes_as_latest():
         {
             "decay": [1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 0.5, 0.5, 0.5],
             "seed": [0, 1, 2] * 3,
+            "status": ["complete"] * 8 + ["diverged"],
             "grokking.verdict": "grokking",
-            "grokking.delay_ratio": [30, None, 20, 5, 6, 7, None, None, 90],
-            "grokking.generalisation_step": [300, None, 200, 50, 60, 70, None, None, 900],
+            "grokking.delay_ratio": [30, None, 20, 5, 6, 7, 80, None, 90],
+            "grokking.generalisation_step": [300, None, 200, 50, 60, 70, 800, None, 900],
         }
     )
     sweep = Seen({}, {}, trials, ("decay",))
@@ -144,10 +145,58 @@ def test_medians_over_seeds_count_what_never_comes_as_latest():
     assert steps.tolist() == [INF, 300, 60]
 
 
-def test_a_sweep_without_the_trials_numbers_is_refused():
-    sweep = Seen({}, {}, pandas.DataFrame({"decay": [1.0], "seed": [0]}), ("decay",))
-    with pytest.raises(ValueDoesNotFit, match="add it to 'phenomena'"):
-        grokking_delay.medians(sweep, "decay")
+def test_a_sweep_whose_trials_all_diverged_has_no_delays():
+    trials = pandas.DataFrame({"decay": [1.0], "seed": [0], "status": ["diverged"]})
+    with pytest.raises(ValueDoesNotFit, match="no trial is complete"):
+        grokking_delay.medians(Seen({}, {}, trials, ("decay",)), "decay")
+
+
+SWEEP = """\
+name: swept
+data: {type: modular_arithmetic, modulus: 5, split: {train: 0.6, validation: 0.4}}
+model: [{type: dense, units: 5}]
+train: {steps: 4}
+record: {every: {steps: 1}, layers: false}
+phenomena: [%s]
+sweep: {%s}
+"""
+
+
+@pytest.mark.parametrize(
+    ("phenomena", "sweep", "said"),
+    [
+        ("{type: grokking_delay, along: seed}", "seeds: 2", "'seed' is no axis of the sweep"),
+        ("{type: grokking_delay, along: epochs}", "seeds: 2", "'epochs' is no axis of a sweep"),
+        (
+            "{type: grokking_delay, along: optimizer.learning_rate}",
+            "axes: {optimizer.learning_rate: [1, 2]}",
+            "reads the numbers of grokking; add grokking to 'phenomena'",
+        ),
+        (
+            "grokking, {type: grokking_delay, along: data.operation}",
+            "random: {draws: 2, axes: {data.operation: {choice: [x+y, x-y]}}}",
+            "reads along numbers",
+        ),
+    ],
+)
+def test_a_delay_along_what_is_no_axis_is_refused(phenomena, sweep, said, folder):
+    (folder / "swept.yaml").write_text(SWEEP % (phenomena, sweep))
+    result = run_nnlab("sweep", "swept.yaml")
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert [path.name for path in folder.iterdir()] == ["swept.yaml"]
+
+
+def test_a_sweep_that_diverges_throughout_ends_without_a_traceback(folder):
+    rates = "optimizer.learning_rate: [1.0e+30, 1.0e+31, 1.0e+32]"
+    text = SWEEP % ("grokking, {type: grokking_delay, along: optimizer.learning_rate}", f"axes: {{{rates}}}")
+    (folder / "swept.yaml").write_text(
+        text.replace("units: 5}", "units: 5}, square, {type: dense, units: 5}")
+    )
+    result = run_nnlab("sweep", "swept.yaml", "--out", "swept", "--jobs", 1)
+    assert result.exit_code == 0, result.stderr
+    assert "3 diverged" in result.stdout
+    assert "no trial is complete" in result.stdout
 
 
 # --- progress measures in closed form --------------------------------------------------------------------
@@ -260,7 +309,7 @@ def test_the_numbers_of_progress_are_those_of_its_first_and_last_record():
     assert found == progress_measures.ProgressMeasures(0.2, 0.9, 0.75, pytest.approx(0.9), "1 3", 0.1, 3.0)
     spectrum["power"] = math.nan  # of a run that diverged at its first step
     broken = progress_measures.summarize(Seen({"progress": progress, "spectrum": spectrum}, {}), keys=2)
-    assert broken.final_key_share == 0
+    assert math.isnan(broken.final_key_share)
 
 
 # --- the table of answers --------------------------------------------------------------------------------
@@ -343,6 +392,20 @@ def test_the_inside_of_the_shipped_run(tmp_path):
     assert tables["answers"].groupby("step").size().eq(961).all()
 
 
+@pytest.mark.parametrize("steps", [0, 1, 2])
+def test_a_run_too_short_for_a_curve_has_no_figure_of_it(steps, folder):
+    (folder / "short.yaml").write_text(
+        BASE % ("", PLAIN, "grokking, answers, progress_measures") + f"train: {{steps: {steps}}}\n"
+    )
+    text = (folder / "short.yaml").read_text().replace("train: {steps: 3}\n", "")
+    (folder / "short.yaml").write_text(text + "record: {every: {steps: 1}}\n")
+    result = run_nnlab("train", "short.yaml", "--out", "run")
+    assert result.exit_code == 0, result.stderr
+    assert (folder / "run" / "plots" / "grokking.png").exists() == (steps == 2)
+    asked = run_nnlab("plot", "run", "--figure", "grokking")
+    assert (asked.exit_code, "needs two records" in asked.stderr) == ((0, False) if steps == 2 else (2, True))
+
+
 # --- what does not fit -----------------------------------------------------------------------------------
 
 BASE = """\
@@ -375,6 +438,8 @@ PLAIN = "{type: dense, units: 5}"
             "phenomena[0]: progress_measures reads the embedding",
         ),
         (", operation: x*y", PLAIN, "progress_measures", "phenomena[0]: progress_measures is one of x+y"),
+        (", normalize: standardize", PLAIN, "progress_measures", "no pairs of 5 operands"),
+        (", normalize: standardize, encoding: binary", PLAIN, "answers", "no pairs of 5 operands"),
         (", label_noise: 0.5", PLAIN, "progress_measures", "or have wrong labels"),
         (
             "",
@@ -399,6 +464,7 @@ def test_what_does_not_fit_costs_one_line(data, model, phenomenon, said, folder)
         ("{type: diabetes}", "grokking", "these data have no classes"),
         ("{type: wine, split: {train: 1.0}}", "grokking", "give data.split a validation share"),
         ("{type: wine}", "answers", "no pairs of 3 operands"),
+        ("{type: gaussian, examples: 60, features: 6, classes: 3}", "answers", "no pairs of 3 operands"),
         ("{type: gaussian, examples: 50000, features: 6, classes: 3}", "answers", "of 40,000 at most"),
     ],
 )

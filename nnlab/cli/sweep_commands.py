@@ -102,7 +102,8 @@ def _draw(place: Path) -> list[Path]:
     from nnlab.figures import draw
     from nnlab.results import SweepResult
 
-    return draw([SweepResult.of(place)], place / "plots")
+    result = SweepResult.of(place)
+    return [] if result.trials.empty else draw([result], place / "plots")  # all may have diverged
 
 
 def _report(place: Path, drawn: list[Path]) -> None:

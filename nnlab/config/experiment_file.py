@@ -191,17 +191,12 @@ def experiment(
     if len(set(names)) < len(names):
         raise ValueDoesNotFit("names a phenomenon twice; once is enough", ("phenomena",))
     for position, phenomenon in enumerate(phenomena):
-        _check_scope(phenomenon, sweep, ("phenomena", position))
-        if phenomenon.predictions and not record.predictions:
+        at = ("phenomena", position)
+        _check_scope(phenomenon, sweep, at)
+        _check_tables(phenomenon, record, solver is not None, at)
+        for other in set(phenomenon.reads) - set(names):
             raise ValueDoesNotFit(
-                f"{phenomenon.name} reads the final outputs; give record: {{every: {{epochs: 1}}, "
-                "predictions: true}",
-                ("phenomena", position),
-            )
-        if phenomenon.probes and (not record.layers or solver is not None):
-            missing = "a solver does not take" if solver is not None else "record.layers: false leaves out"
-            raise ValueDoesNotFit(
-                f"{phenomenon.name} looks into layers, which {missing}", ("phenomena", position)
+                f"{phenomenon.name} reads the numbers of {other}; add {other} to 'phenomena'", at
             )
     for key, bound in expect.items():
         _check_expectation(key, bound, phenomena)
@@ -220,6 +215,24 @@ def experiment(
         sweep,
         expect,
     )
+
+
+def _check_tables(phenomenon: Any, record: Record, solved: bool, at: Path) -> None:
+    """What a phenomenon reads must be recorded."""
+    if phenomenon.predictions and not record.predictions:
+        raise ValueDoesNotFit(
+            f"{phenomenon.name} reads the final outputs; give record: {{every: {{epochs: 1}}, "
+            "predictions: true}",
+            at,
+        )
+    if phenomenon.probes and solved:
+        raise ValueDoesNotFit(
+            f"{phenomenon.name} looks into layers and steps, which a solver does not take", at
+        )
+    if not record.layers and any(probe.table == "layers" for probe in phenomenon.probes):
+        raise ValueDoesNotFit(
+            f"{phenomenon.name} looks into layers, which record.layers: false leaves out", at
+        )
 
 
 def _check_scope(phenomenon: Any, sweep: Sweep | None, at: Path) -> None:
@@ -247,9 +260,13 @@ def _check_scope(phenomenon: Any, sweep: Sweep | None, at: Path) -> None:
 
 def _check_numbers(phenomenon: Any, sweep: Sweep, at: Path) -> None:
     """The values of the axis that is read along must be numbers."""
-    for path, values in {**sweep.axes, **sweep.zip}.items():
+    drawn = sweep.random.axes if sweep.random else {}
+    chosen = {path: how.get("choice") for path, how in drawn.items()}
+    for path, values in {**sweep.axes, **sweep.zip, **chosen}.items():
+        if not isinstance(values, list):
+            continue
         words = [v for v in values if isinstance(v, bool) or not isinstance(v, (int, float))]
-        if phenomenon.axis in split_path(path) and isinstance(values, list) and words:
+        if phenomenon.axis in split_path(path) and words:
             raise ValueDoesNotFit(
                 f"{phenomenon.name} reads along numbers, and '{path}' has the value '{words[0]}'", at
             )

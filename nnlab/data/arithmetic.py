@@ -7,9 +7,9 @@ of S5), `N` the number of pairs.
 from __future__ import annotations
 
 import itertools
-import math
+import typing
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from annotated_types import Ge, Le
@@ -66,13 +66,13 @@ GROUP: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 
 Operation = Literal[*MODULAR, *GROUP]  # type: ignore[valid-type]
 Encoding = Literal["one_hot", "tokens", "scalar", "binary"]
-MOST = 2**30  # values of the inputs
+MOST = 2**28  # values of the inputs, 1 GB
 
 
 @register("dataset")
 def modular_arithmetic(
     operation: Operation = "x+y",
-    modulus: Annotated[int, Ge(2), Le(10_000)] = 97,
+    modulus: Annotated[int, Ge(2), Le(9973)] = 97,
     encoding: Encoding = "one_hot",
 ) -> Source:
     """All pairs (x, y) and the answer of an operation on them: modulo a prime, or in the group S5.
@@ -89,16 +89,15 @@ def modular_arithmetic(
     group = operation.startswith("s5")
     if not group and not _is_prime(modulus):
         below, above = _prime_beside(modulus, -1), _prime_beside(modulus, 1)
-        near = f"{above}" if below is None else f"{below} or {above}"
-        raise ValueDoesNotFit(f"{modulus} is no prime; the nearest are {near}", ("modulus",))
+        raise ValueDoesNotFit(f"{modulus} is no prime; the nearest are {below} and {above}", ("modulus",))
     operands = len(S5) if group else modulus
     width = {"one_hot": 2 * operands, "tokens": 4, "scalar": 2, "binary": 2 * (operands - 1).bit_length()}[
         encoding
     ]
     if operands**2 * width > MOST:
         raise ValueDoesNotFit(
-            f"{operands}^2 pairs of {width} values need {4 * operands**2 * width / 1e9:.0f} GB; "
-            "encoding: tokens takes 4 values a pair",
+            f"{operands}^2 pairs of {width} values are more than {MOST:,} values; take a smaller modulus or "
+            "encoding: tokens, 4 values a pair",
             ("encoding",),
         )
 
@@ -126,30 +125,53 @@ def encoded(x: np.ndarray, y: np.ndarray, operands: int, encoding: Encoding) -> 
     return np.eye(operands, dtype=np.float32)[pairs].reshape(len(x), -1)
 
 
-def decoded(inputs: np.ndarray, operands: int) -> tuple[np.ndarray, np.ndarray]:
-    """The pairs of operands `[N]` that inputs of some encoding stand for. Raises ValueDoesNotFit."""
-    width = math.prod(inputs.shape[1:])
-    if inputs.shape[1:] == (4,) and (inputs[:, 1] == operands).all():
-        pairs = inputs[:, [0, 2]]
-    elif width == 2 * operands:
-        pairs = inputs.reshape(-1, 2, operands).argmax(-1)
-    elif width == 2:
-        pairs = inputs * operands
-    elif width == 2 * (operands - 1).bit_length():
-        pairs = inputs.reshape(len(inputs), 2, -1) @ 2.0 ** np.arange(width // 2)[::-1]
-    else:
-        raise ValueDoesNotFit(f"inputs of shape {list(inputs.shape[1:])} are no pairs of {operands} operands")
-    x, y = np.rint(pairs).astype(int).T
-    return x, y
+class Pairs(NamedTuple):
+    """Pairs of operands `[N]`, and the encoding that they came in."""
+
+    x: np.ndarray
+    y: np.ndarray
+    encoding: Encoding
+
+
+def decoded(inputs: np.ndarray, operands: int) -> Pairs:
+    """The pairs that inputs `[N, ...]` stand for: `encoded` of them gives the inputs back. Raises
+    ValueDoesNotFit where there are none, or some pair comes twice."""
+    rows = inputs.reshape(len(inputs), -1)
+    for encoding in typing.get_args(Encoding):
+        found = _read(rows, operands, encoding)
+        if found is None or (found < 0).any() or (found >= operands).any():
+            continue
+        x, y = found.T
+        again = encoded(x, y, operands, encoding).astype(np.float32)
+        if again.shape == inputs.shape and np.allclose(again, inputs, atol=1e-6):
+            if len(np.unique(x * operands + y)) < len(x):
+                raise ValueDoesNotFit("these are no table of an operation: some pair of operands comes twice")
+            return Pairs(x, y, encoding)
+    raise ValueDoesNotFit(
+        f"inputs of shape {list(inputs.shape[1:])} are no pairs of {operands} operands as modular_arithmetic "
+        "makes them, without normalize"
+    )
+
+
+def _read(rows: np.ndarray, operands: int, encoding: Encoding) -> np.ndarray | None:
+    """Pairs `[N, 2]` as an encoding has them; None where the rows have another width."""
+    bits = (operands - 1).bit_length()
+    if rows.shape[1] != {"one_hot": 2 * operands, "tokens": 4, "scalar": 2, "binary": 2 * bits}[encoding]:
+        return None
+    if encoding == "one_hot":
+        return rows.reshape(-1, 2, operands).argmax(-1)
+    if encoding == "binary":
+        return np.rint(rows.reshape(len(rows), 2, -1) @ 2.0 ** np.arange(bits)[::-1]).astype(int)
+    pairs = rows[:, [0, 2]] if encoding == "tokens" else rows * operands
+    return np.rint(np.clip(pairs, -1, operands)).astype(int)
 
 
 def _is_prime(number: int) -> bool:
     return number > 1 and all(number % divisor for divisor in range(2, int(number**0.5) + 1))
 
 
-def _prime_beside(number: int, direction: int) -> int | None:
-    """The nearest prime above or below; None where there is none."""
-    candidate = number + direction
-    while candidate > 1 and not _is_prime(candidate):
-        candidate += direction
-    return candidate if candidate > 1 else None
+def _prime_beside(number: int, direction: int) -> int:
+    """The nearest prime above (1) or below (-1) a number that is no prime."""
+    while not _is_prime(number):
+        number += direction
+    return number

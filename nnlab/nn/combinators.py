@@ -48,10 +48,10 @@ def sequential(layers: list[LayerLike]) -> Layer:
         return Setup(shape, children=children)
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
-        parts = Parts(named, params, state, key, train)
+        children = Children(named, params, state, key, train)
         for name in named:
-            x = parts(name, x)
-        return parts.output(x)
+            x = children(name, x)
+        return children.output(x)
 
     return Layer(setup, apply, tuple(parts))
 
@@ -113,10 +113,10 @@ def set_up(name: str, part: Layer, shape: Shape) -> Setup:
         raise ValueDoesNotFit(f"{name}: {error}") from None
 
 
-class Parts:
-    """The named parts of a layer while it is applied: `parts("dense_1", x)` is the value of that part.
+class Children:
+    """The children of a layer while it is applied: `children("dense_1", x)` is that one's value.
 
-    Gathers each part's state and intermediate values under its name.
+    Gathers each child's state and intermediate values under its name.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ from annotated_types import Ge, Lt
 from nnlab.errors import ValueDoesNotFit
 from nnlab.lazy import Array, jax, jnp
 from nnlab.nn.activations import elementwise
-from nnlab.nn.combinators import Parts, sequential, set_up
+from nnlab.nn.combinators import Children, sequential, set_up
 from nnlab.nn.layer import (
     ActivationLike,
     InitializerLike,
@@ -117,20 +117,20 @@ def attention(
         examples, length, units = x.shape
         place = _place(read, length)
         heard = x[:, : _heard(place, causal, length)]
-        parts = Parts(projections(units), params, state, key, train)
+        children = Children(projections(units), params, state, key, train)
 
         def by_head(values: Array) -> Array:
             return values.reshape(examples, -1, heads, units // heads)
 
-        query = by_head(parts("query", x if place is None else x[:, place]))
+        query = by_head(children("query", x if place is None else x[:, place]))
         mixed = jax.nn.dot_product_attention(
             query,
-            by_head(parts("key", heard)),
-            by_head(parts("value", heard)),
+            by_head(children("key", heard)),
+            by_head(children("value", heard)),
             is_causal=causal and place is None,  # one position hears no later ones as it is
         )
         shape = x.shape if place is None else (examples, units)
-        return parts.output(parts("output", mixed.reshape(shape)))
+        return children.output(children("output", mixed.reshape(shape)))
 
     return Layer(setup, apply)
 
@@ -183,18 +183,18 @@ def transformer_block(
         return Setup(shape, children=children)
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
-        parts = Parts(named(x.shape[-1]), params, state, key, train)
+        children = Children(named(x.shape[-1]), params, state, key, train)
 
         def normed(when: str, name: str, values: Array) -> Array:
-            return parts(name, values) if norm == when else values
+            return children(name, values) if norm == when else values
 
-        added = parts("attention", normed("pre", "attention_norm", x))
+        added = children("attention", normed("pre", "attention_norm", x))
         if dropout_rate:
-            added = parts("attention_dropout", added)
+            added = children("attention_dropout", added)
         place = _place(read, x.shape[1])
         x = normed("post", "attention_norm", (x if place is None else x[:, place]) + added)
-        x = normed("post", "mlp_norm", x + parts("mlp", normed("pre", "mlp_norm", x)))
-        return parts.output(x)
+        x = normed("post", "mlp_norm", x + children("mlp", normed("pre", "mlp_norm", x)))
+        return children.output(x)
 
     return Layer(setup, apply)
 

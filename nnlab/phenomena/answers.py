@@ -22,22 +22,23 @@ if TYPE_CHECKING:
 
 PANELS = 5
 MOST_PAIRS = 200**2
-COLOURS = {  # (split is train, right) -> colour
-    (True, False): "#b3b3b3",
-    (True, True): "#4d4d4d",
-    (False, False): plotting.COLOURS[1],
-    (False, True): plotting.COLOURS[0],
+CELLS = {  # what a cell says -> its colour; the number of an entry is 2 * held out + right
+    "train, wrong": "#b3b3b3",
+    "train, right": "#4d4d4d",
+    "held out, wrong": plotting.COLOURS[1],
+    "held out, right": plotting.COLOURS[0],
 }
 
 
 class Answers(NamedTuple):
     """pairs: how many there are. never_right: of the held-out pairs, the share that is right at no record.
-    lasting: of those right at the last record, the median of the step from which on each stayed right.
+    median_lasting_step: of those right at the last record, the median of the step from which on each stayed
+    right.
     """
 
     pairs: int
-    never_right: float
-    lasting: float | None
+    never_right: float | None
+    median_lasting_step: float | None
 
 
 @phenomenon
@@ -64,8 +65,8 @@ def summarize(table: pandas.DataFrame) -> Answers:
     lasting = steps[len(steps) - since[since > 0]]
     return Answers(
         pairs=int((table["step"] == table["step"].min()).sum()),
-        never_right=float(1 - right.any(0).mean()) if right.size else 0.0,
-        lasting=float(np.median(lasting)) if lasting.size else None,
+        never_right=float(1 - right.any(0).mean()) if right.size else None,
+        median_lasting_step=float(np.median(lasting)) if lasting.size else None,
     )
 
 
@@ -77,12 +78,9 @@ def _pairs(setup: Setup, data: Data) -> dict[str, list[Any]]:
             f"answers keeps each pair of modular_arithmetic at every record, of {MOST_PAIRS:,} at most; "
             "leave it out here"
         )
-    parts = [(name, *decoded(part.inputs, operands)) for name, part in data.splits.items()]
-    return {
-        "split": [name for name, x, _ in parts for _ in x],
-        "x": [int(value) for _, x, _ in parts for value in x],
-        "y": [int(value) for _, _, y in parts for value in y],
-    }
+    x, y, _ = decoded(np.concatenate([part.inputs for part in data.splits.values()]), operands)
+    split = [name for name, part in data.splits.items() for _ in range(len(part))]
+    return {"split": split, "x": x.tolist(), "y": y.tolist()}
 
 
 def _right(setup: Setup, snapshot: Snapshot) -> tuple[Array]:
@@ -104,15 +102,14 @@ def answer_tables(runs: Sequence[Seen]) -> Figure:
             code = (2 * (now["split"] != "train") + (now["right"] > 0)).to_numpy(int)
             cells = np.full((now["x"].max() + 1, now["y"].max() + 1), np.nan)
             cells[now["x"].to_numpy(), now["y"].to_numpy()] = code
-            plotting.coded_cells(ax, cells, list(COLOURS.values()))
+            plotting.coded_cells(ax, cells, list(CELLS.values()))
             held_out = now[now["split"] != "train"]
             share = f"{100 * held_out['right'].mean():.0f} % of held out" if len(held_out) else ""
             ax.set_title(f"step {step:,}\n{share}", fontsize=8)
             ax.set_xlabel("y", fontsize=7)
             ax.tick_params(labelsize=6)
         row[0].set_ylabel(f"{run.label}\nx", fontsize=7)
-    words = ("train, wrong", "train, right", "held out, wrong", "held out, right")
-    plotting.patch_legend(figure, list(COLOURS.values()), words)
+    plotting.patch_legend(figure, CELLS)
     return figure
 
 

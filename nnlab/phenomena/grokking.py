@@ -51,7 +51,8 @@ def grokking() -> Phenomenon:
     The verdict is `grokking` where the held-out accuracy reaches 95 % at ten times or more the step at which
     the training accuracy reaches 99 %, was at most three times chance then, and ends at 95 % or more;
     `generalised` where it ends there without such a delay; `memorised` where only the training examples are
-    known in the end; else `neither`. Record log-spaced, so that the first steps are seen one by one.
+    known in the end; else `neither`. Of two or three classes, three times chance says nothing. Record
+    log-spaced, so that the first steps are seen one by one.
     """
     return Phenomenon(
         numbers=Grokking._fields,
@@ -118,8 +119,7 @@ def grokking_curves(runs: Sequence[Seen]) -> Figure:
     figure, axes = plotting.panels(1, 3, width=10.4, height=3.3 + 0.15 * (len(runs) > 1) * len(runs))
     alone = len(runs) == 1
     for run, colour in zip(runs, plotting.colours(len(runs)), strict=True):
-        metrics = run.tables["metrics"]
-        metrics = metrics[metrics["step"] > 0]
+        metrics = plotting.past_start(run.tables["metrics"])
         split = held_out_split(metrics)
         for part, style, own in (("train", "--", plotting.COLOURS[1]), (split, "-", plotting.COLOURS[0])):
             for ax, what in zip(axes[0], ("accuracy", "loss"), strict=False):
@@ -139,8 +139,7 @@ def grokking_curves(runs: Sequence[Seen]) -> Figure:
     axes[0][1].set(title="Loss", ylabel="mean loss", yscale="log")
     axes[0][2].set(title="Weight norm", ylabel="norm of all weights", ylim=(0, None))
     for ax in axes[0]:
-        ax.set_xscale("log")
-        ax.set_xlabel("training step (log)")
+        plotting.log_step_axis(ax)
     if alone:
         figure.suptitle(_outcome(runs[0]), x=0.01, ha="left", fontsize=10)
         plotting.legend(axes[0][1], loc="lower left")

@@ -23,16 +23,17 @@ STEPS = {"memorisation_step": "99 % train", "generalisation_step": "95 % held ou
 
 
 class GrokkingDelay(NamedTuple):
-    """Medians over the seeds at each point of the axis; a seed that never generalises counts as later than
-    any. generalising_points: of the axis, at how many the median seed generalises. slowest_delay_ratio,
-    fastest_delay_ratio: the greatest and the least median delay_ratio among those. falls, rises: whether the
-    median delay_ratio falls (rises) from each point to the next along the axis, and three points or more
-    generalise. speedup: median generalisation step at the first point over that at the last.
+    """Medians over the seeds at each point of the axis; a seed that never generalises, or diverges, counts as
+    later than any. generalising_points: of the axis, at how many the median seed generalises.
+    greatest_delay_ratio, least_delay_ratio: of the medians that there are. falls, rises: whether the median
+    delay_ratio falls (rises) from each point to the next along the axis, and three points or more have one.
+    speedup: median generalisation step at the first point over that at the last; 0 where the last never
+    generalises, null where the first does not.
     """
 
     generalising_points: int
-    slowest_delay_ratio: float | None
-    fastest_delay_ratio: float | None
+    greatest_delay_ratio: float | None
+    least_delay_ratio: float | None
     falls: bool
     rises: bool
     speedup: float | None
@@ -46,6 +47,9 @@ def grokking_delay(along: str) -> Phenomenon:
     never generalises may only stand together at one end of the axis: later than all others.
     """
 
+    if along == "epochs":
+        raise ValueDoesNotFit("'epochs' is no axis of a sweep; a trial has one delay", ("along",))
+
     def read(sweep: SeenSweep) -> GrokkingDelay:
         return detect(*medians(sweep, along))
 
@@ -55,6 +59,7 @@ def grokking_delay(along: str) -> Phenomenon:
         figures={"grokking_delay": lambda sweeps: delay_by_axis(sweeps, along)},
         scope="sweep",
         axis=along,
+        reads=("grokking",),
     )
 
 
@@ -63,39 +68,38 @@ def medians(sweep: SeenSweep, along: str) -> tuple[np.ndarray, np.ndarray, np.nd
     infinite where the median seed never generalises. Raises ValueDoesNotFit."""
     trials = examined(sweep)
     column = sweep_column(sweep, along)
-    points = np.unique(trials[column].to_numpy(float))
-    found = {
-        name: np.array(
-            [np.median(number(trials, name)[trials[column].to_numpy(float) == point]) for point in points]
-        )
-        for name in ("delay_ratio", "generalisation_step")
-    }
-    return points, found["delay_ratio"], found["generalisation_step"]
+    values = trials[column].to_numpy(float)
+    points = np.unique(values)
+
+    def middle(name: str) -> np.ndarray:
+        return np.array([np.median(number(trials, name)[values == point]) for point in points])
+
+    return points, middle("delay_ratio"), middle("generalisation_step")
 
 
 def number(trials: pandas.DataFrame, name: str) -> np.ndarray:
-    """A number of `grokking` of every trial; infinite where it never came to it."""
-    return trials[f"grokking.{name}"].fillna(np.inf).to_numpy(float)
+    """A number of `grokking` of every trial; infinite where it never came to it, or diverged."""
+    return trials[f"grokking.{name}"].where(trials["status"] == "complete").fillna(np.inf).to_numpy(float)
 
 
 def examined(sweep: SeenSweep) -> pandas.DataFrame:
-    """The trials. Raises ValueDoesNotFit where they were not examined for grokking."""
-    if "grokking.verdict" not in sweep.trials:
-        raise ValueDoesNotFit("grokking_delay reads the trials' numbers of grokking; add it to 'phenomena'")
-    return sweep.trials
+    """The trials that ended well or diverged. Raises ValueDoesNotFit where there are none."""
+    trials = sweep.table[sweep.table["status"].isin(["complete", "diverged"])]
+    if "complete" not in set(trials["status"]):
+        raise ValueDoesNotFit("no trial is complete")
+    return trials
 
 
 def detect(points: np.ndarray, ratios: np.ndarray, steps: np.ndarray) -> GrokkingDelay:
     """The detector, see GrokkingDelay."""
     finite = ratios[np.isfinite(ratios)]
-    first, last = float(steps[0]), float(steps[-1])
     return GrokkingDelay(
-        generalising_points=len(finite),
-        slowest_delay_ratio=float(finite.max()) if finite.size else None,
-        fastest_delay_ratio=float(finite.min()) if finite.size else None,
+        generalising_points=int(np.isfinite(steps).sum()),
+        greatest_delay_ratio=float(finite.max()) if finite.size else None,
+        least_delay_ratio=float(finite.min()) if finite.size else None,
         falls=_falls(ratios),
         rises=_falls(ratios[::-1]),
-        speedup=first / last if np.isfinite([first, last]).all() else None,
+        speedup=float(steps[0] / max(1.0, steps[-1])) if np.isfinite(steps[0]) else None,
     )
 
 
@@ -139,7 +143,7 @@ def _draw_steps(ax: Any, sweep: SeenSweep, along: str) -> None:
 
 def _draw_accuracies(ax: Any, sweep: SeenSweep, along: str) -> None:
     rows, column = sweep.joined("metrics"), sweep_column(sweep, along)
-    rows = rows[rows["step"] > 0]
+    rows = plotting.past_start(rows)
     split = held_out_split(rows)
     points = np.unique(rows[column].to_numpy(float))
     for point, colour in zip(points, plotting.graded(len(points)), strict=True):

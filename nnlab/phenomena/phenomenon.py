@@ -35,7 +35,7 @@ class Seen(Protocol):
 class SeenSweep(Protocol):
     """What a detector or a figure sees of a sweep.
 
-    axes: the paths that vary. trials: a row a finished trial, see trials.csv.
+    axes: the paths that vary. trials: a row a complete trial, see trials.csv; table: of every trial.
     """
 
     @property
@@ -46,6 +46,9 @@ class SeenSweep(Protocol):
 
     @property
     def trials(self) -> pandas.DataFrame: ...
+
+    @property
+    def table(self) -> pandas.DataFrame: ...
 
     @property
     def summary(self) -> Mapping[str, Any]: ...
@@ -62,7 +65,8 @@ class Phenomenon(NamedTuple):
     figures: by name, each from runs (or sweeps) to a figure; several come on one axes where that is
     a comparison. axis: the path that a sweep must vary for it, if it names one. predictions: whether
     it reads the table that `record.predictions` keeps. fits: looks at the model and the data before training;
-    raises ValueDoesNotFit where there is nothing of it to be seen in them.
+    raises ValueDoesNotFit where there is nothing of it to be seen in them. reads: other phenomena whose
+    numbers it reads.
     """
 
     numbers: tuple[str, ...]
@@ -73,6 +77,7 @@ class Phenomenon(NamedTuple):
     axis: str | None = None
     predictions: bool = False
     fits: Callable[[Setup, Data], Any] = lambda setup, data: None
+    reads: tuple[str, ...] = ()
     name: str = ""
 
 

@@ -26,7 +26,6 @@ from nnlab.probes import Probe, Snapshot, at
 from nnlab.registry import Count
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MOST_OPERANDS = 200
@@ -62,12 +61,12 @@ def progress_measures(keys: Count = 5) -> Phenomenon:
     """
     columns = ("restricted_loss", "excluded_loss", "ipr")
 
-    def losses(setup: Setup, snapshot: Snapshot) -> tuple[Array, ...]:
+    def progress(setup: Setup, snapshot: Snapshot) -> tuple[Array, ...]:
         return (*_losses(setup, snapshot, keys), _ipr(_waves(setup, snapshot)))
 
     return Phenomenon(
         probes=(
-            Probe("progress", _one_row, columns, losses),
+            Probe("progress", _one_row, columns, progress),
             Probe("spectrum", _frequencies, ("power",), _power),
         ),
         numbers=ProgressMeasures._fields,
@@ -86,8 +85,8 @@ def summarize(run: Seen, keys: int) -> ProgressMeasures:
     return ProgressMeasures(
         initial_ipr=float(progress["ipr"].iloc[0]),
         final_ipr=float(progress["ipr"].iloc[-1]),
-        initial_key_share=float(first.sum()),
-        final_key_share=float(last.sum()),
+        initial_key_share=float(first.sum(min_count=1)),
+        final_key_share=float(last.sum(min_count=1)),
         key_frequencies=" ".join(str(frequency) for frequency in last.index),
         final_restricted_loss=float(progress["restricted_loss"].iloc[-1]),
         final_excluded_loss=float(progress["excluded_loss"].iloc[-1]),
@@ -95,7 +94,7 @@ def summarize(run: Seen, keys: int) -> ProgressMeasures:
 
 
 def _encoding(setup: Setup) -> Encoding:
-    """How the operands come in. Raises ValueDoesNotFit where their embedding cannot be told."""
+    """How the operands come in, by the first layer. Raises ValueDoesNotFit where that embeds no operands."""
     operands = setup.output_shape[-1]
     _, first = next(setup.leaves())
     if first.vocabulary == operands + 2:
@@ -111,11 +110,13 @@ def _encoding(setup: Setup) -> Encoding:
 
 def _operands(setup: Setup, data: Data) -> int:
     """The number of operands p. Raises ValueDoesNotFit where the data are no modular addition."""
-    _encoding(setup)
+    expected = _encoding(setup)
     operands = setup.output_shape[-1]
     if not 3 <= operands <= MOST_OPERANDS:
         raise ValueDoesNotFit(f"progress_measures takes a modulus from 3 to {MOST_OPERANDS}, not {operands}")
-    x, y = decoded(data.train.inputs, operands)
+    x, y, encoding = decoded(data.train.inputs, operands)
+    if encoding != expected:
+        raise ValueDoesNotFit(f"progress_measures: the first layer takes {expected}, the data are {encoding}")
     if data.train.targets.ndim != 1 or ((x + y) % operands != data.train.targets).any():
         raise ValueDoesNotFit(
             "progress_measures is one of x+y modulo p; these data are something else (or have wrong labels)"
@@ -181,11 +182,10 @@ def progress_curves(runs: Sequence[Seen]) -> Figure:
     """Restricted and excluded loss beside train and held-out loss, and the inverse participation ratio."""
     figure, axes = plotting.panels(len(runs), 2, width=8.6, height=3.3 * len(runs))
     for row, run in zip(axes, runs, strict=True):
-        metrics, progress = run.tables["metrics"], run.tables["progress"]
-        held_out = next((s for s in ("validation", "test") if f"{s}_loss" in metrics), None)
+        metrics, progress = (plotting.past_start(run.tables[name]) for name in ("metrics", "progress"))
         lines = [("train loss", metrics["step"], metrics["train_loss"], "--", 1)]
-        if held_out is not None:
-            lines.append((f"{held_out} loss", metrics["step"], metrics[f"{held_out}_loss"], "-", 0))
+        if len(held_out := [split for split in ("validation", "test") if f"{split}_loss" in metrics]):
+            lines.append((f"{held_out[0]} loss", metrics["step"], metrics[f"{held_out[0]}_loss"], "-", 0))
         lines += [
             ("restricted: key waves only", progress["step"], progress["restricted_loss"], "-", 2),
             ("excluded: without them, train", progress["step"], progress["excluded_loss"], "-.", 3),
@@ -198,7 +198,7 @@ def progress_curves(runs: Sequence[Seen]) -> Figure:
         row[1].set_ylim(0, 1)
         plotting.legend(row[0], loc="lower left")
         for ax in row:
-            _log_steps(ax)
+            plotting.log_step_axis(ax)
     return figure
 
 
@@ -206,20 +206,14 @@ def embedding_spectrum(runs: Sequence[Seen]) -> Figure:
     """The share of the embedding's power at each frequency, over training; a panel a run."""
     figure, axes = plotting.panels(1, len(runs), width=max(6.4, 4.4 * len(runs)), height=3.6)
     for ax, run in zip(axes[0], runs, strict=True):
-        table = run.tables["spectrum"]
-        power = table[table["step"] > 0].pivot(index="frequency", columns="step", values="power")
+        table = plotting.past_start(run.tables["spectrum"])
+        power = table.pivot(index="frequency", columns="step", values="power")
         share = power.div(power.sum(axis=0), axis=1)
         steps, frequencies = share.columns.to_numpy(float), share.index.to_numpy(float)
         borders = np.concatenate([frequencies - 0.5, frequencies[-1:] + 0.5])
         drawn = ax.pcolormesh(plotting.edges(steps), borders, 100 * share.to_numpy(), cmap="magma", vmin=0)
         ax.set(title=run.label, ylabel="frequency k of the embedding")
-        _log_steps(ax)
+        plotting.log_step_axis(ax)
         ax.grid(visible=False)
         figure.colorbar(drawn, ax=ax, label="share of power, %")
     return figure
-
-
-def _log_steps(ax: Axes) -> None:
-    ax.set_xscale("log")
-    ax.set_xlabel("training step (log)")
-    ax.set_xlim(left=1)
