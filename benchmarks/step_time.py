@@ -15,7 +15,6 @@ fastest for nets of this size.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +25,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax
 import jax.numpy as jnp
 import numpy as np
+from race import race
 
 from nnlab.config import check_tree
 from nnlab.config.document import parse
@@ -33,7 +33,6 @@ from nnlab.experiment import Experiment, bind
 from nnlab.steps import Arguments, State, Steps
 from nnlab.train import Lanes, Order, Segment, padded, programs_for
 
-ROUNDS = 9
 STEPS = 2000
 BATCH = 250
 RATE, MOMENTUM = 0.05, 0.9
@@ -59,19 +58,6 @@ train: {steps: 200}
 
 def experiment(text: str) -> Experiment:
     return bind(check_tree(parse(text, "benchmark")))
-
-
-def race(contestants: dict[str, Callable[[], Any]], steps: int) -> dict[str, float]:
-    """Microseconds a step of each contestant's fastest round, taking turns after a warm-up."""
-    best = dict.fromkeys(contestants, float("inf"))
-    for call in contestants.values():
-        call()
-    for _ in range(ROUNDS):
-        for name, call in contestants.items():
-            began = time.perf_counter()
-            call()
-            best[name] = min(best[name], (time.perf_counter() - began) / steps * 1e6)
-    return best
 
 
 def nnlab_chunk(small: Experiment) -> Callable[[], Any]:

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from race import race
 
 from nnlab.config import check_tree
 from nnlab.config.document import parse
@@ -36,7 +36,7 @@ from nnlab.experiment import Experiment, bind
 from nnlab.train import Lanes, Order, Segment, padded, programs_for
 
 THREADS = os.environ["PJRT_NPROC"]
-ROUNDS, STEPS = 8, 30
+STEPS = 30
 TOKENS, BATCH, UNITS, HEADS, LAYERS, PRIME = 4, 512, 128, 4, 2, 97
 RATE, DECAY, B1, B2 = 1e-3, 1.0, 0.9, 0.98
 
@@ -197,19 +197,6 @@ def torch_loop(task: Experiment, read_out_only: bool, compiled: bool) -> Callabl
     return run
 
 
-def race(contestants: dict[str, Callable[[], Any]]) -> dict[str, float]:
-    """Milliseconds a step of each contestant's fastest round, taking turns after a warm-up."""
-    best = dict.fromkeys(contestants, float("inf"))
-    for call in contestants.values():
-        call()
-    for _ in range(ROUNDS):
-        for name, call in contestants.items():
-            began = time.perf_counter()
-            call()
-            best[name] = min(best[name], (time.perf_counter() - began) / STEPS * 1e3)
-    return best
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -225,7 +212,7 @@ def main() -> None:
             contestants[f"PyTorch compiled, {words}"] = torch_loop(task, read_out_only, compiled=True)
         except ImportError:
             print("PyTorch is not installed (make bench installs it)")
-    times = race(contestants)
+    times = {name: found / 1e3 for name, found in race(contestants, STEPS).items()}
     where = f"{THREADS} threads" if jax.default_backend() == "cpu" else str(jax.devices()[0].device_kind)
     print(f"Power et al.'s transformer, batch {BATCH}, {where}, {seeds} seeds at once: milliseconds a step")
     for name, milliseconds in times.items():

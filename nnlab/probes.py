@@ -204,7 +204,8 @@ INSIDE_VIEW = Probe(
 
 grad_norm: of the gradient of loss and penalties by all of the layer's parameters. weight_norm: of those.
 update_ratio: norm of what the step adds to them over weight_norm. activation_mean, activation_std: over batch
-and units, after the activation that follows the layer. dead_fraction: of the units, those whose slope |f'(z)| is below 0.05
-for every example of the batch, so that next to no gradient passes. saturated_fraction: of all values, those
-with such a slope, where the activation is bounded on both sides (sigmoid, tanh); 0 elsewhere.
+and units, after the activation that follows the layer. dead_fraction: of the units, those whose slope |f'(z)|
+is below 0.05 for every example of the batch, so that next to no gradient passes. saturated_fraction: of all
+values, those with such a slope, where the activation is bounded on both sides (sigmoid, tanh); 0
+elsewhere.
 """

@@ -884,5 +884,5 @@ def test_two_classes_by_either_loss(loss, outputs):
 
 
 def test_a_model_without_weights_is_refused():
-    with pytest.raises(ConfigError, match="has no weights to train"):
+    with pytest.raises(ConfigError, match="has no kernel to train"):
         experiment(data={"type": "gaussian", "examples": 50, "features": 3, "classes": 3}, model=["identity"])

@@ -32,7 +32,8 @@ def dense(
         return Setup((*input_shape[:-1], units), params)
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
-        y = x @ params["kernel"]
+        rows = x.reshape(-1, x.shape[-1])  # two axes: over more, XLA's CPU backend is slow at the gradient
+        y = (rows @ params["kernel"]).reshape(*x.shape[:-1], units)
         return Output(y + jnp.broadcast_to(params["bias"], y.shape) if use_bias else y)
 
     return Layer(setup, apply)
