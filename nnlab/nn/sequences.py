@@ -167,7 +167,9 @@ def transformer_block(
             "mlp": sequential([wide, elementwise(activation), narrow, *dropping]),
             "attention_norm": layer_norm(),
             "mlp_norm": layer_norm(),
-        } | ({"attention_dropout": dropping[0]} if dropping else {})
+        }
+        if dropping:
+            there["attention_dropout"] = dropping[0]
         return {name: there[name] for name in ORDER[norm] if name in there}
 
     def setup(input_shape: Shape) -> Setup:

@@ -184,8 +184,8 @@ def progress_curves(runs: Sequence[Seen]) -> Figure:
     for row, run in zip(axes, runs, strict=True):
         metrics, progress = (plotting.past_start(run.tables[name]) for name in ("metrics", "progress"))
         lines = [("train loss", metrics["step"], metrics["train_loss"], "--", 1)]
-        if len(held_out := [split for split in ("validation", "test") if f"{split}_loss" in metrics]):
-            lines.append((f"{held_out[0]} loss", metrics["step"], metrics[f"{held_out[0]}_loss"], "-", 0))
+        held_out = [split for split in ("validation", "test") if f"{split}_loss" in metrics][:1]
+        lines += [(f"{split} loss", metrics["step"], metrics[f"{split}_loss"], "-", 0) for split in held_out]
         lines += [
             ("restricted: key waves only", progress["step"], progress["restricted_loss"], "-", 2),
             ("excluded: without them, train", progress["step"], progress["excluded_loss"], "-.", 3),
