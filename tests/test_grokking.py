@@ -120,7 +120,7 @@ INF = math.inf
 )
 def test_falling_and_rising(ratios, falls, rises):
     ratios = np.array(ratios)
-    found = grokking_delay.detect(np.arange(len(ratios)), ratios, 10 * ratios)
+    found = grokking_delay.detect(ratios, 10 * ratios)
     assert (found.falls, found.rises) == (falls, rises)
     assert found.generalising_points == np.isfinite(ratios).sum()
     ends = [ratios[0], ratios[-1]]
@@ -139,16 +139,16 @@ def test_medians_over_seeds_count_what_never_comes_as_latest():
         }
     )
     sweep = Seen({}, {}, trials, ("decay",))
-    points, ratios, steps = grokking_delay.medians(sweep, "decay")
-    assert points.tolist() == [0.5, 1.0, 2.0]
-    assert ratios.tolist() == [INF, 30, 6]
-    assert steps.tolist() == [INF, 300, 60]
+    for name, expected in (("delay_ratio", [INF, 30, 6]), ("generalisation_step", [INF, 300, 60])):
+        points, found = grokking_delay.medians(sweep, "decay", name)
+        assert points.tolist() == [0.5, 1.0, 2.0]
+        assert found.tolist() == expected
 
 
 def test_a_sweep_whose_trials_all_diverged_has_no_delays():
     trials = pandas.DataFrame({"decay": [1.0], "seed": [0], "status": ["diverged"]})
     with pytest.raises(ValueDoesNotFit, match="no trial is complete"):
-        grokking_delay.medians(Seen({}, {}, trials, ("decay",)), "decay")
+        grokking_delay.medians(Seen({}, {}, trials, ("decay",)), "decay", "delay_ratio")
 
 
 SWEEP = """\

@@ -91,9 +91,7 @@ def modular_arithmetic(
         below, above = _prime_beside(modulus, -1), _prime_beside(modulus, 1)
         raise ValueDoesNotFit(f"{modulus} is no prime; the nearest are {below} and {above}", ("modulus",))
     operands = len(S5) if group else modulus
-    width = {"one_hot": 2 * operands, "tokens": 4, "scalar": 2, "binary": 2 * (operands - 1).bit_length()}[
-        encoding
-    ]
+    width = _width(operands, encoding)
     if operands**2 * width > MOST:
         raise ValueDoesNotFit(
             f"{operands}^2 pairs of {width} values are more than {MOST:,} values; take a smaller modulus or "
@@ -120,9 +118,19 @@ def encoded(x: np.ndarray, y: np.ndarray, operands: int, encoding: Encoding) -> 
     if encoding == "scalar":
         return pairs / operands
     if encoding == "binary":
-        places = np.arange((operands - 1).bit_length())[::-1]
-        return (pairs[:, :, None] >> places & 1).reshape(len(x), -1)
+        return (pairs[:, :, None] >> _places(operands) & 1).reshape(len(x), -1)
     return np.eye(operands, dtype=np.float32)[pairs].reshape(len(x), -1)
+
+
+def _width(operands: int, encoding: Encoding) -> int:
+    """How many values an encoding makes of a pair."""
+    bits = len(_places(operands))
+    return {"one_hot": 2 * operands, "tokens": 4, "scalar": 2, "binary": 2 * bits}[encoding]
+
+
+def _places(operands: int) -> np.ndarray:
+    """The places of an operand's bits, highest first."""
+    return np.arange((operands - 1).bit_length())[::-1]
 
 
 class Pairs(NamedTuple):
@@ -155,13 +163,12 @@ def decoded(inputs: np.ndarray, operands: int) -> Pairs:
 
 def _read(rows: np.ndarray, operands: int, encoding: Encoding) -> np.ndarray | None:
     """Pairs `[N, 2]` as an encoding has them; None where the rows have another width."""
-    bits = (operands - 1).bit_length()
-    if rows.shape[1] != {"one_hot": 2 * operands, "tokens": 4, "scalar": 2, "binary": 2 * bits}[encoding]:
+    if rows.shape[1] != _width(operands, encoding):
         return None
     if encoding == "one_hot":
         return rows.reshape(-1, 2, operands).argmax(-1)
     if encoding == "binary":
-        return np.rint(rows.reshape(len(rows), 2, -1) @ 2.0 ** np.arange(bits)[::-1]).astype(int)
+        return np.rint(rows.reshape(len(rows), 2, -1) @ 2.0 ** _places(operands)).astype(int)
     pairs = rows[:, [0, 2]] if encoding == "tokens" else rows * operands
     return np.rint(np.clip(pairs, -1, operands)).astype(int)
 

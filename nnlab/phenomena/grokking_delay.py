@@ -46,12 +46,11 @@ def grokking_delay(along: str) -> Phenomenon:
     along: the axis of the sweep. Each trial must be examined for `grokking`. Points at which the median seed
     never generalises may only stand together at one end of the axis: later than all others.
     """
-
     if along == "epochs":
         raise ValueDoesNotFit("'epochs' is no axis of a sweep; a trial has one delay", ("along",))
 
     def read(sweep: SeenSweep) -> GrokkingDelay:
-        return detect(*medians(sweep, along))
+        return detect(*(medians(sweep, along, name)[1] for name in ("delay_ratio", "generalisation_step")))
 
     return Phenomenon(
         numbers=GrokkingDelay._fields,
@@ -63,18 +62,13 @@ def grokking_delay(along: str) -> Phenomenon:
     )
 
 
-def medians(sweep: SeenSweep, along: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The axis' points, ascending, and the median over seeds of delay ratio and generalisation step at each;
-    infinite where the median seed never generalises. Raises ValueDoesNotFit."""
+def medians(sweep: SeenSweep, along: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The axis' points, ascending, and the seeds' median of a number of `grokking` at each; infinite where
+    the median seed never comes to it. Raises ValueDoesNotFit."""
     trials = examined(sweep)
-    column = sweep_column(sweep, along)
-    values = trials[column].to_numpy(float)
+    values, found = trials[sweep_column(sweep, along)].to_numpy(float), number(trials, name)
     points = np.unique(values)
-
-    def middle(name: str) -> np.ndarray:
-        return np.array([np.median(number(trials, name)[values == point]) for point in points])
-
-    return points, middle("delay_ratio"), middle("generalisation_step")
+    return points, np.array([np.median(found[values == point]) for point in points])
 
 
 def number(trials: pandas.DataFrame, name: str) -> np.ndarray:
@@ -90,8 +84,8 @@ def examined(sweep: SeenSweep) -> pandas.DataFrame:
     return trials
 
 
-def detect(points: np.ndarray, ratios: np.ndarray, steps: np.ndarray) -> GrokkingDelay:
-    """The detector, see GrokkingDelay."""
+def detect(ratios: np.ndarray, steps: np.ndarray) -> GrokkingDelay:
+    """The detector's numbers of the medians at each point, see GrokkingDelay."""
     finite = ratios[np.isfinite(ratios)]
     return GrokkingDelay(
         generalising_points=int(np.isfinite(steps).sum()),
@@ -121,12 +115,10 @@ def delay_by_axis(sweeps: Sequence[SeenSweep], along: str) -> Figure:
 
 
 def _draw_steps(ax: Any, sweep: SeenSweep, along: str) -> None:
-    trials, column = examined(sweep), sweep_column(sweep, along)
-    values = trials[column].to_numpy(float)
-    points = np.unique(values)
+    trials = examined(sweep)
+    values = trials[sweep_column(sweep, along)].to_numpy(float)
     for name, colour in zip(STEPS, (plotting.COLOURS[1], plotting.COLOURS[0]), strict=True):
-        steps = number(trials, name)
-        middle = np.array([np.median(steps[values == point]) for point in points])
+        steps, (points, middle) = number(trials, name), medians(sweep, along, name)
         ax.plot(points, np.where(np.isfinite(middle), middle, np.nan), color=colour, label=STEPS[name])
         ax.plot(values, np.where(np.isfinite(steps), steps, np.nan), "o", markersize=3, color=colour)
     late = values[~np.isfinite(number(trials, "generalisation_step"))]
@@ -151,6 +143,6 @@ def _draw_accuracies(ax: Any, sweep: SeenSweep, along: str) -> None:
             index="step", columns="seed", values=f"{split}_accuracy"
         )
         ax.plot(at_point.index, 100 * at_point.median(axis=1), color=colour, label=f"{point:g}")
-    ax.set(xscale="log", xlabel="training step (log)", ylabel=f"{split} accuracy, %, median", ylim=(-3, 103))
-    ax.set_title("Held-out accuracy")
+    ax.set(title="Held-out accuracy", ylabel=f"{split} accuracy, %, median", ylim=(-3, 103))
+    plotting.log_step_axis(ax)
     plotting.legend(ax, title=along, loc="upper left", fontsize=7, title_fontsize=7)
