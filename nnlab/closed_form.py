@@ -46,7 +46,7 @@ def fit(experiment: Experiment) -> Iterator[Chunk]:
     if experiment.parts.record.predictions:
         tables["predictions"] = predictions_table(experiment.data, outputs)
     finite = all(np.isfinite(column).all() for name, column in metrics.items() if name.endswith("_loss"))
-    yield Chunk(0, tables, finite, time.perf_counter() - began, compiling)
+    yield Chunk(0, tables, finite, True, time.perf_counter() - began, compiling)
 
 
 @functools.cache

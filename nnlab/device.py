@@ -87,6 +87,17 @@ def environment() -> dict[str, Any]:
         "versions": {name: metadata.version(name) for name in packages},
         "platform": jax.default_backend(),
         "devices": [str(device.device_kind) for device in jax.devices()],
+        "processor": _processor(),
         "cores": cores(),
         "threads": int(os.environ.get("PJRT_NPROC") or os.environ.get("NPROC") or cores()),
     }
+
+
+def _processor() -> str:
+    """The processor's model, for which XLA compiles; the machine's kind where it does not say."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else machine.processor() or machine.machine()

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from nnlab import __version__, device
+from nnlab import __version__, checkpoints, device, memory
+from nnlab.checkpoints import Checkpoint
 from nnlab.closed_form import fit
-from nnlab.errors import NnlabError
+from nnlab.errors import NnlabError, UsageError, ValueDoesNotFit
 from nnlab.experiment import Experiment
+from nnlab.keeping import Clock, Keep, Lane, Tell, drift, found, no_matter
+from nnlab.states import Start
 from nnlab.store import RunDirectory, read_json
 from nnlab.train import Chunk, train_together
 
+if TYPE_CHECKING:
+    import pandas
+
+DEFAULT = Keep()
+SAVED = ("interrupted", "complete")  # states in which a training leaves a checkpoint
 EXIT_CODES = {"complete": 0, "failed": 1, "diverged": 3}
 
 
@@ -30,75 +40,193 @@ class Outcome(NamedTuple):
         return 128 + self.signal if self.signal else EXIT_CODES[self.summary["status"]]
 
 
-class Lane(NamedTuple):
-    """An experiment and where its run goes."""
-
-    experiment: Experiment
-    directory: RunDirectory
+Watch = Callable[[int, Chunk], int | None]
 
 
 def run(
-    experiment: Experiment, directory: RunDirectory, watch: Callable[[Chunk], None] | None = None
+    experiment: Experiment,
+    directory: RunDirectory,
+    watch: Callable[[Chunk], None] | None = None,
+    keep: Keep = DEFAULT,
+    tell: Tell = no_matter,
 ) -> Outcome:
-    """Train to the end, to divergence, or to SIGINT or SIGTERM, writing records as they come.
+    """Train to the end, to divergence, or to SIGINT, SIGTERM or SIGHUP, writing records as they come; where
+    a checkpoint is there, go on from it.
 
-    watch: called with each chunk. Raises NnlabError where the directory cannot be written.
+    watch: called with each chunk, the first one being what was recorded before. tell: called with what is
+    to be known of checkpoints. Raises NnlabError where the directory cannot be written, UsageError where the
+    checkpoint is of something else.
     """
-    return run_together([Lane(experiment, directory)], watch and (lambda _, chunk: watch(chunk)))[0]
+
+    def watched(_: int, chunk: Chunk) -> None:
+        if watch is not None:
+            watch(chunk)
+
+    return run_together([Lane(experiment, directory)], watched, keep, tell)[0]
 
 
 def run_together(
-    lanes: Sequence[Lane], watch: Callable[[int, Chunk], int | None] | None = None
+    lanes: Sequence[Lane], watch: Watch | None = None, keep: Keep = DEFAULT, tell: Tell = no_matter
 ) -> list[Outcome]:
     """Run experiments that share a program side by side, as lanes of it. See `run`.
 
     watch: called with each chunk of each lane, and the lane's number; where it returns a step of that chunk,
     the lane ends there, pruned: it leaves the first rows of what the whole run would have left.
     """
-    for lane in lanes:
-        _begin(lane)
-    last: list[Chunk | None] = [None] * len(lanes)
-    pruned: set[int] = set()
-    with _signals() as caught:
-        try:
-            for chunks in _chunks([lane.experiment for lane in lanes]):
-                for number, chunk in chunks.items():
-                    if number in pruned:
-                        continue
-                    stop = watch(number, chunk) if watch is not None else None
-                    if stop is not None:
-                        pruned.add(number)
-                        chunk = _up_to(stop, chunk)
-                    last[number] = chunk
-                    _record(lanes[number].directory, chunk)
-                going = "interrupted" in _statuses(lanes, last, pruned)
-                if (caught and going) or (pruned and not going):
-                    break
-        except NnlabError:
-            for lane in lanes:
-                lane.directory.close()
-            raise
-        except Exception as error:
-            for lane, final in zip(lanes, last, strict=True):
-                lane.directory.close()
-                _finish(lane, "failed", final, reason=f"{type(error).__name__}: {error}")
-            raise
-    outcomes = []
-    for lane, final, status in zip(lanes, last, _statuses(lanes, last, pruned), strict=True):
-        lane.directory.close()
-        summary = _finish(lane, status, final)
-        outcomes.append(Outcome(summary, caught[0] if status == "interrupted" else 0))
-    return outcomes
+    runs = [_Run(lane, watch and functools.partial(watch, number)) for number, lane in enumerate(lanes)]
+    starts = found(lanes, keep, tell)
+    for number, run in enumerate(runs):
+        run.begin(starts[number] if starts else None, tell)
+    with _signals() as caught, _failing(runs):
+        clock = Clock(keep.every)
+        for chunks in _chunks(runs, starts):
+            at = {runs[number]: chunk for number, chunk in chunks.items() if runs[number].status != "pruned"}
+            for run, chunk in at.items():
+                run.take(chunk)
+            going, stopping = any(run.status == "interrupted" for run in runs), bool(caught)
+            if stopping or not going or clock.due():
+                clock.save([(run.lane, chunk) for run, chunk in at.items() if run.status in SAVED])
+            if (stopping and going) or not going:
+                break
+    return [run.end(caught) for run in runs]
 
 
-def _chunks(experiments: Sequence[Experiment]) -> Iterator[dict[int, Chunk]]:
+class _Run:
+    """A run at work. status: what it has come to; one that has steps left counts as interrupted."""
+
+    def __init__(self, lane: Lane, watch: Callable[[Chunk], int | None] | None) -> None:
+        self.lane, self.watch = lane, watch
+        self.status, self.step, self.recorded = "interrupted", 0, False
+
+    def begin(self, start: Checkpoint | None, tell: Tell) -> None:
+        """Make the directory, or go on in it."""
+        experiment, directory = self.lane
+        environment = device.environment() | {
+            "config_sha256": experiment.config.hash,
+            "data_sha256": experiment.data.hash,
+        }
+        drifts = [] if start is None else drift(self.lane, start)
+        if drifts:
+            earlier = read_json(directory.path / "environment.json").get("drift", [])
+            environment["drift"] = [*earlier, *drifts]
+        tables = {} if start is None else start.tables
+        directory.begin(experiment.config.text, environment, _facts(self.lane), tables)
+        directory.log(f"nnlab {__version__}: {experiment.config.name}, {experiment.total_steps} steps")
+        if start is None:
+            return
+        words = f"goes on from step {start.step}" + "".join(f", {d['what']} differs" for d in drifts)
+        directory.log(words)
+        tell(f"{directory.path}: {words}")
+        checkpoints.drop_after(directory.checkpoints, start.step)
+        self.step, self.recorded = start.step, True
+        if start.done and start.step == experiment.total_steps:
+            self.status = "complete"
+        if self.watch is not None:
+            self.watch(self._before(start))
+
+    def take(self, chunk: Chunk) -> None:
+        """Record a chunk, or as much of it as is wanted."""
+        stop = self.watch(chunk) if self.watch is not None else None
+        if stop is not None:
+            chunk = _up_to(stop, chunk)
+            self.status = "pruned"
+        elif not chunk.finite:
+            self.status = "diverged"
+        elif chunk.done:
+            self.status = "complete"
+        self.step, self.recorded = chunk.step, True
+        for name, columns in chunk.tables.items():
+            self.lane.directory.append(name, columns)
+        seconds = {"seconds": round(chunk.seconds, 6), "compiling": round(chunk.compiling, 6)}
+        timing = {"step": chunk.step, **seconds}
+        self.lane.directory.append("timing", {n: np.array([v], dtype=object) for n, v in timing.items()})
+
+    def end(self, caught: Sequence[int]) -> Outcome:
+        """Close the tables, and say in the summary what it came to."""
+        self.lane.directory.close()
+        summary = self.finish(self.status)
+        return Outcome(summary, caught[0] if self.status == "interrupted" else 0)
+
+    def finish(self, status: str, **facts: Any) -> Mapping[str, Any]:
+        """Write summary.json from the tables on disk: metrics, and each phenomenon's numbers."""
+        from nnlab.results import Run, read_table
+
+        experiment, directory = self.lane
+        summary: dict[str, Any] = _facts(self.lane) | {"status": status, **facts}
+        if self.recorded:
+            metrics = read_table(directory.path / "metrics.csv")
+            summary["step"] = self.step
+            if status == "diverged":
+                summary["diverged_at"] = self.step
+            summary["final"] = {name: metrics[name].iloc[-1] for name in metrics}
+            summary["best"] = _best(metrics)
+            seen = [phenomenon for phenomenon in experiment.parts.phenomena if phenomenon.scope == "run"]
+            tables = {file.stem: read_table(file) for file in directory.path.glob("*.csv")} if seen else {}
+            run = Run(directory.path, experiment.config, summary, tables)
+            summary |= {phenomenon.name: dict(phenomenon.summarize(run)) for phenomenon in seen}
+        directory.log(status + (f" at step {self.step}" if self.recorded else ""))
+        directory.write_json("summary.json", summary)
+        return read_json(directory.path / "summary.json")
+
+    def _before(self, start: Checkpoint) -> Chunk:
+        """What was recorded before, as a chunk that took no time."""
+        from nnlab.results import read_table
+
+        metrics = read_table(self.lane.directory.path / "metrics.csv")
+        table = {str(name): metrics[name].to_numpy() for name in metrics}
+        return Chunk(start.step, {"metrics": table}, True, start.done, 0.0, 0.0)
+
+
+def _best(metrics: pandas.DataFrame) -> dict[str, float]:
+    """The best value of each loss and accuracy among the records all of whose numbers are finite."""
+    sound = metrics[np.isfinite(metrics.to_numpy(np.float64)).all(axis=1)]
+    measured = [str(name) for name in metrics if str(name).endswith(("_loss", "_accuracy"))]
+    return {n: sound[n].min() if n.endswith("_loss") else sound[n].max() for n in measured}
+
+
+def _chunks(runs: Sequence[_Run], starts: Sequence[Checkpoint] | None) -> Iterator[dict[int, Chunk]]:
     """The chunks of all lanes; what a solver fits is fitted one after the other."""
+    experiments = [run.lane.experiment for run in runs]
+    if all(run.status == "complete" for run in runs):  # killed before it could say so
+        return
     if experiments[0].parts.solver is None:
-        yield from train_together(experiments)
+        kept = [Start(start.step, start.done, start.arrays) for start in starts or ()]
+        yield from train_together(experiments, kept)
         return
     for number, experiment in enumerate(experiments):
         for chunk in fit(experiment):
             yield {number: chunk}
+
+
+@contextlib.contextmanager
+def _failing(runs: Sequence[_Run]) -> Iterator[None]:
+    """Where training fails, close the tables; say so in the summaries, but where the disk is what fails."""
+    try:
+        yield
+    except Exception as error:
+        for run in runs:
+            run.lane.directory.close()
+        if isinstance(error, NnlabError):
+            raise
+        told = _told(error, runs)
+        for run in runs:
+            run.finish("failed", reason=str(told or f"{type(error).__name__}: {error}"))
+        if told is not None:
+            raise told from None
+        raise
+
+
+def _told(error: Exception, runs: Sequence[_Run]) -> NnlabError | None:
+    """What is known of an error beyond its own words."""
+    setup = runs[0].lane.experiment.model.setup
+    if isinstance(error, ValueDoesNotFit):  # a checkpoint of another model
+        place = runs[0].lane.directory.path
+        return UsageError(f"{place}: its checkpoint does not fit the model: {error}; --force trains anew")
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+        return NnlabError(
+            f"{runs[0].lane.directory.path}: out of memory; largest layers: {memory.largest_layers(setup)}"
+        )
+    return None
 
 
 def _up_to(step: int, chunk: Chunk) -> Chunk:
@@ -111,27 +239,6 @@ def _up_to(step: int, chunk: Chunk) -> Chunk:
     return chunk._replace(step=step, tables=tables, finite=True)
 
 
-def _statuses(lanes: Sequence[Lane], last: Sequence[Chunk | None], pruned: set[int]) -> list[str]:
-    """What each lane has come to; one that has steps left counts as interrupted."""
-    numbered = enumerate(zip(lanes, last, strict=True))
-    return ["pruned" if number in pruned else _status(*lane) for number, lane in numbered]
-
-
-def _status(lane: Lane, last: Chunk | None) -> str:
-    """What a lane has come to by its last chunk."""
-    if last is not None and not last.finite:
-        return "diverged"
-    done = last is not None and last.step >= lane.experiment.total_steps
-    return "complete" if done else "interrupted"
-
-
-def _begin(lane: Lane) -> None:
-    experiment, directory = lane
-    hashes = {"config_sha256": experiment.config.hash, "data_sha256": experiment.data.hash}
-    directory.begin(experiment.config.text, device.environment() | hashes, _facts(lane))
-    directory.log(f"nnlab {__version__}: {experiment.config.name}, {experiment.total_steps} steps")
-
-
 def _facts(lane: Lane) -> dict[str, Any]:
     """What is known of a run before it is trained."""
     experiment = lane.experiment
@@ -139,46 +246,15 @@ def _facts(lane: Lane) -> dict[str, Any]:
     return {"name": experiment.parts.name, "parameters": parameters, "classes": classes}
 
 
-def _record(directory: RunDirectory, chunk: Chunk) -> None:
-    for name, columns in chunk.tables.items():
-        directory.append(name, columns)
-    timing = {"step": chunk.step, "seconds": round(chunk.seconds, 6), "compiling": round(chunk.compiling, 6)}
-    directory.append("timing", {name: np.array([value], dtype=object) for name, value in timing.items()})
-
-
-def _finish(lane: Lane, status: str, last: Chunk | None, **facts: Any) -> Mapping[str, Any]:
-    """Write summary.json from the tables on disk: metrics, and each phenomenon's numbers."""
-    from nnlab.results import Run, read_table
-
-    directory, parts = lane.directory, lane.experiment.parts
-    summary: dict[str, Any] = _facts(lane) | {"status": status, **facts}
-    if last is not None:
-        metrics = read_table(directory.path / "metrics.csv")
-        summary["step"] = last.step
-        if status == "diverged":
-            summary["diverged_at"] = last.step
-        summary["final"] = {name: metrics[name].iloc[-1] for name in metrics}
-        measured = [str(n) for n in metrics if str(n).endswith(("_loss", "_accuracy"))]
-        summary["best"] = {
-            n: (metrics[n].min() if n.endswith("_loss") else metrics[n].max()) for n in measured
-        }
-        seen = [phenomenon for phenomenon in parts.phenomena if phenomenon.scope == "run"]
-        tables = {file.stem: read_table(file) for file in directory.path.glob("*.csv")} if seen else {}
-        run = Run(directory.path, lane.experiment.config, summary, tables)
-        summary |= {phenomenon.name: dict(phenomenon.summarize(run)) for phenomenon in seen}
-    directory.log(status + (f" at step {last.step}" if last else ""))
-    directory.write_json("summary.json", summary)
-    return read_json(directory.path / "summary.json")
-
-
 @contextlib.contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM, so that the chunk can end; a second one acts at once."""
+    """Collect SIGINT, SIGTERM and SIGHUP, so that the chunk can end; a second one leaves at once."""
     caught: list[int] = []
 
     def note(number: int, _: Any) -> None:
+        if caught:
+            os._exit(128 + number)
         caught.append(number)
-        signal.signal(number, signal.SIG_DFL)
 
     with handling(note):
         yield caught
@@ -186,10 +262,13 @@ def _signals() -> Iterator[list[int]]:
 
 @contextlib.contextmanager
 def handling(note: Callable[[int, Any], None]) -> Iterator[None]:
-    """Let a function handle SIGINT and SIGTERM."""
+    """Let a function handle SIGINT, SIGTERM and, unless it is ignored as under nohup, SIGHUP."""
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
     previous = {}
     with contextlib.suppress(ValueError):  # only the main thread may handle signals
-        previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        previous = {number: signal.signal(number, note) for number in numbers}
     try:
         yield
     finally:

@@ -21,6 +21,7 @@ from nnlab.lazy import Array, jax, jnp
 from nnlab.nn.layer import Output
 from nnlab.nn.model import model
 from nnlab.probes import Batch, Probe, Snapshot
+from nnlab.states import State
 
 BLOCK_VALUES = 2**24  # evaluation takes as many examples at once as make this many values
 BLOCK_COST = 64  # and each block costs as much as this many more examples
@@ -33,16 +34,6 @@ class Arguments(NamedTuple):
     numbers: Any
     initial: Any
     data: Any
-
-
-class State(NamedTuple):
-    """All that one step hands to the next. finite: whether every loss so far was a number."""
-
-    params: Any
-    layer_state: Any
-    optimizer_state: Any
-    step: Array
-    finite: Array
 
 
 class Layout(NamedTuple):
@@ -117,6 +108,7 @@ class Steps:
         self.layout = Layout.of(experiment)
         self.total_steps = experiment.total_steps
         self.classes = experiment.data.train.classes
+        self.judged_by = "validation_loss" if "validation" in experiment.data.splits else "train_loss"
         self.layers = experiment.parts.record.layers
         self.probes = [probe for probe in experiment.probes if not probe.at_start]
         self.start_probes = [probe for probe in experiment.probes if probe.at_start]
@@ -136,7 +128,8 @@ class Steps:
         changes = jax.tree.map(lambda d: -rate * d, direction)
         params = jax.tree.map(jnp.add, state.params, changes)
         finite = jnp.isfinite(loss)
-        after = State(params, output.state, optimizer_state, state.step + finite.astype(jnp.int32), finite)
+        step = state.step + finite.astype(jnp.int32)
+        after = State(params, output.state, optimizer_state, step, finite, state.best)
         return after, Snapshot(
             params=state.params,
             initial=self.arguments.initial,
@@ -234,9 +227,11 @@ class Steps:
 
         def looked(state: State, until: Array) -> tuple[State, Any]:
             after, rows = self.look(state, lambda: batch(state))
+            loss = rows["tables"]["metrics"][self.judged_by]
+            best = state.best.after(state.params, state.layer_state, loss, state.step)
             kept = (until > state.step) & state.finite
             after = jax.tree.map(lambda new, old: jnp.where(kept, new, old), after, state)
-            return after, rows | {"looked": state.finite}
+            return after._replace(best=best), rows | {"looked": state.finite}
 
         def segment(state: State, plan: tuple[Array, Array]) -> tuple[State, Any]:
             wanted, until = plan

@@ -13,13 +13,20 @@ import io
 import json
 import math
 import os
+import socket
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
-from nnlab.errors import STATUSES, NnlabError, UsageError
+from nnlab import disk
+from nnlab.disk import GrowingFile, Position
+from nnlab.errors import STATUSES, UsageError
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet would run a text that begins so
+PATIENCE = 15.0  # seconds for the workers of a process that was killed to notice
 
 
 class RunDirectory:
@@ -27,72 +34,138 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._tables: dict[str, TextIO] = {}
+        self._tables: dict[str, GrowingFile] = {}
+        self._heads: dict[str, str] = {}  # their first lines
 
     @property
     def is_run(self) -> bool:
         """Whether a run was begun here."""
         return all((self.path / name).is_file() for name in ("config.yaml", "environment.json"))
 
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
     def begin(
-        self, config: str, environment: Mapping[str, Any], facts: Mapping[str, Any] | None = None
+        self,
+        config: str,
+        environment: Mapping[str, Any],
+        facts: Mapping[str, Any] | None = None,
+        tables: Mapping[str, Position] | None = None,
     ) -> None:
-        """Make the directory, empty of an earlier run's output, with its config, its environment, and in its
-        summary what is known beforehand."""
-        with _telling(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            for old in (*self.path.glob("*.csv"), *self.path.glob("plots/*"), self.path / "summary.json"):
-                old.unlink(missing_ok=True)
+        """Make the directory, with its config, its environment, and in its summary what is known beforehand.
+        Of an earlier run's output only the tables that are named stay, cut to their positions; where none
+        are, its checkpoints go too."""
+        disk.make_folder(self.path, linked=True)
+        for folder in ("plots", "checkpoints"):
+            if (self.path / folder).is_symlink():
+                raise UsageError(
+                    f"{self.path / folder}: is a symbolic link; remove it, or name another --out"
+                )
+        kept = {f"{name}.csv" for name in tables or ()}
+        beside = [place for place in self.path.glob(".*.*") if place.suffix[1:].isdecimal()]
+        for old in (*self.path.glob("*.csv"), *self.path.glob("plots/*"), *beside):
+            if old.name not in kept:
+                disk.remove(old)
+        if not tables:
+            disk.remove(self.checkpoints)
+        for name, position in (tables or {}).items():
+            file = self.path / f"{name}.csv"
+            self._tables[name] = GrowingFile(file, position)
+            with file.open(encoding="utf-8", newline="") as lines:
+                self._heads[name] = lines.readline()
         self.write("config.yaml", config)
         self.write_json("environment.json", environment)
         self.write_json("summary.json", {"status": "running", **(facts or {})})
 
     def write(self, name: str, text: str) -> None:
-        """Write a whole file, beside and then renamed."""
-        target = self.path / name
-        with _telling(target):
-            beside = target.with_name(f".{target.name}.{os.getpid()}")
-            beside.write_text(text, encoding="utf-8", newline="\n")
-            beside.replace(target)
+        """Write a whole file."""
+        disk.write_whole(self.path / name, text.encode(errors="backslashreplace"))
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         self.write(name, json.dumps(_plain(content), indent=2, allow_nan=False) + "\n")
 
     def append(self, table: str, columns: Mapping[str, np.ndarray]) -> None:
-        """Add rows to a table; the first call writes its header."""
-        file = self.path / f"{table}.csv"
-        with _telling(file):
-            fresh = table not in self._tables
-            if fresh:
-                self._tables[table] = file.open("w", encoding="utf-8", newline="")
-            writer = csv.writer(self._tables[table], lineterminator="\n")
-            if fresh:
-                writer.writerow(columns)
-            writer.writerows(zip(*map(_cells, columns.values()), strict=True))
-            self._tables[table].flush()
+        """Add rows to a table; the first ones bring its header."""
+        head, rows = _csv([columns]), _csv(zip(*map(_cells, columns.values()), strict=True))
+        if table not in self._tables:
+            self._tables[table], self._heads[table] = GrowingFile(self.path / f"{table}.csv"), head
+            rows = head + rows
+        if self._heads[table] != head:
+            raise UsageError(f"{self.path / table}.csv: has other columns; --force trains anew")
+        self._tables[table].add(rows.encode())
+
+    def sync(self) -> dict[str, Position]:
+        """Bring the tables to the disk; where each of them ends."""
+        return {name: file.sync() for name, file in self._tables.items()}
 
     def log(self, line: str) -> None:
         """Add a line to train.log."""
-        with _telling(self.path / "train.log"), (self.path / "train.log").open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        disk.add_line(self.path / "train.log", line)
 
     def close(self) -> None:
-        for file in self._tables.values():
-            with _telling(Path(file.name)):
-                file.close()
-        self._tables = {}
+        tables, self._tables = self._tables, {}
+        for file in tables.values():
+            file.close()
 
     def summary(self) -> dict[str, Any]:
         """summary.json; empty where there is none. Raises UsageError where it is damaged."""
         return read_summary(self.path) if (self.path / "summary.json").exists() else {}
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[int]:
+        """Keep the directory to this process while it works on it; yields the lock's file descriptor, which
+        workers inherit: as long as one of them lives, nobody else comes in. Raises UsageError, naming the
+        holder."""
+        disk.make_folder(self.path, linked=True)
+        with disk.telling(self.path / ".lock"):
+            lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        try:
+            until = time.monotonic() + PATIENCE
+            while not _locked(lock, self.path):
+                holder = os.pread(lock, 200, 0).decode(errors="replace").strip()
+                if _is_alive(holder) or time.monotonic() > until:
+                    raise UsageError(
+                        f"{self.path}: another process is at work here ({holder or 'unknown'}); "
+                        "wait for it, or name another --out"
+                    )
+                time.sleep(0.05)
+            with disk.telling(self.path / ".lock"):
+                os.ftruncate(lock, 0)
+                os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+            yield lock
+        finally:
+            os.close(lock)
+
+
+def _locked(lock: int, path: Path) -> bool:
+    """Whether the lock could be had; no where another process has it."""
+    import fcntl
+
+    with disk.telling(path / ".lock"):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def _is_alive(holder: str) -> bool:
+    """Whether the process that a lock names runs; yes where that cannot be told."""
+    words = holder.split()
+    if len(words) != 4 or words[3] != socket.gethostname() or not words[1].isdecimal():
+        return bool(words)
+    return Path(f"/proc/{words[1]}").exists() if Path("/proc/self").exists() else True
+
 
 def table_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     """A whole table as CSV; a row's missing columns are empty cells."""
+    return _csv([columns, *([_cell(row.get(column)) for column in columns] for row in rows)])
+
+
+def _csv(rows: Iterable[Iterable[str]]) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
+    csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
 
 
@@ -114,7 +187,7 @@ def read_summary(directory: Path) -> dict[str, Any]:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file. Raises UsageError, naming the file."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(disk.read_whole(path).decode())
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file; is '{path.parent}' a run directory?") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -122,15 +195,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UsageError(f"{path}: damaged: holds no JSON object")
     return content
-
-
-@contextlib.contextmanager
-def _telling(path: Path) -> Iterator[None]:
-    """Turn an error of the file system into one line that names the path."""
-    try:
-        yield
-    except OSError as error:
-        raise NnlabError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
 def _cells(column: np.ndarray) -> list[str]:
@@ -144,6 +208,8 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, (float, np.floating)):
         return "" if math.isnan(value) else _number(value)
+    if isinstance(value, str) and value.startswith(FORMULA):
+        return f"'{value}"
     return str(value)
 
 

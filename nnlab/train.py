@@ -7,6 +7,7 @@ and the order of examples are drawn on the host, from the seed.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -14,18 +15,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nnlab.experiment import Experiment
+from nnlab.experiment import Experiment, step_flops
 from nnlab.lazy import Array, jax
 from nnlab.predictions import predictions_table
 from nnlab.randomness import generator
-from nnlab.steps import Arguments, Layout, Resident, State, Steps
+from nnlab.states import Best, Start, State, arrays_of, state_from
+from nnlab.steps import Arguments, Layout, Resident, Steps
 
 Table = dict[str, np.ndarray]
 
 SEGMENTS = 32  # a chunk has at most this many
 ORDER_BYTES = 8 * 2**20  # and at most this much of the order of examples
 CHUNK_SECONDS = 0.5  # and is meant to last about this long
-FIRST_STEPS = 16  # the first one, whose speed nobody knows yet
+FIRST_STEPS = 16  # at most, of the first one, whose speed nobody knows yet
+SLOWEST = 5e9  # floating-point operations a second that it is sure to make
 PROGRAMS = 4  # so many compiled programs are kept
 
 
@@ -39,28 +42,36 @@ class Segment(NamedTuple):
 class Chunk(NamedTuple):
     """What a chunk of training came to.
 
-    step: where it ended. tables: the new rows by table. finite: False where the loss stopped being a number,
-    at `step`. seconds: its wall-clock time; compiling: of which the program's compilation.
+    step: where it ended. tables: the new rows by table. finite: False where a loss, or another metric of a
+    record, stopped being a number, at `step`. done: whether there is nothing left to train. seconds: its
+    wall-clock time; compiling: of which the program's compilation. arrays: the state it ended in, to be had
+    until the next chunk is asked for; of what is solved for there is none.
     """
 
     step: int
     tables: dict[str, Table]
     finite: bool
+    done: bool
     seconds: float
     compiling: float
+    arrays: Callable[[], dict[str, dict[str, np.ndarray]]] | None = None
 
 
-def train(experiment: Experiment) -> Iterator[Chunk]:
-    """Train from the first step, yielding each chunk's records as it ends; stops early where it diverges."""
-    for chunks in train_together([experiment]):
+def train(experiment: Experiment, start: Start | None = None) -> Iterator[Chunk]:
+    """Train from the first step, or from a start, yielding each chunk's records as it ends; stops early where
+    it diverges."""
+    for chunks in train_together([experiment], [start] if start else []):
         yield from chunks.values()
 
 
-def train_together(experiments: Sequence[Experiment]) -> Iterator[dict[int, Chunk]]:
+def train_together(
+    experiments: Sequence[Experiment], starts: Sequence[Start] = ()
+) -> Iterator[dict[int, Chunk]]:
     """Train experiments of one program side by side, as lanes of it; a single one as the plain program.
 
     Yields, chunk by chunk, what each lane came to, by its index; a lane that diverged is left out from then
-    on, and the others go on.
+    on, and the others go on. starts: where each goes on, all at the same step. Raises ValueDoesNotFit where
+    a start is of another model.
     """
     began = time.perf_counter()
     lead, lanes = experiments[0], Lanes(experiments)
@@ -68,11 +79,14 @@ def train_together(experiments: Sequence[Experiment]) -> Iterator[dict[int, Chun
     compiling = time.perf_counter() - began
     orders = [Order(experiment) for experiment in experiments]
     arguments, state = lanes.arguments(), lanes.first_states(programs.init)
+    base, recorded = (starts[0].step, starts[0].recorded) if starts else (0, False)
     at_start: list[Any] = [{}] * len(experiments)
-    if programs.start:
+    if starts:
+        state = lanes.states_from(starts, state)
+    elif programs.start:
         rows = lanes.stacked([order.rows(0, 1)[0] for order in orders])
         at_start = lanes.split(jax.device_get(programs.start(arguments, state, rows)))
-    segments, steps, base = _segments(lead.record_steps), FIRST_STEPS, 0
+    segments, steps = _segments(lead.record_steps, base, recorded), first_steps(lanes)
     going = list(range(len(experiments)))
     while segments and going:
         chosen, segments = _next(segments, base, min(steps, orders[0].capacity - 1))
@@ -84,30 +98,49 @@ def train_together(experiments: Sequence[Experiment]) -> Iterator[dict[int, Chun
         steps = max(1, round(CHUNK_SECONDS * max(1, end - base) / max(1e-6, now - called)))
         ends = lanes.split((looked, reached, finite))
         chunks = {
-            lane: _chunk(experiments[lane], ends[lane], at_start[lane] if base == 0 else {}, now - began)
+            lane: _chunk(experiments[lane], ends[lane], at_start[lane], not segments, now - began)
             for lane in going
         }
+        at_start = [{}] * len(experiments)
         if not segments and lead.parts.record.predictions:
             outputs = lanes.split(jax.device_get(programs.outputs(arguments, state)))
             for lane, chunk in chunks.items():
                 if chunk.finite:  # a training that diverged has none, whichever its last chunk was
                     chunk.tables["predictions"] = predictions_table(experiments[lane].data, outputs[lane])
-        yield {lane: chunk._replace(compiling=compiling) for lane, chunk in chunks.items()}
+        held = _Held(lanes, state)
+        yield {
+            lane: chunk._replace(compiling=compiling, arrays=functools.partial(held.arrays, lane))
+            for lane, chunk in chunks.items()
+        }
         going = [lane for lane in going if chunks[lane].finite]
         began, compiling, base = time.perf_counter(), 0.0, end
 
 
-def _chunk(experiment: Experiment, outcome: Any, at_start: Any, seconds: float) -> Chunk:
+class _Held:
+    """The states of all lanes at the end of a chunk, brought to the host when one of them is asked for."""
+
+    def __init__(self, lanes: Lanes, state: State) -> None:
+        self.lanes, self.state = lanes, state
+        self.fetched: list[State] = []
+
+    def arrays(self, lane: int) -> dict[str, dict[str, np.ndarray]]:
+        self.fetched = self.fetched or self.lanes.split(jax.device_get(self.state))
+        return arrays_of(self.fetched[lane])
+
+
+def _chunk(experiment: Experiment, outcome: Any, at_start: Any, done: bool, seconds: float) -> Chunk:
     """One lane's part of what a chunk of the program came to."""
     looked, reached, finite = outcome
     tables = _tables(experiment, looked)
     tables |= {name: _flat(experiment, name, np.zeros(1, np.int32), c) for name, c in at_start.items()}
     end, fine = int(reached), bool(finite)
-    bad = np.flatnonzero(~np.isfinite(tables["metrics"]["train_loss"]))
+    measured = [column for name, column in tables["metrics"].items() if name != "learning_rate"]
+    sound = np.all([np.isfinite(column) for column in measured], axis=0)
+    bad = np.flatnonzero(~sound)
     if bad.size:
         end, fine = int(tables["metrics"]["step"][bad[0]]), False
         tables = {name: _up_to(end, table) for name, table in tables.items()}
-    return Chunk(end, tables, fine, seconds, 0.0)
+    return Chunk(end, tables, fine, done, seconds, 0.0)
 
 
 class Lanes:
@@ -151,8 +184,16 @@ class Lanes:
         params, layer_state = (self.stacked([part[i] for part in drawn]) for i in (0, 1))
         step = self.stacked([np.zeros((), np.int32)] * self.count)
         finite = self.stacked([np.array(True)] * self.count)
-        params, layer_state, step, finite = jax.device_put((params, layer_state, step, finite))
-        return State(params, layer_state, init(params), step, finite)
+        loss = self.stacked([np.array(np.inf, np.float32)] * self.count)
+        best = jax.tree.map(np.copy, Best(params, layer_state, loss, step))
+        params, layer_state, step, finite, best = jax.device_put((params, layer_state, step, finite, best))
+        return State(params, layer_state, init(params), step, finite, best)
+
+    def states_from(self, starts: Sequence[Start], template: State) -> State:
+        """The states that were kept. Raises ValueDoesNotFit."""
+        like = self.split(jax.device_get(template))
+        found = [state_from(start.arrays, own) for start, own in zip(starts, like, strict=True)]
+        return jax.device_put(self.stacked(found))
 
     def mapped(self, function: Callable[..., Any], axes: tuple[Any, ...]) -> Callable[..., Any]:
         """The function over all lanes; axes: which arguments have a lane axis, see `jax.vmap`."""
@@ -247,9 +288,22 @@ def _compile(lanes: Lanes) -> Programs:
     return Programs(init, compiled, starting, jax.jit(lanes.mapped(outputs, (axes, 0))))
 
 
-def _segments(record_steps: list[int]) -> list[Segment]:
+def first_steps(lanes: Lanes) -> int:
+    """So many steps are no longer than a chunk is meant to last, whatever the machine."""
+    likely = CHUNK_SECONDS * SLOWEST / max(1.0, lanes.count * step_flops(lanes.lead))
+    return max(1, min(FIRST_STEPS, int(likely)))
+
+
+def _segments(record_steps: list[int], start: int, recorded: bool) -> list[Segment]:
+    """The segments from a step on; recorded: the record at that step is there already."""
     ends = [*record_steps[1:], record_steps[-1]]
-    return [Segment(True, until) for until in ends]
+    left = [
+        (begin, until)
+        for begin, until in zip(record_steps, ends, strict=True)
+        if begin > start or (begin == start and not recorded)
+    ]
+    between = [Segment(False, left[0][0])] if left and left[0][0] > start else []
+    return between + [Segment(True, until) for _, until in left]
 
 
 def _next(segments: list[Segment], base: int, steps: int) -> tuple[list[Segment], list[Segment]]:

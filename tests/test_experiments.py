@@ -124,7 +124,7 @@ def first_weights(experiment_file, *overrides):
     def look(arguments, layer_state):
         steps = Steps(lead, arguments)
         params, step, finite = arguments.initial, jnp.int32(0), jnp.array(True)
-        state = State(params, layer_state, steps.optimizer.init(params), step, finite)
+        state = State(params, layer_state, steps.optimizer.init(params), step, finite, None)
         _, snapshot = steps.take(state, steps.batch(jnp.empty(0, jnp.int32)))
         return steps.measured(steps.probes, snapshot)["layers"]
 

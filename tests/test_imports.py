@@ -15,7 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     ["nnlab"],  # __init__: the version
     ["nnlab.errors", "nnlab.lazy", "nnlab.randomness"],
-    ["nnlab.registry", "nnlab.device"],
+    ["nnlab.registry", "nnlab.device", "nnlab.disk"],
     ["nnlab.config"],
     [
         "nnlab.nn",
@@ -30,9 +30,10 @@ LAYERS = [
     ["nnlab.probes", "nnlab.memory", "nnlab.predictions"],
     ["nnlab.phenomena"],
     ["nnlab.experiment"],
-    ["nnlab.store", "nnlab.steps"],
+    ["nnlab.states"],
+    ["nnlab.store", "nnlab.checkpoints", "nnlab.steps"],
     ["nnlab.train", "nnlab.results"],
-    ["nnlab.closed_form", "nnlab.judgement"],
+    ["nnlab.closed_form", "nnlab.judgement", "nnlab.keeping"],
     ["nnlab.runner", "nnlab.figures"],
     ["nnlab.sweep"],
     ["nnlab.cli"],
@@ -124,7 +125,7 @@ def test_train_and_store_keep_to_their_own(path):
         assert calls.isdisjoint({"open", "print"})
     if name_of(path) == "nnlab.store":
         assert roots.isdisjoint({"jax", "optax", "pandas"})
-        assert set(own_imports(path)) <= {"nnlab", "nnlab.errors"}
+        assert set(own_imports(path)) <= {"nnlab", "nnlab.errors", "nnlab.disk"}
 
 
 @modules

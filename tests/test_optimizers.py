@@ -274,7 +274,7 @@ def test_l2_in_training_equals_pytorch_s_weight_decay(name, theirs):
     params, _ = task.model.init(0)
     arguments = Arguments(np.uint32(0), task.numbers, params, Resident.of(task, Layout.of(task)))
     steps = Steps(task, arguments)
-    state = State(params, {}, steps.optimizer.init(params), jnp.int32(0), jnp.array(True))
+    state = State(params, {}, steps.optimizer.init(params), jnp.int32(0), jnp.array(True), None)
     with jax.numpy_dtype_promotion("standard"):
         take = jax.jit(lambda s: steps.take(s, steps.batch(jnp.empty(0, jnp.int32)))[0])
         for _ in range(STEPS):

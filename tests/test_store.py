@@ -1,7 +1,9 @@
 """Run directories: the shortest text that reads back, no NaN in JSON, one line when a disk says no."""
 
+import errno
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -173,14 +175,59 @@ def test_a_folder_that_may_not_be_written():
     one_line(error, "/proc/nnlab/run")
 
 
-def test_a_full_disk(run):
-    """/dev/full takes nothing."""
-    (run.path / "table.csv").symlink_to("/dev/full")
-    with pytest.raises(NnlabError) as error:
+def test_a_full_disk(run, monkeypatch):
+    def full(file, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(NnlabError, match="No space left") as error:
         run.append("table", {"step": np.array([0])})
     one_line(error, run.path / "table.csv")
-    with pytest.raises(NnlabError):  # the row is still waiting to be written
-        run.close()
+
+
+@pytest.mark.parametrize("name", ["table.csv", "train.log"])
+def test_nothing_is_written_through_a_link(run, tmp_path, name):
+    """A directory from elsewhere may hold links to files of one's own."""
+    (tmp_path / "mine").write_text("precious")
+    (run.path / name).symlink_to(tmp_path / "mine")
+    with pytest.raises(NnlabError, match="it is a symbolic link") as error:
+        run.append("table", {"step": np.array([0])}) if name == "table.csv" else run.log("line")
+    one_line(error, run.path / name)
+    assert (tmp_path / "mine").read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "environment.json", "summary.json", "metrics.csv"])
+def test_beginning_replaces_links(tmp_path, name):
+    (tmp_path / "mine").write_text("precious")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).symlink_to(tmp_path / "mine")
+    RunDirectory(tmp_path / "run").begin("a: 1\n", {})
+    assert (tmp_path / "mine").read_text() == "precious"
+    assert not (tmp_path / "run" / name).is_symlink()
+
+
+@pytest.mark.parametrize("folder", ["plots", "checkpoints"])
+def test_folders_that_lead_elsewhere_are_refused(tmp_path, folder):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").write_text("precious")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / folder).symlink_to(tmp_path / "mine")
+    with pytest.raises(UsageError, match="symbolic link"):
+        RunDirectory(tmp_path / "run").begin("", {})
+    assert (tmp_path / "mine" / "file").read_text() == "precious"
+
+
+def test_the_run_directory_itself_may_be_a_link(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "run").symlink_to(tmp_path / "disk")
+    RunDirectory(tmp_path / "run").begin("a: 1\n", {})
+    assert (tmp_path / "disk" / "config.yaml").read_text() == "a: 1\n"
+
+
+def test_a_text_that_a_spreadsheet_would_run_is_made_text(run):
+    run.append("table", {"reason": np.array(["=1+1", "+1", "-x", "@sum", "x-y"], dtype=object)})
+    lines = (run.path / "table.csv").read_text().splitlines()[1:]
+    assert lines == ["'=1+1", "'+1", "'-x", "'@sum", "x-y"]
 
 
 def test_a_table_s_place_taken_by_a_folder(run):

@@ -6,7 +6,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -15,6 +15,7 @@ from nnlab.errors import NnlabError, UsageError, near_miss
 if TYPE_CHECKING:
     from nnlab.config import Config
     from nnlab.experiment import Experiment
+    from nnlab.keeping import Keep
     from nnlab.train import Chunk
 
 CONFIG = click.Path(path_type=Path)
@@ -24,7 +25,24 @@ CONFIG = click.Path(path_type=Path)
 @click.argument("config", type=CONFIG)
 @click.argument("overrides", nargs=-1, metavar="[a.b=c]...")
 @click.option("--out", type=CONFIG, help="Run directory; default results/<name>-<hash of the config>.")
-@click.option("--force", is_flag=True, help="Train anew even where the directory holds a finished run.")
+@click.option(
+    "--resume/--force",
+    default=True,
+    help="Go on from the last checkpoint, reuse what is finished (default), or train anew.",
+)
+@click.option(
+    "--allow-drift",
+    is_flag=True,
+    help="Go on although config, data, versions, device or threads differ; environment.json records it.",
+)
+@click.option(
+    "--checkpoint-every",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time between checkpoints; one is written at the end, too.",
+)
 @click.option(
     "--platform", type=click.Choice(["auto", "cpu", "gpu", "tpu"]), default="auto", help="Device to train on."
 )
@@ -40,7 +58,9 @@ def train(
     config: Path,
     overrides: tuple[str, ...],
     out: Path | None,
-    force: bool,
+    resume: bool,
+    allow_drift: bool,
+    checkpoint_every: float,
     platform: str,
     smoke: bool,
     dry_run: bool,
@@ -50,23 +70,21 @@ def train(
     """Train the experiment CONFIG and judge its expectations.
 
     Overrides: a.b=c sets a key, +a.b=c adds one, ~a.b deletes one; list items go by index
-    (model.0.units=64).
+    (model.0.units=64). The same command again goes on where a run was interrupted or killed, and leaves the
+    bytes of one that never was. SIGINT and SIGTERM end a run at a checkpoint, within seconds.
     """
     from nnlab.config import load
     from nnlab.experiment import bind
+    from nnlab.keeping import Keep
 
     checked = load(config, overrides, smoke)
     if checked.tree["sweep"] is not None:
         raise checked.error(("sweep",), f"describes many runs: `nnlab sweep {config}` runs them")
     place = out or Path("results") / checked.directory_name
     experiment = bind(checked)
-    finished = _finished(place, experiment, force)
-    if finished is not None and not dry_run:
-        _say(f"{place}: finished before, nothing to do (--force trains anew)", quiet)
-        missing = not no_plots and not (place / "plots").exists()
-        _report(place, checked, finished, _draw(place) if missing else [], quiet)
-        sys.exit(_verdict_code(checked, finished, 0))
+    keep = Keep(checkpoint_every, resume, allow_drift)
     if dry_run:
+        _finished(place, experiment, keep)
         if not quiet:
             click.echo(checked.text, nl=False)
         _say(
@@ -74,25 +92,44 @@ def train(
             quiet,
         )
         return
-    _train(experiment, place, platform, plots=not no_plots, quiet=quiet)
+    finished = _finished(place, experiment, keep)
+    if finished is not None:
+        _reuse(place, checked, finished, plots=not no_plots, quiet=quiet)
+    _train(experiment, place, platform, keep, plots=not no_plots, quiet=quiet)
 
 
-def _train(experiment: Experiment, place: Path, platform: str, plots: bool, quiet: bool) -> None:
+def _reuse(place: Path, config: Config, summary: Any, plots: bool, quiet: bool) -> NoReturn:
+    """Report a run that was finished before."""
+    _say(f"{place}: finished before, nothing to do (--force trains anew)", quiet)
+    missing = plots and not (place / "plots").exists()
+    _report(place, config, summary, _draw(place) if missing else [], quiet)
+    sys.exit(_verdict_code(config, summary, 0))
+
+
+def _train(
+    experiment: Experiment, place: Path, platform: str, keep: Keep, plots: bool, quiet: bool
+) -> NoReturn:
     from nnlab import device
     from nnlab.experiment import step_flops
     from nnlab.runner import run
     from nnlab.store import RunDirectory
 
     device.configure(platform, step_flops(experiment))
-    with _progress(experiment, quiet) as watch:
-        outcome = run(experiment, RunDirectory(place), watch)
-    drawn = _draw(place) if plots and not outcome.signal else []
+    directory = RunDirectory(place)
+    with directory.held():
+        finished = _finished(place, experiment, keep)
+        if finished is not None:  # by another process, in the meantime
+            _reuse(place, experiment.config, finished, plots, quiet)
+        with _progress(experiment, quiet) as watch:
+            outcome = run(experiment, directory, watch, keep, lambda line: _say(line, quiet))
+        drawn = _draw(place) if plots and not outcome.signal else []
     _report(place, experiment.config, outcome.summary, drawn, quiet)
     if outcome.signal:
-        raise click.exceptions.Exit(outcome.exit_code)
+        _say(f"{place}: interrupted; the same command goes on from here", quiet)
+        sys.exit(outcome.exit_code)
     if outcome.summary["status"] == "diverged":
         step = outcome.summary["diverged_at"]
-        click.echo(f"{place}: diverged at step {step}: the loss is no longer a finite number", err=True)
+        click.echo(f"{place}: diverged at step {step}: not all numbers are finite any longer", err=True)
     sys.exit(_verdict_code(experiment.config, outcome.summary, outcome.exit_code))
 
 
@@ -103,11 +140,11 @@ def _draw(place: Path) -> list[Path]:
     return draw([open_run(place)], place / "plots")
 
 
-def _finished(place: Path, experiment: Experiment, force: bool) -> dict[str, Any] | None:
+def _finished(place: Path, experiment: Experiment, keep: Keep) -> dict[str, Any] | None:
     """The summary of a finished run of this experiment at this place; None where it is to be trained.
 
-    Raises UsageError where the place holds what is no run, or, unless `force` is given, a run of another
-    config or of other data.
+    Raises UsageError where the place holds what is no run, or, unless it is to be replaced or gone on with
+    all the same, a run of another config or of other data.
     """
     from nnlab.config import check_tree
     from nnlab.config.document import read
@@ -117,21 +154,25 @@ def _finished(place: Path, experiment: Experiment, force: bool) -> dict[str, Any
     if place.exists() and not place.is_dir():
         raise UsageError(f"{place}: is a file, no place for a run directory")
     if not directory.is_run:
-        if place.is_dir() and any(place.iterdir()):
+        if place.is_dir() and any(entry.name != ".lock" for entry in place.iterdir()):
             raise UsageError(f"{place}: holds something that is no run; name another --out")
         return None
-    if force:
+    if not keep.resume:
         return None
     summary = directory.summary()
-    if check_tree(read(place / "config.yaml")).hash != experiment.config.hash:
+    same = check_tree(read(place / "config.yaml")).hash == experiment.config.hash
+    if not same and not keep.allow_drift:
         raise UsageError(
-            f"{place}: holds a run of another config; --force replaces it, --out names another place"
+            f"{place}: holds a run of another config; --allow-drift goes on with it, --force replaces it, "
+            "--out names another place"
         )
-    if read_json(place / "environment.json").get("data_sha256") != experiment.data.hash:
+    data = read_json(place / "environment.json").get("data_sha256")
+    if data != experiment.data.hash and not keep.allow_drift:
         raise UsageError(
-            f"{place}: its data have changed since; --force trains anew, --out names another place"
+            f"{place}: its data have changed since; --allow-drift goes on all the same, --force trains anew, "
+            "--out names another place"
         )
-    return summary if summary.get("status") in ("complete", "diverged") else None
+    return summary if same and summary.get("status") in ("complete", "diverged") else None
 
 
 def _verdict_code(config: Config, summary: Any, code: int) -> int:
@@ -164,7 +205,8 @@ def _progress(experiment: Experiment, quiet: bool) -> Iterator[Callable[[Chunk],
 
         def watch(chunk: Chunk) -> None:
             nonlocal before
-            rate = (chunk.step - before) / max(1e-9, chunk.seconds - chunk.compiling)
+            taken = chunk.seconds - chunk.compiling
+            rate = (chunk.step - before) / taken if taken > 0 else 0.0
             before = chunk.step
             metrics = chunk.tables["metrics"]
             if len(metrics["step"]):
@@ -294,10 +336,9 @@ def info() -> None:
 
     device.configure()
     found = device.environment()
-    versions = found.pop("versions")
     rows = [
-        *versions.items(),
-        *found.items(),
+        *found["versions"].items(),
+        *((what, value) for what, value in found.items() if what != "versions"),
         ("cache", device.cache_folder()),
         ("results", Path("results").resolve()),
     ]

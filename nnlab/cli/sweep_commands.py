@@ -37,6 +37,19 @@ COMPILE_SECONDS = 1.5  # about what a program takes
     default=True,
     help="Run what is missing or failed (default), or all trials anew.",
 )
+@click.option(
+    "--allow-drift",
+    is_flag=True,
+    help="Go on with trials although versions, device or threads differ; their environment.json records it.",
+)
+@click.option(
+    "--checkpoint-every",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time between a trial's checkpoints; one is written at its end, too.",
+)
 @click.option("--fail-fast", is_flag=True, help="Stop at the first trial that fails.")
 @click.option(
     "--platform", type=click.Choice(["auto", "cpu", "gpu", "tpu"]), default="auto", help="Device to train on."
@@ -52,6 +65,8 @@ def sweep(
     engine: str,
     out: Path | None,
     resume: bool,
+    allow_drift: bool,
+    checkpoint_every: float,
     fail_fast: bool,
     platform: str,
     smoke: bool,
@@ -66,6 +81,7 @@ def sweep(
     runs only what is missing or failed, and with more values only the new ones.
     """
     from nnlab.config import load
+    from nnlab.keeping import Keep
     from nnlab.sweep.directory import SweepDirectory
     from nnlab.sweep.engine import LocalEngine
     from nnlab.sweep.run import plan, plan_search, run_sweep
@@ -87,7 +103,8 @@ def sweep(
         directory.check(checked, force=not resume)
         todo = searching or plan(checked, trials, directory, force=not resume)
         directory.begin_sweep(checked, force=not resume)
-        local = LocalEngine(directory.path, jobs, platform, keep_open=(lock,))
+        keep = Keep(checkpoint_every, resume, allow_drift)
+        local = LocalEngine(directory.path, jobs, platform, keep, keep_open=(lock,))
         with _progress(checked, todo, quiet) as watch:
             outcome = run_sweep(checked, todo, directory, local, fail_fast, watch)
         drawn = [] if no_plots or outcome.signal else _draw(directory.path)

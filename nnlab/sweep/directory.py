@@ -5,14 +5,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import shutil
-import socket
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nnlab import disk
 from nnlab.config import Config, check_tree
 from nnlab.config.document import read
 from nnlab.errors import NnlabError, UsageError
@@ -20,7 +17,6 @@ from nnlab.store import RunDirectory
 from nnlab.sweep.trials import Trial, base_tree
 
 FINISHED = ("complete", "diverged", "pruned")
-PATIENCE = 15.0  # seconds for the workers of a sweep that was killed to notice
 
 
 class SweepDirectory(RunDirectory):
@@ -40,12 +36,17 @@ class SweepDirectory(RunDirectory):
         return self.path / "search.journal"
 
     def trial(self, trial: Trial) -> RunDirectory:
-        return RunDirectory(self.path / "trials" / trial.id)
+        """A trial's directory. Raises UsageError where it leads elsewhere."""
+        place = self.path / "trials" / trial.id
+        if place.is_symlink():
+            raise UsageError(f"{place}: is a symbolic link; remove it, or name another --out")
+        return RunDirectory(place)
 
     def outcome(self, trial: Trial) -> dict[str, Any] | None:
         """The summary of a trial that has ended, well or not; None where it is still to be run."""
+        directory = self.trial(trial)
         try:
-            summary = self.trial(trial).summary()
+            summary = directory.summary()
         except UsageError:  # damaged: run it again
             return None
         return summary if summary.get("status") in (*FINISHED, "failed") else None
@@ -65,46 +66,12 @@ class SweepDirectory(RunDirectory):
                 "--out names another place"
             )
 
-    @contextlib.contextmanager
-    def held(self) -> Iterator[int]:
-        """Keep the directory to this process while it works on it; yields the lock's file descriptor, which
-        workers inherit: as long as one of them lives, nobody else comes in. Raises UsageError, naming the
-        holder."""
-        import fcntl
-
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise NnlabError(f"{self.path}: cannot be written: {error.strerror or error}") from None
-        try:
-            until = time.monotonic() + PATIENCE
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except OSError:
-                    holder = os.pread(lock, 200, 0).decode(errors="replace").strip()
-                    if _is_alive(holder) or time.monotonic() > until:
-                        raise UsageError(
-                            f"{self.path}: another sweep is at work here ({holder or 'unknown'}); "
-                            "wait for it, or name another --out"
-                        ) from None
-                    time.sleep(0.05)
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-            yield lock
-        finally:
-            os.close(lock)
-
     def begin_sweep(self, config: Config, force: bool) -> None:
         """Write the sweep's config; force: without what was there."""
         if force:
-            for folder in ("trials", "plots"):
-                shutil.rmtree(self.path / folder, ignore_errors=True)
-            for table in self.path.glob("*.csv"):
-                table.unlink()
-            self.journal.unlink(missing_ok=True)
+            for old in (self.path / "trials", self.path / "plots", self.journal, *self.path.glob("*.csv")):
+                disk.remove(old)
+        disk.make_folder(self.path / "trials")
         self.write("sweep.yaml", config.text)
         self.write_json("summary.json", {"name": config.name, "status": "running"})
 
@@ -116,11 +83,3 @@ class SweepDirectory(RunDirectory):
             directory.begin(trial.config.text, {})
             directory.write_json("summary.json", summary)
         return summary
-
-
-def _is_alive(holder: str) -> bool:
-    """Whether the process that a lock names runs; yes where that cannot be told."""
-    words = holder.split()
-    if len(words) != 4 or words[3] != socket.gethostname() or not words[1].isdecimal():
-        return bool(words)
-    return Path(f"/proc/{words[1]}").exists() if Path("/proc/self").exists() else True

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Protocol
 
 from nnlab import device
 from nnlab.errors import NnlabError, UsageError
+from nnlab.keeping import Keep
 from nnlab.sweep.agenda import TRIES, Work
 from nnlab.sweep.trials import Trial
 
@@ -60,8 +61,10 @@ class LocalEngine:
     """Persistent workers, one a core with one XLA thread each; on an accelerator one worker, which runs the
     trials of a group as lanes of one program."""
 
-    def __init__(self, folder: Path, jobs: int | None, platform: str, keep_open: Sequence[int] = ()) -> None:
-        self.folder, self.platform, self.keep_open = folder, platform, tuple(keep_open)
+    def __init__(
+        self, folder: Path, jobs: int | None, platform: str, keep: Keep, keep_open: Sequence[int] = ()
+    ) -> None:
+        self.folder, self.platform, self.keep, self.keep_open = folder, platform, keep, tuple(keep_open)
         self.asked = jobs is not None
         self.jobs = jobs or (1 if device.has_accelerator(platform) else device.cores())
         self.workers: list[_Worker] = []
@@ -88,7 +91,7 @@ class LocalEngine:
                     self._staff(agenda, selector)
                 for worker in self.workers:
                     if worker.ready and not worker.slice and not self.stopping:
-                        worker.take(agenda.next_for(worker.group, worker.memory), agenda.judges)
+                        worker.take(agenda.next_for(worker.group, worker.memory), agenda.judges, self.keep)
 
     def stop(self) -> None:
         """Let the workers end their chunk and leave it at that."""
@@ -175,13 +178,13 @@ class _Worker:
         assert self.process.stdout is not None  # noqa: S101 - it is a pipe
         self.output = self.process.stdout
 
-    def take(self, work: tuple[str, list[Trial]] | None, judged: bool) -> None:
+    def take(self, work: tuple[str, list[Trial]] | None, judged: bool, keep: Keep) -> None:
         """Give it trials of one group to run side by side; judged: it asks whether to go on with them."""
         if work is None:
             return
         self.group, self.slice = work
         trials = [{"id": trial.id, "tree": trial.config.tree} for trial in self.slice]
-        self.send({"trials": trials, "judged": judged})
+        self.send({"trials": trials, "judged": judged, "keep": keep})
 
     def leave(self) -> None:
         """Close its input, at which it ends."""

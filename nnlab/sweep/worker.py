@@ -3,9 +3,9 @@
 It reads a line of JSON a job, trials to run side by side, trains them into FOLDER/trials/<id>, and writes
 lines of JSON, in which a trial is its number in the job:
 
-    reads   {"trials": [{"id": ..., "tree": ...}, ...], "judged": false}
+    reads   {"trials": [{"id": ..., "tree": ...}, ...], "judged": false, "keep": [60.0, true, false]}
     writes  {"ready": true, "cpu": true, "memory": null}            once, at the beginning; or
-            {"error": ...}                                          where there is no such platform
+            {"error": ...}                                          where nothing can be run, or gone on with
             {"trial": 0, "step": 500, "total": 900}                 after every chunk
             {"trial": 0, "step": 900, "status": ..., "last": true}  at a trial's end; a reason if it failed
 
@@ -34,9 +34,10 @@ from typing import Any, TextIO
 from nnlab import device
 from nnlab.config import Config
 from nnlab.config.document import Document
-from nnlab.errors import NnlabError
+from nnlab.errors import NnlabError, UsageError
 from nnlab.experiment import bind
-from nnlab.runner import Lane, run_together
+from nnlab.keeping import Keep, Lane
+from nnlab.runner import run_together
 from nnlab.store import RunDirectory
 from nnlab.train import Chunk
 
@@ -99,7 +100,10 @@ def _work(folder: Path, heard: queue.Queue[Any], say: Say) -> bool:
 
     try:
         lanes = [_lane(folder, entry) for entry in job]
-        outcomes = run_together(lanes, watch)
+        outcomes = run_together(lanes, watch, Keep(*message["keep"]))
+    except UsageError as error:  # a checkpoint of other versions, say: true of all trials
+        say(error=str(error))
+        return True
     except Exception as error:
         reason = str(error) if isinstance(error, NnlabError) else f"{type(error).__name__}: {error}"
         reason = " ".join(reason.split())

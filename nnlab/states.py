@@ -1,0 +1,114 @@
+"""The state of a training: all that one step hands to the next, and its form as named arrays, to be kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nnlab.errors import ValueDoesNotFit
+from nnlab.lazy import Array, jax, jnp
+
+Arrays = Mapping[str, Mapping[str, np.ndarray]]  # by group, `weights`, `best` and `training`, and by name
+
+
+class Best(NamedTuple):
+    """The weights at the record with the smallest loss so far, of validation where there is any, else of
+    training. loss: infinite before the first record."""
+
+    params: Any
+    layer_state: Any
+    loss: Array
+    step: Array
+
+    def after(self, params: Any, layer_state: Any, loss: Array, step: Array) -> Best:
+        """The better of these and others; what is no finite number is never better."""
+        better = jnp.isfinite(loss) & (loss < self.loss)
+        found = Best(params, layer_state, loss, step)
+        return jax.tree.map(lambda new, old: jnp.where(better, new, old), found, self)
+
+
+class State(NamedTuple):
+    """All that one step hands to the next. finite: whether every loss so far was a number."""
+
+    params: Any
+    layer_state: Any
+    optimizer_state: Any
+    step: Any
+    finite: Any
+    best: Best
+
+
+class Start(NamedTuple):
+    """Where a training goes on. recorded: whether the record at `step` has been made."""
+
+    step: int
+    recorded: bool
+    arrays: Arrays
+
+
+def arrays_of(state: State) -> dict[str, dict[str, np.ndarray]]:
+    """A state as named arrays of the host, copied."""
+    return {
+        "weights": _weights(state.params, state.layer_state),
+        "best": _weights(state.best.params, state.best.layer_state),
+        "training": _named(_rest(state)),
+    }
+
+
+def state_from(arrays: Arrays, template: State) -> State:
+    """The state that the arrays were made of; template: a state of the same training. Raises ValueDoesNotFit
+    where they are those of another one."""
+    weights, best, rest = (arrays.get(group, {}) for group in ("weights", "best", "training"))
+    params, layer_state = _filled((template.params, template.layer_state), weights)
+    best_params, best_state = _filled((template.params, template.layer_state), best)
+    [(optimizer_state, step, loss, best_step)] = _filled([_rest(template)], rest)
+    found = Best(best_params, best_state, loss, best_step)
+    return State(params, layer_state, optimizer_state, step, np.array(True), found)
+
+
+class _Rest(NamedTuple):
+    optimizer: Any
+    step: Any
+    best_loss: Any
+    best_step: Any
+
+
+def _rest(state: State) -> _Rest:
+    return _Rest(state.optimizer_state, state.step, state.best.loss, state.best.step)
+
+
+def _weights(params: Any, layer_state: Any) -> dict[str, np.ndarray]:
+    named = [_named(params), _named(layer_state)]
+    assert named[0].keys().isdisjoint(named[1])  # noqa: S101 - a layer's variables have names of their own
+    return named[0] | named[1]
+
+
+def _named(tree: Any) -> dict[str, np.ndarray]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {_name(path): np.array(leaf) for path, leaf in leaves}
+
+
+def _name(path: Sequence[Any]) -> str:
+    return jax.tree_util.keystr(tuple(path), simple=True, separator="/")
+
+
+def _filled(templates: Sequence[Any], named: Mapping[str, np.ndarray]) -> list[Any]:
+    """The trees with the arrays of their names in the place of their leaves; all arrays must be used."""
+    found, used = [], set()
+    for template in templates:
+        leaves, structure = jax.tree_util.tree_flatten_with_path(template)
+        chosen = []
+        for path, leaf in leaves:
+            name = _name(path)
+            array = named.get(name)
+            if array is None or array.shape != leaf.shape or array.dtype != leaf.dtype:
+                there = f"is {array.dtype} {list(array.shape)}" if array is not None else "is not there"
+                raise ValueDoesNotFit(f"'{name}' {there}, not {leaf.dtype} {list(leaf.shape)}")
+            chosen.append(array)
+            used.add(name)
+        found.append(jax.tree_util.tree_unflatten(structure, chosen))
+    if extra := sorted(named.keys() - used):
+        raise ValueDoesNotFit(f"there is no '{extra[0]}' in this model")
+    return found
