@@ -25,15 +25,16 @@ import numpy as np
 
 from nnlab import disk
 from nnlab.disk import Position
+from nnlab.errors import NnlabError
 
 KEPT = 2  # the newest, and one to fall back on
 FORMAT = 1
 NAMED = re.compile(r"step-[0-9]{10}")
 FILE, TABLE = re.compile(r"[a-z]+\.safetensors"), re.compile(r"[a-z][a-z_]*")
-Arrays = Mapping[str, Mapping[str, np.ndarray]]  # by file, without its ending, and by name
+Arrays = Mapping[str, np.ndarray]  # by name
 
 
-class Checkpoint(NamedTuple):
+class Facts(NamedTuple):
     """step: how many were taken; done: whether the training has come to its end, its last record made.
     made_by: what its bytes depend on. tables: how far each table went. best: step and loss of the best
     weights."""
@@ -43,28 +44,36 @@ class Checkpoint(NamedTuple):
     made_by: Mapping[str, Any]
     tables: Mapping[str, Position]
     best: Mapping[str, Any]
-    arrays: Arrays
 
 
-class DamagedError(Exception):
-    """A checkpoint that is not what was written; its text says which file."""
+class Checkpoint(NamedTuple):
+    """What is known of a checkpoint. arrays: () -> its arrays, read anew, by group."""
+
+    facts: Facts
+    arrays: Callable[[], dict[str, Arrays]]
 
 
-def save(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint and let go of all but the newest. Raises NnlabError; what was there then stays."""
-    from safetensors.numpy import save as packed
+class DamagedError(NnlabError):
+    """A checkpoint that is not what was written."""
 
-    name = f"step-{checkpoint.step:010d}"
-    files = {f"{file}.safetensors": packed(_in_order(arrays)) for file, arrays in checkpoint.arrays.items()}
-    files["manifest.json"] = _manifest(checkpoint, files)
+    def __init__(self, file: Path, reason: object) -> None:
+        super().__init__(f"{file}: damaged: {reason}")
+
+
+def save(folder: Path, facts: Facts, groups: Mapping[str, Callable[[], Arrays]]) -> None:
+    """Write a checkpoint, a file for each group of arrays, and let go of all but the newest. Raises
+    NnlabError; what was there then stays."""
+    name = f"step-{facts.step:010d}"
     beside, place = folder / f".{name}.{os.getpid()}", folder / name
     disk.make_folder(folder)
     disk.remove(beside)
     with disk.telling(place):
         try:
-            beside.mkdir()
-            for file, content in files.items():
-                disk.write_new(beside / file, content)
+            os.mkdir(beside)  # noqa: PTH102
+            files = {}
+            for group, arrays in groups.items():  # one after the other, for the memory's sake
+                files[f"{group}.safetensors"] = _write(beside / f"{group}.safetensors", arrays())
+            disk.write_new(beside / "manifest.json", _manifest(facts, files))
             disk.sync_folder(beside)
             disk.remove(place)  # damaged, else nothing would be written in its place
             os.rename(beside, place)  # noqa: PTH104
@@ -87,12 +96,12 @@ def newest(
             continue
         try:
             found = load(place)
-            reason = fits(found)
+            if reason := fits(found):
+                raise DamagedError(place, reason)
         except DamagedError as damage:
-            reason = str(damage)
-        if not reason:
+            tell(f"{damage}; not used")
+        else:
             return found
-        tell(f"{place}: damaged, not used: {reason}")
     return None
 
 
@@ -107,21 +116,30 @@ def drop_after(folder: Path, step: int) -> None:
 
 def load(place: Path) -> Checkpoint:
     """Read a checkpoint. Raises DamagedError unless each of its bytes is what was written."""
+    body = _read_manifest(place / "manifest.json")
+    files, tables = (
+        {name: Position(*position) for name, position in body[part].items()} for part in ("files", "tables")
+    )
+    facts = Facts(body["step"], body["done"], body["made_by"], tables, body["best"])
+
+    def arrays() -> dict[str, Arrays]:
+        return {name.removesuffix(".safetensors"): _arrays(place / name, files[name]) for name in files}
+
+    arrays()
+    return Checkpoint(facts, arrays)
+
+
+def _arrays(file: Path, position: Position) -> Arrays:
     from safetensors import SafetensorError
     from safetensors.numpy import load as unpacked
 
-    body = _read_manifest(place / "manifest.json")
-    arrays = {}
-    for file, position in body["files"].items():
-        content = _read(place / file)
-        if [len(content), hashlib.sha256(content).hexdigest()] != position:
-            raise DamagedError(f"{file} is not what was written")
-        try:
-            arrays[file.removesuffix(".safetensors")] = unpacked(content)
-        except SafetensorError as error:
-            raise DamagedError(f"{file}: {error}") from None
-    tables = {name: Position(*position) for name, position in body["tables"].items()}
-    return Checkpoint(body["step"], body["done"], body["made_by"], tables, body["best"], arrays)
+    content = _read(file)
+    if (len(content), _sha256(content)) != position:
+        raise DamagedError(file, "it is not what was written")
+    try:
+        return unpacked(content)
+    except SafetensorError as error:
+        raise DamagedError(file, error) from None
 
 
 def _places(folder: Path) -> list[Path]:
@@ -134,21 +152,19 @@ def _step(place: Path) -> int:
     return int(place.name.removeprefix("step-"))
 
 
-def _in_order(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays in C order, without which safetensors 0.8.0 writes wrong numbers (safetensors#825)."""
-    return {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays.items()}
+def _write(file: Path, arrays: Arrays) -> Position:
+    """Write arrays as safetensors, in C order, without which version 0.8.0 writes wrong numbers
+    (safetensors#825)."""
+    from safetensors.numpy import save as packed
+
+    ordered = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays.items()}
+    content = packed(ordered)
+    disk.write_new(file, content)
+    return Position(len(content), _sha256(content))
 
 
-def _manifest(checkpoint: Checkpoint, files: Mapping[str, bytes]) -> bytes:
-    body = {
-        "format": FORMAT,
-        "step": checkpoint.step,
-        "done": checkpoint.done,
-        "best": checkpoint.best,
-        "made_by": checkpoint.made_by,
-        "files": {name: [len(content), _sha256(content)] for name, content in files.items()},
-        "tables": checkpoint.tables,
-    }
+def _manifest(facts: Facts, files: Mapping[str, Position]) -> bytes:
+    body = {"format": FORMAT, **facts._asdict(), "files": files}
     return _text({"sha256": _sha256(_text(body)), **body})
 
 
@@ -162,11 +178,11 @@ def _read_manifest(file: Path) -> dict[str, Any]:
     except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
         whole = False
     if not whole:
-        raise DamagedError(f"{file.name} is not what was written")
+        raise DamagedError(file, "it is not what was written")
     if body.get("format") != FORMAT:
-        raise DamagedError(f"{file.name} has the format {body.get('format')}, not {FORMAT}")
+        raise DamagedError(file, f"its format is {body.get('format')}, not {FORMAT}")
     if not _well_formed(body):  # whole, but not of our making: a name in it might lead elsewhere
-        raise DamagedError(f"{file.name} is none of a checkpoint")
+        raise DamagedError(file, "it is none of a checkpoint")
     return body
 
 
@@ -200,4 +216,4 @@ def _read(file: Path) -> bytes:
     try:
         return disk.read_whole(file)
     except OSError as error:
-        raise DamagedError(f"{file.name}: {error.strerror or error}") from None
+        raise DamagedError(file, error.strerror or error) from None

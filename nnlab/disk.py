@@ -79,7 +79,7 @@ def add_line(path: Path, line: str) -> None:
 def make_folder(path: Path, linked: bool = False) -> None:
     """Make a folder, and those above it, where it is missing. linked: it may be a link to one."""
     with telling(path):
-        path.mkdir(parents=True, exist_ok=True)
+        os.makedirs(path, exist_ok=True)  # noqa: PTH103
         if path.is_symlink() and not linked:
             raise OSError(errno.ELOOP, "")  # telling says what it is
 

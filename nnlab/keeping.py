@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from nnlab import checkpoints, device, disk
-from nnlab.checkpoints import Checkpoint
+from nnlab.checkpoints import Checkpoint, Facts
 from nnlab.errors import UsageError
 from nnlab.experiment import Experiment
+from nnlab.states import groups_of
 from nnlab.store import RunDirectory
 from nnlab.train import Chunk
 
@@ -58,13 +60,13 @@ class Clock:
 
 
 def _save(lane: Lane, chunk: Chunk) -> None:
-    if chunk.arrays is None:  # of what is solved for
+    if chunk.state is None:  # of what is solved for
         return
-    arrays = chunk.arrays()
-    loss, step = (float(arrays["training"][name]) for name in ("best_loss", "best_step"))
-    best = {"step": int(step), "loss": loss} if loss < float("inf") else {}
-    found = Checkpoint(chunk.step, chunk.done, made_by(lane.experiment), lane.directory.sync(), best, arrays)
-    checkpoints.save(lane.directory.checkpoints, found)
+    state = chunk.state()
+    loss = float(state.best.loss)
+    best = {"step": int(state.best.step), "loss": loss} if math.isfinite(loss) else {}
+    facts = Facts(chunk.step, chunk.done, made_by(lane.experiment), lane.directory.sync(), best)
+    checkpoints.save(lane.directory.checkpoints, facts, groups_of(state))
 
 
 def made_by(experiment: Experiment) -> dict[str, Any]:
@@ -84,18 +86,17 @@ def found(lanes: Sequence[Lane], keep: Keep, tell: Tell) -> list[Checkpoint] | N
     if not keep.resume:
         return None
     newest = [_newest(lane, None, tell) for lane in lanes]
-    steps = [checkpoint.step for checkpoint in newest if checkpoint is not None]
+    steps = [checkpoint.facts.step for checkpoint in newest if checkpoint is not None]
     if len(steps) < len(lanes):
         return None
-    same = [
-        checkpoint if checkpoint and checkpoint.step == min(steps) else _newest(lane, min(steps), tell)
-        for lane, checkpoint in zip(lanes, newest, strict=True)
-    ]
-    chosen = [checkpoint for checkpoint in same if checkpoint and checkpoint.step == min(steps)]
+    least = min(steps)
+    if max(steps) > least:  # killed while it wrote those of one step, and had not come to the last lane
+        newest = [_newest(lane, least, tell) for lane in lanes]
+    chosen = [checkpoint for checkpoint in newest if checkpoint and checkpoint.facts.step == least]
     if len(chosen) < len(lanes):
         return None
     for lane, checkpoint in zip(lanes, chosen, strict=True):
-        _check(lane, checkpoint, keep.allow_drift)
+        _check(lane, checkpoint.facts, keep.allow_drift)
     return chosen
 
 
@@ -103,36 +104,40 @@ def _newest(lane: Lane, most: int | None, tell: Tell) -> Checkpoint | None:
     directory = lane.directory
 
     def fits(checkpoint: Checkpoint) -> str:
-        for name, position in checkpoint.tables.items():
+        for name, position in checkpoint.facts.tables.items():
             if not disk.holds(directory.path / f"{name}.csv", position):
                 return f"{name}.csv does not begin with what it held"
         return ""
 
-    return checkpoints.newest(directory.checkpoints, most, fits, tell)
+    def say(line: str) -> None:
+        directory.log(line)
+        tell(line)
+
+    return checkpoints.newest(directory.checkpoints, most, fits, say)
 
 
-def _check(lane: Lane, checkpoint: Checkpoint, allow_drift: bool) -> None:
+def _check(lane: Lane, facts: Facts, allow_drift: bool) -> None:
     """Refuse to go on where the bytes would not be those of a run that was never interrupted."""
     place, total = lane.directory.path, lane.experiment.total_steps
-    differing = drift(lane, checkpoint)
+    differing = drift(lane, facts)
     if differing and not allow_drift:
         words = ", ".join(f"{d['what']} was {_short(d['was'])} and is {_short(d['is'])}" for d in differing)
         raise UsageError(
-            f"{place}: interrupted at step {checkpoint.step}; going on would give other numbers: {words}; "
+            f"{place}: interrupted at step {facts.step}; going on would give other numbers: {words}; "
             "--allow-drift goes on and records it, --force trains anew"
         )
-    if checkpoint.step > total:
+    if facts.step > total:
         raise UsageError(
-            f"{place}: has taken {checkpoint.step} steps, more than the {total} of this config; "
+            f"{place}: has taken {facts.step} steps, more than the {total} of this config; "
             "--force trains anew"
         )
 
 
-def drift(lane: Lane, checkpoint: Checkpoint) -> list[dict[str, Any]]:
+def drift(lane: Lane, facts: Facts) -> list[dict[str, Any]]:
     """What differs between a checkpoint's making and now."""
-    was, now = checkpoint.made_by, made_by(lane.experiment)
+    was, now = facts.made_by, made_by(lane.experiment)
     return [
-        {"step": checkpoint.step, "what": name, "was": was.get(name), "is": value}
+        {"step": facts.step, "what": name, "was": was.get(name), "is": value}
         for name, value in now.items()
         if was.get(name) != value
     ]

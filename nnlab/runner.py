@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from nnlab import __version__, checkpoints, device, memory
-from nnlab.checkpoints import Checkpoint
+from nnlab.checkpoints import Checkpoint, Facts
 from nnlab.closed_form import fit
 from nnlab.errors import NnlabError, UsageError, ValueDoesNotFit
 from nnlab.experiment import Experiment
@@ -105,24 +105,25 @@ class _Run:
             "config_sha256": experiment.config.hash,
             "data_sha256": experiment.data.hash,
         }
-        drifts = [] if start is None else drift(self.lane, start)
+        drifts = [] if start is None else drift(self.lane, start.facts)
         if drifts:
             earlier = read_json(directory.path / "environment.json").get("drift", [])
             environment["drift"] = [*earlier, *drifts]
-        tables = {} if start is None else start.tables
+        tables = {} if start is None else start.facts.tables
         directory.begin(experiment.config.text, environment, _facts(self.lane), tables)
         directory.log(f"nnlab {__version__}: {experiment.config.name}, {experiment.total_steps} steps")
         if start is None:
             return
-        words = f"goes on from step {start.step}" + "".join(f", {d['what']} differs" for d in drifts)
+        facts = start.facts
+        words = f"goes on from step {facts.step}" + "".join(f", {d['what']} differs" for d in drifts)
         directory.log(words)
         tell(f"{directory.path}: {words}")
-        checkpoints.drop_after(directory.checkpoints, start.step)
-        self.step, self.recorded = start.step, True
-        if start.done and start.step == experiment.total_steps:
+        checkpoints.drop_after(directory.checkpoints, facts.step)
+        self.step, self.recorded = facts.step, True
+        if facts.done and facts.step == experiment.total_steps:
             self.status = "complete"
         if self.watch is not None:
-            self.watch(self._before(start))
+            self.watch(self._before(facts))
 
     def take(self, chunk: Chunk) -> None:
         """Record a chunk, or as much of it as is wanted."""
@@ -168,13 +169,13 @@ class _Run:
         directory.write_json("summary.json", summary)
         return read_json(directory.path / "summary.json")
 
-    def _before(self, start: Checkpoint) -> Chunk:
+    def _before(self, facts: Facts) -> Chunk:
         """What was recorded before, as a chunk that took no time."""
         from nnlab.results import read_table
 
         metrics = read_table(self.lane.directory.path / "metrics.csv")
         table = {str(name): metrics[name].to_numpy() for name in metrics}
-        return Chunk(start.step, {"metrics": table}, True, start.done, 0.0, 0.0)
+        return Chunk(facts.step, {"metrics": table}, True, facts.done, 0.0, 0.0)
 
 
 def _best(metrics: pandas.DataFrame) -> dict[str, float]:
@@ -190,7 +191,7 @@ def _chunks(runs: Sequence[_Run], starts: Sequence[Checkpoint] | None) -> Iterat
     if all(run.status == "complete" for run in runs):  # killed before it could say so
         return
     if experiments[0].parts.solver is None:
-        kept = [Start(start.step, start.done, start.arrays) for start in starts or ()]
+        kept = [Start(start.facts.step, start.facts.done, start.arrays) for start in starts or ()]
         yield from train_together(experiments, kept)
         return
     for number, experiment in enumerate(experiments):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,19 +41,21 @@ class State(NamedTuple):
 
 
 class Start(NamedTuple):
-    """Where a training goes on. recorded: whether the record at `step` has been made."""
+    """Where a training goes on. recorded: whether the record at `step` has been made. arrays: () -> the state
+    as arrays."""
 
     step: int
     recorded: bool
-    arrays: Arrays
+    arrays: Callable[[], Arrays]
 
 
-def arrays_of(state: State) -> dict[str, dict[str, np.ndarray]]:
-    """A state as named arrays of the host, copied."""
+def groups_of(state: State) -> dict[str, Callable[[], dict[str, np.ndarray]]]:
+    """A state as named arrays of the host, a group at a time: together they might not fit into memory."""
+    best = state.best
     return {
-        "weights": _weights(state.params, state.layer_state),
-        "best": _weights(state.best.params, state.best.layer_state),
-        "training": _named(_rest(state)),
+        "weights": lambda: _weights(state.params, state.layer_state),
+        "best": lambda: _weights(best.params, best.layer_state),
+        "training": lambda: _named(_rest(state)),
     }
 
 
@@ -87,7 +89,7 @@ def _weights(params: Any, layer_state: Any) -> dict[str, np.ndarray]:
 
 def _named(tree: Any) -> dict[str, np.ndarray]:
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {_name(path): np.array(leaf) for path, leaf in leaves}
+    return {_name(path): np.asarray(leaf) for path, leaf in leaves}
 
 
 def _name(path: Sequence[Any]) -> str:

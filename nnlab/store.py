@@ -40,7 +40,7 @@ class RunDirectory:
     @property
     def is_run(self) -> bool:
         """Whether a run was begun here."""
-        return all((self.path / name).is_file() for name in ("config.yaml", "environment.json"))
+        return (self.path / "config.yaml").is_file()
 
     @property
     def checkpoints(self) -> Path:

@@ -19,7 +19,7 @@ from nnlab.experiment import Experiment, step_flops
 from nnlab.lazy import Array, jax
 from nnlab.predictions import predictions_table
 from nnlab.randomness import generator
-from nnlab.states import Best, Start, State, arrays_of, state_from
+from nnlab.states import Best, Start, State, state_from
 from nnlab.steps import Arguments, Layout, Resident, Steps
 
 Table = dict[str, np.ndarray]
@@ -44,7 +44,7 @@ class Chunk(NamedTuple):
 
     step: where it ended. tables: the new rows by table. finite: False where a loss, or another metric of a
     record, stopped being a number, at `step`. done: whether there is nothing left to train. seconds: its
-    wall-clock time; compiling: of which the program's compilation. arrays: the state it ended in, to be had
+    wall-clock time; compiling: of which the program's compilation. state: the one it ended in, to be had
     until the next chunk is asked for; of what is solved for there is none.
     """
 
@@ -54,7 +54,7 @@ class Chunk(NamedTuple):
     done: bool
     seconds: float
     compiling: float
-    arrays: Callable[[], dict[str, dict[str, np.ndarray]]] | None = None
+    state: Callable[[], State] | None = None
 
 
 def train(experiment: Experiment, start: Start | None = None) -> Iterator[Chunk]:
@@ -107,25 +107,12 @@ def train_together(
             for lane, chunk in chunks.items():
                 if chunk.finite:  # a training that diverged has none, whichever its last chunk was
                     chunk.tables["predictions"] = predictions_table(experiments[lane].data, outputs[lane])
-        held = _Held(lanes, state)
         yield {
-            lane: chunk._replace(compiling=compiling, arrays=functools.partial(held.arrays, lane))
+            lane: chunk._replace(compiling=compiling, state=functools.partial(lanes.one, state, lane))
             for lane, chunk in chunks.items()
         }
         going = [lane for lane in going if chunks[lane].finite]
         began, compiling, base = time.perf_counter(), 0.0, end
-
-
-class _Held:
-    """The states of all lanes at the end of a chunk, brought to the host when one of them is asked for."""
-
-    def __init__(self, lanes: Lanes, state: State) -> None:
-        self.lanes, self.state = lanes, state
-        self.fetched: list[State] = []
-
-    def arrays(self, lane: int) -> dict[str, dict[str, np.ndarray]]:
-        self.fetched = self.fetched or self.lanes.split(jax.device_get(self.state))
-        return arrays_of(self.fetched[lane])
 
 
 def _chunk(experiment: Experiment, outcome: Any, at_start: Any, done: bool, seconds: float) -> Chunk:
@@ -152,18 +139,26 @@ class Lanes:
     def __init__(self, experiments: Sequence[Experiment]) -> None:
         self.experiments, self.lead = experiments, experiments[0]
         self.count = len(experiments)
+        self._arguments: Arguments | None = None
         self.shares_data = self.count == 1 or len({e.data.hash for e in experiments}) == 1
 
     def stacked(self, trees: Sequence[Any]) -> Any:
         return trees[0] if self.count == 1 else jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
     def split(self, tree: Any) -> list[Any]:
-        if self.count == 1:
-            return [tree]
-        return [jax.tree.map(lambda leaf, i=i: leaf[i], tree) for i in range(self.count)]
+        return [self.one(tree, lane) for lane in range(self.count)]
+
+    def one(self, tree: Any, lane: int) -> Any:
+        """One lane's part of a tree of all."""
+        return tree if self.count == 1 else jax.tree.map(lambda leaf: leaf[lane], tree)
 
     def arguments(self) -> Arguments:
         """The arguments of all lanes, on the device."""
+        if self._arguments is None:
+            self._arguments = self._placed_arguments()
+        return self._arguments
+
+    def _placed_arguments(self) -> Arguments:
         layout = Layout.of(self.lead)
         chosen = self.experiments[:1] if self.shares_data else self.experiments
         data = [Resident.of(experiment, layout) for experiment in chosen]
@@ -192,7 +187,7 @@ class Lanes:
     def states_from(self, starts: Sequence[Start], template: State) -> State:
         """The states that were kept. Raises ValueDoesNotFit."""
         like = self.split(jax.device_get(template))
-        found = [state_from(start.arrays, own) for start, own in zip(starts, like, strict=True)]
+        found = [state_from(start.arrays(), own) for start, own in zip(starts, like, strict=True)]
         return jax.device_put(self.stacked(found))
 
     def mapped(self, function: Callable[..., Any], axes: tuple[Any, ...]) -> Callable[..., Any]:

@@ -154,7 +154,7 @@ def _finished(place: Path, experiment: Experiment, keep: Keep) -> dict[str, Any]
     if place.exists() and not place.is_dir():
         raise UsageError(f"{place}: is a file, no place for a run directory")
     if not directory.is_run:
-        if place.is_dir() and any(entry.name != ".lock" for entry in place.iterdir()):
+        if place.is_dir() and any(not entry.name.startswith(".") for entry in place.iterdir()):
             raise UsageError(f"{place}: holds something that is no run; name another --out")
         return None
     if not keep.resume:
@@ -166,7 +166,8 @@ def _finished(place: Path, experiment: Experiment, keep: Keep) -> dict[str, Any]
             f"{place}: holds a run of another config; --allow-drift goes on with it, --force replaces it, "
             "--out names another place"
         )
-    data = read_json(place / "environment.json").get("data_sha256")
+    known = (place / "environment.json").exists()  # a run that was killed at its first file has none
+    data = read_json(place / "environment.json").get("data_sha256") if known else experiment.data.hash
     if data != experiment.data.hash and not keep.allow_drift:
         raise UsageError(
             f"{place}: its data have changed since; --allow-drift goes on all the same, --force trains anew, "
