@@ -58,8 +58,9 @@ bench: setup ## speed against hand-written JAX, NumPy and PyTorch; installs PyTo
 	$(BIN)/python benchmarks/sweep_time.py
 	$(BIN)/python benchmarks/sweep_time.py --tiny
 
-torture: setup ## kill sweeps and their workers at 20 random moments, and compare what is left
-	$(BIN)/python tests/torture_sweep.py --kills 20
+torture: setup ## kill, starve, damage and misspell at length, and print the table of what held; an hour
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check libfaketime
+	$(BIN)/python tests/torture
 
 lock: setup ## resolve requirements.lock anew from pyproject.toml
 	$(BIN)/python -m pip install --quiet uv

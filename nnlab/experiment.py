@@ -15,6 +15,7 @@ from nnlab.config import Config
 from nnlab.config.experiment_file import Parts
 from nnlab.data.prepare import Data
 from nnlab.errors import Path, ValueDoesNotFit, dotted, near_miss
+from nnlab.memory import Footprint
 from nnlab.nn.model import Model, model
 from nnlab.probes import INSIDE_VIEW, Probe
 from nnlab.registry import build, with_outsiders
@@ -38,7 +39,14 @@ class Experiment(NamedTuple):
     @property
     def probes(self) -> list[Probe]:
         inside = [INSIDE_VIEW] if self.parts.record.layers else []
-        return [*inside, *(probe for phenomenon in self.parts.phenomena for probe in phenomenon.probes)]
+        return [*inside, *_phenomena_probes(self.parts)]
+
+    @property
+    def footprint(self) -> Footprint:
+        """What the memory of its training goes by."""
+        splits = self.data.splits.values()
+        data = sum(part.inputs.nbytes + part.targets.nbytes for part in splits)
+        return _footprint(self.parts, self.model, self.batch_size, sum(map(len, splits)), data)
 
     @property
     def numbers(self) -> dict[str, float]:
@@ -100,6 +108,8 @@ def group_key(config: Config) -> str:
 def bind(config: Config) -> Experiment:
     """Load the data, lay out the model and check that all of it fits together. Raises ConfigError."""
     parts = config.build()
+    with contextlib.suppress(ValueDoesNotFit):  # what is too large for one feature need not wait for the data
+        _check_memory(config, _footprint(parts, model(parts.model, (1,)), 1, 1, 0), "at least")
     with _blaming(config, "data"):
         data = parts.data.load(parts.seed)
     with _blaming(config, "model"):
@@ -117,7 +127,6 @@ def bind(config: Config) -> Experiment:
         _check_solver(config, net)
         return Experiment(config, parts, data, net, examples, 1, 0, [0])
     batch_size = min(parts.data.batch_size or examples, examples)
-    _check_memory(config, parts, net, batch_size)
     steps_per_epoch = examples // batch_size
     assert parts.train is not None  # noqa: S101 - there is no solver
     total = parts.train.steps
@@ -127,7 +136,9 @@ def bind(config: Config) -> Experiment:
         raise config.error(("train",), f"comes to {total:.3g} steps; there can be fewer than {MOST_STEPS:,}")
     with _blaming(config, "record"):
         records = parts.record.steps(total, steps_per_epoch)
-    return Experiment(config, parts, data, net, batch_size, steps_per_epoch, total, records)
+    bound = Experiment(config, parts, data, net, batch_size, steps_per_epoch, total, records)
+    _check_memory(config, bound.footprint, "about")
+    return bound
 
 
 @contextlib.contextmanager
@@ -229,13 +240,23 @@ def _check_solver(config: Config, net: Model) -> None:
         )
 
 
-def _check_memory(config: Config, parts: Parts, net: Model, batch_size: int) -> None:
-    needed, there = memory.needed(net.setup, parts.optimizer.slots, batch_size), memory.available()
+def _phenomena_probes(parts: Parts) -> list[Probe]:
+    return [probe for phenomenon in parts.phenomena for probe in phenomenon.probes]
+
+
+def _footprint(parts: Parts, net: Model, batch: int, examples: int, data: int) -> Footprint:
+    slots = parts.optimizer.slots if parts.optimizer else 0
+    whole = any(probe.whole for probe in _phenomena_probes(parts))
+    return Footprint(net.setup, slots, batch, examples, data, parts.record.layers, whole)
+
+
+def _check_memory(config: Config, footprint: Footprint, how_exact: str) -> None:
+    needed, there = footprint.more, memory.available()
     if there is not None and needed > there:
         raise config.error(
             ("model",),
-            f"training needs about {memory.shown(needed)} of memory and {memory.shown(there)} are free; "
-            f"largest layers: {memory.largest_layers(net.setup)}",
+            f"training needs {how_exact} {memory.shown(needed)} of memory and {memory.shown(there)} are "
+            f"free; largest layers: {memory.largest_layers(footprint.setup)}",
         )
 
 

@@ -1,21 +1,66 @@
-"""How much memory a run needs, reckoned from shapes before anything is allocated, and how much there is."""
+"""How much memory a run needs, reckoned from shapes before anything is allocated, and how much there is.
+
+The factors were measured on CPU, as peaks of resident memory; `make torture` compares estimate and peak.
+"""
 
 from __future__ import annotations
 
 import math
+import os
+import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from nnlab.nn.layer import Setup
 
 FLOAT = 4  # bytes
+LIMITS = ("memory.max", "memory.current")  # of a control group
+BLOCK_VALUES = 2**24  # evaluation takes as many examples at once as make this many values
+JAX, COMPILING, COMPILING_A_LAYER = (
+    150e6,
+    230e6,
+    3e6,
+)  # bytes: imported; of a first program, and of each layer
 
 
-def needed(setup: Setup, slots: int, batch: int) -> int:
-    """Bytes of a training: weights, first weights, gradients, changes and the optimizer's `slots`, and for
-    every example of a batch each layer's values, forward and backward."""
-    weights = (4 + slots) * setup.count("params") + setup.count("state")
-    values = sum(math.prod(leaf.output_shape) for _, leaf in setup.leaves())
-    return FLOAT * (weights + 3 * batch * values)
+class Footprint(NamedTuple):
+    """What the memory of a training goes by. slots: arrays of the size of the weights that the optimizer
+    keeps; data: bytes of all examples; inside: whether it looks into layers; whole: whether a probe computes
+    the outputs for all examples at once."""
+
+    setup: Setup
+    slots: int
+    batch: int
+    examples: int
+    data: int
+    inside: bool
+    whole: bool
+
+    @property
+    def arrays(self) -> int:
+        """Bytes of weights, examples and values on the device, at their peak.
+
+        Of the weights there are the first, the present and the best ones, gradients and changes, the
+        optimizer's, and, as a checkpoint is written, the largest of its files twice.
+        """
+        copies = max(6 + 2.4 * self.slots, (8.4 if self.inside else 6) + self.slots)
+        weights = copies * self.setup.count("params") + self.setup.count("state")
+        values = sum(math.prod(leaf.output_shape) for _, leaf in self.setup.leaves())
+        block = min(BLOCK_VALUES, values * self.examples)
+        whole = 2 * values * self.examples if self.whole else 0
+        return int(FLOAT * (weights + values * self.batch + block + whole)) + 2 * self.data
+
+    @property
+    def more(self) -> int:
+        """Bytes that this process will need at its peak beyond those it has."""
+        compiling = COMPILING + COMPILING_A_LAYER * sum(1 for _ in self.setup.leaves())
+        return int((0 if "jax" in sys.modules else JAX) + compiling) + self.arrays
+
+
+def resident() -> int:
+    """Bytes of this process; 0 where the system does not say."""
+    words = _text("/proc/self/statm").split()
+    return int(words[1]) * os.sysconf("SC_PAGE_SIZE") if len(words) > 1 else 0
 
 
 def largest_layers(setup: Setup, count: int = 3) -> str:
@@ -27,19 +72,30 @@ def largest_layers(setup: Setup, count: int = 3) -> str:
 def available() -> int | None:
     """Bytes free on this machine, or left in its control group; None where it does not say."""
     found = []
-    meminfo = _text("/proc/meminfo")
-    for line in meminfo.splitlines():
+    for line in _text("/proc/meminfo").splitlines():
         if line.startswith("MemAvailable:"):
             found.append(int(line.split()[1]) * 1024)
-    limit, used = _text("/sys/fs/cgroup/memory.max").strip(), _text("/sys/fs/cgroup/memory.current").strip()
-    if limit.isdecimal() and used.isdecimal():
-        cache = [
-            int(line.split()[1])
-            for line in _text("/sys/fs/cgroup/memory.stat").splitlines()
-            if line.startswith(("inactive_file ", "active_file "))
-        ]
-        found.append(max(0, int(limit) - int(used) + sum(cache)))
+    for line in _text("/proc/self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers in ("", "memory"):
+            found += _left_in(path, "/sys/fs/cgroup" + ("/memory" if controllers else ""), bool(controllers))
     return min(found, default=None)
+
+
+def _left_in(path: str, root: str, first_version: bool) -> list[int]:
+    """Bytes left in a control group and in those around it; a container sees its own at the root."""
+    limit, used = ("memory.limit_in_bytes", "memory.usage_in_bytes") if first_version else LIMITS
+    found = []
+    parts = [part for part in path.split("/") if part]
+    for length in range(len(parts) + 1):
+        folder = "/".join([root, *parts[:length]])
+        words = [_text(f"{folder}/{name}").strip() for name in (limit, used)]
+        if all(word.isdecimal() for word in words):
+            cached = ("inactive_file ", "active_file ")  # given back where it is wanted
+            lines = _text(f"{folder}/memory.stat").splitlines()
+            cache = sum(int(line.split()[1]) for line in lines if line.startswith(cached))
+            found.append(max(0, int(words[0]) - int(words[1]) + cache))
+    return found
 
 
 def shown(size: float) -> str:

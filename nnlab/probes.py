@@ -46,7 +46,8 @@ class Snapshot(NamedTuple):
 class Probe(NamedTuple):
     """rows: the model's setup and the data -> the columns that name the rows, such as layer and index.
     columns, measure: the measured columns' names, and (setup, snapshot) -> their arrays `[rows]`.
-    at_start: only at step 0. Probes of one table must name the same rows.
+    at_start: only at step 0. whole: it computes the outputs for all examples at once. Probes of one table
+    must name the same rows.
     """
 
     table: str
@@ -54,6 +55,7 @@ class Probe(NamedTuple):
     columns: tuple[str, ...]
     measure: Callable[[Setup, Snapshot], tuple[Array, ...]]
     at_start: bool = False
+    whole: bool = False
 
 
 class Unit(NamedTuple):

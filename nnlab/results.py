@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from nnlab import disk
 from nnlab.config import Config, check_tree
 from nnlab.config.document import read
 from nnlab.errors import ConfigError, UsageError, ValueDoesNotFit
@@ -103,6 +105,8 @@ def _trials(file: Path) -> pandas.DataFrame:
 
 
 def _config(file: Path) -> Config:
+    if not file.is_file():  # a pipe, say, which would be waited for
+        raise UsageError(f"{file}: is no plain file")
     try:
         return check_tree(read(file))
     except ConfigError as error:
@@ -110,11 +114,13 @@ def _config(file: Path) -> Config:
 
 
 def read_table(file: Path) -> pandas.DataFrame:
-    """A table of a run. Raises UsageError where it is damaged."""
+    """A table of a run, but for a last line that is still being written. Raises UsageError where it is
+    damaged."""
     import pandas
 
     try:
-        return pandas.read_csv(file)
+        content = disk.read_whole(file)
+        return pandas.read_csv(io.BytesIO(content[: content.rfind(b"\n") + 1]))
     except (OSError, ValueError, pandas.errors.ParserError) as error:
         raise UsageError(f"{file}: damaged: {error}") from None
 

@@ -73,6 +73,7 @@ def run_together(
     watch: called with each chunk of each lane, and the lane's number; where it returns a step of that chunk,
     the lane ends there, pruned: it leaves the first rows of what the whole run would have left.
     """
+    _check_device(lanes[0].experiment)
     runs = [_Run(lane, watch and functools.partial(watch, number)) for number, lane in enumerate(lanes)]
     starts = found(lanes, keep, tell)
     for number, run in enumerate(runs):
@@ -89,6 +90,17 @@ def run_together(
             if (stopping and going) or not going:
                 break
     return [run.end(caught) for run in runs]
+
+
+def _check_device(experiment: Experiment) -> None:
+    """An accelerator must have the memory that a training takes. Raises ConfigError."""
+    needed, there = experiment.footprint.arrays, device.memory_limit()
+    if there is not None and needed > there:
+        raise experiment.config.error(
+            ("model",),
+            f"training needs about {memory.shown(needed)} of the device's memory, which has "
+            f"{memory.shown(there)}; largest layers: {memory.largest_layers(experiment.model.setup)}",
+        )
 
 
 class _Run:

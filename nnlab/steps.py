@@ -18,13 +18,13 @@ import numpy as np
 from nnlab.data.examples import Examples
 from nnlab.experiment import Experiment
 from nnlab.lazy import Array, jax, jnp
+from nnlab.memory import BLOCK_VALUES
 from nnlab.nn.layer import Output
 from nnlab.nn.model import model
 from nnlab.probes import Batch, Probe, Snapshot
 from nnlab.states import State
 
-BLOCK_VALUES = 2**24  # evaluation takes as many examples at once as make this many values
-BLOCK_COST = 64  # and each block costs as much as this many more examples
+BLOCK_COST = 64  # each block of evaluation costs as much as this many more examples
 
 
 class Arguments(NamedTuple):

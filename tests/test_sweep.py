@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
-import torture_sweep
 from conftest import run_nnlab
 
 from nnlab.config import load
@@ -573,13 +572,6 @@ def test_sigterm_ends_workers_and_what_is_there_can_be_read(home, tmp_path):
     assert "2 trials, 0 done, 2 to run" in run_nnlab(
         "sweep", home / "long.yaml", "--out", tmp_path / "out", "--dry-run"
     ).stdout  # fmt: skip
-
-
-def test_two_rounds_of_torture(tmp_path, monkeypatch):
-    config = LONG.replace("steps: 60000", "steps: 20000").replace("name: long", "name: torture")
-    monkeypatch.setattr(torture_sweep, "CONFIG", config)
-    assert torture_sweep.torture(kills=2, folder=tmp_path) == 0
-    assert len(list(tmp_path.glob("round-*/trials/*"))) == 4
 
 
 # --- large tables ----------------------------------------------------------------------------------------

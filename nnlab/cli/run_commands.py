@@ -73,6 +73,7 @@ def train(
     (model.0.units=64). The same command again goes on where a run was interrupted or killed, and leaves the
     bytes of one that never was. SIGINT and SIGTERM end a run at a checkpoint, within seconds.
     """
+    from nnlab import memory
     from nnlab.config import load
     from nnlab.experiment import bind
     from nnlab.keeping import Keep
@@ -87,10 +88,9 @@ def train(
         _finished(place, experiment, keep)
         if not quiet:
             click.echo(checked.text, nl=False)
-        _say(
-            f"{place}: {experiment.total_steps} steps, {len(experiment.record_steps)} records; not trained",
-            quiet,
-        )
+        steps, records = experiment.total_steps, len(experiment.record_steps)
+        size = memory.shown(memory.resident() + experiment.footprint.more)
+        _say(f"{place}: {steps} steps, {records} records, about {size} of memory; not trained", quiet)
         return
     finished = _finished(place, experiment, keep)
     if finished is not None:

@@ -48,7 +48,7 @@ def answers() -> Phenomenon:
     Keeps a row a pair and record, so record sparsely: {log_spaced: 60}.
     """
     return Phenomenon(
-        probes=(Probe("answers", _pairs, ("right",), _right),),
+        probes=(Probe("answers", _pairs, ("right",), _right, whole=True),),
         numbers=Answers._fields,
         summarize=lambda run: summarize(run.tables["answers"])._asdict(),
         figures={"answers": answer_tables},

@@ -66,7 +66,7 @@ def progress_measures(keys: Count = 5) -> Phenomenon:
 
     return Phenomenon(
         probes=(
-            Probe("progress", _one_row, columns, progress),
+            Probe("progress", _one_row, columns, progress, whole=True),
             Probe("spectrum", _frequencies, ("power",), _power),
         ),
         numbers=ProgressMeasures._fields,

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from nnlab import memory
 from nnlab.config import Config
 from nnlab.errors import NnlabError, UsageError, ValueDoesNotFit
 from nnlab.experiment import Experiment, bind, check_expectations, forward_flops, group_key, step_flops
 from nnlab.results import SweepResult
 from nnlab.runner import handling
 from nnlab.search.search import Search
-from nnlab.steps import BLOCK_VALUES
 from nnlab.store import read_json
 from nnlab.sweep.agenda import Agenda, Group, Work
 from nnlab.sweep.directory import FINISHED, SweepDirectory
@@ -156,13 +153,8 @@ def cost(experiment: Experiment) -> float:
 
 
 def lane_bytes(experiment: Experiment) -> int:
-    """Bytes of one run beside others on a device: its training, its examples and their order, a block of
-    them being evaluated."""
-    values = sum(math.prod(leaf.output_shape) for _, leaf in experiment.model.setup.leaves())
-    block = 4 * min(BLOCK_VALUES, values * max(len(part) for part in experiment.data.splits.values()))
-    slots = experiment.parts.optimizer.slots if experiment.parts.optimizer else 0
-    data = sum(p.inputs.nbytes + p.targets.nbytes for p in experiment.data.splits.values())
-    return data + ORDER_BYTES + block + memory.needed(experiment.model.setup, slots, experiment.batch_size)
+    """Bytes of one run beside others on a device: its arrays and the order of its examples."""
+    return ORDER_BYTES + experiment.footprint.arrays
 
 
 def _ended(directory: SweepDirectory, event: Event) -> Mapping[str, Any] | None:

@@ -19,7 +19,7 @@ from torture import Report
 
 RUN = """\
 name: torture
-data: {type: digits, normalize: standardize, split: {train: 0.7, validation: 0.3}, label_noise: 0.1}
+data: {type: gaussian, examples: 900, features: 20, classes: 10, split: {train: 0.7, validation: 0.3}}
 model: [{type: dense, units: 24}, batch_norm, relu, {type: dropout, rate: 0.2}, {type: dense, units: 10}]
 optimizer: {type: adam, learning_rate: {type: cosine, peak: 0.002}}
 train: {steps: 16000}
@@ -78,10 +78,11 @@ def killed(words: list[str], moment: float, pick: random.Random, worker: bool) -
     return True
 
 
-def kills(verb: str, count: int, folder: Path, seed: int = 0) -> Report:
-    """Kill `count` times, over as many rounds as that takes; of a sweep every other time a worker."""
+def kills(verb: str, count: int, folder: Path, seed: int = 0, text: str = "") -> Report:
+    """Kill `count` times, over as many rounds as that takes; of a sweep every other time a worker. text: what
+    to train in place of the usual."""
     config = folder / "torture.yaml"
-    config.write_text(SWEEP if verb == "sweep" else RUN)
+    config.write_text(text or (SWEEP if verb == "sweep" else RUN))
     subprocess.run(command(verb, config, folder / "compiling"), check=True)  # what is timed has its programs
     began = time.monotonic()
     subprocess.run(command(verb, config, folder / "whole"), check=True)

@@ -1,0 +1,36 @@
+"""A small share of what `make torture` does at length."""
+
+from torture.damage import damage
+from torture.faults import FAULTS, faults
+from torture.kills import RUN, SWEEP, kills
+from torture.peaks import peaks
+from torture.surroundings import surroundings
+
+
+def sound(report, cases):
+    assert report.bad == []
+    assert report.cases >= cases
+
+
+def test_killed_runs_go_on_to_the_same_bytes(tmp_path):
+    sound(kills("train", 4, tmp_path, text=RUN.replace("16000", "6000")), 4)
+
+
+def test_killed_sweeps_go_on_to_the_same_bytes(tmp_path):
+    sound(kills("sweep", 2, tmp_path, text=SWEEP.replace("40000", "5000")), 2)
+
+
+def test_failing_calls_to_the_file_system(tmp_path):
+    sound(faults(tmp_path, stride=9), 5 * len(FAULTS))
+
+
+def test_damaged_checkpoints_are_not_loaded(tmp_path):
+    sound(damage(tmp_path, truncations=10, flips=50), 300)
+
+
+def test_surroundings_that_say_no(tmp_path):
+    sound(surroundings(tmp_path, shorter=True), 2)
+
+
+def test_the_estimate_of_memory(tmp_path):
+    sound(peaks(tmp_path, ["grokking_mod31", "relu_exploding"]), 2)

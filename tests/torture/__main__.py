@@ -1,0 +1,51 @@
+"""python tests/torture [NAME...]: all of it, or these parts, and a table of what held (make torture)."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+os.environ.setdefault("PJRT_NPROC", "1")
+
+from torture import Report
+from torture.configs import generated, typos
+from torture.damage import damage
+from torture.faults import faults
+from torture.kills import kills
+from torture.peaks import peaks
+from torture.surroundings import surroundings
+
+PARTS: dict[str, tuple[str, Callable[[Path], Report]]] = {
+    "kill-train": ("kill -9 of train", lambda folder: kills("train", 200, folder)),
+    "kill-sweep": ("kill -9 of sweep or a worker", lambda folder: kills("sweep", 50, folder)),
+    "faults": ("failing call to the file system", faults),
+    "damage": ("file cut or bit flipped", damage),
+    "surroundings": ("full, read-only, taken, dying, back in time", surroundings),
+    "configs": ("generated or mutated experiment file", lambda _: generated(100_000, seed=0)),
+    "typos": ("misspelt word", lambda _: typos(500, seed=0)),
+    "peaks": ("estimate of memory", peaks),
+}
+
+
+def main(names: list[str]) -> int:
+    rows, worst = [], 0
+    for name in names or PARTS:
+        what, part = PARTS[name]
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            report = part(Path(folder))
+        print(*report.bad, sep="\n", flush=True)
+        rows.append(f"| {what} | {report.cases:,} | {len(report.bad):,} | {time.monotonic() - began:.0f} s |")
+        worst |= bool(report.bad) and name != "typos"
+        print(rows[-1], flush=True)
+    print("\n| what | cases | went wrong | took |\n|---|---|---|---|", *rows, sep="\n")
+    return worst
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
