@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from nnlab import checkpoints, device, disk
 from nnlab.checkpoints import Checkpoint, Facts
 from nnlab.errors import UsageError
@@ -63,10 +65,13 @@ def _save(lane: Lane, chunk: Chunk) -> None:
     if chunk.state is None:  # of what is solved for
         return
     state = chunk.state()
+    groups = groups_of(state)
+    if not all(np.isfinite(array).all() for array in groups["weights"]().values()):
+        return  # its next step diverges; the last finite checkpoint is worth more
     loss = float(state.best.loss)
     best = {"step": int(state.best.step), "loss": loss} if math.isfinite(loss) else {}
     facts = Facts(chunk.step, chunk.done, made_by(lane.experiment), lane.directory.sync(), best)
-    checkpoints.save(lane.directory.checkpoints, facts, groups_of(state))
+    checkpoints.save(lane.directory.checkpoints, facts, groups)
 
 
 def made_by(experiment: Experiment) -> dict[str, Any]:

@@ -109,6 +109,7 @@ class _Run:
     def __init__(self, lane: Lane, watch: Callable[[Chunk], int | None] | None) -> None:
         self.lane, self.watch = lane, watch
         self.status, self.step, self.recorded = "interrupted", 0, False
+        self.known = -1  # the last step whose record is there, where the training goes on at a record
 
     def begin(self, start: Checkpoint | None, tell: Tell) -> None:
         """Make the directory, or go on in it."""
@@ -121,7 +122,10 @@ class _Run:
         if drifts:
             earlier = read_json(directory.path / "environment.json").get("drift", [])
             environment["drift"] = [*earlier, *drifts]
-        tables = {} if start is None else start.facts.tables
+        tables = {} if start is None else dict(start.facts.tables)
+        if start is not None and start.facts.done and start.facts.step < experiment.total_steps:
+            self.known = start.facts.step
+            tables.pop("predictions", None)  # they were the last ones
         directory.begin(experiment.config.text, environment, _facts(self.lane), tables)
         directory.log(f"nnlab {__version__}: {experiment.config.name}, {experiment.total_steps} steps")
         if start is None:
@@ -149,7 +153,8 @@ class _Run:
             self.status = "complete"
         self.step, self.recorded = chunk.step, True
         for name, columns in chunk.tables.items():
-            self.lane.directory.append(name, columns)
+            kept = columns["step"] > self.known if "step" in columns else slice(None)
+            self.lane.directory.append(name, {column: values[kept] for column, values in columns.items()})
         seconds = {"seconds": round(chunk.seconds, 6), "compiling": round(chunk.compiling, 6)}
         timing = {"step": chunk.step, **seconds}
         self.lane.directory.append("timing", {n: np.array([v], dtype=object) for n, v in timing.items()})
@@ -203,7 +208,7 @@ def _chunks(runs: Sequence[_Run], starts: Sequence[Checkpoint] | None) -> Iterat
     if all(run.status == "complete" for run in runs):  # killed before it could say so
         return
     if experiments[0].parts.solver is None:
-        kept = [Start(start.facts.step, start.facts.done, start.arrays) for start in starts or ()]
+        kept = [Start(start.facts.step, start.arrays) for start in starts or ()]
         yield from train_together(experiments, kept)
         return
     for number, experiment in enumerate(experiments):

@@ -41,11 +41,9 @@ class State(NamedTuple):
 
 
 class Start(NamedTuple):
-    """Where a training goes on. recorded: whether the record at `step` has been made. arrays: () -> the state
-    as arrays."""
+    """Where a training goes on, beginning with the record at that step. arrays: () -> the state as arrays."""
 
     step: int
-    recorded: bool
     arrays: Callable[[], Arrays]
 
 

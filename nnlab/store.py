@@ -13,7 +13,7 @@ import io
 import json
 import math
 import os
-import socket
+import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +26,9 @@ from nnlab.disk import GrowingFile, Position
 from nnlab.errors import STATUSES, UsageError
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet would run a text that begins so
+LARGEST_JSON = 2**20  # bytes; what nnlab writes itself comes to a few thousand
+MOST_VALUES = 5_000  # of a summary
+MOST_DIGITS = 300  # of a whole number: more would not fit a float
 PATIENCE = 15.0  # seconds for the workers of a process that was killed to notice
 
 
@@ -132,7 +135,7 @@ class RunDirectory:
                 time.sleep(0.05)
             with disk.telling(self.path / ".lock"):
                 os.ftruncate(lock, 0)
-                os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+                os.pwrite(lock, f"process {os.getpid()} on {platform.node()}".encode(), 0)
             yield lock
         finally:
             os.close(lock)
@@ -153,7 +156,7 @@ def _locked(lock: int, path: Path) -> bool:
 def _is_alive(holder: str) -> bool:
     """Whether the process that a lock names runs; yes where that cannot be told."""
     words = holder.split()
-    if len(words) != 4 or words[3] != socket.gethostname() or not words[1].isdecimal():
+    if len(words) != 4 or words[3] != platform.node() or not words[1].isdecimal():
         return bool(words)
     return Path(f"/proc/{words[1]}").exists() if Path("/proc/self").exists() else True
 
@@ -170,24 +173,36 @@ def _csv(rows: Iterable[Iterable[str]]) -> str:
 
 
 def read_summary(directory: Path) -> dict[str, Any]:
-    """A run's summary.json. Raises UsageError where it is not of its form."""
+    """A run's summary.json: texts, numbers, and texts and numbers by name. Raises UsageError where it is not
+    of its form."""
     file = directory / "summary.json"
     summary = read_json(file)
     if summary.get("status") not in STATUSES:
         raise UsageError(f"{file}: damaged: its status is none of {', '.join(STATUSES)}")
-    for part in (
-        () if "trials" in summary else ("final", "best")
-    ):  # a search's best names a trial and its values
+    swept = "trials" in summary  # a search's best names a trial and its values, of any form
+    count = len(summary)
+    for part, values in summary.items():
+        inner = values.values() if isinstance(values, dict) else ()
+        count += len(inner)
+        if isinstance(values, list) or (
+            any(isinstance(value, (list, dict)) for value in inner) and not (swept and part == "best")
+        ):
+            raise UsageError(f"{file}: damaged: '{part[:80]}' holds no numbers by name")
+    for part in () if swept else ("final", "best"):
         numbers = summary.get(part, {})
-        if not isinstance(numbers, dict) or any(isinstance(n, (str, list, dict)) for n in numbers.values()):
+        if not isinstance(numbers, dict) or any(isinstance(number, str) for number in numbers.values()):
             raise UsageError(f"{file}: damaged: '{part}' holds no numbers by name")
+    if count > MOST_VALUES:
+        raise UsageError(f"{file}: damaged: holds more than {MOST_VALUES:,} values")
     return summary
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file. Raises UsageError, naming the file."""
     try:
-        content = json.loads(disk.read_whole(path).decode())
+        if path.stat().st_size > LARGEST_JSON:
+            raise ValueError(f"is larger than {LARGEST_JSON // 2**20} MiB")
+        content = json.loads(disk.read_whole(path).decode(), parse_int=_whole_number)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file; is '{path.parent}' a run directory?") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -195,6 +210,12 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UsageError(f"{path}: damaged: holds no JSON object")
     return content
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        raise ValueError(f"holds a number of {len(digits):,} digits")
+    return int(digits)
 
 
 def _cells(column: np.ndarray) -> list[str]:

@@ -79,14 +79,14 @@ def train_together(
     compiling = time.perf_counter() - began
     orders = [Order(experiment) for experiment in experiments]
     arguments, state = lanes.arguments(), lanes.first_states(programs.init)
-    base, recorded = (starts[0].step, starts[0].recorded) if starts else (0, False)
+    base = starts[0].step if starts else 0
     at_start: list[Any] = [{}] * len(experiments)
     if starts:
         state = lanes.states_from(starts, state)
     elif programs.start:
         rows = lanes.stacked([order.rows(0, 1)[0] for order in orders])
         at_start = lanes.split(jax.device_get(programs.start(arguments, state, rows)))
-    segments, steps = _segments(lead.record_steps, base, recorded), first_steps(lanes)
+    segments, steps = _segments(lead.record_steps, base), first_steps(lanes)
     going = list(range(len(experiments)))
     while segments and going:
         chosen, segments = _next(segments, base, min(steps, orders[0].capacity - 1))
@@ -289,14 +289,10 @@ def first_steps(lanes: Lanes) -> int:
     return max(1, min(FIRST_STEPS, int(likely)))
 
 
-def _segments(record_steps: list[int], start: int, recorded: bool) -> list[Segment]:
-    """The segments from a step on; recorded: the record at that step is there already."""
+def _segments(record_steps: list[int], start: int) -> list[Segment]:
+    """The segments from a step on."""
     ends = [*record_steps[1:], record_steps[-1]]
-    left = [
-        (begin, until)
-        for begin, until in zip(record_steps, ends, strict=True)
-        if begin > start or (begin == start and not recorded)
-    ]
+    left = [(begin, until) for begin, until in zip(record_steps, ends, strict=True) if begin >= start]
     between = [Segment(False, left[0][0])] if left and left[0][0] > start else []
     return between + [Segment(True, until) for _, until in left]
 

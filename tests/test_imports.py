@@ -147,6 +147,35 @@ def test_nothing_runs_code_from_files(path):
             assert "allow_pickle" in {keyword.arg for keyword in call.keywords}
 
 
+NETWORK = {
+    "socket", "socketserver", "ssl", "http", "urllib", "urllib3", "requests", "httpx", "aiohttp", "asyncio",
+    "ftplib", "smtplib", "telnetlib", "xmlrpc", "webbrowser", "grpc", "zmq", "tornado", "flask", "fastapi",
+    "sentry_sdk", "posthog", "segment", "analytics", "wandb", "mlflow", "opentelemetry",
+}  # fmt: skip
+
+
+@modules
+def test_nothing_listens_or_calls_home(path):
+    assert {name.split(".")[0] for name in imports_of(path)}.isdisjoint(NETWORK)
+
+
+@modules
+def test_what_is_written_goes_through_disk(path):
+    """Whole or not there, and told of where it fails; a new experiment of the user's is made by `new`."""
+    if name_of(path) in ("nnlab.disk", "nnlab.checkpoints", "nnlab.store", "nnlab.plotting"):
+        return
+    for call in [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]:
+        name = ast.unparse(call.func)
+        assert not name.endswith((".write_text", ".write_bytes", ".mkdir", ".unlink", ".rmtree", ".touch"))
+        words = [*call.args[:1], *(keyword.value for keyword in call.keywords if keyword.arg == "mode")]
+        mode = "".join(str(word.value) for word in words if isinstance(word, ast.Constant))
+        if name.endswith(".open") and (path.name, mode) not in OPENED:
+            assert set(mode).isdisjoint("wax+"), f"{path}: {ast.unparse(call)}"
+
+
+OPENED = [("run_commands.py", "x"), ("engine.py", "ab"), ("__init__.py", "w")]  # new, sweep.log, /dev/null
+
+
 GAUSSIAN = """\
 name: gaussian
 data: {type: gaussian, examples: 60, features: 5, classes: 3, normalize: standardize}

@@ -5,9 +5,11 @@ Modules are imported inside the commands, so that `nnlab --help` answers at once
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -35,6 +37,12 @@ class _Commands(click.Group):
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             ctx.exit(130)
+        except OSError as error:  # that nobody nearer knew more of: a path that is too long, a full output
+            if error.errno == errno.EPIPE:
+                raise  # whoever read the output has left: click ends without a word
+            what = str(error.filename or "output")[:300]
+            click.echo(f"{what}: {error.strerror or error}", err=True)
+            ctx.exit(2 if error.filename else 1)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         from nnlab.errors import near_miss
@@ -81,4 +89,7 @@ def main() -> None:
     imports, which would turn a KeyboardInterrupt into an error of theirs."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda caught, _: os._exit(128 + caught))
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
     sys.exit(cli())

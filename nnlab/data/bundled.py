@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import os
 import random
 import zipfile
@@ -15,8 +16,10 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge, Le, Lt
 
+from nnlab import disk
 from nnlab.data.examples import Examples, Source, classified, regressed
 from nnlab.device import cache_folder
+from nnlab.errors import NnlabError
 from nnlab.registry import register
 
 
@@ -88,12 +91,11 @@ def _generated_mnist1d(examples: int, seed: int) -> Mapping[str, np.ndarray]:
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
         made = _made_mnist1d(examples, seed)
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
-    with contextlib.suppress(OSError):  # where nothing can be kept, it is made anew each time
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as stream:
-            np.savez(stream, allow_pickle=False, **made)
-        beside.replace(file)
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, **made)
+    with contextlib.suppress(NnlabError):  # where nothing can be kept, it is made anew each time
+        disk.make_folder(file.parent, linked=True)
+        disk.write_whole(file, content.getvalue())
     return made
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from nnlab import disk
 from nnlab.errors import UsageError, ValueDoesNotFit
 from nnlab.lazy import optuna
 from nnlab.randomness import generator
@@ -151,5 +152,5 @@ def _storage(journal: Path) -> JournalStorage:
     if journal.exists():
         whole = journal.read_bytes()
         if not whole.endswith(b"\n"):
-            journal.write_bytes(whole[: whole.rfind(b"\n") + 1])
+            disk.write_whole(journal, whole[: whole.rfind(b"\n") + 1])
     return optuna.storages.JournalStorage(JournalFileBackend(str(journal), lock_obj=NoLock(str(journal))))

@@ -71,6 +71,9 @@ class SweepDirectory(RunDirectory):
         if force:
             for old in (self.path / "trials", self.path / "plots", self.journal, *self.path.glob("*.csv")):
                 disk.remove(old)
+        for place in (self.path / "plots", self.journal):
+            if place.is_symlink():
+                raise UsageError(f"{place}: is a symbolic link; remove it, or name another --out")
         disk.make_folder(self.path / "trials")
         self.write("sweep.yaml", config.text)
         self.write_json("summary.json", {"name": config.name, "status": "running"})

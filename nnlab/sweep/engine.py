@@ -144,6 +144,7 @@ class LocalEngine:
         """A worker died: its trials go back onto the agenda, or are given up."""
         code = worker.process.wait()
         cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        cause += " (is memory short?)" if code == -signal.SIGKILL else ""
         for trial in worker.slice:
             if self.stopping:
                 yield Event(trial, status="interrupted")
