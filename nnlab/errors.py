@@ -71,8 +71,22 @@ def dotted(path: Path) -> str:
 
 def near_miss(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'dense'?`, or nothing where no known word is close."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    words = list(known)
+    close = [other for other in words if one_letter_off(word, other)]
+    close = close or difflib.get_close_matches(word, words, n=1, cutoff=0.6)
     return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def one_letter_off(word: str, other: str) -> bool:
+    """Whether one is the other with a letter more, less or another in its place, or with two that swapped."""
+    if abs(len(word) - len(other)) > 1 or word == other:
+        return False
+    same = next((i for i, pair in enumerate(zip(word, other, strict=False)) if pair[0] != pair[1]), None)
+    if same is None:
+        return True  # one goes on where the other ends
+    word, other = word[same:], other[same:]
+    swapped = word[:2] == other[1::-1] and word[2:] == other[2:]
+    return swapped or word[1:] == other[1:] or word[1:] == other or word == other[1:]
 
 
 def listed(words: Sequence[str], last: str = "or") -> str:

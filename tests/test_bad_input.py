@@ -125,6 +125,10 @@ CASES = {
     "10^15 features": (("§data: {type: gaussian, features: 1000000000000000, classes: 2}"), "memory"),
     "10^15 by 10^15": (("§data: {type: gaussian, features: [1000000000, 1000000000], classes: 2}"), "memory"),
     "a deep million": (("model: {type: repeat, §times: 1000000, layers: [relu]}"), "is not allowed"),
+    "a million by nesting": (
+        ("§model: {type: repeat, times: 10000, layers: [{type: repeat, times: 300, layers: [relu]}]}"),
+        "comes to 3,000,000 layers",
+    ),
     # csv
     "missing file": ((data("type: csv, §path: gone.csv, target: label")), "there is no 'gone.csv'"),
     "NaN in a CSV": (

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from nnlab.config import load
 from nnlab.config.document import (
     MAX_BYTES,
     MAX_DEPTH,
     MAX_NODES,
+    MOST_LINES,
     dump,
     parse,
     parse_value,
@@ -194,6 +196,93 @@ def test_tags_are_refused_where_they_stand(text, marked):
 def test_an_alias_inside_itself_is_refused(text):
     (line,) = errors(text)
     assert line.endswith("an alias that contains itself")
+
+
+BASE = "name: a\ndata: xor\nmodel: [{type: dense, units: 2}]\ntrain: {steps: 1}\n"
+LARGEST = {  # of 256 KiB, the slowest shapes that were found
+    "a list": "a: [" + "1," * 130_000 + "]",
+    "empty lists": "[" + "[]," * 80_000 + "]",
+    "a block list": "a:\n" + "- 1\n" * 60_000,
+    "lists in lists": "[" * 47 + "[]," * 80_000 + "]" * 47,
+    "keys": "".join(f"k{i}: 1\n" for i in range(22_000)),
+    "one key": "a: 1\n" * 50_000,
+    "empty keys": "?\n" * 130_000,
+    "aliases": "a: &a 1\nb: [" + "*a," * 80_000 + "]",
+    "anchors": "".join(f"k{i}: &a{i} 1\n" for i in range(15_000)),
+    "merge keys": "a: &a {b: 1}\nc: {" + "<<: *a, " * 20_000 + "}",
+    "documents": "---\n" * 65_000,
+    "a long word": "a: " + "x" * 260_000,
+    "a long text": "a: " + "x " * 130_000,
+    "a long key": "? " + "x" * 260_000 + "\n: 1",
+    "a long key in quotes": "? '" + "x" * 260_000 + "'\n: 1",
+    "a long tag": "a: !" + "x" * 260_000 + " 1",
+    "digits": BASE + "seed: " + "9" * 200_000,
+    "unknown keys": BASE + "".join(f"unit{i}: 1\n" for i in range(2_400)),
+    "unknown layers": BASE.replace(
+        "[{type: dense, units: 2}]", f"[{','.join(f'relo{i}' for i in range(4_900))}]"
+    ),
+    "a long layer": BASE.replace("dense", "d" * 200_000),
+    "layers, deep": BASE.replace("[{", "[" * 40 + "relu," * 4_900 + "{").replace("}]", "}" + "]" * 40),
+    "dense layers": BASE.replace("[{", "[" + "{type: dense, units: 3}," * 900 + "{"),
+    "long ranges": BASE
+    + f"sweep: {{zip: {{{','.join(f'a{i}: {{range: [0, 99999]}}' for i in range(800))}}}}}",
+    "many trials": BASE
+    + f"sweep: {{axes: {{{','.join(f'a{i}: {{range: [0, 99999]}}' for i in range(800))}}}}}",
+}
+
+
+@pytest.mark.parametrize("text", LARGEST.values(), ids=LARGEST)
+def test_no_file_takes_longer_than_a_second(text, tmp_path):
+    """And what is said of it is no book."""
+    (tmp_path / "f.yaml").write_text(text)
+    began = time.process_time()
+    lines = ()
+    try:
+        load(tmp_path / "f.yaml")
+    except ConfigError as error:
+        lines = error.lines
+    assert time.process_time() - began < 2.0  # within 1 on a machine with nothing else to do
+    assert len(lines) <= MOST_LINES + 1
+    assert all(line.isprintable() and len(line) < 2_000 for line in lines)
+
+
+def test_many_problems_are_counted():
+    lines = errors(
+        "\n".join(f"a{i}: 1" for i in range(150)) + "\n" + "\n".join(f"a{i}: 2" for i in range(150))
+    )
+    assert len(lines) == MOST_LINES + 1
+    assert lines[-1] == "f.yaml: and 50 more"
+
+
+def test_two_halves_of_a_character_are_a_whole_one():
+    """As JSON writes it."""
+    assert parse_value('{"\\ud83d\\ude00": "x\\ud83d\\ude00"}', "f.yaml").tree == {"😀": "x😀"}
+
+
+@pytest.mark.parametrize("escape", ["\\ud800", "\\ude00\\ud83d"])
+@pytest.mark.parametrize("text", ["a: §'?'", "§'?': 1", "a: [1, §'x?y']"])
+def test_half_a_character_is_refused_where_it_stands(text, escape, marked):
+    text, (place,) = marked(text.replace("'", '"').replace("?", escape))
+    assert errors(text) == [
+        f"f.yaml:{place}: not YAML: {escape[:6]} is half a character; write the whole one"
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['a: "\\§UFFFFFFFF"', 'a: "\\§U00110000"', f"%YAML 1.§{'9' * 5000}\n---\na: 1"],
+    ids=["U", "U", "%YAML"],
+)
+def test_numbers_of_characters_and_versions_have_an_end(text, marked):
+    text, _ = marked(text)
+    (line,) = errors(text)
+    assert line.endswith("not YAML: the number of a character or version is too large")
+
+
+def test_hexadecimal_digits_are_written_in_digits_that_are_read():
+    number = parse_value("0x" + "f" * 330, "f.yaml").tree
+    assert number == 16**330 - 1
+    assert parse_value(dump(number), "f.yaml").tree == number
 
 
 def test_an_alias_stands_for_its_anchor():

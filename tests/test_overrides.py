@@ -6,7 +6,7 @@ import pytest
 
 from nnlab.config import check_tree
 from nnlab.config.document import parse
-from nnlab.config.overrides import apply
+from nnlab.config.overrides import apply, with_axes
 from nnlab.errors import ConfigError, UsageError
 
 BASE = """\
@@ -202,6 +202,12 @@ def test_a_wrong_form_shows_the_right_ones(override):
         ("\x1b[31m.a=1\x07", None),
         (f"model.{'9' * 5000}=1", None),
         ("model.²=1", "a list item goes by its index, not '²'"),
+        (f"data.{'.'.join('a' * 60)}=1", "more than 48 levels deep"),
+        (f"data.{'.'.join('a' * 3000)}=1", None),
+        (f"~{'x' * 5000}", None),
+        (f"seed={'[' * 5000}", None),
+        ("seed=%YAML 1." + "9" * 5000, None),
+        ("seed='\\ud800'".replace("'", '"'), None),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_line(override, says):
@@ -210,8 +216,14 @@ def test_what_cannot_be_done_is_said_in_a_line(override, says):
             check_tree(changed(override))
         assert str(caught.value).isprintable()
         assert str(caught.value).startswith("override '")
+        assert len(str(caught.value)) < 2_000
     else:
         assert refused(override) == f"override '{override}': {says}"
+
+
+def test_an_axis_of_bytes_that_are_no_text_can_be_saved():
+    document, left = with_axes(parse(BASE, "f.yaml"), ["x\udcff=1,2"])
+    assert (document.tree["sweep"]["axes"], left) == ({"x\\udcff": [1, 2]}, [])
 
 
 def test_nothing_is_made_on_the_way_to_a_delete_that_fails():

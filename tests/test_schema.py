@@ -1,15 +1,16 @@
 """Checking a file against the signatures: one problem for one mistake, at its place, all at once."""
 
 import inspect
+import time
 from pathlib import Path
 
 import pytest
 
-from nnlab.config import check_tree
+from nnlab.config import check_tree, load
 from nnlab.config.document import parse
 from nnlab.config.load import EXPERIMENT, json_schema
 from nnlab.config.schema import describe, resolve
-from nnlab.errors import ConfigError
+from nnlab.errors import ConfigError, near_miss, one_letter_off
 from nnlab.registry import KINDS, components
 
 SHIPPED = sorted((Path(__file__).parent.parent / "experiments").glob("*.yaml"))
@@ -225,6 +226,31 @@ MISTAKES = {
     "bad name": ("§name: Base Run", "name", "a name is 1 to 80 of a-z"),
     "name that climbs": ("§name: ../base", "name", "a name is 1 to 80 of a-z"),
     "name too long": (f"§name: {'a' * 81}", "name", "a name is 1 to 80 of a-z"),
+    "name that ends with a dot": ("§name: run.", "name", "no '.' last"),
+    "name of a device": ("§name: con", "name", "'con' is the name of a device on Windows; give another"),
+    "name of a device, dotted": ("§name: lpt1.x", "name", "'lpt1.x' is the name of a device on Windows"),
+    "word, misspelt": (
+        "loss: {type: squared_error, §outputs: maen}",
+        "loss.outputs",
+        "'maen' is not allowed; did you mean 'mean'? outputs takes mean or sum",
+    ),
+    "bool, misspelt": (
+        "optimizer: {type: sgd, §nesterov: ture}",
+        "optimizer.nesterov",
+        "did you mean 'true'?",
+    ),
+    "word beside a number, misspelt": ("data: {type: xor, §batch_size: ful}", "data.batch_size", "'full'?"),
+    "type, misspelt": (
+        "§data: {tpye: xor}",
+        "data",
+        "needs a 'type'; did you mean 'type'? allowed is a dataset",
+    ),
+    "two letters, misspelt": ("optimizer: {type: adam, §b3: 0.9}", "optimizer.b3", "did you mean 'b1'?"),
+    "spacing of too many trials": (
+        f"§sweep: {{axes: {{{', '.join(f'a{i}: {{range: [0, 99999]}}' for i in range(800))}}}}}",
+        "sweep",
+        "comes to more than 10^15 trials",
+    ),
     "deep inside": (
         "model:\n  - type: repeat\n    times: 2\n    layers:\n      - type: residual\n        layers:\n"
         "          - {type: dense, units: 5, §use_bias: 7}\n",
@@ -320,6 +346,19 @@ def test_a_solver_stands_in_the_place_of_optimizer_and_train(marked):
         assert lines_of(text) == (said,)
 
 
+def test_a_letter_more_less_or_swapped_comes_before_a_likeness():
+    """difflib alone finds 'mlp' too far from 'lp', and 'train' nearer to 'trai_' than need be."""
+    known = ["mlp", "relu", "elu", "tanh", "dense"]
+    found = [near_miss(word, known) for word in ("ml", "mpl", "mlpp", "mlq", "lu", "teln", "rel", "xyz")]
+    words = ["mlp", "mlp", "mlp", "mlp", "elu", "", "relu", ""]
+    assert found == [f"; did you mean '{word}'?" if word else "" for word in words]
+
+
+@pytest.mark.parametrize("word", ["mlp", "lp", "mlpx", "xmlp", "mp", "mpl", "lmp", "mxp", ""])
+def test_one_letter_off(word):
+    assert one_letter_off(word, "mlp") == one_letter_off("mlp", word) == (word not in ("mlp", ""))
+
+
 def test_a_bad_value_is_cut_to_one_short_line():
     (line,) = lines_of(text_with(f"seed: {'x' * 5000}"))
     assert len(line) < 200
@@ -386,6 +425,30 @@ def test_every_default_is_in_the_saved_config():
         "expect": {},
     }
     assert parse(config.text, "f.yaml").tree == config.tree
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        "[" * 46 + "{type: dense, units: 3}" + "]" * 46,
+        "[" + "{type: dense, units: 3}," * 800 + "]",
+    ],
+    ids=["deep", "many"],
+)
+def test_what_is_too_large_to_be_read_back_is_refused(layers, tmp_path):
+    (tmp_path / "f.yaml").write_text(text_with(f"model: {layers}"))
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path / "f.yaml")
+    (line,) = caught.value.lines
+    assert "with every default in place it comes to more than" in line
+
+
+def test_layers_in_layers_are_built_once():
+    """Each level used to build all that is below it anew."""
+    layers = "[" * 40 + "{type: dense, units: 3}," * 200 + "]" * 40
+    began = time.process_time()
+    resolved(text_with(f"model: {layers}"))
+    assert time.process_time() - began < 1.5
 
 
 @pytest.mark.parametrize(

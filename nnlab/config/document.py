@@ -18,16 +18,20 @@ from nnlab.errors import ConfigError, Path, Problem, dotted
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 48
-MAX_NODES = 20_000
+MAX_NODES = 5_000
+MOST_LINES = 100  # of problems, of one file
+LONGEST_LINE = 800
+LONGEST_WORD = 300
 
 _NULL = re.compile(r"null|Null|NULL|~|")
 _TRUE = re.compile(r"true|True|TRUE")
 _FALSE = re.compile(r"false|False|FALSE")
 _INT = re.compile(r"[-+]?[0-9]{1,400}")
 _OCTAL = re.compile(r"0o([0-7]{1,400})")
-_HEX = re.compile(r"0x([0-9a-fA-F]{1,400})")
+_HEX = re.compile(r"0x([0-9a-fA-F]{1,330})")  # 398 digits: what is read is written in digits that are read
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INFINITE = re.compile(r"([-+]?)\.(?:inf|Inf|INF)")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _NAN = re.compile(r"\.(?:nan|NaN|NAN)")
 
 
@@ -98,9 +102,10 @@ def parse(text: str, source: str) -> Document:
 def parse_value(text: str, source: str) -> Document:
     """Parse YAML text to one value of any kind. Raises ConfigError."""
     document = Document(None, {}, {}, source)
+    loader = None
     try:
-        _refuse_deep_and_tagged(text)
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        loader = _Composer(text)
+        node = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Mark(source, mark.line + 1, mark.column + 1) if mark else Mark(source, 1, 1)
@@ -110,6 +115,10 @@ def parse_value(text: str, source: str) -> Document:
         place = Mark(source, before.count("\n") + 1, len(before) - before.rfind("\n"))
         message = f"the character #x{error.character:04x} is not allowed"
         raise ConfigError([f"{place}: not YAML: {message}"]) from None
+    except (ValueError, OverflowError):  # PyYAML takes `\Uffffffff` and a version of 5,000 digits as given
+        assert loader is not None  # noqa: S101 - it is the scanning that raises
+        place = Mark(source, loader.line + 1, loader.column + 1)
+        raise ConfigError([f"{place}: not YAML: the number of a character or version is too large"]) from None
     reader = _Reader(document)
     tree = reader.value(node, (), ()) if node is not None else None
     if reader.problems:
@@ -118,32 +127,47 @@ def parse_value(text: str, source: str) -> Document:
 
 
 def _located(problems: Iterable[tuple[Mark, Problem]]) -> ConfigError:
-    return ConfigError(
-        [
-            f"{mark}: {one_line(f'{dotted(path)}: {message}' if path else message)}"
-            for mark, (path, message) in sorted(set(problems))
-        ]
-    )
+    found = sorted(set(problems))
+    lines = [
+        f"{mark}: {one_line(f'{dotted(path)}: {message}' if path else message)}"
+        for mark, (path, message) in found[:MOST_LINES]
+    ]
+    if len(found) > MOST_LINES:
+        lines.append(f"{found[0][0].source}: and {len(found) - MOST_LINES:,} more")
+    return ConfigError(lines)
 
 
-def _refuse_deep_and_tagged(text: str) -> None:
-    """Refuse tags, and nesting that would exhaust the composer's stack, before it is entered."""
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+class _Composer(yaml.SafeLoader):
+    """Composes nodes, and refuses tags, deep nesting and too much of anything before time or the stack is
+    spent on it."""
+
+    depth = nodes = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()
         if isinstance(event, (yaml.ScalarEvent, yaml.CollectionStartEvent)) and event.tag is not None:
-            raise yaml.MarkedYAMLError(
-                problem=f"the tag '{event.tag}' is not allowed; write plain values",
-                problem_mark=event.start_mark,  # type: ignore[arg-type]
-            )
-        if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise yaml.MarkedYAMLError(
-                    problem=f"nested more than {MAX_DEPTH} levels deep",
-                    problem_mark=event.start_mark,  # type: ignore[arg-type]
-                )
-        elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
-            depth -= 1
+            self._refuse(event, f"the tag '{event.tag}' is not allowed; write plain values")
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
+            self._refuse(event, f"more than {MAX_NODES} values")
+        self.depth += isinstance(event, yaml.CollectionStartEvent)
+        if self.depth > MAX_DEPTH:
+            self._refuse(event, f"nested more than {MAX_DEPTH} levels deep")
+        node = super().compose_node(parent, index)
+        if isinstance(node, yaml.ScalarNode) and (half := _SURROGATE.search(node.value)):
+            try:  # JSON writes what is beyond \uffff as two halves
+                node.value = node.value.encode("utf-16", "surrogatepass").decode("utf-16")
+            except UnicodeDecodeError:
+                self._refuse(event, f"\\u{ord(half[0]):x} is half a character; write the whole one")
+        self.depth -= isinstance(event, yaml.CollectionStartEvent)
+        return node
+
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> str:
+        """No tag: the meaning of scalars is decided by `plain_scalar`."""
+        return ""
+
+    def _refuse(self, event: yaml.Event, problem: str) -> None:
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)  # type: ignore[arg-type]
 
 
 class _Reader:
@@ -214,9 +238,18 @@ def plain_scalar(text: str) -> Any:
 
 
 def one_line(text: str) -> str:
+    """Printable, and with the middle of endless words, and of what is endless still, left out."""
+    words = [_shortened(word, LONGEST_WORD) for word in str(text).split()]
+    return _shortened(printable(_shortened(" ".join(words), LONGEST_LINE)), LONGEST_LINE)
+
+
+def printable(text: str) -> str:
     """Without line breaks or control characters, which a hostile file could send to the terminal."""
-    line = " ".join(str(text).split())
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(text.split()))
+
+
+def _shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length // 2]} ... {text[-length // 3 :]}"
 
 
 _Base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # seven times as fast where it is there

@@ -15,7 +15,8 @@ from nnlab.registry import Count, Of, Section
 MOST_RECORDS = 1_000_000
 Epochs = Annotated[float, Gt(0.0), Le(1e9)]
 
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
+NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,78}[a-z0-9_-])?")
+RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")  # names of devices, to Windows
 
 
 class Train(NamedTuple):
@@ -176,8 +177,11 @@ def experiment(
     """
     if not NAME.fullmatch(name):
         raise ValueDoesNotFit(
-            "a name is 1 to 80 of a-z, 0-9, '-', '_' and '.', and begins with a letter or digit", ("name",)
+            "a name is 1 to 80 of a-z, 0-9, '-', '_' and '.', with a letter or digit first and no '.' last",
+            ("name",),
         )
+    if RESERVED.fullmatch(name):
+        raise ValueDoesNotFit(f"'{name}' is the name of a device on Windows; give another", ("name",))
     if solver is not None and (optimizer is not None or train is not None):
         given = "optimizer" if optimizer is not None else "train"
         raise ValueDoesNotFit(f"a solver stands in its place; leave out '{given}' or 'solver'", (given,))

@@ -9,7 +9,7 @@ from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
 from nnlab.config import overrides as command_line
-from nnlab.config.document import Document, dump, read
+from nnlab.config.document import MAX_BYTES, MAX_DEPTH, MAX_NODES, Document, dump, read
 from nnlab.config.experiment_file import Parts, experiment
 from nnlab.config.schema import json_schema_of, json_schema_of_kind, resolve_arguments, with_references
 from nnlab.config.sweep_file import split_path
@@ -68,6 +68,7 @@ def load(path: FilePath, overrides: Sequence[str] = (), smoke: bool = False, axe
         document, overrides = command_line.with_axes(document, overrides)
     document = command_line.apply(document, overrides, _defaults())
     config = check_tree(document)
+    _check_extent(config)
     return check_tree(document._replace(tree=_smoked(config.tree))) if smoke else config
 
 
@@ -80,6 +81,23 @@ def check_tree(document: Document) -> Config:
     if problems:
         raise document.error(problems)
     return Config(tree, document)
+
+
+def _check_extent(config: Config) -> None:
+    """What is saved, every default in place, must be small enough to be read again."""
+    values, levels = _extent(config.tree)
+    if values > MAX_NODES or levels > MAX_DEPTH or len(config.text.encode()) > MAX_BYTES:
+        limits = f"{MAX_NODES} values, {MAX_DEPTH} levels or {MAX_BYTES // 1024} KiB"
+        raise config.error((), f"with every default in place it comes to more than {limits}")
+
+
+def _extent(tree: Any) -> tuple[int, int]:
+    """How many values a tree has, keys among them, and how deep it is."""
+    if not isinstance(tree, (dict, list)):
+        return 1, 0
+    inner = [_extent(value) for value in (tree.values() if isinstance(tree, dict) else tree)]
+    keys = len(tree) if isinstance(tree, dict) else 0
+    return 1 + keys + sum(values for values, _ in inner), 1 + max((levels for _, levels in inner), default=0)
 
 
 def json_schema() -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from nnlab.config.document import Document, Mark, one_line, parse_value
+from nnlab.config.document import MAX_DEPTH, Document, Mark, one_line, parse_value, printable
 from nnlab.errors import ConfigError, Path, UsageError, near_miss
 
 
@@ -26,7 +26,10 @@ def apply(
     tree = copy.deepcopy(document.tree)
     changed = document._replace(tree=tree, values=dict(document.values), keys=dict(document.keys))
     for override in overrides:
-        _apply_one(changed, override, defaults)
+        try:
+            _apply_one(changed, override, defaults)
+        except UsageError as error:
+            raise UsageError(one_line(str(error))) from None
     return changed
 
 
@@ -54,9 +57,10 @@ def with_axes(document: Document, overrides: Sequence[str]) -> tuple[Document, l
             if not isinstance(node.get(key), dict):
                 node[key] = {}
             node = node[key]
-        node[words] = values
-        changed.values[("sweep", "axes", words)] = mark
-        changed.keys.pop(("sweep", "axes", words), None)
+        axis = printable(words)
+        node[axis] = values
+        changed.values[("sweep", "axes", axis)] = mark
+        changed.keys.pop(("sweep", "axes", axis), None)
     return changed, left
 
 
@@ -81,16 +85,18 @@ def _parsed(text: str, mark: Mark) -> Any:
     try:
         return parse_value(text, "value").tree
     except ConfigError as error:
-        raise UsageError(f"{mark}: the value is not YAML ({'; '.join(error.lines)})") from None
+        raise UsageError(f"{mark}: the value is not YAML ({one_line('; '.join(error.lines))})") from None
 
 
 def _apply_one(document: Document, override: str, defaults: Mapping[str, Any]) -> None:
     words, equals, text = override.partition("=")
     delete, add = words.startswith("~"), words.startswith("+")
-    words = one_line(words[1:] if delete or add else words)
+    words = printable(words[1:] if delete or add else words)
     mark = Mark(f"override '{one_line(override)}'", 0, 0)
     if not all(words.split(".")) or delete == bool(equals):
         raise UsageError(f"{mark}: write key.path=value to set, +key.path=value to add, ~key.path to delete")
+    if words.count(".") >= MAX_DEPTH:
+        raise UsageError(f"{mark}: more than {MAX_DEPTH} levels deep")
     parent, path = _parent(document, words, mark, None if delete else defaults)
     key = path[-1]
     present = key < len(parent) if isinstance(key, int) else key in parent

@@ -12,13 +12,13 @@ import functools
 import math
 import types
 import typing
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal, NamedTuple
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from nnlab.errors import Path, Problem, ValueDoesNotFit, listed, near_miss
-from nnlab.registry import KINDS, Component, Of, Parameter, Section, components, marker_of, spell_out
+from nnlab.errors import Path, Problem, ValueDoesNotFit, listed, near_miss, one_letter_off
+from nnlab.registry import KINDS, Component, Of, Parameter, Section, build, components, marker_of, spell_out
 
 
 class _Deferred(NamedTuple):
@@ -28,15 +28,31 @@ class _Deferred(NamedTuple):
     value: Any
 
 
+class _Resolved(NamedTuple):
+    """A value in canonical form, and what it stands for, built: what holds it is tried out with that, so that
+    nothing is built twice."""
+
+    config: Any
+    built: Any
+
+
+_NOTHING = _Resolved(None, None)
+
+
 def resolve(kind: str, value: Any, path: Path, problems: list[Problem]) -> Any:
     """The canonical form of a component's config; problems are appended, with their paths."""
+    return _resolve(kind, value, path, problems).config
+
+
+def _resolve(kind: str, value: Any, path: Path, problems: list[Problem]) -> _Resolved:
     if isinstance(value, Mapping) and "type" not in value:
-        problems.append(Problem(path, f"needs a 'type'; allowed is {describe_kind(kind)}"))
-        return None
+        typo = "; did you mean 'type'?" if any(one_letter_off(key, "type") for key in value) else ";"
+        problems.append(Problem(path, f"needs a 'type'{typo} allowed is {describe_kind(kind)}"))
+        return _NOTHING
     spelled = spell_out(kind, value)
     if spelled is None or not isinstance(spelled[0], str):
         problems.append(Problem(path, f"{shown(value)} is no {kind}; allowed is {describe_kind(kind)}"))
-        return None
+        return _NOTHING
     name, arguments = spelled
     known = components(kind)
     if name not in known:
@@ -45,18 +61,22 @@ def resolve(kind: str, value: Any, path: Path, problems: list[Problem]) -> Any:
             f"unknown {kind} '{name}'{near_miss(name, known)} (`nnlab list {kind}` shows all {len(known)})"
         )
         problems.append(Problem(at, message))
-        return None
+        return _NOTHING
     shorthand = not isinstance(value, (str, Mapping))
     parameter = next(iter(arguments), "") if shorthand else ""
     inner: list[Problem] = []
-    resolved = resolve_arguments(known[name], arguments, path, inner)
+
+    def built(arguments: Mapping[str, Any]) -> Any:
+        return build(kind, {"type": name, **arguments})
+
+    resolved, made = _resolve_arguments(known[name], arguments, path, inner, built)
     for problem in inner:  # a list stands for sequential.layers: its items keep their own paths
         skip = shorthand and problem.path[len(path) : len(path) + 1] == (parameter,)
         problems.append(problem._replace(path=path + problem.path[len(path) + 1 :]) if skip else problem)
     short = dict(KINDS[kind].shorthand.values()).get(name, "")
     if list(resolved) == [short]:
-        return resolved[short]
-    return {"type": name, **resolved} if resolved else name
+        return _Resolved(resolved[short], made)
+    return _Resolved({"type": name, **resolved} if resolved else name, made)
 
 
 def resolve_arguments(
@@ -70,66 +90,84 @@ def resolve_arguments(
 
     settled: arguments that are in canonical form already.
     """
+
+    def built(arguments: Mapping[str, Any]) -> Any:
+        return component(**arguments)
+
+    return _resolve_arguments(component, arguments, path, problems, built, settled).config
+
+
+def _resolve_arguments(
+    component: Component,
+    arguments: Mapping[str, Any],
+    path: Path,
+    problems: list[Problem],
+    build_with: Callable[[Mapping[str, Any]], Any],
+    settled: Collection[str] = (),
+) -> _Resolved:
+    """Resolves them one by one, and then builds the component once, for what only it can know: arguments that
+    contradict each other."""
     parameters = component.parameters
     before = len(problems)
     unknown = [key for key in arguments if key not in parameters]
     for key in unknown:
         takes = f"{component.name} takes {', '.join(parameters) or 'no arguments'}"
         problems.append(Problem((*path, key), f"unknown{near_miss(key, parameters) or ';'} {takes}"))
-    resolved = {}
+    resolved: dict[str, _Resolved] = {}
     for name, parameter in parameters.items():
         if name in settled:
-            resolved[name] = arguments[name]
+            resolved[name] = _Resolved(arguments[name], arguments[name])
         elif name in arguments:
             resolved[name] = _resolve_value(parameter, arguments[name], (*path, name), problems)
         elif not parameter.required:
             resolved[name] = _resolve_value(parameter, as_written(parameter.default), (*path, name), problems)
         elif not any(near_miss(key, [name]) for key in unknown):  # else it is there, misspelt
             problems.append(Problem(path, f"'{name}' is missing: {describe(parameter.annotation)}"))
+    made = None
     if len(problems) == before:
-        _try_out(component, resolved, path, problems)
-    return resolved
+        try:
+            made = build_with({name: value.built for name, value in resolved.items()})
+        except ValueDoesNotFit as error:
+            problems.append(Problem(path + error.at, str(error)))
+    return _Resolved({name: value.config for name, value in resolved.items()}, made)
 
 
-def _try_out(component: Component, resolved: dict[str, Any], path: Path, problems: list[Problem]) -> None:
-    """Build the component once, for what only it can know: arguments that contradict each other."""
-    try:
-        component(**resolved)
-    except ValueDoesNotFit as error:
-        problems.append(Problem(path + error.at, str(error)))
-
-
-def _resolve_value(parameter: Parameter, value: Any, path: Path, problems: list[Problem]) -> Any:
+def _resolve_value(parameter: Parameter, value: Any, path: Path, problems: list[Problem]) -> _Resolved:
     from pydantic import ValidationError
 
     try:
         checked = _adapter(parameter.annotation).validate_python(value)
     except ValidationError:
-        message = f"{shown(value)} is not allowed; {parameter.name} takes {describe(parameter.annotation)}"
+        near = near_miss(value, words_of(parameter.annotation)) if isinstance(value, str) else ""
+        takes = f"{parameter.name} takes {describe(parameter.annotation)}"
+        message = f"{shown(value)} is not allowed{near or ';'} {takes}"
         problems.append(Problem(path, message))
-        return None
+        return _NOTHING
     return _resolve_deferred(checked, path, problems)
 
 
-def _resolve_deferred(value: Any, path: Path, problems: list[Problem]) -> Any:
+def _resolve_deferred(value: Any, path: Path, problems: list[Problem]) -> _Resolved:
     if isinstance(value, _Deferred):
         if isinstance(value.marker, Of):
-            return resolve(value.marker.kind, value.value, path, problems)
+            return _resolve(value.marker.kind, value.value, path, problems)
         return _resolve_section(value.marker, value.value, path, problems)
     if isinstance(value, (list, tuple)):
-        return [_resolve_deferred(item, (*path, i), problems) for i, item in enumerate(value)]
+        items = [_resolve_deferred(item, (*path, i), problems) for i, item in enumerate(value)]
+        return _Resolved([item.config for item in items], [item.built for item in items])
     if isinstance(value, dict):
-        return {key: _resolve_deferred(item, (*path, key), problems) for key, item in value.items()}
-    return value
+        entries = {key: _resolve_deferred(item, (*path, key), problems) for key, item in value.items()}
+        configs = {key: entry.config for key, entry in entries.items()}
+        return _Resolved(configs, {key: entry.built for key, entry in entries.items()})
+    return _Resolved(value, value)
 
 
-def _resolve_section(section: Section, value: Any, path: Path, problems: list[Problem]) -> Any:
+def _resolve_section(section: Section, value: Any, path: Path, problems: list[Problem]) -> _Resolved:
     arguments = section.spell_out(value)
     if arguments is None:
         keys = ", ".join(section.component.parameters)
         problems.append(Problem(path, f"{shown(value)} is not allowed; it takes a mapping of {keys}"))
-        return None
-    return resolve_arguments(section.component, arguments, path, problems)
+        return _NOTHING
+    return _resolve_arguments(section.component, arguments, path, problems, section.build)
 
 
 @functools.cache
@@ -238,6 +276,16 @@ def describe(annotation: Any) -> str:
     if origin is dict:
         return f"a mapping, each value {describe(inner[1])}"
     return _WORDS.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def words_of(annotation: Any) -> list[str]:
+    """The words that a parameter takes, `mean` and `sum` or `true` and `false`."""
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Literal:
+        return [str(option) for option in inner]
+    if origin in (types.UnionType, typing.Union):
+        return [word for option in inner for word in words_of(option)]
+    return ["true", "false"] if annotation is bool else []
 
 
 def describe_kind(kind: str) -> str:

@@ -81,7 +81,7 @@ def sweep(
     for key, group in (("axes", axes), ("zip", zip)):
         for path, values in group.items():
             _check_values(values, (key, path))
-    lengths = {path: len(values_of(values, whole=False)) for path, values in zip.items()}
+    lengths = {path: _count(values) for path, values in zip.items()}
     if len(set(lengths.values())) > 1:
         shown = listed([f"{path} {length}" for path, length in lengths.items()], "and")
         raise ValueDoesNotFit(
@@ -97,12 +97,13 @@ def sweep(
             if name.split(".")[0] in ("seed", "sweep", "expect", "name"):
                 hint = "; give sweep.seeds" if name == "seed" else ""
                 raise ValueDoesNotFit(f"'{name}' cannot be an axis{hint}", made.place(path))
-    sizes = [len(values_of(values, whole=False)) for values in axes.values()]
+    sizes = [_count(values) for values in axes.values()]
     draws = random.draws if random else 1
     count = math.prod(sizes) * max(lengths.values(), default=1) * draws
     count *= seeds if isinstance(seeds, int) else len(seeds)
     if count > MOST_VALUES:
-        raise ValueDoesNotFit(f"comes to {count:,} trials; a sweep has at most {MOST_VALUES:,}")
+        shown = f"{count:,}" if count < 10**15 else "more than 10^15"
+        raise ValueDoesNotFit(f"comes to {shown} trials; a sweep has at most {MOST_VALUES:,}")
     if isinstance(seeds, list) and (not seeds or len(set(seeds)) < len(seeds)):
         raise ValueDoesNotFit("a list of seeds names at least one, each once", ("seeds",))
     if method is not None:
@@ -137,6 +138,19 @@ def values_of(values: Any, whole: bool) -> list[Any]:
     return spaced
 
 
+def _count(values: Any) -> int:
+    """How many values an axis has, as written: cheaper than the values themselves."""
+    if isinstance(values, list):
+        return len(values)
+    (spacing, numbers), *_ = values.items()
+    return _range_count(numbers) if spacing == "range" else int(numbers[2])
+
+
+def _range_count(numbers: Sequence[float]) -> int:
+    start, stop, step = (*numbers, 1)[:3]
+    return max(0, math.ceil((stop - start) / step - 1e-9))
+
+
 def drawn(distribution: Mapping[str, Any], seed: int, path: Path, draw: int) -> Any:
     """The value of one random axis at one draw."""
     (name, bounds), *_ = distribution.items()
@@ -152,9 +166,8 @@ def drawn(distribution: Mapping[str, Any], seed: int, path: Path, draw: int) -> 
 
 def _spaced(spacing: str, numbers: Sequence[float]) -> list[Any]:
     if spacing == "range":
-        start, stop, step = (*numbers, 1)[:3]
-        count = max(0, math.ceil((stop - start) / step - 1e-9))
-        return [start + i * step for i in range(min(count, MOST_VALUES + 1))]
+        start, _, step = (*numbers, 1)[:3]
+        return [start + i * step for i in range(_range_count(numbers))]
     with np.errstate(over="ignore", invalid="ignore"):  # refused where the values are checked
         between: Any = {"linspace": np.linspace, "geomspace": np.geomspace, "logspace": np.logspace}[spacing]
         return between(float(numbers[0]), float(numbers[1]), int(numbers[2])).tolist()
@@ -191,7 +204,8 @@ def _check_spacing(spacing: str, numbers: Any, at: tuple[str, ...]) -> None:
         )
     if spacing == "geomspace" and (0 in numbers[:2] or (numbers[0] > 0) != (numbers[1] > 0)):
         raise ValueDoesNotFit("geomspace needs two numbers of one sign, neither 0", at)
-    if not np.isfinite(_spaced(spacing, numbers)).all():
+    ends = _spaced(spacing, [*numbers[:2], min(numbers[2], 2)])
+    if not np.isfinite(ends).all():
         raise ValueDoesNotFit(f"{spacing} goes beyond what a number can hold", at)
 
 

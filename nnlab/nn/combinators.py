@@ -7,7 +7,7 @@ A chain names its parts by type and number, `dense_1`, `sigmoid_1`, `dense_2`, .
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from annotated_types import Ge, Le
@@ -29,10 +29,13 @@ from nnlab.nn.layer import (
 from nnlab.nn.layers import dense
 from nnlab.registry import Count
 
+MOST_LAYERS = 30_000  # of a chain
+
 
 @layer
 def sequential(layers: list[LayerLike]) -> Layer:
     """One layer after the other; in a file, a plain list of layers means this."""
+    _check_count(layers)
     parts = [part for entry in layers for part in (entry.layers or (entry,))]
     seen: Counter[str] = Counter()
     named = {}
@@ -59,6 +62,7 @@ def sequential(layers: list[LayerLike]) -> Layer:
 @layer
 def repeat(times: Annotated[int, Ge(1), Le(10_000)], layers: list[LayerLike]) -> Layer:
     """The same stack of layers `times` over, each with weights of its own."""
+    _check_count(layers, times)
     return sequential(list(layers) * times)
 
 
@@ -103,6 +107,13 @@ def mlp(
     hidden = [dense(width, kernel_init=kernel_init, bias_init=bias_init), elementwise(activation)]
     read_out = dense(outputs, kernel_init=kernel_init, bias_init=bias_init)
     return sequential(hidden * depth + [read_out])
+
+
+def _check_count(layers: Sequence[Layer], times: int = 1) -> None:
+    """Chains in chains multiply; stop before the list of all their parts fills the memory."""
+    count = times * sum(len(entry.layers) or 1 for entry in layers)
+    if count > MOST_LAYERS:
+        raise ValueDoesNotFit(f"comes to {count:,} layers; there can be at most {MOST_LAYERS:,}")
 
 
 def set_up(name: str, part: Layer, shape: Shape) -> Setup:

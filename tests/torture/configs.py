@@ -1,0 +1,645 @@
+"""Experiment files that are wrong in every way: they load, or are refused in lines, and quickly.
+
+`generated` writes files from the registry's signatures, values right and wrong, and damages the shipped ones;
+`typos` misspells one word of a shipped file, and sees that the right word is offered.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import resource
+import tempfile
+import time
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import hypothesis
+import yaml
+from annotated_types import Ge, Gt, Le, Lt
+from click.testing import CliRunner
+from hypothesis import strategies as st
+
+from nnlab.cli import cli
+from nnlab.config import Config, load
+from nnlab.config.load import EXPERIMENT
+from nnlab.config.schema import words_of
+from nnlab.config.sweep_file import DISTRIBUTIONS, SPACINGS
+from nnlab.errors import NnlabError, one_letter_off
+from nnlab.experiment import bind
+from nnlab.registry import KINDS, Component, Of, Parameter, Section, components, marker_of
+from torture import Report
+
+SHIPPED = sorted((Path(__file__).parents[2] / "experiments").glob("*.yaml"))
+LONGEST_LINE = 2_000  # of an error
+LONGEST_LOAD = 1.0  # seconds of this process
+MOST_MEMORY = 300_000  # KiB that a run may add to the process
+SMALL = 2_000  # examples, of data that are small enough to be bound
+ONE_IN = 20  # of the configs that load and are small is bound
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyz_"
+_SOME_WORDS = (
+    "no yes null ~ << = - con nul.x x. .. a/b 1e-3 0x1F 12:30 é \ufeff name type status model.0.units"
+)
+_WORDS = ["", "a" * 81, "final.train_loss", "best.value", *_SOME_WORDS.split(" ")]
+_NUMERALS = ".nan .inf -.inf 1e999 -0 -0.0 1e-400 010 0o17 5. .5 1_000 0b1 4294967296 2147483647 1e308 5e-324"
+_RAW = [  # what stands in a file as it is
+    *_NUMERALS.split(),
+    *["9223372036854775808", "9" * 400, "9" * 401, "-" + "9" * 5000, "1e" + "9" * 50],
+    *["0x" + "f" * 330, "0x" + "f" * 400, "0o" + "7" * 400],
+    *["yes", "~", "''", "!!int 3", "!foo x", "*a", "&a x", "&a [*a]", "{<<: *a}", "[[[[]]]]", "{? [a] : 1}"],
+    *["@x", "`x", "%x", "- 1", "a: b: c"],
+    *(f'"{escape}"' for escape in ("\\ud800", "\\U00110000", "\\uD83D\\uDE00", "\\e[31m", "\\x00")),
+]
+_INSERTS = [
+    *(b"\0", b"\xef\xbb\xbf", b"\xff", b"\xed\xa0\x80", b"\xc3", b"\x1b[31m", b"\x85", b"\xe2\x80\xa8"),
+    *(bytes([byte]) for byte in b"\r\t\n -:,[]{}#'\"|>\\"),
+    *(b"  ", b": ", b"- ", b" #", b"? ", b"&a ", b"*a ", b"!!str ", b"!x ", b"<<: *a\n", b"\n\n  "),
+    *(b"&a {b: *a}", b"[*a]", b"null", b"true", b".nan", b"1e999"),
+    *(b"%YAML 1.1\n", b"%TAG ! x:\n", b"---\n", b"...\n", b"[" * 60, b"{a: " * 60, b"9" * 500, b"a" * 3000),
+]
+
+
+# --- what a file may do ----------------------------------------------------------------------------------
+
+
+class _Case(NamedTuple):
+    """A file's bytes, and the overrides it is loaded with; axes: overrides of several values are axes."""
+
+    content: bytes
+    overrides: list[str] = []  # noqa: RUF012 - never changed
+    axes: bool = False
+
+    def shown(self) -> str:
+        text = f"{self.content[:600]!r}{'...' if len(self.content) > 600 else ''}"
+        return f"{text} {self.overrides}" if self.overrides else text
+
+
+class _Judge:
+    """Loads cases and notes the bad ones. place: the file that each of them is in turn."""
+
+    def __init__(self, seed: int, place: Path) -> None:
+        self.seed, self.place = seed, place
+        self.cases, self.loaded, self.bound, self.slowest = 0, 0, 0, 0.0
+        self.bad: list[str] = []
+        self.memory = self.memory_at_first = _peak_memory()
+
+    def __call__(self, case: _Case) -> None:
+        self.cases += 1
+        problem = self._problem(case)
+        peak = _peak_memory()
+        if peak - self.memory_at_first > MOST_MEMORY and peak > 1.1 * self.memory:
+            problem = problem or f"memory grew to {peak // 1024} MiB"
+            self.memory = peak
+        if problem:
+            self.bad.append(f"seed {self.seed}: {problem[:500]}: {case.shown()}")
+
+    def _problem(self, case: _Case) -> str:
+        self.place.write_bytes(case.content)
+        began = time.process_time()
+        config, problem = _outcome(lambda: load(self.place, case.overrides, axes=case.axes))
+        lasted = time.process_time() - began
+        self.slowest = max(self.slowest, lasted)
+        if lasted > LONGEST_LOAD:
+            problem = problem or f"took {lasted:.2f} s"
+        if config is None or problem:
+            return problem
+        self.loaded += 1
+        problem = self._read_back(config)
+        if not problem and self.loaded % ONE_IN == 0 and _is_small(config):
+            self.bound += 1
+            _, problem = _outcome(lambda: bind(config))
+        return problem
+
+    def _read_back(self, config: Config) -> str:
+        """What is saved must be the same experiment."""
+        _, problem = _outcome(lambda: self.place.write_text(config.text, encoding="utf-8"))
+        if problem:
+            return f"cannot be saved: {problem}"
+        again, problem = _outcome(lambda: load(self.place))
+        if again is None:
+            return problem or f"is refused when it is read back: {config.text[:300]!r}"
+        return "" if again.hash == config.hash else f"is another when it is read back: {config.text[:300]!r}"
+
+
+def _outcome(call: Callable[[], Any]) -> tuple[Any, str]:
+    """What a call gives, None where it is refused, and what is wrong with that."""
+    try:
+        return call(), ""
+    except NnlabError as error:
+        lines = str(error).split("\n")
+        good = all(line.strip() and line.isprintable() and len(line) < LONGEST_LINE for line in lines)
+        return None, "" if good else f"says {str(error)[:300]!r}"
+    except Exception as error:
+        return None, f"{type(error).__name__}: {error}"
+
+
+def _peak_memory() -> int:
+    """KiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _is_small(config: Config) -> bool:
+    data = config.tree["data"]
+    if data["type"] in ("csv", "npz", "idx", "mnist1d"):
+        return False
+    features = data.get("features", 1)
+    width = math.prod(features) if isinstance(features, list) else features
+    counts = [data.get("examples", 1), data.get("test_examples", 1), data.get("modulus", 1) ** 2]
+    return max(counts) <= SMALL and width <= 1_000 and data.get("classes", 1) <= 100
+
+
+# --- files from the signatures ---------------------------------------------------------------------------
+
+
+class _Raw(str):
+    """Text that stands in a file as it is, no string."""
+
+
+_TEXTS = st.one_of(
+    st.sampled_from(_WORDS), st.text(max_size=8), st.text(max_size=3), st.text(st.characters(), max_size=2)
+)
+_SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 70),
+    st.integers(-(10**25), 10**25),
+    st.floats(),
+    st.sampled_from(_RAW).map(_Raw),
+    _TEXTS,
+)
+_MANY_SCALARS = st.lists(st.integers(-2, 9) | st.floats() | _SCALARS, max_size=4)
+_ANYTHING = st.one_of(
+    _SCALARS,
+    st.lists(_SCALARS, max_size=3),
+    st.dictionaries(_TEXTS, _SCALARS, max_size=3),
+    st.recursive(
+        _SCALARS, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_TEXTS, inner, max_size=2)
+    ),
+)
+_PATHS = [
+    *["model.0.units", "model.width", "data.examples", "data.label_noise", "train.steps"],
+    *["optimizer.learning_rate", "optimizer.type", "loss", "data.split.train", "record.every.steps"],
+    *["model.width, model.depth", "model.9", "seed", "name", "x", "a.b", "expect.final.train_loss.max"],
+    *["sweep.seeds", "phenomena.0"],
+]
+_NUMBERS = ["parameters", "final.train_loss", "best.test_accuracy", "best.value", "final.x", "status", "x.y"]
+_BOUNDS = [{"min": 0}, {"max": 1.5}, {"equals": True}, {"equals": "complete"}, {"min": 2, "max": 1}]
+_SPACED = [{"range": [1, 5]}, {"geomspace": [1, 100, 3]}, {"linspace": [0, 1, 4]}, {"logspace": [-2, 0, 3]}]
+_AXES = [[1, 2, 3], [0.1], *_SPACED]
+_VALUES = ["3", "1,2", "relu", "{type: dense, units: 2}", "geomspace(1,9,3)", "range(1,x)", ""]
+_RANGES = [{"uniform": [0, 1]}, {"log_uniform": [0.1, 1]}, {"integers": [1, 9]}, {"choice": ["relu", 3]}]
+_FITTING: dict[str, list[Any]] = {  # what often fits together
+    "dataset": ["xor", "digits", {"type": "gaussian", "examples": 50, "features": 4, "classes": 3}, "wave"],
+    "layer": [
+        [{"type": "dense", "units": 2}],
+        ["relu", {"type": "mlp", "width": 4, "depth": 2, "outputs": 2}],
+        [{"type": "residual", "layers": [{"type": "dense", "units": 2}]}, {"type": "dense", "units": 10}],
+        {"type": "dense", "units": 1, "use_bias": False},
+    ],
+    "phenomenon": ["gradient_flow", "symmetry"],
+}
+_POOL = st.binary(min_size=64, max_size=64)
+
+
+class _Author:
+    """Writes configs by the signatures. wrong: in how many of 256 places something that does not belong.
+
+    Every small decision takes a byte of a pool: that is cheaper than to draw each of them.
+    """
+
+    def __init__(self, draw: Callable[[Any], Any], wrong: int) -> None:
+        self.draw, self.wrong, self.pool = draw, wrong, b""
+
+    def byte(self) -> int:
+        if not self.pool:
+            self.pool = self.draw(_POOL)
+        first, self.pool = self.pool[0], self.pool[1:]
+        return first
+
+    def happens(self, chance: int) -> bool:
+        """With this chance of 256; not where all that is drawn is zero, which is often."""
+        return chance > 0 and self.byte() >= 256 - chance
+
+    def errs(self) -> bool:
+        return self.happens(self.wrong)
+
+    def pick(self, options: Sequence[Any]) -> Any:
+        return options[self.byte() % len(options)]
+
+    def config(self) -> dict[str, Any]:
+        tree = self.arguments(EXPERIMENT.parameters, depth=0)
+        if not self.errs():  # a solver stands in the place of these, and takes another loss
+            for key in ("optimizer", "train", "regularizers") if self.happens(16) else ("solver",):
+                tree.pop(key, None)
+            if "solver" not in tree:
+                tree.setdefault("train", {"steps": 3})
+        return tree
+
+    def arguments(self, parameters: Mapping[str, Parameter], depth: int) -> dict[str, Any]:
+        """Keys and values for a component's or a section's parameters."""
+        taken: dict[str, Any] = {}
+        for name, parameter in parameters.items():
+            if not self.errs() if parameter.required else self.happens(64):
+                key = self.misspelt(name) if self.errs() else name
+                taken[key] = self.value(name, parameter.annotation, depth)
+        if self.errs():
+            taken[self.draw(_TEXTS)] = self.draw(_SCALARS)
+        return taken
+
+    def misspelt(self, word: str) -> str:
+        at = self.byte() % max(1, len(word))
+        return word[:at] + word[at + 1 :]
+
+    def value(self, name: str, annotation: Any, depth: int) -> Any:
+        if self.errs():
+            return self.draw(_ANYTHING)
+        marker = marker_of(annotation)
+        if isinstance(marker, Of):
+            return self.component(marker.kind, depth + 1)
+        if isinstance(marker, Section):
+            return self.section(marker, depth + 1)
+        if name in _SPECIAL:
+            return _SPECIAL[name](self)
+        origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+        if origin is typing.Annotated:
+            return self.number(inner[0], inner[1:])
+        if origin in (types.UnionType, typing.Union):
+            return self.value(name, self.pick(inner), depth)
+        if origin is Literal:
+            return self.pick(inner)
+        if origin is list:
+            return [self.value("", inner[0], depth + 1) for _ in range(self.byte() % 4)]
+        if annotation in (int, float):
+            return self.number(annotation, ())
+        return self.draw(_PLAIN.get(annotation, _ANYTHING))
+
+    def number(self, kind: type, notes: tuple[Any, ...]) -> Any:
+        """A small number within its bounds, often the lowest."""
+        low, high, step = 0, 2**32, self.byte() % 8
+        for note in notes:
+            if isinstance(note, (Ge, Gt)):
+                low = note.ge if isinstance(note, Ge) else note.gt
+            elif isinstance(note, (Le, Lt)):
+                high = note.le if isinstance(note, Le) else note.lt
+        if kind is int:
+            return min(int(low) + step, int(high))
+        return low + min(high - low, 1.0) * (step + 1) / 9 if self.happens(200) else low + step
+
+    def component(self, kind: str, depth: int) -> Any:
+        if kind in _FITTING and depth < 3 and self.happens(120):
+            return self.pick(_FITTING[kind])
+        known = components(kind)
+        name = self.pick(list(known))
+        if depth > 6:
+            name = next(name for name, found in known.items() if _is_bare(found))
+        if self.errs():
+            name = self.misspelt(name) if self.happens(128) else self.draw(_TEXTS)
+        elif KINDS[kind].shorthand and self.happens(80):
+            if list in KINDS[kind].shorthand:
+                return [self.component(kind, depth + 1) for _ in range(self.byte() % 4)]
+            return self.number(float, (Ge(0.0),))
+        taken = self.arguments(known[name].parameters if name in known else {}, depth)
+        if not taken and self.happens(180):
+            return name
+        return taken if self.errs() else {"type": name, **taken}
+
+    def section(self, section: Section, depth: int) -> Any:
+        if section.number and self.happens(100):
+            return 0.1
+        parameters = section.component.parameters
+        taken = self.arguments(parameters, depth)
+        either = [name for name in ("epochs", "steps", "every", "log_spaced") if name in parameters]
+        if len(either) == 2 and not self.errs():  # one of the two
+            chosen = self.pick(either)
+            taken = {name: value for name, value in taken.items() if name not in either}
+            taken[chosen] = self.value(chosen, parameters[chosen].annotation, depth)
+        return taken
+
+    def mapping(self, keys: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
+        """None to two of these keys, each with one of these values, or with something else."""
+        last = 2 + self.wrong  # those at the end are seldom right
+        keys, values = keys[: len(keys) // 2 + last], values[: len(values) // 2 + last]
+        count = self.byte() % 3
+        return {
+            self.pick(keys): self.draw(_ANYTHING) if self.errs() else self.pick(values) for _ in range(count)
+        }
+
+    def axes(self, values: Sequence[Any]) -> dict[str, Any]:
+        if not self.errs():
+            return self.mapping(_PATHS, values)
+        word = self.pick([*SPACINGS, *DISTRIBUTIONS, "spaced"])
+        return {self.pick(_PATHS): {word: self.draw(_MANY_SCALARS)}}
+
+    def overrides(self) -> list[str]:
+        found = []
+        for _ in range(1 + self.byte() % 3):
+            sign = self.pick(["", "", "", "+", "~"])
+            path = self.pick(_PATHS) if self.happens(230) else self.draw(_TEXTS)
+            value = self.pick(_VALUES) or _flow(self.draw(_ANYTHING))
+            found.append(sign + path if sign == "~" and self.happens(230) else f"{sign}{path}={value}")
+        return found
+
+
+def _is_bare(component: Component) -> bool:
+    return not any(parameter.required for parameter in component.parameters.values())
+
+
+_PLAIN = {bool: st.booleans(), str: _TEXTS, type(None): st.none()}
+_SPECIAL: dict[str, Callable[[_Author], Any]] = {
+    "name": lambda author: author.draw(_TEXTS) if author.errs() else author.pick(["a", "x-1", "run.2"]),
+    "axes": lambda author: author.axes(_RANGES if author.happens(60) else _AXES),
+    "zip": lambda author: author.axes(_AXES[:1]),
+    "expect": lambda author: author.mapping(_NUMBERS, _BOUNDS),
+    "capacity": lambda author: author.pick(["model.width", "data.examples", "epochs", "x"]),
+    "along": lambda author: author.pick(["model.width", "data.examples", "epochs", "x"]),
+}
+
+
+@st.composite
+def _written(draw: Callable[[Any], Any]) -> _Case:
+    """A file of the schema, some of them right, some with a mistake or two, some with many."""
+    author = _Author(draw, wrong=draw(st.sampled_from([0, 0, 0, 2, 8, 30])))
+    tree = author.config()
+    text = _flow(tree) if author.happens(25) else "x: &a {b: 1}\n" * author.happens(3) + _block(tree)
+    overrides = author.overrides() if author.happens(40) else []
+    content = text.encode("utf-8", "surrogatepass" if author.happens(128) else "replace")
+    return _Case(content, overrides, axes=author.happens(80))
+
+
+def _flow(value: Any) -> str:
+    """A value in one line of YAML."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_flow(key)}: {_flow(entry)}" for key, entry in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    if isinstance(value, _Raw) or (isinstance(value, str) and value.isidentifier()):
+        return value
+    if isinstance(value, float) and value - value != 0:
+        return ".nan" if value != value else ".inf" if value > 0 else "-.inf"
+    return json.dumps(value)
+
+
+def _block(value: Any, indent: str = "") -> str:
+    """A value over several lines, as far as that is shorter to read."""
+    if isinstance(value, dict) and value and len(indent) < 8:
+        lines = []
+        for key, entry in value.items():
+            nested = isinstance(entry, (dict, list)) and entry and len(indent) < 6
+            inner = f"\n{_block(entry, indent + '  ')}" if nested else f" {_flow(entry)}\n"
+            lines.append(f"{indent}{_flow(key)}:{inner}")
+        return "".join(lines)
+    if isinstance(value, list) and value and len(indent) < 8:
+        return "".join(f"{indent}- {_flow(item)}\n" for item in value)
+    return f"{indent}{_flow(value)}\n"
+
+
+def _write_cases(count: int, seed: int, judge: _Judge) -> None:
+    """Let hypothesis draw files until so many are judged."""
+    until = judge.cases + count
+
+    def judged(case: _Case) -> None:
+        if judge.cases < until:
+            judge(case)
+
+    while judge.cases < until:
+        settings = hypothesis.settings(
+            max_examples=min(until - judge.cases, 5_000),
+            database=None,
+            deadline=None,
+            phases=[hypothesis.Phase.generate],
+            suppress_health_check=list(hypothesis.HealthCheck),
+        )
+        hypothesis.seed(seed)(settings(hypothesis.given(_written())(judged)))()
+        seed += 1_000_003
+
+
+# --- damage to the shipped files -------------------------------------------------------------------------
+
+
+def _damaged(content: bytes, pick: random.Random) -> bytes:
+    """A shipped file with one to three things done to it."""
+    for _ in range(pick.choice([1, 1, 1, 2, 3])):
+        content = pick.choice(_DAMAGES)(content, pick)
+    return content
+
+
+def _span(content: bytes, pick: random.Random) -> tuple[int, int]:
+    start = pick.randrange(len(content) + 1)
+    return start, min(len(content), start + int(pick.paretovariate(0.7)))
+
+
+def _cut_out(content: bytes, pick: random.Random) -> bytes:
+    start, end = _span(content, pick)
+    return content[:start] + content[end:]
+
+
+def _doubled(content: bytes, pick: random.Random) -> bytes:
+    start, end = _span(content, pick)
+    return content[:end] + content[start:end] + content[end:]
+
+
+def _inserted(content: bytes, pick: random.Random) -> bytes:
+    at, what = pick.randrange(len(content) + 1), pick.choice(_INSERTS)
+    return content[:at] + (what if pick.random() < 0.8 else pick.randbytes(pick.randint(1, 4))) + content[at:]
+
+
+def _line_changed(content: bytes, pick: random.Random) -> bytes:
+    """A line left out, doubled, moved, or indented otherwise."""
+    lines = content.split(b"\n")
+    at, other = pick.randrange(len(lines)), pick.randrange(len(lines))
+    change = pick.randrange(5)
+    if change == 0:
+        del lines[at]
+    elif change == 1:
+        lines.insert(other, lines[at])
+    elif change == 2:
+        lines[at], lines[other] = lines[other], lines[at]
+    elif change == 3:
+        lines[at] = b" " * pick.choice([1, 2, 4]) + lines[at]
+    else:
+        lines[at] = lines[at].replace(b"  ", pick.choice([b"\t", b" ", b""]), 1)
+    return b"\n".join(lines)
+
+
+def _scalar_replaced(content: bytes, pick: random.Random) -> bytes:
+    """A value, or a key, in the place of another."""
+    places = [i for i, byte in enumerate(content) if byte in b" [{,"]
+    if not places:
+        return content
+    start = pick.choice(places) + 1
+    end = min(
+        (found for mark in b",]}\n:" if (found := content.find(mark, start)) >= 0), default=len(content)
+    )
+    value = pick.choice(_RAW) if pick.random() < 0.6 else pick.choice(_WORDS)
+    return content[:start] + value.encode() + content[end:]
+
+
+def _truncated(content: bytes, pick: random.Random) -> bytes:
+    return content[: pick.randrange(len(content) + 1)]
+
+
+def _aliased(content: bytes, pick: random.Random) -> bytes:
+    """An anchor before a value, and aliases or merge keys elsewhere."""
+    for word in (b" &a ", pick.choice([b" *a ", b" <<: *a, ", b" [*a, *a] "])):
+        places = [i for i, byte in enumerate(content) if byte == 32]
+        if places:
+            at = pick.choice(places)
+            content = content[:at] + word + content[at + 1 :]
+    return content
+
+
+_DAMAGES = [_cut_out, _doubled, _inserted, _line_changed, _scalar_replaced, _truncated, _aliased]
+_DAMAGES += [_inserted, _scalar_replaced, _scalar_replaced, _line_changed]
+
+
+def generated(count: int, seed: int) -> Report:
+    """Load so many files: half of them from the signatures, half of them shipped ones, damaged.
+
+    Bad is any exception but nnlab's own, a message that is not of short printable lines, a load of more than
+    a second, memory that grows, and a config that is another one when it is saved and read back.
+    """
+    pick = random.Random(seed)
+    with tempfile.TemporaryDirectory(dir=_memory_folder()) as folder:
+        place = Path(folder) / "case.yaml"
+        judge = _Judge(seed, place)
+        shipped = [path.read_bytes() for path in SHIPPED]
+        for content in shipped:  # what is loaded once, and takes its memory once
+            place.write_bytes(content)
+            load(place)
+        judge.memory = judge.memory_at_first = _peak_memory()
+        _write_cases(count - count // 2, seed, judge)
+        for _ in range(count // 2):
+            judge(_Case(_damaged(pick.choice(shipped), pick)))
+    return Report(judge.cases, judge.bad)
+
+
+def _memory_folder() -> str | None:
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None
+
+
+# --- typos -----------------------------------------------------------------------------------------------
+
+
+class _Word(NamedTuple):
+    """A word of a file that only a few others could stand for: where it is, and which those are."""
+
+    start: int
+    end: int
+    text: str
+    what: str
+    legal: frozenset[str]
+
+
+def typos(count: int, seed: int) -> Report:
+    """Misspell so many words of shipped files, a letter each. Bad are those where `nnlab validate` does not
+    offer the right one."""
+    pick, bad = random.Random(seed), []
+    files = [(path, path.read_text(), list(_words_of_file(path.read_text()))) for path in SHIPPED]
+    with tempfile.TemporaryDirectory(dir=_memory_folder()) as folder:
+        place = Path(folder) / "typo.yaml"
+        for _ in range(count):
+            path, text, words = pick.choice(files)
+            word, typo = _typo_of_a_word(words, pick)
+            place.write_text(text[: word.start] + typo + text[word.end :])
+            done = CliRunner().invoke(cli, ["validate", str(place)])
+            if done.exit_code != 2 or f"did you mean '{word.text}'" not in done.stderr:
+                said = (done.stderr or done.stdout)[:300]
+                bad.append(f"seed {seed}: {word.what} {word.text} as {typo} in {path.name}: {said}")
+    return Report(count, bad)
+
+
+def _typo_of_a_word(words: list[_Word], pick: random.Random) -> tuple[_Word, str]:
+    """A word, and what it is misspelt as: no other legal word, and nothing of one or two letters that several
+    words are as near to."""
+    while True:
+        word = pick.choice(words)
+        typo = _with_typo(word.text, pick)
+        several = sum(one_letter_off(typo, other) for other in word.legal) > 1
+        if typo and typo not in word.legal and not (several and len(word.text) <= 2):
+            return word, typo
+
+
+def _with_typo(word: str, pick: random.Random) -> str:
+    at, letter = pick.randrange(len(word)), pick.choice(_LETTERS)
+    swapped = word[:at] + word[at : at + 2][::-1] + word[at + 2 :]
+    options = [
+        word[:at] + word[at + 1 :],
+        word[:at] + letter + word[at:],
+        word[:at] + letter + word[at + 1 :],
+        swapped,
+    ]
+    return pick.choice(options)
+
+
+def _words_of_file(text: str) -> Iterator[_Word]:
+    """Keys, names of components and enumerated words of an experiment file."""
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    parameters = EXPERIMENT.parameters
+    yield from _words_in(node, {name: parameter.annotation for name, parameter in parameters.items()})
+
+
+def _word(node: yaml.Node, what: str, legal: Any) -> Iterator[_Word]:
+    start, end = node.start_mark.index, node.end_mark.index
+    if node.style is None and node.value in legal:
+        yield _Word(start, end, node.value, what, frozenset(legal))
+
+
+def _words_in(node: yaml.Node, annotations: dict[str, Any], beside: tuple[str, ...] = ()) -> Iterator[_Word]:
+    """Of a mapping whose values are annotated so; beside: keys that it may also have."""
+    for key, value in node.value:
+        yield from _word(key, "key", {*annotations, *beside})
+        if key.value == "expect":
+            yield from (word for number, bound in value.value for word in _expected(number, bound))
+        elif key.value in ("axes", "zip"):
+            for _, values in value.value:
+                if isinstance(values, yaml.MappingNode):
+                    yield from _words_in(values, dict.fromkeys([*SPACINGS, *DISTRIBUTIONS], Any))
+        elif key.value in annotations:
+            yield from _words_at(value, annotations[key.value])
+
+
+def _expected(number: yaml.Node, bound: yaml.Node) -> Iterator[_Word]:
+    """The first word of a number's name, and its bound's keys."""
+    prefix = number.value.partition(".")[0]
+    legal = {"final", "best", "status", "parameters", *components("phenomenon")}
+    if prefix in legal:
+        start = number.start_mark.index
+        yield _Word(start, start + len(prefix), prefix, "number", frozenset(legal))
+    yield from _words_in(bound, dict.fromkeys(("min", "max", "equals"), Any))
+
+
+def _words_at(node: yaml.Node, annotation: Any) -> Iterator[_Word]:
+    """Of a value that is annotated so."""
+    marker = marker_of(annotation)
+    if isinstance(marker, Of):
+        yield from _words_of_component(node, marker.kind)
+    elif isinstance(marker, Section) and isinstance(node, yaml.MappingNode):
+        parameters = marker.component.parameters
+        yield from _words_in(node, {name: parameter.annotation for name, parameter in parameters.items()})
+    elif typing.get_origin(annotation) is list and isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _words_at(item, typing.get_args(annotation)[0])
+    elif typing.get_origin(annotation) in (types.UnionType, typing.Union):
+        for option in typing.get_args(annotation):
+            yield from _words_at(node, option)
+    elif isinstance(node, yaml.ScalarNode):
+        yield from _word(node, "word", words_of(annotation))
+
+
+def _words_of_component(node: yaml.Node, kind: str) -> Iterator[_Word]:
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _words_of_component(item, kind)
+    elif isinstance(node, yaml.ScalarNode):
+        yield from _word(node, kind, components(kind))
+    else:
+        name = next(value for key, value in node.value if key.value == "type")
+        yield from _word(name, kind, components(kind))
+        parameters = components(kind)[name.value].parameters
+        annotations = {name: parameter.annotation for name, parameter in parameters.items()}
+        yield from _words_in(node, annotations, beside=("type",))
