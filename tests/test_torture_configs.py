@@ -1,6 +1,7 @@
 """A share of the torture of experiment files."""
 
-from torture.configs import generated, typos
+from torture.configs import generated
+from torture.typos import typos
 
 
 def test_any_file_loads_or_is_refused_in_lines():

@@ -13,12 +13,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 os.environ.setdefault("PJRT_NPROC", "1")
 
 from torture import Report
-from torture.configs import generated, typos
+from torture.configs import generated
 from torture.damage import damage
 from torture.faults import faults
 from torture.kills import kills
 from torture.peaks import peaks
 from torture.surroundings import surroundings
+from torture.typos import typos
 
 PARTS: dict[str, tuple[str, Callable[[Path], Report]]] = {
     "kill-train": ("kill -9 of train", lambda folder: kills("train", 200, folder)),

@@ -1,7 +1,6 @@
 """Experiment files that are wrong in every way: they load, or are refused in lines, and quickly.
 
-`generated` writes files from the registry's signatures, values right and wrong, and damages the shipped ones;
-`typos` misspells one word of a shipped file, and sees that the right word is offered.
+They are written from the registry's signatures, values right and wrong, or are shipped ones, damaged.
 """
 
 from __future__ import annotations
@@ -14,22 +13,18 @@ import tempfile
 import time
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import hypothesis
-import yaml
 from annotated_types import Ge, Gt, Le, Lt
-from click.testing import CliRunner
 from hypothesis import strategies as st
 
-from nnlab.cli import cli
 from nnlab.config import Config, load
 from nnlab.config.load import EXPERIMENT
-from nnlab.config.schema import words_of
 from nnlab.config.sweep_file import DISTRIBUTIONS, SPACINGS
-from nnlab.errors import NnlabError, one_letter_off
+from nnlab.errors import NnlabError
 from nnlab.experiment import bind
 from nnlab.registry import KINDS, Component, Of, Parameter, Section, components, marker_of
 from torture import Report
@@ -41,7 +36,7 @@ MOST_MEMORY = 300_000  # KiB that a run may add to the process
 SMALL = 2_000  # examples, of data that are small enough to be bound
 ONE_IN = 20  # of the configs that load and are small is bound
 
-_LETTERS = "abcdefghijklmnopqrstuvwxyz_"
+LETTERS = "abcdefghijklmnopqrstuvwxyz_"
 _SOME_WORDS = (
     "no yes null ~ << = - con nul.x x. .. a/b 1e-3 0x1F 12:30 é \ufeff name type status model.0.units"
 )
@@ -504,7 +499,7 @@ def generated(count: int, seed: int) -> Report:
     a second, memory that grows, and a config that is another one when it is saved and read back.
     """
     pick = random.Random(seed)
-    with tempfile.TemporaryDirectory(dir=_memory_folder()) as folder:
+    with tempfile.TemporaryDirectory(dir=memory_folder()) as folder:
         place = Path(folder) / "case.yaml"
         judge = _Judge(seed, place)
         shipped = [path.read_bytes() for path in SHIPPED]
@@ -518,128 +513,5 @@ def generated(count: int, seed: int) -> Report:
     return Report(judge.cases, judge.bad)
 
 
-def _memory_folder() -> str | None:
+def memory_folder() -> str | None:
     return "/dev/shm" if Path("/dev/shm").is_dir() else None
-
-
-# --- typos -----------------------------------------------------------------------------------------------
-
-
-class _Word(NamedTuple):
-    """A word of a file that only a few others could stand for: where it is, and which those are."""
-
-    start: int
-    end: int
-    text: str
-    what: str
-    legal: frozenset[str]
-
-
-def typos(count: int, seed: int) -> Report:
-    """Misspell so many words of shipped files, a letter each. Bad are those where `nnlab validate` does not
-    offer the right one."""
-    pick, bad = random.Random(seed), []
-    files = [(path, path.read_text(), list(_words_of_file(path.read_text()))) for path in SHIPPED]
-    with tempfile.TemporaryDirectory(dir=_memory_folder()) as folder:
-        place = Path(folder) / "typo.yaml"
-        for _ in range(count):
-            path, text, words = pick.choice(files)
-            word, typo = _typo_of_a_word(words, pick)
-            place.write_text(text[: word.start] + typo + text[word.end :])
-            done = CliRunner().invoke(cli, ["validate", str(place)])
-            if done.exit_code != 2 or f"did you mean '{word.text}'" not in done.stderr:
-                said = (done.stderr or done.stdout)[:300]
-                bad.append(f"seed {seed}: {word.what} {word.text} as {typo} in {path.name}: {said}")
-    return Report(count, bad)
-
-
-def _typo_of_a_word(words: list[_Word], pick: random.Random) -> tuple[_Word, str]:
-    """A word, and what it is misspelt as: no other legal word, and nothing of one or two letters that several
-    words are as near to."""
-    while True:
-        word = pick.choice(words)
-        typo = _with_typo(word.text, pick)
-        several = sum(one_letter_off(typo, other) for other in word.legal) > 1
-        if typo and typo not in word.legal and not (several and len(word.text) <= 2):
-            return word, typo
-
-
-def _with_typo(word: str, pick: random.Random) -> str:
-    at, letter = pick.randrange(len(word)), pick.choice(_LETTERS)
-    swapped = word[:at] + word[at : at + 2][::-1] + word[at + 2 :]
-    options = [
-        word[:at] + word[at + 1 :],
-        word[:at] + letter + word[at:],
-        word[:at] + letter + word[at + 1 :],
-        swapped,
-    ]
-    return pick.choice(options)
-
-
-def _words_of_file(text: str) -> Iterator[_Word]:
-    """Keys, names of components and enumerated words of an experiment file."""
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
-    parameters = EXPERIMENT.parameters
-    yield from _words_in(node, {name: parameter.annotation for name, parameter in parameters.items()})
-
-
-def _word(node: yaml.Node, what: str, legal: Any) -> Iterator[_Word]:
-    start, end = node.start_mark.index, node.end_mark.index
-    if node.style is None and node.value in legal:
-        yield _Word(start, end, node.value, what, frozenset(legal))
-
-
-def _words_in(node: yaml.Node, annotations: dict[str, Any], beside: tuple[str, ...] = ()) -> Iterator[_Word]:
-    """Of a mapping whose values are annotated so; beside: keys that it may also have."""
-    for key, value in node.value:
-        yield from _word(key, "key", {*annotations, *beside})
-        if key.value == "expect":
-            yield from (word for number, bound in value.value for word in _expected(number, bound))
-        elif key.value in ("axes", "zip"):
-            for _, values in value.value:
-                if isinstance(values, yaml.MappingNode):
-                    yield from _words_in(values, dict.fromkeys([*SPACINGS, *DISTRIBUTIONS], Any))
-        elif key.value in annotations:
-            yield from _words_at(value, annotations[key.value])
-
-
-def _expected(number: yaml.Node, bound: yaml.Node) -> Iterator[_Word]:
-    """The first word of a number's name, and its bound's keys."""
-    prefix = number.value.partition(".")[0]
-    legal = {"final", "best", "status", "parameters", *components("phenomenon")}
-    if prefix in legal:
-        start = number.start_mark.index
-        yield _Word(start, start + len(prefix), prefix, "number", frozenset(legal))
-    yield from _words_in(bound, dict.fromkeys(("min", "max", "equals"), Any))
-
-
-def _words_at(node: yaml.Node, annotation: Any) -> Iterator[_Word]:
-    """Of a value that is annotated so."""
-    marker = marker_of(annotation)
-    if isinstance(marker, Of):
-        yield from _words_of_component(node, marker.kind)
-    elif isinstance(marker, Section) and isinstance(node, yaml.MappingNode):
-        parameters = marker.component.parameters
-        yield from _words_in(node, {name: parameter.annotation for name, parameter in parameters.items()})
-    elif typing.get_origin(annotation) is list and isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            yield from _words_at(item, typing.get_args(annotation)[0])
-    elif typing.get_origin(annotation) in (types.UnionType, typing.Union):
-        for option in typing.get_args(annotation):
-            yield from _words_at(node, option)
-    elif isinstance(node, yaml.ScalarNode):
-        yield from _word(node, "word", words_of(annotation))
-
-
-def _words_of_component(node: yaml.Node, kind: str) -> Iterator[_Word]:
-    if isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            yield from _words_of_component(item, kind)
-    elif isinstance(node, yaml.ScalarNode):
-        yield from _word(node, kind, components(kind))
-    else:
-        name = next(value for key, value in node.value if key.value == "type")
-        yield from _word(name, kind, components(kind))
-        parameters = components(kind)[name.value].parameters
-        annotations = {name: parameter.annotation for name, parameter in parameters.items()}
-        yield from _words_in(node, annotations, beside=("type",))

@@ -48,8 +48,9 @@ def peaks(folder: Path, names: list[str] | None = None) -> Report:
     bad = []
     for name in names or SHIPPED:
         expected, found = measured(name, SHIPPED[name], folder)
-        line = f"{name}: about {expected / 1e6:.0f} MB, took {found / 1e6:.0f} MB, {expected / found - 1:+.0%}"
+        off = expected / found - 1
+        line = f"{name}: about {expected / 1e6:.0f} MB, took {found / 1e6:.0f} MB, {off:+.0%}"
         print(line, flush=True)
-        if abs(expected / found - 1) > OFF:
+        if abs(off) > OFF:
             bad.append(line)
     return Report(len(names or SHIPPED), bad)
