@@ -1,6 +1,6 @@
 """The pure functions that training is made of, to be compiled.
 
-`Steps.chunk` runs a whole chunk: a scan over segments, each of which first looks (evaluates all splits, and
+`Steps.chunk` runs a whole chunk: a loop over segments, each of which first looks (evaluates all splits, and
 takes one step with the probes on it) and then takes plain steps up to the segment's end. Where segments end
 is data, not shape, so any schedule of records is the same program, and how a training is cut into chunks
 does not change its numbers. So are the seed and the traced numbers of the config (learning rate, weight
@@ -214,9 +214,10 @@ class Steps:
         return Batch(data.inputs[rows], data.targets[rows])
 
     def chunk(
-        self, state: State, order: Array, base: Array, looks: Array, untils: Array
+        self, state: State, order: Array, base: Array, looks: Array, untils: Array, count: Array
     ) -> tuple[State, Any]:
-        """Run segments: at each that looks, one recorded step; then plain steps until its end."""
+        """Run the first `count` segments: at each that looks, one recorded step; then plain steps until its
+        end."""
         full = self.batch(order[0]) if order.shape[1] == 0 else None  # outside the loops: copied once
 
         def batch(state: State) -> Batch:
@@ -233,11 +234,15 @@ class Steps:
             after = jax.tree.map(lambda new, old: jnp.where(kept, new, old), after, state)
             return after._replace(best=best), rows | {"looked": state.finite}
 
-        def segment(state: State, plan: tuple[Array, Array]) -> tuple[State, Any]:
-            wanted, until = plan
-            _, shapes = jax.eval_shape(looked, state, until)
-            nothing = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
-            state, rows = jax.lax.cond(wanted, looked, lambda s, _: (s, nothing), state, until)
+        _, shapes = jax.eval_shape(looked, state, untils[0])
+        nothing = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+
+        def segment(done: Array, carry: tuple[State, Any]) -> tuple[State, Any]:
+            state, rows = carry
+            until = untils[done]
+            state, row = jax.lax.cond(looks[done], looked, lambda s, _: (s, nothing), state, until)
+            rows = jax.tree.map(lambda all_rows, one: all_rows.at[done].set(one), rows, row)
             return jax.lax.while_loop(lambda s: (s.step < until) & s.finite, plain, state), rows
 
-        return jax.lax.scan(segment, state, (looks, untils))
+        rows = jax.tree.map(lambda zero: jnp.zeros((len(looks), *zero.shape), zero.dtype), nothing)
+        return jax.lax.fori_loop(0, count, segment, (state, rows))

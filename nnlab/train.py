@@ -236,9 +236,9 @@ class Order:
 class Programs(NamedTuple):
     """The compiled functions that serve an experiment.
 
-    init: params -> optimizer state. chunk: (arguments, state, order, its first step, looks, untils) ->
-    (state, rows). start: (arguments, state, batch) -> rows of the probes that look at step 0 only, if there
-    are any. outputs: (arguments, state) -> the model's outputs by split.
+    init: params -> optimizer state. chunk: (arguments, state, order, its first step, looks, untils, how many
+    of them) -> (state, rows). start: (arguments, state, batch) -> rows of the probes that only look at step 0,
+    if there are any. outputs: (arguments, state) -> the model's outputs by split.
     """
 
     init: Callable[..., Any]
@@ -277,7 +277,7 @@ def _compile(lanes: Lanes) -> Programs:
     arguments, order = lanes.arguments(), Order(lead)
     init = jax.jit(lanes.mapped(lead.parts.optimizer.direction().init, (0,)))
     state, rows = lanes.first_states(init), lanes.stacked([order.filled(0, 0)] * lanes.count)
-    chunks = jax.jit(lanes.mapped(chunk, (axes, 0, 0, None, None, None)), donate_argnums=1)
+    chunks = jax.jit(lanes.mapped(chunk, (axes, 0, 0, None, None, None, None)), donate_argnums=1)
     compiled = chunks.lower(arguments, state, rows, np.int32(0), *padded([])).compile()
     starting = jax.jit(lanes.mapped(start, (axes, 0, 0))) if any(p.at_start for p in lead.probes) else None
     return Programs(init, compiled, starting, jax.jit(lanes.mapped(outputs, (axes, 0))))
@@ -313,10 +313,11 @@ def _next(segments: list[Segment], base: int, steps: int) -> tuple[list[Segment]
     return chosen, []
 
 
-def padded(segments: list[Segment]) -> tuple[np.ndarray, np.ndarray]:
-    """Segments as the chunk takes them, filled up with ones that do nothing."""
+def padded(segments: list[Segment]) -> tuple[np.ndarray, np.ndarray, np.int32]:
+    """Segments as the chunk takes them, filled up to its length, and how many they are."""
     filled = segments + [Segment(False, 0)] * (SEGMENTS - len(segments))
-    return np.array([s.look for s in filled]), np.array([s.until for s in filled], np.int32)
+    looks, untils = np.array([s.look for s in filled]), np.array([s.until for s in filled], np.int32)
+    return looks, untils, np.int32(len(segments))
 
 
 def _tables(experiment: Experiment, looked: Any) -> dict[str, Table]:
