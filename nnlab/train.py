@@ -236,9 +236,9 @@ class Order:
 class Programs(NamedTuple):
     """The compiled functions that serve an experiment.
 
-    init: params -> optimizer state. chunk: (arguments, state, order, its first step, looks, untils, how many
-    of them) -> (state, rows). start: (arguments, state, batch) -> rows of the probes that only look at step 0,
-    if there are any. outputs: (arguments, state) -> the model's outputs by split.
+    init: params -> optimizer state. chunk: (arguments, state, order, its first step, looks, untils, how many)
+    -> (state, rows). start: (arguments, state, batch) -> rows of the probes that look at step 0 only, if there
+    are any. outputs: (arguments, state) -> the model's outputs by split.
     """
 
     init: Callable[..., Any]
