@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnlab import plotting
-from nnlab.errors import UsageError, ValueDoesNotFit, near_miss
+from nnlab.config.document import one_line
+from nnlab.errors import NnlabError, UsageError, ValueDoesNotFit, near_miss
 from nnlab.results import Run, SweepResult
 
 if TYPE_CHECKING:
@@ -31,9 +33,14 @@ def available(results: Results) -> dict[str, Draw]:
     return dict(shared or {})
 
 
-def draw(results: Results, folder: Path, names: Sequence[str] = (), form: str = "png") -> list[Path]:
-    """Draw figures (those named, or all that these results have what it takes for) into a folder. Raises
-    UsageError."""
+def draw(
+    results: Results, folder: Path, names: Sequence[str] = (), form: str = "png", linked: bool = False
+) -> list[Path]:
+    """Draw figures (those named, or all that these results have what it takes for) into a folder. linked: it
+    may be a link to one; that of a run must not be, lest a run from elsewhere lead output out of itself.
+    Raises UsageError."""
+    if folder.is_symlink() and not linked:
+        raise UsageError(f"{folder}: is a symbolic link; remove it, or name another folder with plot --out")
     if len({type(result) for result in results}) > 1:
         raise UsageError("plot: runs and sweeps do not come on one axes; name the one or the other")
     there = available(results)
@@ -47,16 +54,34 @@ def draw(results: Results, folder: Path, names: Sequence[str] = (), form: str = 
     paths = []
     for name in names or there:
         path = folder / f"{name}.{form}"
-        with plotting.style():
+        with plotting.style(), _fitting(name, results):
             try:
                 figure = there[name](labelled)
             except ValueDoesNotFit as error:
                 if names:
-                    raise UsageError(f"--figure {name}: {error}") from None
+                    raise UsageError(f"--figure {name}: {one_line(str(error))}") from None
                 continue
             plotting.save(figure, path)
         paths.append(path)
     return paths
+
+
+@contextlib.contextmanager
+def _fitting(name: str, results: Results) -> Iterator[None]:
+    """Turn what goes wrong with a figure into one line that names the directories."""
+    try:
+        yield
+    except NnlabError:
+        raise
+    except Exception as error:
+        # Config, summary and tables come from a disk, may be damaged or of different runs, and meet here code
+        # that takes them as nnlab leaves them: they break it in more ways than reading could check. A mistake
+        # of that code itself is not hidden: its words are in the line, and the tests call it directly.
+        places = ", ".join(str(result.path) for result in results)
+        reason = one_line(f"{type(error).__name__}: {error}")
+        raise UsageError(
+            f"{places}: figure '{name}' cannot be drawn of what its files hold ({reason})"
+        ) from error
 
 
 def _check_records(result: Run | SweepResult) -> None:
@@ -64,6 +89,10 @@ def _check_records(result: Run | SweepResult) -> None:
     if table is None or table.empty:
         what = "records" if isinstance(result, Run) else "finished trials"
         raise UsageError(f"{result.path}: has no {what} yet, nothing to draw")
+    if isinstance(result, SweepResult):
+        lost = [axis for axis in result.axes if axis not in table]
+        if lost:
+            raise UsageError(f"{result.path / 'trials.csv'}: damaged: has no column '{one_line(lost[0])}'")
 
 
 SPLITS = {"train": "--", "validation": "-", "test": ":"}

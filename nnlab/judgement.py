@@ -38,7 +38,7 @@ def judge_sweep(result: SweepResult) -> list[Verdict]:
             found = _number(result.summary, key)
             verdicts.append((key, str(bound), found, bound.holds(found)))
         else:
-            values = whole[key].tolist() if key in whole else [None]
+            values = (whole[key].tolist() if key in whole else []) or [None]
             worst = _worst(values, bound)
             verdicts.append((f"{key} (every trial)", str(bound), worst, bound.holds(worst)))
     return verdicts

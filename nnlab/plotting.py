@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnlab.errors import NnlabError, ValueDoesNotFit
+from nnlab import disk
+from nnlab.errors import ValueDoesNotFit
 
 if TYPE_CHECKING:
     import pandas
@@ -60,13 +62,13 @@ def panels(rows: int = 1, columns: int = 1, width: float = 6.4, height: float = 
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure; the path's suffix is the format. The same figure gives the same bytes."""
+    """Write a figure, whole or not at all; the path's suffix is the format. The same figure gives the same
+    bytes."""
     stamp = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, metadata=stamp[path.suffix[1:]])
-    except OSError as error:
-        raise NnlabError(f"{path}: cannot be written: {error.strerror or error}") from None
+    form, drawn = path.suffix[1:], io.BytesIO()
+    figure.savefig(drawn, format=form, metadata=stamp[form])
+    disk.make_folder(path.parent, linked=True)
+    disk.write_whole(path, drawn.getvalue())
 
 
 def colours(count: int) -> list[Any]:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import functools
 import io
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from nnlab import disk
 from nnlab.config import Config, check_tree
-from nnlab.config.document import read
+from nnlab.config.document import one_line, read
 from nnlab.errors import ConfigError, UsageError, ValueDoesNotFit
 from nnlab.store import read_summary
 
 if TYPE_CHECKING:
     import pandas
+
+LARGEST_TABLE = 2**30  # bytes
+LONGEST_CELL = 1_000  # characters, of a table of names and numbers
+LARGEST_STEP = 2**53
 
 
 class Run(NamedTuple):
@@ -67,7 +74,7 @@ class SweepResult:
 
         parts = []
         for row in self.trials[["trial", *self.axes, "seed"]].to_dict("records"):
-            file = self.path / "trials" / str(row["trial"]) / f"{table}.csv"
+            file = self.path / "trials" / row["trial"] / f"{table}.csv"
             if not file.exists():
                 raise ValueDoesNotFit(f"the trials have no table '{table}'")
             parts.append(read_table(file).assign(**{str(n): value for n, value in row.items()}))
@@ -96,12 +103,24 @@ def open_run(path: Path) -> Run:
 
 
 def _trials(file: Path) -> pandas.DataFrame:
-    """trials.csv; without rows where a sweep has only just begun."""
+    """trials.csv; without rows where a sweep has only just begun. Raises UsageError where it is none."""
     import pandas
 
+    columns = ["trial", "seed", "status", "reason"]
     if not file.exists():
-        return pandas.DataFrame(columns=["trial", "seed", "status", "reason"])
-    return read_table(file)
+        return pandas.DataFrame(columns=columns)
+    table = _parsed(file)
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise UsageError(f"{file}: damaged: has no column '{missing[0]}'")
+    measured = [name for name in table if str(name).startswith(("final.", "best.")) or name == "seed"]
+    wordy = [one_line(str(name)) for name in measured if len(table) and table[name].dtype.kind not in "fiu"]
+    if wordy:
+        raise UsageError(f"{file}: damaged: '{wordy[0]}' holds what is no number")
+    named = all(isinstance(name, str) and Path(name).name == name != ".." for name in table["trial"])
+    if not named or table["trial"].duplicated().any():
+        raise UsageError(f"{file}: damaged: 'trial' holds what is no name of a folder, or one twice")
+    return table
 
 
 def _config(file: Path) -> Config:
@@ -110,19 +129,64 @@ def _config(file: Path) -> Config:
     try:
         return check_tree(read(file))
     except ConfigError as error:
-        raise UsageError(str(error)) from None
+        first, *others = str(error).splitlines()
+        raise UsageError(first + (f" (and {len(others)} more)" if others else "")) from None
 
 
 def read_table(file: Path) -> pandas.DataFrame:
     """A table of a run, but for a last line that is still being written. Raises UsageError where it is
-    damaged."""
+    damaged: where a column has numbers and words in it, or where the steps do not rise, with as many rows
+    each; of the last one some may be yet to come."""
+    table = _parsed(file)
+    if len(table):
+        problem = _wrong_columns(table, file.stem == "metrics")
+        if not problem and "step" in table and file.stem != "timing":  # which is of chunks, not of records
+            problem = _wrong_steps(table["step"].to_numpy())
+        if problem:
+            raise UsageError(f"{file}: damaged: {one_line(problem)}")
+    return table
+
+
+def _parsed(file: Path) -> pandas.DataFrame:
+    """What a CSV file holds, up to its last line break. Raises UsageError."""
     import pandas
+    from pandas.errors import ParserError, ParserWarning
 
     try:
+        if file.stat().st_size > LARGEST_TABLE:
+            raise ValueError(f"is larger than {LARGEST_TABLE // 2**30} GiB")
         content = disk.read_whole(file)
-        return pandas.read_csv(io.BytesIO(content[: content.rfind(b"\n") + 1]))
-    except (OSError, ValueError, pandas.errors.ParserError) as error:
-        raise UsageError(f"{file}: damaged: {error}") from None
+        whole = io.BytesIO(content[: content.rfind(b"\n") + 1])
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ParserWarning)  # rows that are longer than the head
+            return pandas.read_csv(whole, index_col=False, low_memory=False)
+    except (OSError, ValueError, OverflowError, ParserError, ParserWarning) as error:
+        raise UsageError(f"{file}: damaged: {one_line(str(error))}") from None
+
+
+def _wrong_columns(table: pandas.DataFrame, numbers_only: bool) -> str:
+    """What is wrong with the columns: one that holds words holds no numbers. Empty where nothing is."""
+    import pandas
+
+    for name, column in table.items():
+        if column.dtype.kind in "fiu":
+            continue
+        if numbers_only or pandas.to_numeric(column, errors="coerce").notna().any():
+            return f"'{name}' holds what is no number"
+        if column.astype(str).str.len().max() > LONGEST_CELL:
+            return f"'{name}' holds more than {LONGEST_CELL:,} characters in a cell"
+    return ""
+
+
+def _wrong_steps(steps: np.ndarray) -> str:
+    """What is wrong with the steps of a table's rows. Empty where nothing is."""
+    if steps.dtype.kind not in "iu" or steps.min() < 0 or steps.max() > LARGEST_STEP:
+        return "'step' holds what is no step"
+    gaps = np.diff(steps.astype(np.int64), prepend=-1, append=-1)
+    if (gaps[:-1] < 0).any():
+        return "its steps do not rise"
+    rows = np.diff(np.flatnonzero(gaps))
+    return "has not as many rows at each step" if (rows[:-1] != rows[:1]).any() or rows[-1] > rows[0] else ""
 
 
 def find_runs(folder: Path) -> list[Path]:

@@ -28,7 +28,7 @@ from nnlab.errors import STATUSES, UsageError
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet would run a text that begins so
 LARGEST_JSON = 2**20  # bytes; what nnlab writes itself comes to a few thousand
 MOST_VALUES = 5_000  # of a summary
-MOST_DIGITS = 300  # of a whole number: more would not fit a float
+MOST_DIGITS = 18  # of a whole number: more would not fit 64 bits
 PATIENCE = 15.0  # seconds for the workers of a process that was killed to notice
 
 
@@ -187,8 +187,8 @@ def read_summary(directory: Path) -> dict[str, Any]:
         if isinstance(values, list) or (
             any(isinstance(value, (list, dict)) for value in inner) and not (swept and part == "best")
         ):
-            raise UsageError(f"{file}: damaged: '{part[:80]}' holds no numbers by name")
-    for part in () if swept else ("final", "best"):
+            raise UsageError(f"{file}: damaged: {part[:80]!r} holds no numbers by name")
+    for part in ("final",) if swept else ("final", "best"):
         numbers = summary.get(part, {})
         if not isinstance(numbers, dict) or any(isinstance(number, str) for number in numbers.values()):
             raise UsageError(f"{file}: damaged: '{part}' holds no numbers by name")

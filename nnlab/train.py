@@ -237,8 +237,8 @@ class Programs(NamedTuple):
     """The compiled functions that serve an experiment.
 
     init: params -> optimizer state. chunk: (arguments, state, order, its first step, looks, untils, how many)
-    -> (state, rows). start: (arguments, state, batch) -> rows of the probes that look at step 0 only, if there
-    are any. outputs: (arguments, state) -> the model's outputs by split.
+    -> (state, rows). start: (arguments, state, batch) -> rows of the probes that look at step 0 only, where
+    there are any. outputs: (arguments, state) -> the model's outputs by split.
     """
 
     init: Callable[..., Any]

@@ -1,5 +1,6 @@
 """Every command, as a user meets it: what it prints, what it writes, how it exits."""
 
+import errno
 import json
 import os
 import re
@@ -438,6 +439,166 @@ def test_a_damaged_run_is_one_line(two, name, content):
         (line,) = result.stderr.splitlines()
         assert line.startswith(str(two / "one" / name))
     assert "one" in ok("runs", two).stdout
+
+
+def rewritten(text, change):
+    """A CSV's text after a change of its rows."""
+    rows = [line.split(",") for line in text.splitlines()]
+    change(rows)
+    return "\n".join(",".join(row) for row in rows) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "says"),
+    [
+        ("metrics", lambda rows: rows[2].__setitem__(2, "high"), "'learning_rate' holds what is no number"),
+        ("metrics", lambda rows: rows[2].__setitem__(0, "1e999"), "'step' holds what is no step"),
+        ("metrics", lambda rows: rows[2].__setitem__(0, "-5"), "'step' holds what is no step"),
+        ("metrics", lambda rows: rows.reverse() or rows.insert(0, rows.pop()), "its steps do not rise"),
+        ("metrics", lambda rows: rows.insert(2, rows[2]), "has not as many rows at each step"),
+        ("metrics", lambda rows: rows[0].pop(), "Length of header"),
+        ("layers", lambda rows: rows.pop(2), "has not as many rows at each step"),
+        ("layers", lambda rows: rows[2].__setitem__(2, "one"), "'index' holds what is no number"),
+        (
+            "layers",
+            lambda rows: rows[2].__setitem__(1, "x" * 2000),
+            "'layer' holds more than 1,000 characters",
+        ),
+    ],
+)
+def test_a_table_that_is_none_is_one_line(two, name, change, says):
+    file = two / "one" / f"{name}.csv"
+    file.write_text(rewritten(file.read_text(), change))
+    for command in (["plot", two / "one"], ["check", two / "one"]):
+        result = run_nnlab(*command)
+        assert result.exit_code == 2
+        assert result.stderr == f"{file}: damaged: {result.stderr.partition('damaged: ')[2]}"
+        assert says in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"final": {"train_loss": 10**400}},
+        {"gradient_flow": [1, 2]},
+        {"gradient_flow": {"verdict": {"a": 1}}},
+        {"final": {"train_loss": "low"}},
+        {"trials": 1, "final": "low"},
+        {"a": {str(number): 0 for number in range(6000)}},
+        {"reason": "x" * 2**20},
+    ],
+)
+def test_a_summary_of_another_form_is_one_line(two, change):
+    file = two / "one" / "summary.json"
+    file.write_text(json.dumps(summary_of(two / "one") | change))
+    for command in (["check", two / "one"], ["compare", two / "two", two / "one"]):
+        result = run_nnlab(*command)
+        assert result.exit_code == 2
+        assert result.stderr.startswith(f"{file}: damaged: ")
+        assert result.stderr.count("\n") == 1
+    assert "damaged" in ok("runs", two).stdout
+
+
+def test_a_config_of_many_mistakes_is_one_line(two):
+    (two / "one" / "config.yaml").write_text("".join(f"key_{number}: 1\n" for number in range(30)))
+    result = run_nnlab("check", two / "one")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"{two / 'one' / 'config.yaml'}:1:1: ")
+    assert re.search(r"\(and \d+ more\)\n$", result.stderr)
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("figure", [[], ["--figure", "flat_units"]])
+def test_tables_of_another_config_are_one_line(two, figure):
+    """What is whole by itself, and does not fit what it lies beside."""
+    rows = (two / "one" / "layers.csv").read_text().replace("dead_fraction", "lost_fraction")
+    (two / "one" / "layers.csv").write_text(rows)
+    result = run_nnlab("plot", two / "one", *figure)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"{two / 'one'}: figure '")
+    assert "cannot be drawn of what its files hold (KeyError" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_plot_does_not_follow_a_link_out_of_the_run(two, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (two / "one" / "plots").symlink_to(elsewhere)
+    words = ["plot", two / "one", "--figure", "training_curves"]
+    result = run_nnlab(*words)
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"{two / 'one' / 'plots'}: is a symbolic link; remove it, or name another folder with plot --out\n"
+    )
+    assert list(elsewhere.iterdir()) == []
+    ok(*words, "--out", two / "one" / "plots")  # asked for by name
+    (elsewhere / "training_curves.png").unlink()
+    (elsewhere / "target").write_text("kept")
+    (elsewhere / "training_curves.png").symlink_to(elsewhere / "target")
+    ok(*words, "--out", elsewhere)
+    assert (elsewhere / "target").read_text() == "kept"
+    assert not (elsewhere / "training_curves.png").is_symlink()
+
+
+def test_a_figure_is_whole_or_not_there(finished, tmp_path, monkeypatch):
+    place = tmp_path / "figures"
+    words = ["plot", finished, "--figure", "training_curves", "--out", place]
+    ok(*words)
+    before = (place / "training_curves.png").read_bytes()
+
+    def full(file, content):
+        os.write(file, content[:100])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("nnlab.disk._write_all", full)
+    result = run_nnlab(*words)
+    assert result.exit_code == 1
+    assert result.stderr == f"{place / 'training_curves.png'}: cannot be written: No space left on device\n"
+    assert [path.name for path in place.iterdir()] == ["training_curves.png"]
+    assert (place / "training_curves.png").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda table: table.drop(columns="status"), "has no column 'status'"),
+        (lambda table: table.assign(trial="../../elsewhere"), "'trial' holds what is no name of a folder"),
+        (
+            lambda table: pandas.concat([table, table]),
+            "'trial' holds what is no name of a folder, or one twice",
+        ),
+        (lambda table: table.assign(seed="first"), "'seed' holds what is no number"),
+        (
+            lambda table: table.assign(**{"final.train_loss": "low"}),
+            "'final.train_loss' holds what is no number",
+        ),
+    ],
+)
+def test_trials_that_are_none_are_one_line(tmp_path, finished, change, says):
+    sweep, file = tmp_path / "sweep", tmp_path / "sweep" / "trials.csv"
+    sweep.mkdir()
+    config = (
+        (finished / "config.yaml").read_text().replace("sweep: null", "sweep: {axes: {model.width: [4, 8]}}")
+    )
+    (sweep / "sweep.yaml").write_text(config)
+    (sweep / "summary.json").write_text('{"status": "complete", "trials": 2}')
+    row = {"seed": 0, "status": "complete", "reason": "", "final.train_loss": 0.5}
+    table = pandas.DataFrame([{"trial": f"t{width}", "model.width": width} | row for width in (4, 8)])
+    table.to_csv(file, index=False)
+    assert run_nnlab("check", sweep).exit_code == 1  # its trials do not have all that is expected
+    change(table).to_csv(file, index=False)
+    for command in ("check", "plot"):
+        result = run_nnlab(command, sweep)
+        assert result.exit_code == 2
+        assert result.stderr == f"{file}: damaged: {result.stderr.partition('damaged: ')[2]}"
+        assert says in result.stderr
+        assert result.stderr.count("\n") == 1
+    table.head(0).to_csv(file, index=False)
+    assert run_nnlab("check", sweep).exit_code == 1
+    table.drop(columns="model.width").to_csv(file, index=False)
+    result = run_nnlab("plot", sweep)
+    assert (result.exit_code, result.stderr) == (2, f"{file}: damaged: has no column 'model.width'\n")
 
 
 def test_compare_wants_two(finished):

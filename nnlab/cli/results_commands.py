@@ -30,7 +30,7 @@ def plot(paths: tuple[Path, ...], figures: tuple[str, ...], form: str, out: Path
 
     runs = [open_any(path) for path in paths]
     folder = out or (paths[0] / "plots" if len(paths) == 1 else paths[0].parent / "plots")
-    for path in draw(runs, folder, figures, form):
+    for path in draw(runs, folder, figures, form, linked=out is not None):
         click.echo(path)
 
 
@@ -71,11 +71,11 @@ def runs(folder: Path) -> None:
     for path in find_runs(folder):
         try:
             run = open_any(path)
+            verdicts = [holds for *_, holds in judge_any(run)]
         except NnlabError as error:
             rows.append((path.name, "damaged", "", "", str(error)))
             continue
         final = run.summary.get("final", {})
-        verdicts = [holds for *_, holds in judge_any(run)]
         shown = [f"{name} {final[name]:.4g}" for name in _outcomes(final)]
         expected = f"{sum(verdicts)} of {len(verdicts)} hold" if verdicts else "-"
         rows.append(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PANELS = 5
 MOST_PAIRS = 200**2
+SPARSE = 10  # times the most operands of which all pairs are kept: where data are left out, there are more
 CELLS = {  # what a cell says -> its colour; the number of an entry is 2 * held out + right
     "train, wrong": "#b3b3b3",
     "train, right": "#4d4d4d",
@@ -99,6 +100,10 @@ def answer_tables(runs: Sequence[Seen]) -> Figure:
         table = run.tables["answers"]
         for ax, step in zip(row, _chosen(table), strict=True):
             now = table[table["step"] == step]
+            if now[["x", "y"]].to_numpy(float).max() >= MOST_PAIRS**0.5 * SPARSE:
+                raise ValueDoesNotFit(
+                    "the operands of the table 'answers' are too large for a table of pairs"
+                )
             code = (2 * (now["split"] != "train") + (now["right"] > 0)).to_numpy(int)
             cells = np.full((now["x"].max() + 1, now["y"].max() + 1), np.nan)
             cells[now["x"].to_numpy(), now["y"].to_numpy()] = code

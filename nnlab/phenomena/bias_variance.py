@@ -19,9 +19,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from nnlab import plotting
-from nnlab.config.sweep_file import split_path
 from nnlab.errors import ValueDoesNotFit
-from nnlab.phenomena.phenomenon import Phenomenon, SeenSweep, phenomenon
+from nnlab.phenomena.phenomenon import Phenomenon, SeenSweep, check_numbers, phenomenon, sweep_column
 
 if TYPE_CHECKING:
     import pandas
@@ -83,9 +82,8 @@ def summarize(sweep: SeenSweep, capacity: str) -> BiasVariance:
 
 def decomposed(sweep: SeenSweep, capacity: str) -> pandas.DataFrame:
     """bias_squared, variance, risk and test_loss by capacity, rising. Raises ValueDoesNotFit."""
-    axis = next((axis for axis in sweep.axes if capacity in split_path(axis)), None)
-    if axis is None:
-        raise ValueDoesNotFit(f"'{capacity}' is no axis of the sweep {sweep.label}")
+    axis = sweep_column(sweep, capacity)
+    check_numbers(sweep.trials, (axis, "final.test_loss"))
     table = _test_predictions(sweep)
     points = table.groupby([axis, "example", "output"])
     seeds, targets = points["seed"].nunique(), points["target"]
@@ -108,6 +106,7 @@ def decomposed(sweep: SeenSweep, capacity: str) -> pandas.DataFrame:
 
 def _test_predictions(sweep: SeenSweep) -> pandas.DataFrame:
     table = sweep.joined("predictions")
+    check_numbers(table, ("example", "output", "target", "prediction"))
     table = table[table["split"] == "test"]
     if table.empty:
         raise ValueDoesNotFit("bias_variance needs test examples, and the data have none")

@@ -15,7 +15,14 @@ import numpy as np
 
 from nnlab import plotting
 from nnlab.errors import ValueDoesNotFit
-from nnlab.phenomena.phenomenon import Phenomenon, SeenSweep, phenomenon, sweep_column
+from nnlab.phenomena.phenomenon import (
+    Phenomenon,
+    SeenSweep,
+    check_grid,
+    check_numbers,
+    phenomenon,
+    sweep_column,
+)
 from nnlab.registry import NonNegative
 
 if TYPE_CHECKING:
@@ -126,9 +133,11 @@ def curve(sweep: SeenSweep, capacity: str, metric: str | None) -> Curve:
     """Read a sweep along its capacity. Raises ValueDoesNotFit where it has fewer than three points."""
     if capacity == "epochs":
         rows, prefix, column = sweep.joined("metrics"), "", "epoch"
+        check_numbers(rows, ["step"])
         rows = rows[rows["step"] > 0]
     else:
         rows, prefix, column = sweep.trials, "final.", sweep_column(sweep, capacity)
+    check_numbers(rows, (column, "seed"))
     split = next((s for s in ("test", "validation") if f"{prefix}{s}_loss" in rows), None)
     if split is None:
         raise ValueDoesNotFit("double descent is one of the test error; the data have no test split")
@@ -140,6 +149,7 @@ def curve(sweep: SeenSweep, capacity: str, metric: str | None) -> Curve:
         raise ValueDoesNotFit(
             f"a curve over '{capacity}' needs three points or more; there are {len(points)}"
         )
+    check_grid(rows, "seed", column)
     place = np.searchsorted(seeds, rows["seed"]), np.searchsorted(points, rows[column].to_numpy(float))
     tables = np.full((2, len(seeds), len(points)), np.nan)
     tables[0][place], tables[1][place] = train, test
@@ -215,9 +225,11 @@ def _rises(rises: np.ndarray, base: float, statistic: str) -> bool:
 
 def _measured(rows: pandas.DataFrame, part: str, metric: str) -> np.ndarray:
     if metric == "loss":
+        check_numbers(rows, [f"{part}_loss"])
         return rows[f"{part}_loss"].to_numpy(float)
     if f"{part}_accuracy" not in rows:
         raise ValueDoesNotFit("these data have no classes, so no error; read the metric 'loss'")
+    check_numbers(rows, [f"{part}_accuracy"])
     return 1.0 - rows[f"{part}_accuracy"].to_numpy(float)
 
 
@@ -336,6 +348,7 @@ def epochs_by_capacity(sweeps: Sequence[SeenSweep], capacity: str, metric: str |
             raise ValueDoesNotFit("the runs have too few records to draw training against capacity")
         split = "test" if "test_loss" in rows else "validation"
         name = metric or ("error" if f"{split}_accuracy" in rows else "loss")
+        check_grid(rows, "epoch", column)
         measured = rows.assign(found=_measured(rows, split, name))
         table = measured.pivot_table(values="found", index="epoch", columns=column)
         if table.shape[1] < 2:

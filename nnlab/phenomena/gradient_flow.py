@@ -16,7 +16,7 @@ from nnlab import plotting
 from nnlab.data.prepare import Data
 from nnlab.lazy import Array, jax, jnp
 from nnlab.nn.layer import Setup
-from nnlab.phenomena.phenomenon import Phenomenon, Seen, phenomenon
+from nnlab.phenomena.phenomenon import Phenomenon, Seen, check_grid, check_lines, phenomenon
 from nnlab.probes import Probe, Snapshot, Unit, at, by_layer, layer_rows, norms, tiny_norms, units
 
 if TYPE_CHECKING:
@@ -327,6 +327,7 @@ def activation_slope(runs: Sequence[Seen]) -> Figure:
     import pandas
 
     table = pandas.concat([run.tables["activations"] for run in runs]).drop_duplicates(["activation", "z"])
+    check_lines(table["activation"].nunique(), "activations")
     figure, axes = plotting.panels(1, 2, width=7.4, height=3.5)
     for name, curve in table.groupby("activation", sort=False):
         label = f"{name}: slope {curve['slope'].abs().max():.3g} at most"
@@ -359,7 +360,9 @@ def flat_units(runs: Sequence[Seen]) -> Figure:
 
 def _kernel_rows(run: Seen) -> pandas.DataFrame:
     layers = run.tables["layers"]
-    return layers[layers["fan_in"].notna()]
+    rows = layers[layers["fan_in"].notna()]
+    check_grid(rows, "index", "step")
+    return rows
 
 
 def _chosen_layers(run: Seen) -> list[str]:

@@ -13,7 +13,15 @@ import numpy as np
 from nnlab import plotting
 from nnlab.errors import ValueDoesNotFit
 from nnlab.phenomena.grokking import held_out_split
-from nnlab.phenomena.phenomenon import Phenomenon, SeenSweep, phenomenon, sweep_column
+from nnlab.phenomena.phenomenon import (
+    Phenomenon,
+    SeenSweep,
+    check_grid,
+    check_lines,
+    check_numbers,
+    phenomenon,
+    sweep_column,
+)
 
 if TYPE_CHECKING:
     import pandas
@@ -65,14 +73,17 @@ def grokking_delay(along: str) -> Phenomenon:
 def medians(sweep: SeenSweep, along: str, name: str) -> tuple[np.ndarray, np.ndarray]:
     """The axis' points, ascending, and the seeds' median of a number of `grokking` at each; infinite where
     the median seed never comes to it. Raises ValueDoesNotFit."""
-    trials = examined(sweep)
-    values, found = trials[sweep_column(sweep, along)].to_numpy(float), number(trials, name)
+    trials, column = examined(sweep), sweep_column(sweep, along)
+    check_numbers(trials, [column])
+    values, found = trials[column].to_numpy(float), number(trials, name)
     points = np.unique(values)
     return points, np.array([np.median(found[values == point]) for point in points])
 
 
 def number(trials: pandas.DataFrame, name: str) -> np.ndarray:
-    """A number of `grokking` of every trial; infinite where it never came to it, or diverged."""
+    """A number of `grokking` of every trial; infinite where it never came to it, or diverged. Raises
+    ValueDoesNotFit."""
+    check_numbers(trials, [f"grokking.{name}"])
     return trials[f"grokking.{name}"].where(trials["status"] == "complete").fillna(np.inf).to_numpy(float)
 
 
@@ -138,6 +149,8 @@ def _draw_accuracies(ax: Any, sweep: SeenSweep, along: str) -> None:
     rows = plotting.past_start(rows)
     split = held_out_split(rows)
     points = np.unique(rows[column].to_numpy(float))
+    check_lines(len(points), "points")
+    check_grid(rows, "step", "seed")
     for point, colour in zip(points, plotting.graded(len(points)), strict=True):
         at_point = rows[rows[column] == point].pivot_table(
             index="step", columns="seed", values=f"{split}_accuracy"

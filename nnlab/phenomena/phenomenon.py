@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+MOST_LINES = 1_000  # of one figure: a legend of more cannot be read, and takes minutes to lay out
+SPARSE = 10  # cells a row of a table
+FEW_CELLS = 10**6
+
+
 class Seen(Protocol):
     """What a detector or a figure sees of a run.
 
@@ -83,6 +88,29 @@ class Phenomenon(NamedTuple):
 
 phenomenon = register("phenomenon", label="name")
 """Register a function that returns a Phenomenon."""
+
+
+def check_numbers(table: pandas.DataFrame, columns: Sequence[str]) -> None:
+    """Refuse a table without these columns, or with words in them. Raises ValueDoesNotFit."""
+    for column in columns:
+        if column not in table or (len(table) and table[column].dtype.kind not in "fiub"):
+            raise ValueDoesNotFit(f"there are no numbers '{column}'")
+
+
+def check_lines(count: int, what: str) -> None:
+    """Refuse to draw a line each of very many. Raises ValueDoesNotFit."""
+    if count > MOST_LINES:
+        raise ValueDoesNotFit(f"{count:,} {what} are too many to be drawn as a line each")
+
+
+def check_grid(table: pandas.DataFrame, rows: str, columns: str) -> None:
+    """Refuse to spread a table out over two of its columns where nearly all cells would be empty, and they
+    many: a table of damaged keys could take all memory. Raises ValueDoesNotFit."""
+    cells = table[rows].nunique() * table[columns].nunique()
+    if cells > max(FEW_CELLS, SPARSE * len(table)):
+        raise ValueDoesNotFit(
+            f"a table by '{rows}' and '{columns}' has {cells:,} cells for {len(table):,} rows"
+        )
 
 
 def sweep_column(sweep: SeenSweep, path: str) -> str:

@@ -21,7 +21,7 @@ from nnlab.data.prepare import Data
 from nnlab.errors import ValueDoesNotFit
 from nnlab.lazy import Array, jax, jnp
 from nnlab.nn.layer import Setup
-from nnlab.phenomena.phenomenon import Phenomenon, Seen, phenomenon
+from nnlab.phenomena.phenomenon import Phenomenon, Seen, check_grid, phenomenon
 from nnlab.probes import Probe, Snapshot, at
 from nnlab.registry import Count
 
@@ -207,6 +207,7 @@ def embedding_spectrum(runs: Sequence[Seen]) -> Figure:
     figure, axes = plotting.panels(1, len(runs), width=max(6.4, 4.4 * len(runs)), height=3.6)
     for ax, run in zip(axes[0], runs, strict=True):
         table = plotting.past_start(run.tables["spectrum"])
+        check_grid(table, "frequency", "step")
         power = table.pivot(index="frequency", columns="step", values="power")
         share = power.div(power.sum(axis=0), axis=1)
         steps, frequencies = share.columns.to_numpy(float), share.index.to_numpy(float)

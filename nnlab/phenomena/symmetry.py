@@ -9,7 +9,7 @@ from nnlab import plotting
 from nnlab.lazy import Array, jnp
 from nnlab.nn.layer import Setup
 from nnlab.phenomena.gradient_flow import hidden_layers
-from nnlab.phenomena.phenomenon import Phenomenon, Seen, phenomenon
+from nnlab.phenomena.phenomenon import Phenomenon, Seen, check_lines, phenomenon
 from nnlab.probes import Probe, Snapshot, at, layer_rows, units
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def unit_spread(runs: Sequence[Seen]) -> Figure:
     for ax, run in zip(axes[0], runs, strict=True):
         hidden = hidden_layers(run.tables["layers"])
         names = hidden["layer"].drop_duplicates()
+        check_lines(len(names), "layers")
         for (_, rows), name, colour in zip(
             hidden.groupby("index"), names, plotting.colours(len(names)), strict=True
         ):
