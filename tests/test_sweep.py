@@ -16,7 +16,11 @@ import pandas
 import pytest
 from conftest import run_nnlab
 
+from nnlab import device
 from nnlab.config import load
+from nnlab.experiment import bind
+from nnlab.keeping import Lane
+from nnlab.runner import run_together
 from nnlab.sweep.directory import SweepDirectory
 from nnlab.sweep.tables import write_summary
 from nnlab.sweep.trials import trials_of
@@ -63,7 +67,10 @@ def swept(*arguments, code=0):
 def left_by(out):
     """Every file that must be the same whenever the sweep is the same: its bytes by its path."""
     files = [out / name for name in TABLES]
-    files += [trial / name for trial in (out / "trials").iterdir() for name in OF_A_TRIAL]
+    for trial in (out / "trials").iterdir():
+        files += [trial / name for name in OF_A_TRIAL]
+        last = sorted((trial / "checkpoints").iterdir())[-1]
+        files += [last / f"{name}.safetensors" for name in ("weights", "best", "training")]
     return {str(file.relative_to(out)): file.read_bytes() for file in files}
 
 
@@ -277,9 +284,10 @@ def test_fewer_values_are_the_rows_of_the_tables_and_nothing_is_thrown_away(copi
     assert summary_of(copied)["trials"] == 3
 
 
-def test_force_runs_all_of_them_and_one_worker_leaves_the_same_bytes_as_two(copied, home):
+@pytest.mark.parametrize("jobs", [1, 4])
+def test_force_runs_all_of_them_and_any_number_of_workers_leaves_the_same_bytes(jobs, copied, home):
     before, when = left_by(copied), moments(copied)
-    swept(home / "tiny.yaml", "--out", copied, "--force", "--no-plots", "--jobs", 1)
+    swept(home / "tiny.yaml", "--out", copied, "--force", "--no-plots", "--jobs", jobs)
     assert left_by(copied) == before
     now = moments(copied)
     assert now.keys() == when.keys()
@@ -572,6 +580,50 @@ def test_sigterm_ends_workers_and_what_is_there_can_be_read(home, tmp_path):
     assert "2 trials, 0 done, 2 to run" in run_nnlab(
         "sweep", home / "long.yaml", "--out", tmp_path / "out", "--dry-run"
     ).stdout  # fmt: skip
+
+
+def half_done(home, out, monkeypatch, **other):
+    """A trial of long.yaml that was interrupted, on a machine that differs from this one; its directory."""
+    real = device.environment()
+    monkeypatch.setattr(device, "environment", lambda: real | other)
+    config = load(home / "long.yaml")
+    directory = SweepDirectory(out)
+    directory.begin_sweep(config, force=False)
+    trial = trials_of(config)[0]
+
+    def watch(number, chunk):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    [outcome] = run_together([Lane(bind(trial.config), directory.trial(trial))], watch)
+    assert outcome.summary["status"] == "interrupted"
+    return directory.trial(trial).path
+
+
+def test_an_interrupted_trial_goes_on(home, whole, tmp_path, monkeypatch):
+    trial = half_done(home, tmp_path / "out", monkeypatch)
+    swept(home / "long.yaml", "--out", tmp_path / "out", "--no-plots")
+    assert "goes on from step" in (trial / "train.log").read_text()
+    assert left_by(tmp_path / "out") == whole
+
+
+def test_a_trial_begun_elsewhere_is_refused_or_the_drift_recorded(home, tmp_path, monkeypatch):
+    trial = half_done(home, tmp_path / "out", monkeypatch, processor="abacus")
+    refused = run_nnlab("sweep", home / "long.yaml", "--out", tmp_path / "out", "--no-plots", "--quiet")
+    assert refused.exit_code == 2
+    assert f"{trial}: interrupted at step" in refused.stderr
+    assert "processor was abacus and is " in refused.stderr
+    assert "--allow-drift goes on" in refused.stderr
+    swept(home / "long.yaml", "--out", tmp_path / "out", "--no-plots", "--allow-drift")
+    [drift] = json.loads((trial / "environment.json").read_text())["drift"]
+    assert (drift["what"], drift["was"]) == ("processor", "abacus")
+
+
+def test_a_trial_that_leads_elsewhere_is_refused(copied, home, tmp_path):
+    trial = next((copied / "trials").iterdir())
+    trial.rename(tmp_path / "mine")
+    trial.symlink_to(tmp_path / "mine")
+    result = run_nnlab("sweep", home / "tiny.yaml", "--out", copied, "--quiet")
+    assert (result.exit_code, "is a symbolic link" in result.stderr) == (2, True)
 
 
 # --- large tables ----------------------------------------------------------------------------------------
