@@ -166,16 +166,23 @@ def _parsed(file: Path) -> pandas.DataFrame:
 
 def _wrong_columns(table: pandas.DataFrame, numbers_only: bool) -> str:
     """What is wrong with the columns: one that holds words holds no numbers. Empty where nothing is."""
-    import pandas
-
     for name, column in table.items():
         if column.dtype.kind in "fiu":
             continue
-        if numbers_only or pandas.to_numeric(column, errors="coerce").notna().any():
+        if numbers_only or _has_numbers(column):
             return f"'{name}' holds what is no number"
         if column.astype(str).str.len().max() > LONGEST_CELL:
             return f"'{name}' holds more than {LONGEST_CELL:,} characters in a cell"
     return ""
+
+
+def _has_numbers(words: pandas.Series) -> bool:
+    import pandas
+
+    try:
+        return bool(pandas.to_numeric(words, errors="coerce").notna().any())
+    except OverflowError:  # of hundreds of digits
+        return True
 
 
 def _wrong_steps(steps: np.ndarray) -> str:

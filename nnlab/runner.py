@@ -118,10 +118,12 @@ class _Run:
             "config_sha256": experiment.config.hash,
             "data_sha256": experiment.data.hash,
         }
-        drifts = [] if start is None else drift(self.lane, start.facts)
+        drifts = new = [] if start is None else drift(self.lane, start.facts)
+        if start is not None:
+            with contextlib.suppress(UsageError):  # there is none to read any more
+                drifts = [*read_json(directory.path / "environment.json").get("drift", []), *drifts]
         if drifts:
-            earlier = read_json(directory.path / "environment.json").get("drift", [])
-            environment["drift"] = [*earlier, *drifts]
+            environment["drift"] = drifts
         tables = {} if start is None else dict(start.facts.tables)
         if start is not None and start.facts.done and start.facts.step < experiment.total_steps:
             self.known = start.facts.step
@@ -131,7 +133,7 @@ class _Run:
         if start is None:
             return
         facts = start.facts
-        words = f"goes on from step {facts.step}" + "".join(f", {d['what']} differs" for d in drifts)
+        words = f"goes on from step {facts.step}" + "".join(f", {d['what']} differs" for d in new)
         directory.log(words)
         tell(f"{directory.path}: {words}")
         checkpoints.drop_after(directory.checkpoints, facts.step)

@@ -459,6 +459,7 @@ def rewritten(text, change):
         ("metrics", lambda rows: rows[0].pop(), "Length of header"),
         ("layers", lambda rows: rows.pop(2), "has not as many rows at each step"),
         ("layers", lambda rows: rows[2].__setitem__(2, "one"), "'index' holds what is no number"),
+        ("layers", lambda rows: rows[2].__setitem__(2, "9" * 400), "'index' holds what is no number"),
         (
             "layers",
             lambda rows: rows[2].__setitem__(1, "x" * 2000),

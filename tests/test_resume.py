@@ -221,7 +221,8 @@ def test_other_versions_and_devices_are_refused_or_recorded(what, value, says, t
     assert says.format(jax=real["versions"]["jax"]) in str(refused.value)
     assert "--allow-drift goes on" in str(refused.value)
     assert left_by(tmp_path / "run") == before  # nothing lost
-    outcome = run(experiment(BASE), RunDirectory(tmp_path / "run"), keep=Keep(allow_drift=True))
+    interrupted(BASE, tmp_path / "run", 2, Keep(allow_drift=True))
+    outcome = run(experiment(BASE), RunDirectory(tmp_path / "run"))  # nothing differs any longer
     assert outcome.exit_code == 0
     [drift] = json.loads((tmp_path / "run" / "environment.json").read_text())["drift"]
     assert (drift["what"], drift["is"]) == (what, value)

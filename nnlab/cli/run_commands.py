@@ -144,7 +144,7 @@ def _finished(place: Path, experiment: Experiment, keep: Keep) -> dict[str, Any]
     """The summary of a finished run of this experiment at this place; None where it is to be trained.
 
     Raises UsageError where the place holds what is no run, or, unless it is to be replaced or gone on with
-    all the same, a run of another config or of other data.
+    all the same, a run of another config or a finished one of other data.
     """
     from nnlab.config import check_tree
     from nnlab.config.document import read
@@ -166,14 +166,14 @@ def _finished(place: Path, experiment: Experiment, keep: Keep) -> dict[str, Any]
             f"{place}: holds a run of another config; --allow-drift goes on with it, --force replaces it, "
             "--out names another place"
         )
-    known = (place / "environment.json").exists()  # a run that was killed at its first file has none
-    data = read_json(place / "environment.json").get("data_sha256") if known else experiment.data.hash
+    if not same or summary.get("status") not in ("complete", "diverged"):
+        return None
+    data = read_json(place / "environment.json").get("data_sha256")
     if data != experiment.data.hash and not keep.allow_drift:
         raise UsageError(
-            f"{place}: its data have changed since; --allow-drift goes on all the same, --force trains anew, "
-            "--out names another place"
+            f"{place}: its data have changed since; --force trains anew, --out names another place"
         )
-    return summary if same and summary.get("status") in ("complete", "diverged") else None
+    return summary
 
 
 def _verdict_code(config: Config, summary: Any, code: int) -> int:
