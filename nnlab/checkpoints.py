@@ -75,14 +75,18 @@ def save(folder: Path, facts: Facts, groups: Mapping[str, Callable[[], Arrays]])
                 files[f"{group}.safetensors"] = _write(beside / f"{group}.safetensors", arrays())
             disk.write_new(beside / "manifest.json", _manifest(facts, files))
             disk.sync_folder(beside)
-            disk.remove(place)  # damaged, else nothing would be written in its place
+            if place.exists():  # of the same step, and damaged, most likely
+                aside = folder / f".{name}.old"
+                disk.remove(aside)
+                os.rename(place, aside)  # noqa: PTH104
             os.rename(beside, place)  # noqa: PTH104
             disk.sync_folder(folder)
+            disk.sync_folder(folder.parent)
         except OSError:
             with contextlib.suppress(Exception):
                 disk.remove(beside)
             raise
-    for older in _places(folder)[KEPT:]:
+    for older in (*_places(folder)[KEPT:], folder / f".{name}.old"):
         disk.remove(older)
 
 
@@ -117,6 +121,8 @@ def drop_after(folder: Path, step: int) -> None:
 def load(place: Path) -> Checkpoint:
     """Read a checkpoint. Raises DamagedError unless each of its bytes is what was written."""
     body = _read_manifest(place / "manifest.json")
+    if body["step"] != _step(place) or "metrics" not in body["tables"]:
+        raise DamagedError(place / "manifest.json", "it is none of this checkpoint")
     files, tables = (
         {name: Position(*position) for name, position in body[part].items()} for part in ("files", "tables")
     )
@@ -192,6 +198,7 @@ def _well_formed(body: Mapping[str, Any]) -> bool:
             pattern.fullmatch(name)
             and isinstance(position, list)
             and [type(part) for part in position] == [int, str]
+            and position[0] >= 0
             for name, position in named.items()
         )
 

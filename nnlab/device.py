@@ -7,6 +7,7 @@ models, which is also the fastest for them, all cores from 2 GFLOP a step on. Se
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.util
 import os
 import platform as machine
@@ -88,16 +89,26 @@ def environment() -> dict[str, Any]:
         "platform": jax.default_backend(),
         "devices": [str(device.device_kind) for device in jax.devices()],
         "processor": _processor(),
+        "settings": {name: os.environ[name] for name in sorted(os.environ) if _is_setting(name)},
         "cores": cores(),
         "threads": int(os.environ.get("PJRT_NPROC") or os.environ.get("NPROC") or cores()),
     }
 
 
+def _is_setting(name: str) -> bool:
+    """Whether a variable of the environment may change what is compiled."""
+    elsewhere = ("JAX_PLATFORMS", "JAX_COMPILATION_CACHE_DIR")  # where it runs is recorded by itself
+    return name == "XLA_FLAGS" or (name.startswith("JAX_") and name not in elsewhere)
+
+
 def _processor() -> str:
-    """The processor's model, for which XLA compiles; the machine's kind where it does not say."""
+    """The processor's model, for which XLA compiles, and the hash of what it can do; the machine's kind where
+    it does not say."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else machine.processor() or machine.machine()
+    found = {line.partition(":")[0].strip(): line.partition(":")[2].strip() for line in lines}
+    abilities = hashlib.sha256(found.get("flags", "").encode()).hexdigest()[:8]
+    name = found.get("model name")
+    return f"{name} ({abilities})" if name else machine.processor() or machine.machine()

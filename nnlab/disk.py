@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from nnlab.errors import NnlabError
+from nnlab.errors import DiskError
 
 PIECE = 2**20  # bytes that are read at once
 
@@ -37,7 +37,7 @@ def telling(path: Path) -> Iterator[None]:
     except OSError as error:
         linked = error.errno == errno.ELOOP and path.is_symlink()
         reason = "it is a symbolic link" if linked else error.strerror or error
-        raise NnlabError(f"{path}: cannot be written: {reason}") from None
+        raise DiskError(f"{path}: cannot be written: {reason}") from None
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -69,7 +69,7 @@ def write_new(path: Path, content: bytes) -> None:
 def add_line(path: Path, line: str) -> None:
     """Add a line to a text file."""
     with telling(path):
-        file = _open_to_grow(path)
+        file = open_to_grow(path)
         try:
             _write_all(file, f"{line}\n".encode(errors="backslashreplace"))
         finally:
@@ -98,10 +98,13 @@ def remove(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Bring the names in a folder to the disk. Raises OSError."""
+    """Bring the names in a folder to the disk, where its file system can. Raises OSError."""
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(folder)
 
@@ -130,7 +133,7 @@ class GrowingFile:
             if start is not None:
                 self._sha256 = _read_up_to(path, start.bytes)
                 self._bytes = start.bytes
-            self._file = _open_to_grow(path)
+            self._file = open_to_grow(path)
             os.ftruncate(self._file, self._bytes)
 
     def add(self, content: bytes) -> None:
@@ -174,7 +177,8 @@ def _read_up_to(path: Path, count: int) -> hashlib._Hash:
     return found
 
 
-def _open_to_grow(path: Path) -> int:
+def open_to_grow(path: Path) -> int:
+    """The descriptor of a file to add to. Raises OSError, also where it is a link."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     return os.open(path, flags, 0o666)
 

@@ -3,6 +3,8 @@
 NnlabError                 exit 1; its text is the one line that is printed
 ├── ConfigError            exit 2; one line a problem, each with file:line:column
 ├── UsageError             exit 2; the command's words or paths are off
+│   └── DriftError         a run was begun where other numbers come out
+├── DiskError              exit 1; something cannot be written
 └── DivergedError          exit 3; the loss stopped being a number
 
 ValueDoesNotFit            raised by a component about its own arguments, shapes or data;
@@ -27,6 +29,14 @@ class NnlabError(Exception):
 
 class UsageError(NnlabError):
     exit_code = 2
+
+
+class DriftError(UsageError):
+    """A run was begun where other numbers come out."""
+
+
+class DiskError(NnlabError):
+    """Something cannot be written."""
 
 
 class DivergedError(NnlabError):

@@ -11,11 +11,13 @@ import numpy as np
 
 from nnlab import checkpoints, device, disk
 from nnlab.checkpoints import Checkpoint, Facts
-from nnlab.errors import UsageError
+from nnlab.config import check_tree
+from nnlab.config.document import read
+from nnlab.errors import DriftError, UsageError, ValueDoesNotFit
 from nnlab.experiment import Experiment
 from nnlab.states import groups_of
 from nnlab.store import RunDirectory
-from nnlab.train import Chunk
+from nnlab.train import Chunk, check_fit
 
 Tell = Callable[[str], None]
 
@@ -81,7 +83,7 @@ def made_by(experiment: Experiment) -> dict[str, Any]:
         "config": experiment.config.hash,
         "data": experiment.data.hash,
         **{name: found["versions"][name] for name in PACKAGES},
-        **{name: found[name] for name in ("platform", "devices", "processor", "threads")},
+        **{name: found[name] for name in ("platform", "devices", "processor", "threads", "settings")},
     }
 
 
@@ -93,15 +95,18 @@ def found(lanes: Sequence[Lane], keep: Keep, tell: Tell) -> list[Checkpoint] | N
     newest = [_newest(lane, None, tell) for lane in lanes]
     steps = [checkpoint.facts.step for checkpoint in newest if checkpoint is not None]
     if len(steps) < len(lanes):
+        if steps:
+            tell(f"{lanes[0].directory.path}: trains anew, as others beside it do")
         return None
     least = min(steps)
     if max(steps) > least:  # killed while it wrote those of one step, and had not come to the last lane
         newest = [_newest(lane, least, tell) for lane in lanes]
     chosen = [checkpoint for checkpoint in newest if checkpoint and checkpoint.facts.step == least]
     if len(chosen) < len(lanes):
+        tell(f"{lanes[0].directory.path}: has no checkpoint of a step that those beside it have: trains anew")
         return None
     for lane, checkpoint in zip(lanes, chosen, strict=True):
-        _check(lane, checkpoint.facts, keep.allow_drift)
+        _check(lane, checkpoint, keep.allow_drift)
     return chosen
 
 
@@ -109,25 +114,32 @@ def _newest(lane: Lane, most: int | None, tell: Tell) -> Checkpoint | None:
     directory = lane.directory
 
     def fits(checkpoint: Checkpoint) -> str:
-        for name, position in checkpoint.facts.tables.items():
+        facts = checkpoint.facts
+        for name, position in facts.tables.items():
+            if name == "timing" or (name == "predictions" and facts.step < lane.experiment.total_steps):
+                continue  # is cut, or written anew
             if not disk.holds(directory.path / f"{name}.csv", position):
                 return f"{name}.csv does not begin with what it held"
         return ""
 
-    def say(line: str) -> None:
+    damage: list[str] = []
+    newest = checkpoints.newest(directory.checkpoints, most, fits, damage.append)
+    if damage and newest is None:
+        damage.append(f"{directory.checkpoints}: none can be used: trains anew")
+    for line in damage:
         directory.log(line)
         tell(line)
+    return newest
 
-    return checkpoints.newest(directory.checkpoints, most, fits, say)
 
-
-def _check(lane: Lane, facts: Facts, allow_drift: bool) -> None:
-    """Refuse to go on where the bytes would not be those of a run that was never interrupted."""
-    place, total = lane.directory.path, lane.experiment.total_steps
+def _check(lane: Lane, checkpoint: Checkpoint, allow_drift: bool) -> None:
+    """Refuse to go on where the bytes would not be those of a run that was never interrupted, or where there
+    is nothing to go on with; before anything is changed. Raises UsageError."""
+    place, facts, total = lane.directory.path, checkpoint.facts, lane.experiment.total_steps
     differing = drift(lane, facts)
     if differing and not allow_drift:
         words = ", ".join(f"{d['what']} was {_short(d['was'])} and is {_short(d['is'])}" for d in differing)
-        raise UsageError(
+        raise DriftError(
             f"{place}: interrupted at step {facts.step}; going on would give other numbers: {words}; "
             "--allow-drift goes on and records it, --force trains anew"
         )
@@ -136,6 +148,26 @@ def _check(lane: Lane, facts: Facts, allow_drift: bool) -> None:
             f"{place}: has taken {facts.step} steps, more than the {total} of this config; "
             "--force trains anew"
         )
+    changed = [d["what"] for d in differing if d["what"] in ("config", "data")]
+    if changed and facts.done and facts.step == total:
+        raise UsageError(
+            f"{place}: is finished, with another {changed[0]}; nothing is left to go on with; --force trains "
+            "anew, --out names another place"
+        )
+    if changed:
+        try:
+            _check_columns(lane)
+            check_fit(lane.experiment, checkpoint.arrays())
+        except ValueDoesNotFit as error:
+            raise UsageError(f"{place}: cannot be gone on with: {error}; --force trains anew") from None
+
+
+def _check_columns(lane: Lane) -> None:
+    """Another config must fill the same columns of the same tables. Raises ValueDoesNotFit."""
+    before = check_tree(read(lane.directory.path / "config.yaml")).tree
+    now = lane.experiment.config.tree
+    if before["record"]["layers"] != now["record"]["layers"] or before["phenomena"] != now["phenomena"]:
+        raise ValueDoesNotFit("record.layers and phenomena make other columns")
 
 
 def drift(lane: Lane, facts: Facts) -> list[dict[str, Any]]:

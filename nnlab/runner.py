@@ -6,15 +6,16 @@ import contextlib
 import functools
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from nnlab import __version__, checkpoints, device, memory
+from nnlab import __version__, checkpoints, device, disk, memory
 from nnlab.checkpoints import Checkpoint, Facts
 from nnlab.closed_form import fit
-from nnlab.errors import NnlabError, UsageError, ValueDoesNotFit
+from nnlab.errors import DiskError, NnlabError, UsageError
 from nnlab.experiment import Experiment
 from nnlab.keeping import Clock, Keep, Lane, Tell, drift, found, no_matter
 from nnlab.states import Start
@@ -120,14 +121,15 @@ class _Run:
         }
         drifts = new = [] if start is None else drift(self.lane, start.facts)
         if start is not None:
-            with contextlib.suppress(UsageError):  # there is none to read any more
-                drifts = [*read_json(directory.path / "environment.json").get("drift", []), *drifts]
+            drifts = [*_earlier_drifts(directory), *drifts]
         if drifts:
             environment["drift"] = drifts
         tables = {} if start is None else dict(start.facts.tables)
         if start is not None and start.facts.done and start.facts.step < experiment.total_steps:
             self.known = start.facts.step
             tables.pop("predictions", None)  # they were the last ones
+        if "timing" in tables and not disk.holds(directory.path / "timing.csv", tables["timing"]):
+            del tables["timing"]  # no number goes by it
         directory.begin(experiment.config.text, environment, _facts(self.lane), tables)
         directory.log(f"nnlab {__version__}: {experiment.config.name}, {experiment.total_steps} steps")
         if start is None:
@@ -164,15 +166,23 @@ class _Run:
     def end(self, caught: Sequence[int]) -> Outcome:
         """Close the tables, and say in the summary what it came to."""
         self.lane.directory.close()
-        summary = self.finish(self.status)
+        summary = self._finish()
         return Outcome(summary, caught[0] if self.status == "interrupted" else 0)
 
-    def finish(self, status: str, **facts: Any) -> Mapping[str, Any]:
+    def fail(self, reason: str) -> None:
+        """Say in the summary that it failed, as well as can be."""
+        summary = _facts(self.lane) | {"status": "failed", "reason": reason, "step": self.step}
+        with contextlib.suppress(DiskError):  # what made it fail is told in any case
+            self.lane.directory.log(f"failed at step {self.step}")
+            self.lane.directory.write_json("summary.json", summary)
+
+    def _finish(self) -> Mapping[str, Any]:
         """Write summary.json from the tables on disk: metrics, and each phenomenon's numbers."""
         from nnlab.results import Run, read_table
 
         experiment, directory = self.lane
-        summary: dict[str, Any] = _facts(self.lane) | {"status": status, **facts}
+        status = self.status
+        summary: dict[str, Any] = _facts(self.lane) | {"status": status}
         if self.recorded:
             metrics = read_table(directory.path / "metrics.csv")
             summary["step"] = self.step
@@ -195,6 +205,15 @@ class _Run:
         metrics = read_table(self.lane.directory.path / "metrics.csv")
         table = {str(name): metrics[name].to_numpy() for name in metrics}
         return Chunk(facts.step, {"metrics": table}, True, facts.done, 0.0, 0.0)
+
+
+def _earlier_drifts(directory: RunDirectory) -> list[Any]:
+    """What is recorded of drift; nothing where that cannot be read."""
+    try:
+        found = read_json(directory.path / "environment.json").get("drift", [])
+    except UsageError:
+        return []
+    return found if isinstance(found, list) else []
 
 
 def _best(metrics: pandas.DataFrame) -> dict[str, float]:
@@ -230,7 +249,7 @@ def _failing(runs: Sequence[_Run]) -> Iterator[None]:
             raise
         told = _told(error, runs)
         for run in runs:
-            run.finish("failed", reason=str(told or f"{type(error).__name__}: {error}"))
+            run.fail(str(told or f"{type(error).__name__}: {error}"))
         if told is not None:
             raise told from None
         raise
@@ -239,9 +258,6 @@ def _failing(runs: Sequence[_Run]) -> Iterator[None]:
 def _told(error: Exception, runs: Sequence[_Run]) -> NnlabError | None:
     """What is known of an error beyond its own words."""
     setup = runs[0].lane.experiment.model.setup
-    if isinstance(error, ValueDoesNotFit):  # a checkpoint of another model
-        place = runs[0].lane.directory.path
-        return UsageError(f"{place}: its checkpoint does not fit the model: {error}; --force trains anew")
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
         return NnlabError(
             f"{runs[0].lane.directory.path}: out of memory; largest layers: {memory.largest_layers(setup)}"
@@ -272,12 +288,40 @@ def _signals() -> Iterator[list[int]]:
     caught: list[int] = []
 
     def note(number: int, _: Any) -> None:
-        if caught:
-            os._exit(128 + number)
         caught.append(number)
 
-    with handling(note):
+    with handling(note), _leaving_at_the_second():
         yield caught
+
+
+@contextlib.contextmanager
+def _leaving_at_the_second() -> Iterator[None]:
+    """End the process at the second signal, even while XLA compiles or computes: Python's own handlers wait
+    until that is over, and take two of a kind for one."""
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+
+    def listen() -> None:
+        count = 0
+        while word := os.read(heard, 1):
+            count += 1
+            if count == 2:
+                os._exit(128 + word[0])
+        os.close(heard)
+
+    try:
+        before = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    except ValueError:  # only the main thread may
+        os.close(heard)
+        os.close(told)
+        yield
+        return
+    threading.Thread(target=listen, daemon=True).start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(told)  # at which the thread ends
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ import json
 import math
 import os
 import platform
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet would run a te
 LARGEST_JSON = 2**20  # bytes; what nnlab writes itself comes to a few thousand
 MOST_VALUES = 5_000  # of a summary
 MOST_DIGITS = 18  # of a whole number: more would not fit 64 bits
+BESIDE = re.compile(r"\.[a-z_]+\.(yaml|json|csv)\.[0-9]+")  # left by a process that was killed
 PATIENCE = 15.0  # seconds for the workers of a process that was killed to notice
 
 
@@ -43,7 +45,7 @@ class RunDirectory:
     @property
     def is_run(self) -> bool:
         """Whether a run was begun here."""
-        return (self.path / "config.yaml").is_file()
+        return any((self.path / name).is_file() for name in ("config.yaml", "environment.json"))
 
     @property
     def checkpoints(self) -> Path:
@@ -60,13 +62,14 @@ class RunDirectory:
         Of an earlier run's output only the tables that are named stay, cut to their positions; where none
         are, its checkpoints go too."""
         disk.make_folder(self.path, linked=True)
-        for folder in ("plots", "checkpoints"):
-            if (self.path / folder).is_symlink():
-                raise UsageError(
-                    f"{self.path / folder}: is a symbolic link; remove it, or name another --out"
-                )
+        for folder in (self.path / "plots", self.checkpoints):
+            if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+                what = "a symbolic link" if folder.is_symlink() else "no folder"
+                raise UsageError(f"{folder}: is {what}; remove it, or name another --out")
+        if (self.path / "summary.json").exists():  # it must not speak of what is about to go
+            self.write_json("summary.json", {"status": "running"})
         kept = {f"{name}.csv" for name in tables or ()}
-        beside = [place for place in self.path.glob(".*.*") if place.suffix[1:].isdecimal()]
+        beside = [place for place in self.path.glob(".*") if BESIDE.fullmatch(place.name)]
         for old in (*self.path.glob("*.csv"), *self.path.glob("plots/*"), *beside):
             if old.name not in kept:
                 disk.remove(old)

@@ -19,7 +19,7 @@ from nnlab.experiment import Experiment, step_flops
 from nnlab.lazy import Array, jax
 from nnlab.predictions import predictions_table
 from nnlab.randomness import generator
-from nnlab.states import Best, Start, State, state_from
+from nnlab.states import Arrays, Best, Start, State, state_from
 from nnlab.steps import Arguments, Layout, Resident, Steps
 
 Table = dict[str, np.ndarray]
@@ -128,6 +128,12 @@ def _chunk(experiment: Experiment, outcome: Any, at_start: Any, done: bool, seco
         end, fine = int(tables["metrics"]["step"][bad[0]]), False
         tables = {name: _up_to(end, table) for name, table in tables.items()}
     return Chunk(end, tables, fine, done, seconds, 0.0)
+
+
+def check_fit(experiment: Experiment, arrays: Arrays) -> None:
+    """Whether a state that was kept is one of this experiment's. Raises ValueDoesNotFit."""
+    init = experiment.parts.optimizer.direction().init
+    state_from(arrays, Lanes([experiment]).first_states(lambda params: jax.eval_shape(init, params)))
 
 
 class Lanes:

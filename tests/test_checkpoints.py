@@ -23,7 +23,8 @@ GROUPS = {name: lambda arrays=arrays: arrays for name, arrays in ARRAYS.items()}
 
 
 def facts(step, tables=None):
-    return Facts(step, False, {"jax": "0.1", "devices": ["cpu"]}, tables or {}, {"step": 3, "loss": 0.5})
+    tables = tables or {"metrics": Position(0, hashlib.sha256(b"").hexdigest())}
+    return Facts(step, False, {"jax": "0.1", "devices": ["cpu"]}, tables, {"step": 3, "loss": 0.5})
 
 
 @pytest.fixture
@@ -126,6 +127,10 @@ NOTHING = [0, hashlib.sha256(b"").hexdigest()]
         {"files": {"manifest.json": NOTHING}},
         {"tables": {"metrics": [0]}},
         {"tables": [1]},
+        {"tables": {"metrics": [-1, ""]}},
+        {"tables": {}},
+        {"step": 3},
+        {"step": -5},
         {"step": "7"},
         {"step": True},
         {"done": 1},

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -264,11 +266,94 @@ def test_a_finished_run_is_lengthened_where_drift_is_allowed(tmp_path, often, nn
     ("old", "new"),
     [("units: 5", "units: 6"), ("batch_norm, ", ""), ("adam", "rmsprop"), ("layers: true", "layers: false")],
 )
-def test_another_model_is_refused_even_so(old, new, tmp_path, often):
+def test_another_model_is_refused_even_so_and_nothing_is_changed(old, new, tmp_path, often):
     text = BASE.replace("predictions: true", "layers: true").replace("phenomena: [gradient_flow]\n", "")
     interrupted(text, tmp_path / "run", 5)
+    before = left_by(tmp_path / "run")
     with pytest.raises(UsageError, match="--force trains anew"):
         run(experiment(text.replace(old, new)), RunDirectory(tmp_path / "run"), keep=Keep(allow_drift=True))
+    assert left_by(tmp_path / "run") == before
+
+
+def test_the_results_of_one_config_are_not_relabelled_as_another_s(tmp_path, often):
+    expected = whole(BASE, tmp_path / "run")
+    other = experiment(BASE.replace("peak: 0.02", "peak: 0.5"))
+    with pytest.raises(UsageError, match="is finished, with another config; nothing is left"):
+        run(other, RunDirectory(tmp_path / "run"), keep=Keep(allow_drift=True))
+    assert left_by(tmp_path / "run") == expected
+
+
+def test_a_run_that_is_lengthened_survives_a_kill(tmp_path, often, monkeypatch):
+    """Before its first new checkpoint is written, when the last outputs of the shorter one are gone."""
+    text = BASE.replace("{type: cosine, peak: 0.02}", "0.01")
+    longer = text.replace("steps: 60", "steps: 90")
+    whole(text, tmp_path / "run")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "train_together", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(experiment(longer), RunDirectory(tmp_path / "run"), keep=Keep(allow_drift=True))
+    told = []
+    run(experiment(longer), RunDirectory(tmp_path / "run"), keep=Keep(allow_drift=True), tell=told.append)
+    assert "goes on from step 60" in told[0]
+    expected = whole(longer, tmp_path / "whole")
+    assert left_by(tmp_path / "run")["metrics.csv"] == expected["metrics.csv"]
+
+
+def test_a_run_killed_as_it_begins_anew_is_not_taken_for_finished(tmp_path, often, nnlab, monkeypatch):
+    """What was there spoke of results that are gone."""
+    (tmp_path / "base.yaml").write_text(BASE)
+    words = ["train", tmp_path / "base.yaml", "--out", tmp_path / "run", "--no-plots"]
+    assert nnlab(*words).exit_code == 0
+    real = RunDirectory.write
+
+    def killed(self, name, text):
+        if name == "environment.json":
+            raise KeyboardInterrupt
+        real(self, name, text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "write", killed)
+        assert nnlab(*words, "--force").exit_code == 130
+    result = nnlab(*words)
+    assert "finished before" not in result.stderr
+    assert result.exit_code == 0
+
+
+def test_a_changed_timing_is_no_reason_to_begin_anew(tmp_path, often):
+    expected = whole(BASE, tmp_path / "whole")
+    interrupted(BASE, tmp_path / "run", 5)
+    (tmp_path / "run" / "timing.csv").write_text("gone\n")
+    told = []
+    run(experiment(BASE), RunDirectory(tmp_path / "run"), tell=told.append)
+    assert "goes on from step" in told[0]
+    assert left_by(tmp_path / "run") == expected
+
+
+@pytest.mark.parametrize("name", ["summary.json", "environment.json"])
+@pytest.mark.parametrize("content", [None, "{", '{"drift": 5}'])
+def test_small_files_that_are_damaged_do_not_keep_a_run_from_going_on(name, content, tmp_path, often, nnlab):
+    expected = whole(BASE, tmp_path / "whole")
+    interrupted(BASE, tmp_path / "run", 5)
+    (tmp_path / "base.yaml").write_text(BASE)
+    (tmp_path / "run" / name).unlink()
+    if content is not None:
+        (tmp_path / "run" / name).write_text(content)
+    result = nnlab("train", tmp_path / "base.yaml", "--out", tmp_path / "run", "--no-plots")
+    assert (result.exit_code, "goes on from step" in result.stderr) == (0, True), result.stderr
+    assert left_by(tmp_path / "run") == expected
+
+
+def test_nothing_of_the_user_s_is_removed(tmp_path, often):
+    (tmp_path / "run" / ".backup.2024").mkdir(parents=True)
+    (tmp_path / "run" / ".notes.7").write_text("mine")
+    (tmp_path / "run" / ".summary.json.123").write_text("left by a process that was killed")
+    whole(BASE, tmp_path / "run")
+    left = {place.name for place in (tmp_path / "run").iterdir() if place.name.startswith(".")}
+    assert left == {".backup.2024", ".notes.7"}
 
 
 def test_force_trains_anew(tmp_path, often):
@@ -343,6 +428,29 @@ def test_a_signal_ends_a_run_at_a_checkpoint(number, tmp_path, often):
     assert (outcome.exit_code, outcome.summary["status"]) == (128 + number, "interrupted")
     [place] = (tmp_path / "run" / "checkpoints").iterdir()
     assert checkpoints.load(place).facts.step == outcome.summary["step"]
+
+
+SECOND = """
+import os, signal, sys, threading
+sys.path.insert(0, {package!r})
+import numpy
+from nnlab import runner
+signal.signal(signal.SIGTERM, lambda *_: None)
+values = numpy.random.default_rng(0).random(6 * 10**7)
+with runner._signals() as caught:
+    for moment in (0.2, 0.4):
+        threading.Timer(moment, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    numpy.sort(values)  # seconds in C, for which Python's handlers wait
+print("not reached in time")
+"""
+
+
+def test_a_second_signal_leaves_even_while_a_program_computes():
+    package = str(Path(runner.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", SECOND.format(package=package)], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (143, ""), done.stderr
 
 
 def test_a_hangup_that_is_ignored_stays_so(tmp_path, often):

@@ -618,6 +618,27 @@ def test_a_trial_begun_elsewhere_is_refused_or_the_drift_recorded(home, tmp_path
     assert (drift["what"], drift["was"]) == ("processor", "abacus")
 
 
+def test_a_trial_that_is_given_up_keeps_its_checkpoints(home, tmp_path, monkeypatch):
+    trial = half_done(home, tmp_path / "out", monkeypatch)
+    before = sorted(trial.glob("checkpoints/*/*"))
+    directory = SweepDirectory(tmp_path / "out")
+    directory.give_up(trials_of(load(home / "long.yaml"))[0], "its worker died")
+    assert sorted(trial.glob("checkpoints/*/*")) == before != []
+    assert summary_of(trial)["reason"] == "its worker died"
+
+
+def test_the_log_of_workers_is_not_written_through_a_link(home, tmp_path):
+    (tmp_path / "mine").write_text("precious")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "sweep.log").symlink_to(tmp_path / "mine")
+    result = run_nnlab("sweep", home / "tiny.yaml", "--out", tmp_path / "out", "--quiet")
+    assert (result.exit_code, "sweep.log: cannot be written: it is a symbolic link" in result.stderr) == (
+        1,
+        True,
+    )
+    assert (tmp_path / "mine").read_text() == "precious"
+
+
 def test_a_trial_that_leads_elsewhere_is_refused(copied, home, tmp_path):
     trial = next((copied / "trials").iterdir())
     trial.rename(tmp_path / "mine")

@@ -37,6 +37,9 @@ class _Commands(click.Group):
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             ctx.exit(130)
+        except MemoryError:
+            click.echo("out of memory", err=True)
+            ctx.exit(1)
         except OSError as error:  # that nobody nearer knew more of: a path that is too long, a full output
             if error.errno == errno.EPIPE:
                 raise  # whoever read the output has left: click ends without a word

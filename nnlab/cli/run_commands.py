@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +19,19 @@ if TYPE_CHECKING:
     from nnlab.keeping import Keep
     from nnlab.train import Chunk
 
+
+class Seconds(click.FloatRange):
+    """A time from 0 on."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds = super().convert(value, param, ctx)
+        if not math.isfinite(seconds):
+            self.fail(f"{value} is no time", param, ctx)
+        return seconds
+
+
 CONFIG = click.Path(path_type=Path)
+SECONDS = Seconds(min=0)
 
 
 @click.command(short_help="Train an experiment and judge its expectations.")
@@ -37,11 +50,11 @@ CONFIG = click.Path(path_type=Path)
 )
 @click.option(
     "--checkpoint-every",
-    type=click.FloatRange(min=0),
+    type=SECONDS,
     default=60.0,
     show_default=True,
     metavar="SECONDS",
-    help="Time between checkpoints; one is written at the end, too.",
+    help="Time between checkpoints, 0 for one a chunk; one is written at the end, too.",
 )
 @click.option(
     "--platform", type=click.Choice(["auto", "cpu", "gpu", "tpu"]), default="auto", help="Device to train on."
@@ -125,7 +138,8 @@ def _train(
         drawn = _draw(place) if plots and not outcome.signal else []
     _report(place, experiment.config, outcome.summary, drawn, quiet)
     if outcome.signal:
-        _say(f"{place}: interrupted; the same command goes on from here", quiet)
+        without = "" if keep.resume else " without --force"
+        _say(f"{place}: interrupted; the same command{without} goes on from its last checkpoint", quiet)
         sys.exit(outcome.exit_code)
     if outcome.summary["status"] == "diverged":
         step = outcome.summary["diverged_at"]
@@ -157,19 +171,23 @@ def _finished(place: Path, experiment: Experiment, keep: Keep) -> dict[str, Any]
         if place.is_dir() and any(not entry.name.startswith(".") for entry in place.iterdir()):
             raise UsageError(f"{place}: holds something that is no run; name another --out")
         return None
-    if not keep.resume:
+    if not keep.resume or not (place / "config.yaml").exists():  # a checkpoint says what it is of
         return None
-    summary = directory.summary()
     same = check_tree(read(place / "config.yaml")).hash == experiment.config.hash
     if not same and not keep.allow_drift:
         raise UsageError(
             f"{place}: holds a run of another config; --allow-drift goes on with it, --force replaces it, "
             "--out names another place"
         )
-    if not same or summary.get("status") not in ("complete", "diverged"):
+    try:
+        summary = directory.summary()
+    except UsageError:  # it has to be made anew
+        summary = {}
+    ended = summary.get("status") in ("complete", "diverged") and (place / "metrics.csv").is_file()
+    if not same or not ended:
         return None
     data = read_json(place / "environment.json").get("data_sha256")
-    if data != experiment.data.hash and not keep.allow_drift:
+    if data != experiment.data.hash:
         raise UsageError(
             f"{place}: its data have changed since; --force trains anew, --out names another place"
         )
@@ -233,7 +251,8 @@ def _report(place: Path, config: Config, summary: Any, drawn: list[Path], quiet:
 
 def _say(text: str, quiet: bool) -> None:
     if not quiet:
-        click.echo(text, err=True)
+        with contextlib.suppress(OSError):  # nobody reads it: no reason to end a run
+            click.echo(text, err=True)
 
 
 @click.command(short_help="Find every mistake in experiment files.")

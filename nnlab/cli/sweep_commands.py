@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nnlab.cli.run_commands import SECONDS
+
 if TYPE_CHECKING:
     from nnlab.config import Config
     from nnlab.sweep.engine import Event
@@ -44,11 +46,11 @@ COMPILE_SECONDS = 1.5  # about what a program takes
 )
 @click.option(
     "--checkpoint-every",
-    type=click.FloatRange(min=0),
+    type=SECONDS,
     default=60.0,
     show_default=True,
     metavar="SECONDS",
-    help="Time between a trial's checkpoints; one is written at its end, too.",
+    help="Time between a trial's checkpoints, 0 for one a chunk; one is written at its end, too.",
 )
 @click.option("--fail-fast", is_flag=True, help="Stop at the first trial that fails.")
 @click.option(
@@ -92,7 +94,7 @@ def sweep(
     searching = plan_search(checked)
     trials = [] if searching else trials_of(checked)
     directory.check(checked, force=not resume)
-    todo = searching or plan(checked, trials, directory, force=not resume)
+    todo = searching or plan(checked, trials, directory, not resume, allow_drift)
     if dry_run:
         if not quiet:
             _print_plan(directory.path, todo, jobs)
@@ -101,7 +103,7 @@ def sweep(
         todo.search.require()
     with directory.held() as lock:
         directory.check(checked, force=not resume)
-        todo = searching or plan(checked, trials, directory, force=not resume)
+        todo = searching or plan(checked, trials, directory, not resume, allow_drift)
         directory.begin_sweep(checked, force=not resume)
         keep = Keep(checkpoint_every, resume, allow_drift)
         local = LocalEngine(directory.path, jobs, platform, keep, keep_open=(lock,))

@@ -49,7 +49,8 @@ class SweepDirectory(RunDirectory):
             summary = directory.summary()
         except UsageError:  # damaged: run it again
             return None
-        return summary if summary.get("status") in (*FINISHED, "failed") else None
+        ended = (*FINISHED, "failed") if (directory.path / "metrics.csv").is_file() else ("failed",)
+        return summary if summary.get("status") in ended else None
 
     def check(self, config: Config, force: bool) -> None:
         """Refuse a place that holds something else. Raises UsageError."""
@@ -83,6 +84,8 @@ class SweepDirectory(RunDirectory):
         directory = self.trial(trial)
         summary = {"name": trial.config.name, "status": "failed", "reason": reason}
         with contextlib.suppress(NnlabError):  # a directory that cannot be written is the reason, likely
-            directory.begin(trial.config.text, {})
-            directory.write_json("summary.json", summary)
+            disk.make_folder(directory.path)
+            if not directory.is_run:
+                directory.write("config.yaml", trial.config.text)
+            directory.write_json("summary.json", summary)  # its checkpoints stay: it is tried again
         return summary

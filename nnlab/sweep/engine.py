@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from nnlab import device
+from nnlab import device, disk
 from nnlab.errors import NnlabError, UsageError
 from nnlab.keeping import Keep
 from nnlab.sweep.agenda import TRIES, Work
@@ -126,7 +126,7 @@ class LocalEngine:
 
     def _heard(self, worker: _Worker, message: dict[str, Any], agenda: Work) -> Iterator[Event]:
         if "error" in message:
-            raise UsageError(message["error"])
+            raise (UsageError if message["usage"] else NnlabError)(message["error"])
         if "ready" in message:
             worker.ready, worker.memory, self.unready = True, message["memory"], 0
             if message["cpu"] and not self.asked:  # an accelerator's packages without an accelerator
@@ -165,7 +165,9 @@ class _Worker:
         self.ready, self.memory = False, None
         self.gone, self.heard = False, b""
         environment = os.environ | {"PJRT_NPROC": "1"}
-        with (folder / "sweep.log").open("ab") as log:
+        with disk.telling(folder / "sweep.log"):
+            log = disk.open_to_grow(folder / "sweep.log")
+        try:
             self.process = subprocess.Popen(  # noqa: S603 - this very interpreter and a module of ours
                 [sys.executable, "-m", "nnlab.sweep.worker", str(folder), platform],
                 stdin=subprocess.PIPE,
@@ -176,6 +178,8 @@ class _Worker:
                 pass_fds=keep_open,
                 start_new_session=True,  # Ctrl-C is the sweep's to handle
             )
+        finally:
+            os.close(log)
         assert self.process.stdout is not None  # noqa: S101 - it is a pipe
         self.output = self.process.stdout
 

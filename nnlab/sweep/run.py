@@ -51,12 +51,20 @@ class SweepOutcome(NamedTuple):
     signal: int
 
 
-def plan(config: Config, trials: Sequence[Trial], directory: SweepDirectory, force: bool) -> Plan:
-    """What is to be done: failed trials are tried again. Raises ConfigError, or UsageError."""
+def plan(
+    config: Config,
+    trials: Sequence[Trial],
+    directory: SweepDirectory,
+    force: bool,
+    allow_drift: bool = False,
+) -> Plan:
+    """What is to be done: failed trials are tried again. allow_drift: beside finished ones of other data.
+    Raises ConfigError, or UsageError."""
     ended = {} if force else {trial.id: directory.outcome(trial) for trial in trials}
     whole = ("complete", "diverged")  # what a search pruned is not
     done = {name: summary for name, summary in ended.items() if summary and summary["status"] in whole}
-    _check_data(trials, done, directory)
+    if not allow_drift:
+        _check_data(trials, done, directory)
     return Plan(trials, done, grouped(config, [trial for trial in trials if trial.id not in done]))
 
 
@@ -70,8 +78,8 @@ def _check_data(
     place = directory.trial(first).path
     if read_json(place / "environment.json").get("data_sha256") != bind(first.config).data.hash:
         raise UsageError(
-            f"{directory.path}: its data have changed since; --force runs all trials anew, "
-            "--out names another place"
+            f"{directory.path}: its data have changed since; --force runs all trials anew, --allow-drift "
+            "those that are missing, --out names another place"
         )
 
 

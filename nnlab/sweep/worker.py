@@ -5,7 +5,7 @@ lines of JSON, in which a trial is its number in the job:
 
     reads   {"trials": [{"id": ..., "tree": ...}, ...], "judged": false, "keep": [60.0, true, false]}
     writes  {"ready": true, "cpu": true, "memory": null}            once, at the beginning; or
-            {"error": ...}                                          where nothing can be run, or gone on with
+            {"error": ..., "usage": true}                           where nothing can be run, or gone on with
             {"trial": 0, "step": 500, "total": 900}                 after every chunk
             {"trial": 0, "step": 900, "status": ..., "last": true}  at a trial's end; a reason if it failed
 
@@ -34,7 +34,7 @@ from typing import Any, TextIO
 from nnlab import device
 from nnlab.config import Config
 from nnlab.config.document import Document
-from nnlab.errors import NnlabError, UsageError
+from nnlab.errors import DiskError, DriftError, NnlabError, UsageError
 from nnlab.experiment import bind
 from nnlab.keeping import Keep, Lane
 from nnlab.runner import run_together
@@ -56,7 +56,7 @@ def main() -> None:
         try:
             device.configure(platform)
         except NnlabError as error:
-            say(error=str(error))
+            say(error=str(error), usage=True)
             return
         import optax  # noqa: F401 - while there is nothing else to do
         import pandas  # noqa: F401
@@ -100,9 +100,9 @@ def _work(folder: Path, heard: queue.Queue[Any], say: Say) -> bool:
 
     try:
         lanes = [_lane(folder, entry) for entry in job]
-        outcomes = run_together(lanes, watch, Keep(*message["keep"]))
-    except UsageError as error:  # a checkpoint of other versions, say: true of all trials
-        say(error=str(error))
+        outcomes = run_together(lanes, watch, Keep(*message["keep"]), note)
+    except (DriftError, DiskError) as error:  # true of all trials, most likely
+        say(error=str(error), usage=isinstance(error, UsageError))
         return True
     except Exception as error:
         reason = str(error) if isinstance(error, NnlabError) else f"{type(error).__name__}: {error}"
@@ -114,6 +114,11 @@ def _work(folder: Path, heard: queue.Queue[Any], say: Say) -> bool:
         status, step = outcome.summary["status"], outcome.summary.get("step", 0)
         say(trial=number, step=step, status=status, last=number == len(job) - 1)
     return any(outcome.signal for outcome in outcomes)
+
+
+def note(line: str) -> None:
+    """Into sweep.log."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def _records(chunk: Chunk) -> dict[str, list[float]]:
