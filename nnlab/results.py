@@ -19,7 +19,7 @@ from nnlab.store import read_summary
 if TYPE_CHECKING:
     import pandas
 
-LARGEST_TABLE = 2**30  # bytes
+LARGEST_TABLE = 2**32  # bytes
 LONGEST_CELL = 1_000  # characters, of a table of names and numbers
 LARGEST_STEP = 2**53
 

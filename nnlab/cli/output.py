@@ -28,13 +28,13 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Seque
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for number, title in enumerate(head):
         table.add_column(
-            escape(str(title)),
+            escape(_shown(title)),
             justify="right" if number in right else "left",
             overflow="fold",
             no_wrap=number == 0,
         )
     for row in rows:
-        table.add_row(*(escape(str(cell)) for cell in row))
+        table.add_row(*(escape(_shown(cell)) for cell in row))
     width = None if sys.stdout.isatty() else 110
     Console(width=width, highlight=False, emoji=False).print(table)
 
@@ -45,12 +45,12 @@ def print_run(place: Path, config: Config, summary: Mapping[str, Any], drawn: Se
 
     final = summary.get("final", {})
     click.echo(f"{config.name}: {summary['status']} at step {summary.get('step', 0)}, in {place}")
-    click.echo("  " + ", ".join(f"{name} {short(value)}" for name, value in final.items() if name != "step"))
+    shown = ", ".join(f"{name} {short(value)}" for name, value in final.items() if name != "step")
+    click.echo(f"  {_shown(shown)}")
     for phenomenon in config.build().phenomena:
-        numbers = summary.get(phenomenon.name, {})
-        print_table(
-            (phenomenon.name, "found"), [(name, short(value)) for name, value in numbers.items()], right=[1]
-        )
+        rows = _numbers(summary, phenomenon.name)
+        if rows:
+            print_table((phenomenon.name, "found"), rows, right=[1])
     print_verdicts(config.name, judge(config, summary))
     for path in drawn:
         click.echo(path)
@@ -65,14 +65,25 @@ def print_sweep(result: SweepResult, drawn: Sequence[Path]) -> None:
     counts = [f"{summary[word]} {word}" for word in words if summary.get(word)]
     click.echo(f"{result.config.name}: {summary['status']}, {', '.join(counts)} trials, in {result.path}")
     for row in result.table[result.table["status"] == "failed"].head(5).to_dict("records"):
-        click.echo(f"  trial {row['trial']} failed: {row['reason']}")
+        click.echo(_shown(f"  trial {row['trial']} failed: {row['reason']}"))
     for name in ("best", *(phenomenon.name for phenomenon in result.config.build().phenomena)):
-        rows = [(number, short(value)) for number, value in summary.get(name, {}).items()]
+        rows = _numbers(summary, name)
         if rows:
             print_table((name, "found"), rows, right=[1])
     print_verdicts(result.config.name, judge_sweep(result))
     for path in drawn:
         click.echo(path)
+
+
+def _numbers(summary: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
+    """A detector's numbers as rows; none where a summary from elsewhere has something else in their place."""
+    found = summary.get(name)
+    return [(number, short(value)) for number, value in found.items()] if isinstance(found, Mapping) else []
+
+
+def _shown(text: Any) -> str:
+    """Without what would steer the terminal, which a directory from elsewhere may hold."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in str(text))
 
 
 def print_verdicts(name: str, verdicts: Sequence[tuple[str, str, Any, bool]]) -> None:

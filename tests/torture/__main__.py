@@ -16,6 +16,7 @@ from torture import Report
 from torture.configs import generated
 from torture.damage import damage
 from torture.faults import faults
+from torture.hostile import hostile
 from torture.kills import kills
 from torture.peaks import peaks
 from torture.surroundings import surroundings
@@ -27,6 +28,7 @@ PARTS: dict[str, tuple[str, Callable[[Path], Report]]] = {
     "faults": ("failing call to the file system", faults),
     "damage": ("file cut or bit flipped", damage),
     "surroundings": ("full, read-only, taken, dying, back in time", surroundings),
+    "hostile": ("damaged run or sweep that is read", lambda folder: hostile(folder, 5_000)),
     "configs": ("generated or mutated experiment file", lambda _: generated(100_000, seed=0)),
     "typos": ("misspelt word", lambda _: typos(500, seed=0)),
     "peaks": ("estimate of memory", peaks),

@@ -1,0 +1,7 @@
+"""A small share of what `make torture` does to finished runs and sweeps."""
+
+from torture.hostile import hostile
+
+
+def test_damaged_directories_are_read_or_refused(tmp_path):
+    assert hostile(tmp_path, cases=60, seed=100, plots_every=15).bad == []
