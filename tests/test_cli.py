@@ -180,7 +180,7 @@ def test_a_dry_run_prints_the_complete_config_and_writes_nothing(tiny):
     assert contents(tiny) == before
     (tiny / "complete.yaml").write_text(result.stdout)
     assert read(tiny / "complete.yaml").tree["seed"] == 5
-    assert re.search("20 steps, 5 records, about [0-9]+ MB of memory; not trained", result.stderr)
+    assert re.search("20 steps, 5 records, about [0-9.]+ [MG]B of memory; not trained", result.stderr)
     assert ok("train", "complete.yaml", "--dry-run").stdout == result.stdout
 
 
