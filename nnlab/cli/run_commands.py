@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from nnlab.cli import options
+from nnlab.cli.options import CONFIG
 from nnlab.errors import NnlabError, UsageError, near_miss
 
 if TYPE_CHECKING:
@@ -18,20 +19,6 @@ if TYPE_CHECKING:
     from nnlab.experiment import Experiment
     from nnlab.keeping import Keep
     from nnlab.train import Chunk
-
-
-class Seconds(click.FloatRange):
-    """A time from 0 on."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        seconds = super().convert(value, param, ctx)
-        if not math.isfinite(seconds):
-            self.fail(f"{value} is no time", param, ctx)
-        return seconds
-
-
-CONFIG = click.Path(path_type=Path)
-SECONDS = Seconds(min=0)
 
 
 @click.command(short_help="Train an experiment and judge its expectations.")
@@ -43,30 +30,17 @@ SECONDS = Seconds(min=0)
     default=True,
     help="Go on from the last checkpoint, reuse what is finished (default), or train anew.",
 )
-@click.option(
-    "--allow-drift",
-    is_flag=True,
-    help="Go on although config, data, versions, device or threads differ; environment.json records it.",
-)
-@click.option(
-    "--checkpoint-every",
-    type=SECONDS,
-    default=60.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Time between checkpoints, 0 for one a chunk; one is written at the end, too.",
-)
-@click.option(
-    "--platform", type=click.Choice(["auto", "cpu", "gpu", "tpu"]), default="auto", help="Device to train on."
-)
+@options.allow_drift
+@options.checkpoint_every
+@options.on_platform
 @click.option(
     "--smoke", is_flag=True, help="Only see that it runs: four steps on a slice of the data, no verdict."
 )
 @click.option(
     "--dry-run", is_flag=True, help="Check everything and print the complete config; train nothing."
 )
-@click.option("--no-plots", is_flag=True, help="Draw no figures at the end.")
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@options.no_plots
+@options.quiet
 def train(
     config: Path,
     overrides: tuple[str, ...],

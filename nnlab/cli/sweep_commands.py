@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nnlab.cli.run_commands import SECONDS
+from nnlab.cli import options
+from nnlab.cli.options import CONFIG
 
 if TYPE_CHECKING:
     from nnlab.config import Config
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from nnlab.sweep.run import Plan
     from nnlab.sweep.trials import Trial
 
-CONFIG = click.Path(path_type=Path)
 SHOWN_TRIALS = 40
 COMPILE_SECONDS = 1.5  # about what a program takes
 
@@ -39,27 +39,14 @@ COMPILE_SECONDS = 1.5  # about what a program takes
     default=True,
     help="Run what is missing or failed (default), or all trials anew.",
 )
-@click.option(
-    "--allow-drift",
-    is_flag=True,
-    help="Go on with trials although versions, device or threads differ; their environment.json records it.",
-)
-@click.option(
-    "--checkpoint-every",
-    type=SECONDS,
-    default=60.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Time between a trial's checkpoints, 0 for one a chunk; one is written at its end, too.",
-)
+@options.allow_drift
+@options.checkpoint_every
 @click.option("--fail-fast", is_flag=True, help="Stop at the first trial that fails.")
-@click.option(
-    "--platform", type=click.Choice(["auto", "cpu", "gpu", "tpu"]), default="auto", help="Device to train on."
-)
+@options.on_platform
 @click.option("--smoke", is_flag=True, help="Only see that it runs: every trial cut short, no verdict.")
 @click.option("--dry-run", is_flag=True, help="Print trials, programs and estimated cost; run nothing.")
-@click.option("--no-plots", is_flag=True, help="Draw no figures at the end.")
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@options.no_plots
+@options.quiet
 def sweep(
     config: Path,
     overrides: tuple[str, ...],

@@ -1,0 +1,41 @@
+"""Options that commands share."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+
+CONFIG = click.Path(path_type=Path)
+
+
+class _Seconds(click.FloatRange):
+    """A time from 0 on."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds = super().convert(value, param, ctx)
+        if not math.isfinite(seconds):
+            self.fail(f"{value} is no time", param, ctx)
+        return seconds
+
+
+allow_drift = click.option(
+    "--allow-drift",
+    is_flag=True,
+    help="Go on although config, data, versions, device or threads differ; environment.json records it.",
+)
+checkpoint_every = click.option(
+    "--checkpoint-every",
+    type=_Seconds(min=0),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time between a run's checkpoints, 0 for one a chunk; one is written at its end, too.",
+)
+on_platform = click.option(
+    "--platform", type=click.Choice(["auto", "cpu", "gpu", "tpu"]), default="auto", help="Device to train on."
+)
+no_plots = click.option("--no-plots", is_flag=True, help="Draw no figures at the end.")
+quiet = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
