@@ -4,8 +4,7 @@ NnlabError                 exit 1; its text is the one line that is printed
 ├── ConfigError            exit 2; one line a problem, each with file:line:column
 ├── UsageError             exit 2; the command's words or paths are off
 │   └── DriftError         a run was begun where other numbers come out
-├── DiskError              exit 1; something cannot be written
-└── DivergedError          exit 3; the loss stopped being a number
+└── DiskError              exit 1; something cannot be written
 
 ValueDoesNotFit            raised by a component about its own arguments, shapes or data;
                            whoever knows the place in the file turns it into a ConfigError
@@ -37,10 +36,6 @@ class DriftError(UsageError):
 
 class DiskError(NnlabError):
     """Something cannot be written."""
-
-
-class DivergedError(NnlabError):
-    exit_code = 3
 
 
 class Problem(NamedTuple):

@@ -119,11 +119,10 @@ class _Run:
             "config_sha256": experiment.config.hash,
             "data_sha256": experiment.data.hash,
         }
-        drifts = new = [] if start is None else drift(self.lane, start.facts)
-        if start is not None:
-            drifts = [*_earlier_drifts(directory), *drifts]
-        if drifts:
-            environment["drift"] = drifts
+        drifts = [] if start is None else drift(self.lane, start.facts)
+        earlier = [] if start is None else _earlier_drifts(directory)
+        if earlier or drifts:
+            environment["drift"] = [*earlier, *drifts]
         tables = {} if start is None else dict(start.facts.tables)
         if start is not None and start.facts.done and start.facts.step < experiment.total_steps:
             self.known = start.facts.step
@@ -135,7 +134,7 @@ class _Run:
         if start is None:
             return
         facts = start.facts
-        words = f"goes on from step {facts.step}" + "".join(f", {d['what']} differs" for d in new)
+        words = f"goes on from step {facts.step}" + "".join(f", {d['what']} differs" for d in drifts)
         directory.log(words)
         tell(f"{directory.path}: {words}")
         checkpoints.drop_after(directory.checkpoints, facts.step)
