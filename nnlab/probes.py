@@ -30,7 +30,8 @@ class Snapshot(NamedTuple):
 
     params, initial, gradients, changes: trees of one structure; initial are the weights of step 0, changes
     what the step adds to the weights. inside: see `Output`. examples: all of them, by split. outputs: inputs
-    -> the model's outputs, in evaluation mode. loss: what is trained for.
+    -> the model's outputs, in evaluation mode. loss: what is trained for. batch_loss: the batch's mean of it
+    in training mode, without penalties.
     """
 
     params: Any
@@ -41,6 +42,7 @@ class Snapshot(NamedTuple):
     examples: Mapping[str, Batch]
     outputs: Callable[[Array], Array]
     loss: Loss
+    batch_loss: Any
 
 
 class Probe(NamedTuple):

@@ -117,12 +117,12 @@ class Steps:
         """One step of training, and what could be seen of it."""
         key = jax.random.fold_in(jax.random.key(self.arguments.seed), state.step)
 
-        def mean_loss(params: Any) -> tuple[Array, Output]:
+        def mean_loss(params: Any) -> tuple[Array, tuple[Output, Array]]:
             output = self.model.apply(params, state.layer_state, batch.inputs, key=key, train=True)
             loss = self.loss.per_example(output.value, batch.targets).mean()
-            return loss + sum(penalty(params) for penalty in self.regularizers), output
+            return loss + sum(penalty(params) for penalty in self.regularizers), (output, loss)
 
-        (loss, output), gradients = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
+        (loss, (output, batch_loss)), gradients = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
         rate = self.learning_rate(state.step, self.total_steps)
         direction, optimizer_state = self.optimizer.update(gradients, state.optimizer_state, state.params)
         changes = jax.tree.map(lambda d: -rate * d, direction)
@@ -139,6 +139,7 @@ class Steps:
             examples=self.examples(),
             outputs=lambda inputs: self.evaluated(state, inputs),
             loss=self.loss,
+            batch_loss=batch_loss,
         )
 
     def look(self, state: State, batch: Callable[[], Batch]) -> tuple[State, Any]:

@@ -232,7 +232,7 @@ def snapshot(net, logits, train=slice(None), **changed):
         return jnp.asarray(logits, jnp.float32)[place]
 
     batch = Batch(jnp.asarray(inputs[train]), jnp.asarray(targets[train], jnp.int32))
-    return Snapshot(params, params, None, None, None, {"train": batch}, outputs, cross_entropy())
+    return Snapshot(params, params, None, None, None, {"train": batch}, outputs, cross_entropy(), None)
 
 
 def measured(net, logits, keys=1, train=slice(None), **changed):
