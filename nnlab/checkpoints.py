@@ -28,7 +28,7 @@ from nnlab.disk import Position
 from nnlab.errors import NnlabError
 
 KEPT = 2  # the newest, and one to fall back on
-FORMAT = 1
+FORMAT = 2
 NAMED = re.compile(r"step-[0-9]{10}")
 FILE, TABLE = re.compile(r"[a-z]+\.safetensors"), re.compile(r"[a-z][a-z_]*")
 Arrays = Mapping[str, np.ndarray]  # by name
@@ -37,13 +37,14 @@ Arrays = Mapping[str, np.ndarray]  # by name
 class Facts(NamedTuple):
     """step: how many were taken; done: whether the training has come to its end, its last record made.
     made_by: what its bytes depend on. tables: how far each table went. best: step and loss of the best
-    weights."""
+    weights. stopped: see `Chunk`."""
 
     step: int
     done: bool
     made_by: Mapping[str, Any]
     tables: Mapping[str, Position]
     best: Mapping[str, Any]
+    stopped: int = 0
 
 
 class Checkpoint(NamedTuple):
@@ -126,7 +127,7 @@ def load(place: Path) -> Checkpoint:
     files, tables = (
         {name: Position(*position) for name, position in body[part].items()} for part in ("files", "tables")
     )
-    facts = Facts(body["step"], body["done"], body["made_by"], tables, body["best"])
+    facts = Facts(body["step"], body["done"], body["made_by"], tables, body["best"], body["stopped"])
 
     def arrays() -> dict[str, Arrays]:
         return {name.removesuffix(".safetensors"): _arrays(place / name, files[name]) for name in files}
@@ -204,6 +205,7 @@ def _well_formed(body: Mapping[str, Any]) -> bool:
 
     return (
         type(body.get("step")) is int
+        and type(body.get("stopped")) is int
         and type(body.get("done")) is bool
         and all(isinstance(body.get(name), dict) for name in ("best", "made_by"))
         and positions(body.get("files"), FILE)

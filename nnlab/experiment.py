@@ -14,7 +14,7 @@ from nnlab import memory
 from nnlab.config import Config
 from nnlab.config.experiment_file import Parts
 from nnlab.data.prepare import Data
-from nnlab.errors import Path, ValueDoesNotFit, dotted, near_miss
+from nnlab.errors import Path, ValueDoesNotFit, dotted, listed, near_miss
 from nnlab.memory import Footprint
 from nnlab.nn.model import Model, model
 from nnlab.probes import INSIDE_VIEW, Probe
@@ -40,6 +40,15 @@ class Experiment(NamedTuple):
     def probes(self) -> list[Probe]:
         inside = [INSIDE_VIEW] if self.parts.record.layers else []
         return [*inside, *_phenomena_probes(self.parts)]
+
+    @property
+    def judged_by(self) -> str:
+        """The loss by which the best weights are chosen, and by which schedules go: never the test set's."""
+        return "validation_loss" if "validation" in self.data.splits else "train_loss"
+
+    @property
+    def stops(self) -> list[Any]:
+        return self.parts.train.stop if self.parts.train else []
 
     @property
     def footprint(self) -> Footprint:
@@ -69,7 +78,7 @@ class Experiment(NamedTuple):
 
         chosen = program_parts(self.config.tree, substitute)
         return {key: build(kind, chosen[key]) for key, kind in PROGRAM_PARTS.items()} | {
-            "regularizers": [build("regularizer", entry) for entry in chosen["regularizers"]]
+            key: [build(kind, entry) for entry in chosen[key]] for key, kind in PROGRAM_LISTS.items()
         }
 
     @property
@@ -81,14 +90,16 @@ class Experiment(NamedTuple):
 
 
 PROGRAM_PARTS = {"model": "layer", "loss": "loss", "optimizer": "optimizer"}  # key in the config -> kind
+PROGRAM_LISTS = {"regularizers": "regularizer", "constraints": "constraint"}  # likewise, of lists
 
 
 def program_parts(tree: Mapping[str, Any], replace: Callable[[Path, Any], Any]) -> dict[str, Any]:
     """What of a config makes the compiled program, with `replace(path, value)` where it takes arguments."""
     found = {key: with_outsiders(kind, tree[key], replace, (key,)) for key, kind in PROGRAM_PARTS.items()}
-    listed = enumerate(tree["regularizers"])
-    penalties = [with_outsiders("regularizer", entry, replace, ("regularizers", i)) for i, entry in listed]
-    return found | {"regularizers": penalties}
+    return found | {
+        key: [with_outsiders(kind, entry, replace, (key, i)) for i, entry in enumerate(tree[key])]
+        for key, kind in PROGRAM_LISTS.items()
+    }
 
 
 def group_key(config: Config) -> str:
@@ -129,6 +140,8 @@ def bind(config: Config) -> Experiment:
     batch_size = min(parts.data.batch_size or examples, examples)
     steps_per_epoch = examples // batch_size
     assert parts.train is not None  # noqa: S101 - there is no solver
+    _check_stops(config, parts, data)
+    _check_groups(config, parts, net)
     total = parts.train.steps
     if total is None:
         total = max(1, round((parts.train.epochs or 0.0) * steps_per_epoch))
@@ -150,6 +163,32 @@ def _blaming(config: Config, *path: str | int) -> Iterator[None]:
         raise config.error((*path, *error.at), str(error)) from None
     except MemoryError:
         raise config.error(path, "needs more memory than there is") from None
+
+
+def _check_stops(config: Config, parts: Parts, data: Data) -> None:
+    """What ends a training must be recorded."""
+    for number, stop in enumerate(parts.train.stop if parts.train else ()):
+        split, _, what = stop.metric.partition("_")
+        at = ("train", "stop", number)
+        if split not in data.splits:
+            raise config.error(at, f"{stop.name} needs a {split} split; give data.split one")
+        if what == "accuracy" and not data.train.classes:
+            raise config.error(at, f"{stop.name} of an error needs classes; give it a loss to look at")
+
+
+def _check_groups(config: Config, parts: Parts, net: Model) -> None:
+    """Each group of layers must hold one, and some layer must be left to train."""
+    paths = [path for path, leaf in net.setup.leaves() if leaf.params]
+    for number, group in enumerate(parts.optimizer.groups):
+        for place, pattern in enumerate(group.layers):
+            if not any(group._replace(layers=[pattern]).holds(path) for path in paths):
+                single = isinstance(config.tree["optimizer"]["groups"][number]["layers"], str)
+                at = ("optimizer", "groups", number, "layers", *(() if single else (place,)))
+                near = near_miss(pattern, paths) or ";"
+                message = f"no layer with parameters is '{pattern}'{near} there are {listed(paths, 'and')}"
+                raise config.error(at, message)
+    if all(parts.optimizer.frozen(path) for path in paths):
+        raise config.error(("optimizer", "groups"), "freeze every layer; leave one to train")
 
 
 def _check_tokens(config: Config, data: Data, net: Model) -> None:
@@ -208,6 +247,8 @@ def check_expectations(config: Config, parts: Parts, data: Data) -> None:
 def check_metric(config: Config, metric: str, experiment: Experiment) -> None:
     """The metric of the search in a sweep's config must be one that an experiment of it will have."""
     message = _no_number(metric, experiment.parts, experiment.data)
+    if "test_" in metric:
+        message = f"'{metric}' is of the test set, which never chooses anything; search by validation_..."
     if message:
         raise config.error(("sweep", "method"), message)
 
@@ -218,7 +259,8 @@ def _no_number(key: str, parts: Parts, data: Data) -> str:
     best = [f"{split}_{name}" for split in data.splits for name in what]
     own = ["smallest_singular_value"] if parts.solver is not None else ["learning_rate"]
     own += ["grad_norm"] if parts.solver is None and parts.record.layers else []
-    known = {"best": best, "final": ["step", "epoch", *own, *best, "weight_norm"]}
+    row = ["step", "epoch", *own, *best, "weight_norm"]
+    known = {"best": best, "final": row, "selected": row}
     prefix, _, number = key.partition(".")
     if prefix not in known or number in known[prefix]:
         return ""

@@ -72,7 +72,9 @@ def _save(lane: Lane, chunk: Chunk) -> None:
         return  # its next step diverges; the last finite checkpoint is worth more
     loss = float(state.best.loss)
     best = {"step": int(state.best.step), "loss": loss} if math.isfinite(loss) else {}
-    facts = Facts(chunk.step, chunk.done, made_by(lane.experiment), lane.directory.sync(), best)
+    facts = Facts(
+        chunk.step, chunk.done, made_by(lane.experiment), lane.directory.sync(), best, chunk.stopped
+    )
     checkpoints.save(lane.directory.checkpoints, facts, groups)
 
 
@@ -116,7 +118,9 @@ def _newest(lane: Lane, most: int | None, tell: Tell) -> Checkpoint | None:
     def fits(checkpoint: Checkpoint) -> str:
         facts = checkpoint.facts
         for name, position in facts.tables.items():
-            if name == "timing" or (name == "predictions" and facts.step < lane.experiment.total_steps):
+            if name == "timing" or (
+                name == "predictions" and not facts.stopped and facts.step < lane.experiment.total_steps
+            ):
                 continue  # is cut, or written anew
             if not disk.holds(directory.path / f"{name}.csv", position):
                 return f"{name}.csv does not begin with what it held"
@@ -149,7 +153,7 @@ def _check(lane: Lane, checkpoint: Checkpoint, allow_drift: bool) -> None:
             "--force trains anew"
         )
     changed = [d["what"] for d in differing if d["what"] in ("config", "data")]
-    if changed and facts.done and facts.step == total:
+    if changed and facts.done and (facts.stopped or facts.step == total):
         raise UsageError(
             f"{place}: is finished, with another {changed[0]}; nothing is left to go on with; --force trains "
             "anew, --out names another place"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from nnlab.lazy import Array, jax, jnp
-from nnlab.registry import register
+from nnlab.registry import BelowOne, register
 
 
 class Loss(NamedTuple):
@@ -29,15 +29,29 @@ def _highest(outputs: Array, labels: Array) -> Array:
     return (outputs.argmax(-1) == labels).astype(outputs.dtype)
 
 
+def _positive(outputs: Array, labels: Array) -> Array:
+    return ((outputs[:, 0] > 0) == (labels == 1)).astype(outputs.dtype)
+
+
+def _one_for_two(classes: int) -> int | None:
+    return 1 if classes == 2 else None
+
+
 @register("loss")
-def cross_entropy() -> Loss:
+def cross_entropy(label_smoothing: BelowOne = 0.0) -> Loss:
     """-log softmax(outputs)[label], for one output a class; the outputs are logits.
 
-    A uniform guess among K classes costs log K (2.303 for ten).
+    A uniform guess among K classes costs log K (2.303 for ten). label_smoothing: s, where the target is
+    (1 - s) one-hot + s / K (Szegedy et al. 2016) and the loss -sum of target log softmax(outputs), at best
+    the target's entropy. The recorded losses are smoothed too; accuracy is not.
     """
 
     def per_example(outputs: Array, labels: Array) -> Array:
-        return -jnp.take_along_axis(jax.nn.log_softmax(outputs), labels[:, None], axis=-1)[:, 0]
+        log_p = jax.nn.log_softmax(outputs)
+        of_label = -jnp.take_along_axis(log_p, labels[:, None], axis=-1)[:, 0]
+        if label_smoothing == 0.0:  # the mean would be computed for nothing
+            return of_label
+        return (1.0 - label_smoothing) * of_label - label_smoothing * log_p.mean(-1)
 
     return Loss(per_example, _highest, lambda classes: classes or None)
 
@@ -53,10 +67,24 @@ def binary_cross_entropy() -> Loss:
         logit = outputs[:, 0]
         return jax.nn.softplus(logit) - labels.astype(logit.dtype) * logit
 
-    def correct(outputs: Array, labels: Array) -> Array:
-        return ((outputs[:, 0] > 0) == (labels == 1)).astype(outputs.dtype)
+    return Loss(per_example, _positive, _one_for_two)
 
-    return Loss(per_example, correct, lambda classes: 1 if classes == 2 else None)
+
+@register("loss")
+def perceptron() -> Loss:
+    """(o - y) z, for two classes y and one output z: a threshold unit fires, o = 1, where z > 0, else o = 0.
+
+    The unit's o is held fixed, so that the gradient by z is o - y, at z = 0 too: gradient descent with one
+    example a step is Rosenblatt's rule (1958), w <- w - rate (o - y) x, which leaves the weights as they are
+    where o is right. Never negative, 0 where o = y, and at z = 0, right or wrong: accuracy is the measure.
+    """
+
+    def per_example(outputs: Array, labels: Array) -> Array:
+        z = outputs[:, 0]
+        fires = jax.lax.stop_gradient((z > 0).astype(z.dtype))
+        return (fires - labels.astype(z.dtype)) * z
+
+    return Loss(per_example, _positive, _one_for_two)
 
 
 @register("loss")

@@ -66,6 +66,7 @@ KINDS = {
         Kind("transform", "nnlab.data", "scales inputs by training statistics"),
         Kind("loss", "nnlab.losses", "what training makes small"),
         Kind("regularizer", "nnlab.regularizers", "a penalty on the weights, added to the loss"),
+        Kind("constraint", "nnlab.constraints", "what weights are brought back to after each step"),
         Kind("optimizer", "nnlab.optimizers", "how weights follow the gradient"),
         Kind(
             "schedule",
@@ -73,6 +74,7 @@ KINDS = {
             "the learning rate over time",
             shorthand={int: ("constant", "value"), float: ("constant", "value")},
         ),
+        Kind("stop", "nnlab.stopping", "ends a training before its time"),
         Kind("solver", "nnlab.solvers", "finds the last layer in closed form"),
         Kind("phenomenon", "nnlab.phenomena", "what a run or a sweep is examined for"),
         Kind("search", "nnlab.search", "chooses the next trials of a sweep"),
@@ -282,7 +284,16 @@ def _with_outsiders(annotation: Any, value: Any, replace: Callable[[Path, Any], 
         return with_outsiders(marker.kind, value, replace, path)
     if isinstance(marker, Of) or TRACED in getattr(annotation, "__metadata__", ()):
         return replace(path, value)
+    if isinstance(marker, Section):
+        parameters = marker.component.parameters
+        return {
+            key: _with_outsiders(parameters[key].annotation, part, replace, (*path, key))
+            for key, part in (marker.spell_out(value) or {}).items()
+        }
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (types.UnionType, typing.Union) and value is not None:
+        marked = [option for option in inner if hasattr(option, "__metadata__")]
+        return _with_outsiders(marked[0], value, replace, path) if len(marked) == 1 else value
     if origin is list and isinstance(value, (list, tuple)):
         return [_with_outsiders(inner[0], item, replace, (*path, i)) for i, item in enumerate(value)]
     return value

@@ -86,7 +86,7 @@ def run_together(
             for run, chunk in at.items():
                 run.take(chunk)
             going, stopping = any(run.status == "interrupted" for run in runs), bool(caught)
-            if stopping or not going or clock.due():
+            if stopping or clock.due() or any(run.status == "complete" for run in at):
                 clock.save([(run.lane, chunk) for run, chunk in at.items() if run.status in SAVED])
             if (stopping and going) or not going:
                 break
@@ -110,6 +110,7 @@ class _Run:
     def __init__(self, lane: Lane, watch: Callable[[Chunk], int | None] | None) -> None:
         self.lane, self.watch = lane, watch
         self.status, self.step, self.recorded = "interrupted", 0, False
+        self.stopped = 0  # see Chunk
         self.known = -1  # the last step whose record is there, where the training goes on at a record
 
     def begin(self, start: Checkpoint | None, tell: Tell) -> None:
@@ -124,7 +125,8 @@ class _Run:
         if earlier or drifts:
             environment["drift"] = [*earlier, *drifts]
         tables = {} if start is None else dict(start.facts.tables)
-        if start is not None and start.facts.done and start.facts.step < experiment.total_steps:
+        lengthened = start is not None and start.facts.done and not start.facts.stopped
+        if start is not None and lengthened and start.facts.step < experiment.total_steps:
             self.known = start.facts.step
             tables.pop("predictions", None)  # they were the last ones
         if "timing" in tables and not disk.holds(directory.path / "timing.csv", tables["timing"]):
@@ -138,8 +140,8 @@ class _Run:
         directory.log(words)
         tell(f"{directory.path}: {words}")
         checkpoints.drop_after(directory.checkpoints, facts.step)
-        self.step, self.recorded = facts.step, True
-        if facts.done and facts.step == experiment.total_steps:
+        self.step, self.stopped, self.recorded = facts.step, facts.stopped, True
+        if facts.done and (facts.stopped or facts.step == experiment.total_steps):
             self.status = "complete"
         if self.watch is not None:
             self.watch(self._before(facts))
@@ -154,7 +156,7 @@ class _Run:
             self.status = "diverged"
         elif chunk.done:
             self.status = "complete"
-        self.step, self.recorded = chunk.step, True
+        self.step, self.stopped, self.recorded = chunk.step, chunk.stopped, True
         for name, columns in chunk.tables.items():
             kept = columns["step"] > self.known if "step" in columns else slice(None)
             self.lane.directory.append(name, {column: values[kept] for column, values in columns.items()})
@@ -189,6 +191,9 @@ class _Run:
                 summary["diverged_at"] = self.step
             summary["final"] = {name: metrics[name].iloc[-1] for name in metrics}
             summary["best"] = _best(metrics)
+            summary["selected"] = _selected(metrics, experiment.judged_by)
+            if self.stopped:
+                summary["stopped_by"] = experiment.stops[self.stopped - 1].name
             seen = [phenomenon for phenomenon in experiment.parts.phenomena if phenomenon.scope == "run"]
             tables = {file.stem: read_table(file) for file in directory.path.glob("*.csv")} if seen else {}
             run = Run(directory.path, experiment.config, summary, tables)
@@ -220,6 +225,13 @@ def _best(metrics: pandas.DataFrame) -> dict[str, float]:
     sound = metrics[np.isfinite(metrics.to_numpy(np.float64)).all(axis=1)]
     measured = [str(name) for name in metrics if str(name).endswith(("_loss", "_accuracy"))]
     return {n: sound[n].min() if n.endswith("_loss") else sound[n].max() for n in measured}
+
+
+def _selected(metrics: pandas.DataFrame, judged_by: str) -> dict[str, float]:
+    """The first record with the smallest loss of validation, else of training: of the best weights."""
+    losses = metrics[judged_by].to_numpy(np.float64)
+    row = int(np.argmin(np.where(np.isfinite(losses), losses, np.inf)))
+    return {str(name): metrics[name].iloc[row] for name in metrics}
 
 
 def _chunks(runs: Sequence[_Run], starts: Sequence[Checkpoint] | None) -> Iterator[dict[int, Chunk]]:

@@ -29,6 +29,15 @@ class Best(NamedTuple):
         return jax.tree.map(lambda new, old: jnp.where(better, new, old), found, self)
 
 
+class Watch(NamedTuple):
+    """What is remembered of the records so far. schedules, stops: by those of the experiment that look at
+    them. stopped: the number, from 1 on, of the criterion that ended the training; 0 where none did."""
+
+    schedules: Any
+    stops: Any
+    stopped: Any
+
+
 class State(NamedTuple):
     """All that one step hands to the next. finite: whether every loss so far was a number."""
 
@@ -38,6 +47,12 @@ class State(NamedTuple):
     step: Any
     finite: Any
     best: Best
+    watch: Watch
+
+    @property
+    def going(self) -> Array:
+        """Whether the training neither diverged nor came to an end before its time."""
+        return self.finite & (self.watch.stopped == 0)
 
 
 class Start(NamedTuple):
@@ -63,9 +78,9 @@ def state_from(arrays: Arrays, template: State) -> State:
     weights, best, rest = (arrays.get(group, {}) for group in ("weights", "best", "training"))
     params, layer_state = _filled((template.params, template.layer_state), weights)
     best_params, best_state = _filled((template.params, template.layer_state), best)
-    [(optimizer_state, step, loss, best_step)] = _filled([_rest(template)], rest)
+    [(optimizer_state, step, loss, best_step, watch)] = _filled([_rest(template)], rest)
     found = Best(best_params, best_state, loss, best_step)
-    return State(params, layer_state, optimizer_state, step, np.array(True), found)
+    return State(params, layer_state, optimizer_state, step, np.array(True), found, watch)
 
 
 class _Rest(NamedTuple):
@@ -73,10 +88,11 @@ class _Rest(NamedTuple):
     step: Any
     best_loss: Any
     best_step: Any
+    watch: Watch
 
 
 def _rest(state: State) -> _Rest:
-    return _Rest(state.optimizer_state, state.step, state.best.loss, state.best.step)
+    return _Rest(state.optimizer_state, state.step, state.best.loss, state.best.step, state.watch)
 
 
 def _weights(params: Any, layer_state: Any) -> dict[str, np.ndarray]:

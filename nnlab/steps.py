@@ -10,7 +10,7 @@ decay): a sweep over them compiles once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,8 +21,9 @@ from nnlab.lazy import Array, jax, jnp
 from nnlab.memory import BLOCK_VALUES
 from nnlab.nn.layer import Output
 from nnlab.nn.model import model
+from nnlab.optimizers.schedules import Time
 from nnlab.probes import Batch, Probe, Snapshot
-from nnlab.states import State
+from nnlab.states import State, Watch
 
 BLOCK_COST = 64  # each block of evaluation costs as much as this many more examples
 
@@ -92,6 +93,11 @@ class Resident(NamedTuple):
         )
 
 
+def layer_of(path: Sequence[Any]) -> str:
+    """The path of the layer that an array of a tree by layers belongs to."""
+    return "/".join(part.key for part in path[:-1])
+
+
 class Steps:
     """The pure functions that training is made of.
 
@@ -102,13 +108,16 @@ class Steps:
         self.arguments = arguments
         parts = experiment.parts_with(arguments.numbers)
         self.model = model(parts["model"], experiment.data.train.inputs.shape[1:])
-        self.loss, self.regularizers = parts["loss"], parts["regularizers"]
-        self.learning_rate = parts["optimizer"].learning_rate
-        self.optimizer = parts["optimizer"].direction()
+        self.loss, self.regularizers, self.constraints = (
+            parts[key] for key in ("loss", "regularizers", "constraints")
+        )
+        self.optimizer, self.stops = parts["optimizer"], experiment.stops
+        self.direction = self.optimizer.direction()
         self.layout = Layout.of(experiment)
-        self.total_steps = experiment.total_steps
+        self.total_steps, self.steps_per_epoch = experiment.total_steps, experiment.steps_per_epoch
         self.classes = experiment.data.train.classes
-        self.judged_by = "validation_loss" if "validation" in experiment.data.splits else "train_loss"
+        self.judged_by = experiment.judged_by
+        self.restores = any(stop.restores for stop in self.stops)
         self.layers = experiment.parts.record.layers
         self.probes = [probe for probe in experiment.probes if not probe.at_start]
         self.start_probes = [probe for probe in experiment.probes if probe.at_start]
@@ -118,18 +127,18 @@ class Steps:
         key = jax.random.fold_in(jax.random.key(self.arguments.seed), state.step)
 
         def mean_loss(params: Any) -> tuple[Array, tuple[Output, Array]]:
+            params = self.thawed(params, jax.lax.stop_gradient)
             output = self.model.apply(params, state.layer_state, batch.inputs, key=key, train=True)
             loss = self.loss.per_example(output.value, batch.targets).mean()
             return loss + sum(penalty(params) for penalty in self.regularizers), (output, loss)
 
         (loss, (output, batch_loss)), gradients = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
-        rate = self.learning_rate(state.step, self.total_steps)
-        direction, optimizer_state = self.optimizer.update(gradients, state.optimizer_state, state.params)
-        changes = jax.tree.map(lambda d: -rate * d, direction)
-        params = jax.tree.map(jnp.add, state.params, changes)
+        direction, optimizer_state = self.direction.update(gradients, state.optimizer_state, state.params)
+        params, changes = self.moved(state, direction)
+        layer_state = self.thawed(output.state, lambda _, old: old, state.layer_state)
         finite = jnp.isfinite(loss)
         step = state.step + finite.astype(jnp.int32)
-        after = State(params, output.state, optimizer_state, step, finite, state.best)
+        after = State(params, layer_state, optimizer_state, step, finite, state.best, state.watch)
         return after, Snapshot(
             params=state.params,
             initial=self.arguments.initial,
@@ -142,10 +151,56 @@ class Steps:
             batch_loss=batch_loss,
         )
 
+    def thawed(self, tree: Any, keep: Callable[..., Any], *others: Any) -> Any:
+        """A tree by layers, with `keep(leaf, others' leaves)` in the place of those of frozen layers."""
+
+        def chosen(path: Any, leaf: Any, *rest: Any) -> Any:
+            return keep(leaf, *rest) if self.optimizer.frozen(layer_of(path)) else leaf
+
+        return jax.tree_util.tree_map_with_path(chosen, tree, *others)
+
+    def moved(self, state: State, direction: Any) -> tuple[Any, Any]:
+        """The weights after a step in a direction, and what it adds to them."""
+        rate = self.optimizer.rates(state.watch.schedules, self.time(state))
+
+        def change(path: Any, towards: Array) -> Array:
+            layer = layer_of(path)
+            return jnp.zeros_like(towards) if self.optimizer.frozen(layer) else -rate(layer) * towards
+
+        changes = jax.tree_util.tree_map_with_path(change, direction)
+        params = jax.tree.map(jnp.add, state.params, changes)
+        if self.constraints:
+            params = jax.tree_util.tree_map_with_path(self.constrained, params)
+            changes = jax.tree.map(jnp.subtract, params, state.params)
+        return self.thawed(params, lambda _, old: old, state.params), changes
+
+    def constrained(self, path: Any, weights: Array) -> Array:
+        """Weights as the constraints leave them: kernels are what they are for."""
+        if path[-1].key == "kernel":
+            for constraint in self.constraints:
+                weights = constraint(weights)
+        return weights
+
+    def time(self, state: State) -> Time:
+        return Time(state.step, self.total_steps, self.steps_per_epoch)
+
+    def watched(self, watch: Watch, metrics: Mapping[str, Array]) -> Watch:
+        """What is remembered after one more record."""
+        pairs = zip(self.optimizer.schedules, watch.schedules, strict=True)
+        schedules = tuple(s.observe(memory, metrics[self.judged_by]) for s, memory in pairs)
+        seen = [stop.observe(m, metrics) for stop, m in zip(self.stops, watch.stops, strict=True)]
+        stopped = watch.stopped
+        for number, (_, ends) in enumerate(seen, 1):
+            stopped = jnp.where((stopped == 0) & ends, number, stopped)
+        return Watch(schedules, tuple(memory for memory, _ in seen), stopped)
+
     def look(self, state: State, batch: Callable[[], Batch]) -> tuple[State, Any]:
         """What is recorded at a step: metrics of all splits and the probes' tables. The probes need the step
         to be taken; without them it is left to be taken as a plain one."""
-        metrics = {"learning_rate": self.learning_rate(state.step, self.total_steps), **self.evaluate(state)}
+        evaluated = self.evaluate(state)
+        state = state._replace(watch=self.watched(state.watch, evaluated))
+        rate = self.optimizer.learning_rate.rate(state.watch.schedules[0], self.time(state))
+        metrics = {"learning_rate": rate, **evaluated}
         if not self.layers:  # else it is summed up from theirs
             metrics["weight_norm"] = jnp.sqrt(sum(jnp.square(w).sum() for w in jax.tree.leaves(state.params)))
         if not self.probes:
@@ -184,7 +239,10 @@ class Steps:
         return found
 
     def outputs(self, state: State) -> dict[str, Array]:
-        """The model's outputs for every example of each split, in evaluation mode."""
+        """The model's outputs for every example of each split, in evaluation mode, with the weights that come
+        out of the training."""
+        if self.restores:
+            state = state._replace(params=state.best.params, layer_state=state.best.layer_state)
         found = jax.lax.map(lambda block: self.evaluated(state, block.inputs), self.blocks())
         return {
             name: found[first : first + blocks].reshape(-1, found.shape[-1])[:count]
@@ -231,9 +289,11 @@ class Steps:
             after, rows = self.look(state, lambda: batch(state))
             loss = rows["tables"]["metrics"][self.judged_by]
             best = state.best.after(state.params, state.layer_state, loss, state.step)
-            kept = (until > state.step) & state.finite
+            goes_on = state.going & (until > state.step)
+            watch = jax.tree.map(lambda new, old: jnp.where(goes_on, new, old), after.watch, state.watch)
+            kept = goes_on & (watch.stopped == 0)
             after = jax.tree.map(lambda new, old: jnp.where(kept, new, old), after, state)
-            return after._replace(best=best), rows | {"looked": state.finite}
+            return after._replace(best=best, watch=watch), rows | {"looked": state.going}
 
         _, shapes = jax.eval_shape(looked, state, untils[0])
         nothing = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
@@ -243,7 +303,7 @@ class Steps:
             until = untils[done]
             state, row = jax.lax.cond(looks[done], looked, lambda s, _: (s, nothing), state, until)
             rows = jax.tree.map(lambda all_rows, one: all_rows.at[done].set(one), rows, row)
-            return jax.lax.while_loop(lambda s: (s.step < until) & s.finite, plain, state), rows
+            return jax.lax.while_loop(lambda s: (s.step < until) & s.going, plain, state), rows
 
         rows = jax.tree.map(lambda zero: jnp.zeros((len(looks), *zero.shape), zero.dtype), nothing)
         return jax.lax.fori_loop(0, count, segment, (state, rows))

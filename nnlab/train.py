@@ -19,7 +19,7 @@ from nnlab.experiment import Experiment, step_flops
 from nnlab.lazy import Array, jax
 from nnlab.predictions import predictions_table
 from nnlab.randomness import generator
-from nnlab.states import Arrays, Best, Start, State, state_from
+from nnlab.states import Arrays, Best, Start, State, Watch, state_from
 from nnlab.steps import Arguments, Layout, Resident, Steps
 
 Table = dict[str, np.ndarray]
@@ -45,7 +45,8 @@ class Chunk(NamedTuple):
     step: where it ended. tables: the new rows by table. finite: False where a loss, or another metric of a
     record, stopped being a number, at `step`. done: whether there is nothing left to train. seconds: its
     wall-clock time; compiling: of which the program's compilation. state: the one it ended in, to be had
-    until the next chunk is asked for; of what is solved for there is none.
+    until the next chunk is asked for; of what is solved for there is none. stopped: the number, from 1 on, of
+    the criterion that ended it before its time; else 0.
     """
 
     step: int
@@ -55,6 +56,7 @@ class Chunk(NamedTuple):
     seconds: float
     compiling: float
     state: Callable[[], State] | None = None
+    stopped: int = 0
 
 
 def train(experiment: Experiment, start: Start | None = None) -> Iterator[Chunk]:
@@ -69,9 +71,9 @@ def train_together(
 ) -> Iterator[dict[int, Chunk]]:
     """Train experiments of one program side by side, as lanes of it; a single one as the plain program.
 
-    Yields, chunk by chunk, what each lane came to, by its index; a lane that diverged is left out from then
-    on, and the others go on. starts: where each goes on, all at the same step. Raises ValueDoesNotFit where
-    a start is of another model.
+    Yields, chunk by chunk, what each lane came to, by its index; a lane that diverged, or came to its end
+    before its time, is left out from then on, and the others go on. starts: where each goes on, all at the
+    same step. Raises ValueDoesNotFit where a start is of another model.
     """
     began = time.perf_counter()
     lead, lanes = experiments[0], Lanes(experiments)
@@ -93,31 +95,32 @@ def train_together(
         called, end = time.perf_counter(), chosen[-1].until
         rows = lanes.stacked([order.filled(base, end) for order in orders])
         state, looked = programs.chunk(arguments, state, rows, np.int32(base), *padded(chosen))
-        looked, reached, finite = jax.device_get((looked, state.step, state.finite))
+        ended = jax.device_get((looked, state.step, state.finite, state.watch.stopped))
         now = time.perf_counter()
         steps = max(1, round(CHUNK_SECONDS * max(1, end - base) / max(1e-6, now - called)))
-        ends = lanes.split((looked, reached, finite))
+        ends = lanes.split(ended)
         chunks = {
             lane: _chunk(experiments[lane], ends[lane], at_start[lane], not segments, now - began)
             for lane in going
         }
         at_start = [{}] * len(experiments)
-        if not segments and lead.parts.record.predictions:
+        ready = [lane for lane, chunk in chunks.items() if chunk.done and chunk.finite]
+        if ready and lead.parts.record.predictions:  # a training that diverged has none
             outputs = lanes.split(jax.device_get(programs.outputs(arguments, state)))
-            for lane, chunk in chunks.items():
-                if chunk.finite:  # a training that diverged has none, whichever its last chunk was
-                    chunk.tables["predictions"] = predictions_table(experiments[lane].data, outputs[lane])
+            for lane in ready:
+                table = predictions_table(experiments[lane].data, outputs[lane])
+                chunks[lane].tables["predictions"] = table
         yield {
             lane: chunk._replace(compiling=compiling, state=functools.partial(lanes.one, state, lane))
             for lane, chunk in chunks.items()
         }
-        going = [lane for lane in going if chunks[lane].finite]
+        going = [lane for lane in going if chunks[lane].finite and not chunks[lane].stopped]
         began, compiling, base = time.perf_counter(), 0.0, end
 
 
 def _chunk(experiment: Experiment, outcome: Any, at_start: Any, done: bool, seconds: float) -> Chunk:
     """One lane's part of what a chunk of the program came to."""
-    looked, reached, finite = outcome
+    looked, reached, finite, stopped = outcome
     tables = _tables(experiment, looked)
     tables |= {name: _flat(experiment, name, np.zeros(1, np.int32), c) for name, c in at_start.items()}
     end, fine = int(reached), bool(finite)
@@ -127,13 +130,19 @@ def _chunk(experiment: Experiment, outcome: Any, at_start: Any, done: bool, seco
     if bad.size:
         end, fine = int(tables["metrics"]["step"][bad[0]]), False
         tables = {name: _up_to(end, table) for name, table in tables.items()}
-    return Chunk(end, tables, fine, done, seconds, 0.0)
+    return Chunk(end, tables, fine, done or bool(stopped), seconds, 0.0, stopped=int(stopped))
 
 
 def check_fit(experiment: Experiment, arrays: Arrays) -> None:
     """Whether a state that was kept is one of this experiment's. Raises ValueDoesNotFit."""
     init = experiment.parts.optimizer.direction().init
     state_from(arrays, Lanes([experiment]).first_states(lambda params: jax.eval_shape(init, params)))
+
+
+def _first_watch(experiment: Experiment) -> Watch:
+    schedules = experiment.parts.optimizer.schedules
+    stops = experiment.stops
+    return Watch(tuple(s.begin() for s in schedules), tuple(s.begin() for s in stops), np.zeros((), np.int32))
 
 
 class Lanes:
@@ -187,8 +196,10 @@ class Lanes:
         finite = self.stacked([np.array(True)] * self.count)
         loss = self.stacked([np.array(np.inf, np.float32)] * self.count)
         best = jax.tree.map(np.copy, Best(params, layer_state, loss, step))
-        params, layer_state, step, finite, best = jax.device_put((params, layer_state, step, finite, best))
-        return State(params, layer_state, init(params), step, finite, best)
+        watch = self.stacked([_first_watch(e) for e in self.experiments])
+        placed = jax.device_put((params, layer_state, step, finite, best, watch))
+        params, layer_state, step, finite, best, watch = placed
+        return State(params, layer_state, init(params), step, finite, best, watch)
 
     def states_from(self, starts: Sequence[Start], template: State) -> State:
         """The states that were kept. Raises ValueDoesNotFit."""

@@ -13,7 +13,8 @@ from nnlab.experiment import bind
 from nnlab.phenomena import gradient_flow, symmetry
 from nnlab.results import read_table
 from nnlab.runner import run
-from nnlab.steps import Arguments, Layout, Resident, State, Steps
+from nnlab.states import State, Watch
+from nnlab.steps import Arguments, Layout, Resident, Steps
 from nnlab.store import RunDirectory
 from nnlab.sweep.trials import trials_of
 
@@ -124,7 +125,8 @@ def first_weights(experiment_file, *overrides):
     def look(arguments, layer_state):
         steps = Steps(lead, arguments)
         params, step, finite = arguments.initial, jnp.int32(0), jnp.array(True)
-        state = State(params, layer_state, steps.optimizer.init(params), step, finite, None)
+        watch = Watch(((),), (), jnp.int32(0))
+        state = State(params, layer_state, steps.direction.init(params), step, finite, None, watch)
         _, snapshot = steps.take(state, steps.batch(jnp.empty(0, jnp.int32)))
         return steps.measured(steps.probes, snapshot)["layers"]
 

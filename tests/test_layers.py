@@ -13,7 +13,7 @@ from nnlab.errors import ValueDoesNotFit
 from nnlab.nn.combinators import mlp, repeat, residual, sequential
 from nnlab.nn.layers import dense, dropout, flatten
 from nnlab.nn.model import model
-from nnlab.nn.normalization import batch_norm, layer_norm
+from nnlab.nn.normalization import batch_norm, group_norm, layer_norm
 from nnlab.randomness import generator
 from nnlab.registry import build, components
 
@@ -49,6 +49,11 @@ CASES = {
     ],
     "batch_norm": [("batch_norm", shape, shape) for shape in KEEPS_SHAPE],
     "layer_norm": [("layer_norm", shape, shape) for shape in KEEPS_SHAPE],
+    "group_norm": [
+        ({"type": "group_norm", "groups": groups}, shape, shape)
+        for groups in (1, 2, 4)
+        for shape in [*KEEPS_SHAPE, (2, 3, 4)]
+    ],
     "legendre": [
         ({"type": "legendre", "degree": 6}, (1,), (6,)),
         ({"type": "legendre", "degree": 6, "constant": True}, (1,), (7,)),
@@ -211,9 +216,36 @@ def test_batch_norm_in_training_equals_pytorch(shape):
     close(by_params["batch_norm_1"]["scale"], theirs.weight.grad)
     close(by_params["batch_norm_1"]["shift"], theirs.bias.grad)
     close(by_x, z.grad)
-    close(
-        out.state["batch_norm_1"]["mean"], theirs.running_mean
-    )  # its running variance is unbiased: not ours
+    found, values = out.state["batch_norm_1"], x.size // 4
+    close(found["mean"], theirs.running_mean)
+    biased = 0.99 + (theirs.running_var - 0.99) * (values - 1) / values  # theirs averages the unbiased one
+    close(found["variance"], biased)
+    assert np.abs(found["variance"] - theirs.running_var.numpy()).max() > 1e-3
+
+
+@pytest.mark.parametrize("shape", [(4,), (3, 4)])
+def test_batch_norm_in_evaluation_equals_pytorch(shape):
+    torch = pytest.importorskip("torch")
+    net = model(batch_norm(), shape)
+    params, _ = normalized_params(net, shape[-1:])
+    mean, variance = drawn(4, 4), np.square(drawn(4, 5))
+    state = {"batch_norm_1": {"mean": jnp.asarray(mean), "variance": jnp.asarray(variance)}}
+    x = drawn((BATCH, *shape), 3, 2.0, 5.0)
+    out, (by_params, by_x), weights = pulled_back(net, params, state, x, train=False)
+
+    scale, shift = (
+        torch.tensor(np.asarray(params["batch_norm_1"][name]), requires_grad=True)
+        for name in ("scale", "shift")
+    )
+    z = torch.tensor(x, requires_grad=True)
+    rows = z.reshape(-1, 4)
+    running = (torch.tensor(mean), torch.tensor(variance))
+    y = torch.nn.functional.batch_norm(rows, *running, scale, shift, eps=1e-3).reshape(z.shape)
+    (y * torch.tensor(weights)).sum().backward()
+    close(out.value, y)
+    close(by_params["batch_norm_1"]["scale"], scale.grad)
+    close(by_params["batch_norm_1"]["shift"], shift.grad)
+    close(by_x, z.grad)
 
 
 def test_batch_norm_standardizes_in_training():
@@ -279,6 +311,28 @@ def test_layer_norm_equals_pytorch(shape, train):
     close(by_x, z.grad, 2e-5)
 
 
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("groups", [1, 2, 3, 4])  # of two values the variance may be next to nothing
+@pytest.mark.parametrize("shape", [(12,), (5, 12), (2, 3, 12)])
+def test_group_norm_equals_pytorch(shape, groups, train):
+    torch = pytest.importorskip("torch")
+    net = model(group_norm(groups), shape)
+    params, state = normalized_params(net, shape[-1:])
+    x = drawn((BATCH, *shape), 3, 2.0, 5.0)
+    out, (by_params, by_x), weights = pulled_back(net, params, state, x, train)
+
+    theirs = torch.nn.GroupNorm(groups, 12)
+    theirs.weight.data = torch.tensor(np.asarray(params["group_norm_1"]["scale"]))
+    theirs.bias.data = torch.tensor(np.asarray(params["group_norm_1"]["shift"]))
+    z = torch.tensor(x, requires_grad=True)
+    y = theirs(z.movedim(-1, 1)).movedim(1, -1)
+    (y * torch.tensor(weights)).sum().backward()
+    close(out.value, y)
+    close(by_params["group_norm_1"]["scale"], theirs.weight.grad)
+    close(by_params["group_norm_1"]["shift"], theirs.bias.grad)
+    close(by_x, z.grad)
+
+
 def test_residual_equals_pytorch():
     torch = pytest.importorskip("torch")
     net = model(sequential([residual([dense(4), "tanh", dense(4)]), dense(3)]), (4,))
@@ -329,6 +383,18 @@ def test_dropout_keeps_the_expectation(rate):
     np.testing.assert_allclose(out.mean(0, dtype=np.float64), x[0], rtol=0.01)
     np.testing.assert_allclose((out == 0).mean(0), rate, atol=0.005)
     np.testing.assert_allclose(out[out != 0], (x / np.float32(1 - rate))[out != 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [0.2, 0.5])
+def test_dropout_over_many_keys_is_its_evaluation(rate):
+    net = model(dropout(rate), (3,))
+    x = jnp.array([[1.0, -2.0, 100.0]])
+
+    def apply(key):
+        return net.apply({}, {}, x, key=key, train=True).value
+
+    means = jax.vmap(apply)(jax.random.split(KEY, 400_000)).mean(0)
+    np.testing.assert_allclose(means, net.apply({}, {}, x, key=KEY, train=False).value, rtol=0.01)
 
 
 def test_dropout_of_rate_zero_changes_nothing():
@@ -429,6 +495,9 @@ def test_keras_batch_norm_net():
         (sequential(["relu", dense(3)]), (), "dense_1"),
         (sequential(["relu", batch_norm()]), (), "batch_norm_1"),
         (sequential([layer_norm()]), (), "layer_norm_1"),
+        (sequential(["relu", group_norm(1)]), (), "group_norm_1"),
+        (sequential([dense(6), group_norm(4)]), (3,), "group_norm_1.*4 groups must divide the 6 features"),
+        (group_norm(8), (4,), "8 groups must divide the 4 features"),
         (sequential([residual([residual([dense(3)])])]), (4,), "residual_1.*residual_1"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Optimizers step by step against PyTorch (RMSProp against NumPy), and schedules in closed form."""
+"""Optimizers step by step against PyTorch, or NumPy where that differs; clipping; groups of layers."""
 
 import math
 
@@ -10,9 +10,11 @@ import pytest
 from nnlab.config import check_tree
 from nnlab.config.document import Document
 from nnlab.config.schema import resolve
+from nnlab.errors import ConfigError
 from nnlab.experiment import bind
+from nnlab.optimizers.schedules import Time
 from nnlab.registry import build, components
-from nnlab.steps import Arguments, Layout, Resident, State, Steps
+from nnlab.train import train
 
 STEPS = 50
 RATE = 0.005
@@ -32,6 +34,7 @@ CASES = {
         ({}, "SGD", {}),
         ({"momentum": 0.9}, "SGD", {"momentum": 0.9}),
         ({"momentum": 0.9, "nesterov": True}, "SGD", {"momentum": 0.9, "nesterov": True}),
+        ({"momentum": 0.9, "form": "average"}, None, {}),
     ],
     "adam": [
         ({}, "Adam", {}),
@@ -45,7 +48,21 @@ CASES = {
             {"betas": (0.9, 0.98), "weight_decay": 1.0},
         ),
     ],
-    "rmsprop": [({}, None, {}), ({"decay": 0.5, "epsilon": 1e-2}, None, {})],
+    "adagrad": [
+        ({"initial": 0.1, "epsilon": 1e-12}, "Adagrad", {"initial_accumulator_value": 0.1, "eps": 1e-12}),
+        ({}, None, {}),
+    ],
+    "rmsprop": [
+        ({"decay": 0.99, "epsilon": 1e-20}, "RMSprop", {"alpha": 0.99, "eps": 1e-10}),
+        ({}, None, {}),
+        ({"decay": 0.5, "epsilon": 1e-2}, None, {}),
+    ],
+    "adamax": [({}, "Adamax", {}), ({"b1": 0.8, "b2": 0.9}, "Adamax", {"betas": (0.8, 0.9)})],
+    "nadam": [
+        ({}, "NAdam", {"momentum_decay": 1e6}),  # so that b1 is constant
+        ({"b1": 0.8, "b2": 0.98}, "NAdam", {"betas": (0.8, 0.98), "momentum_decay": 1e6}),
+    ],
+    "lion": [({}, None, {}), ({"b1": 0.8, "b2": 0.7, "weight_decay": 0.5}, None, {})],
     "grokfast": [  # PyTorch's gets the gradient that `amplified` makes
         ({"optimizer": {"type": "adamw"}}, "AdamW", {}),
         (
@@ -87,7 +104,7 @@ def ours(name, arguments, rate):
         params, state = carry
         gradients = jax.grad(loss)(params, jnp.asarray(X), jnp.asarray(Y))
         towards, state = direction.update(gradients, state, params)
-        eta = optimizer.learning_rate(t, STEPS)
+        eta = optimizer.learning_rate.rate((), Time(t, STEPS, STEPS))
         params = jax.tree.map(lambda w, d: w - eta * d, params, towards)
         return (params, state), params
 
@@ -129,19 +146,43 @@ def pytorch(torch, name, arguments, rate, grokfast=None):
     return {key: np.stack(values) for key, values in seen.items()}
 
 
-def numpy_rmsprop(rate, decay=0.9, epsilon=1e-7):
-    """Lecture 004's: s <- decay s + (1 - decay) g^2; w <- w - eta g / sqrt(s + epsilon); in float64."""
+def numpy_rmsprop(w, g, memory, eta, decay=0.9, epsilon=1e-7):
+    """Lecture 004's: s <- decay s + (1 - decay) g^2."""
+    memory["s"] = decay * memory.get("s", 0.0) + (1 - decay) * g**2
+    return w - eta * g / np.sqrt(memory["s"] + epsilon)
+
+
+def numpy_adagrad(w, g, memory, eta, epsilon=1e-7):
+    """Lecture 004's, divided by the root where that multiplies."""
+    memory["s"] = memory.get("s", 0.0) + g**2
+    return w - eta * g / np.sqrt(memory["s"] + epsilon)
+
+
+def numpy_lion(w, g, memory, eta, b1=0.9, b2=0.99, weight_decay=0.0):
+    """Chen et al. 2023, algorithm 2."""
+    m = memory.get("m", 0.0)
+    memory["m"] = b2 * m + (1 - b2) * g
+    return w - eta * (np.sign(b1 * m + (1 - b1) * g) + weight_decay * w)
+
+
+def numpy_sgd(w, g, memory, eta, momentum, form):
+    """Lecture 002's average form, but for the rate, which that has inside the velocity."""
+    memory["v"] = momentum * memory.get("v", 0.0) + (1 - momentum) * g
+    return w - eta * memory["v"]
+
+
+def in_numpy(name, arguments, rate):
+    """The weights after each step in float64, the gradient by hand."""
+    move = globals()[f"numpy_{name}"]
     params = {key: value.astype(np.float64) for key, value in START.items()}
-    s = {key: np.zeros_like(value) for key, value in params.items()}
-    seen = {key: [] for key in params}
+    memories, seen = ({key: kind() for key in params} for kind in (dict, list))
     for step in range(STEPS):
         hidden = np.tanh(X @ params["hidden"] + params["bias"])
         error = 2 * (hidden @ params["out"] - Y) / Y.size
         back = error @ params["out"].T * (1 - hidden**2)
         gradients = {"hidden": X.T @ back, "bias": back.sum(0), "out": hidden.T @ error}
         for key, g in gradients.items():
-            s[key] = decay * s[key] + (1 - decay) * g**2
-            params[key] = params[key] - rate(step) * g / np.sqrt(s[key] + epsilon)
+            params[key] = move(params[key], g, memories[key], rate(step), **arguments)
             seen[key].append(params[key])
     return {key: np.stack(values) for key, values in seen.items()}
 
@@ -156,7 +197,7 @@ def test_every_optimizer_is_compared_here(name):
 def test_first_updates_equal_the_reference(name, arguments, theirs, their_arguments, schedule):
     rate = (lambda step: RATE) if schedule == "constant" else cosine_rate
     if theirs is None:
-        expected = numpy_rmsprop(rate, **arguments)
+        expected = in_numpy(name, arguments, rate)
     else:
         torch = pytest.importorskip("torch")
         filtered = arguments if name == "grokfast" else None
@@ -199,97 +240,144 @@ def test_slots_are_the_arrays_that_it_remembers(name, arguments, theirs, their_a
     assert sum(leaf.size for leaf in jax.tree.leaves(state) if leaf.size > 1) == 1200 * optimizer.slots
 
 
-def rate_at(config, steps, total):
-    schedule = built("schedule", config)
-    return np.asarray([schedule(jnp.int32(step), total) for step in steps], np.float64)
+@pytest.mark.parametrize(
+    ("how", "gradient", "expected"),
+    [
+        ({"value": 1}, [0.9, 100.0], [0.9, 1.0]),
+        ({"norm": 1}, [0.9, 100.0], [0.00899964, 0.9999595]),
+        ({"norm": 1}, [0.3, -0.4], [0.3, -0.4]),
+        ({"value": 1}, [-3.0, 0.2], [-1.0, 0.2]),
+        ({"norm": 1}, [0.0, 0.0], [0.0, 0.0]),
+    ],
+)
+def test_clipping_by_hand(how, gradient, expected):
+    """Lecture 004's and Geron's example: by value the direction turns, by norm it is kept."""
+    optimizer = built("optimizer", {"type": "sgd", "clip": how})
+    direction = optimizer.direction()
+    found, _ = direction.update(jnp.array(gradient), direction.init(jnp.zeros(2)), jnp.zeros(2))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    if "norm" in how and any(gradient):
+        cosine = found @ jnp.array(gradient) / (jnp.linalg.norm(found) * np.linalg.norm(gradient))
+        assert float(cosine) == pytest.approx(1.0, abs=1e-6)
 
 
-def test_every_schedule_is_tested_here():
-    assert set(components("schedule")) == {"constant", "cosine", "warmup"}
-
-
-def test_constant_rate():
-    np.testing.assert_allclose(rate_at(0.3, [0, 1, 1000], 10), 0.3, rtol=1e-7)
-    np.testing.assert_allclose(rate_at({"type": "constant", "value": 2}, [0, 5], 10), 2.0)
-
-
-@pytest.mark.parametrize(("floor", "length"), [(0.0, None), (0.1, None), (0.25, 40), (1.0, None)])
-def test_cosine_in_closed_form(floor, length):
-    total, peak = 100, 0.4
-    steps = np.array([0, 1, 13, 40, 50, 99, 100, 150])
-    found = rate_at({"type": "cosine", "peak": peak, "floor": floor, "steps": length}, steps, total)
-    progress = np.minimum(steps / (length or total), 1.0)
-    expected = peak * (floor + (1 - floor) * (1 + np.cos(np.pi * progress)) / 2)
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
-    assert found[0] == pytest.approx(peak)
-    assert found[-1] == pytest.approx(peak * floor, abs=1e-7)
-
-
-def test_cosine_of_a_training_without_steps_is_finite():
-    assert np.isfinite(rate_at({"type": "cosine", "peak": 0.4}, [0], 0)).all()
-
-
-@pytest.mark.parametrize(("steps", "total"), [(10, 100), (1, 3), (50, 20)])
-def test_warmup_rises_in_a_line_and_hands_over(steps, total):
-    t = np.arange(total + 5)
-    found = rate_at({"type": "warmup", "steps": steps, "then": 0.4}, t, total)
-    np.testing.assert_allclose(found, 0.4 * np.minimum((t + 1) / (steps + 1), 1), rtol=1e-6)
-    cosine = {"type": "cosine", "peak": 0.4, "floor": 0.1}
-    found = rate_at({"type": "warmup", "steps": steps, "then": cosine}, t, total)
-    rest = rate_at(cosine, np.maximum(t - steps, 0), max(1, total - steps))
-    np.testing.assert_allclose(found, np.minimum((t + 1) / (steps + 1), 1) * rest, rtol=1e-6)
-
-
-# --- regularizers ----------------------------------------------------------------------------------------
-
-
-def test_every_regularizer_is_tested_here():
-    assert set(components("regularizer")) == {"l2"}
-
-
-def test_l2_is_half_the_squares_of_the_weights_proper():
-    penalty = built("regularizer", {"type": "l2", "strength": 0.3})
-    params = {key: jnp.asarray(value) for key, value in START.items()}
-    squares = sum((START[key].astype(np.float64) ** 2).sum() for key in ("hidden", "out"))
-    assert float(penalty(params)) == pytest.approx(0.15 * squares, rel=1e-6)
-    slopes = jax.grad(penalty)(params)
-    np.testing.assert_array_equal(slopes["bias"], np.zeros(8))
-    np.testing.assert_allclose(slopes["out"], 0.3 * START["out"], rtol=1e-6)
-
-
-@pytest.mark.parametrize(("name", "theirs"), [("sgd", "SGD"), ("adam", "Adam")])
-def test_l2_in_training_equals_pytorch_s_weight_decay(name, theirs):
-    """Through the step that training takes, regularizers and all."""
+@pytest.mark.parametrize(("how", "most"), [({"global_norm": 2.0}, 2.0), ({"norm": 2.0}, 2.0 * math.sqrt(2))])
+def test_clipping_all_arrays_together_or_each_by_itself(how, most):
     torch = pytest.importorskip("torch")
-    tree = {
-        "name": "l2",
-        "data": {"type": "wine", "normalize": "standardize", "batch_size": "full"},
-        "model": [{"type": "dense", "units": 3}],
-        "regularizers": [{"type": "l2", "strength": 0.2}],
-        "optimizer": {"type": name, "learning_rate": 0.05},
-        "train": {"steps": STEPS},
-    }
-    task = bind(check_tree(Document(tree, {}, {}, "test")))
-    assert task.numbers["regularizers[0].strength"] == 0.2
-    params, _ = task.model.init(0)
-    arguments = Arguments(np.uint32(0), task.numbers, params, Resident.of(task, Layout.of(task)))
-    steps = Steps(task, arguments)
-    state = State(params, {}, steps.optimizer.init(params), jnp.int32(0), jnp.array(True), None)
-    with jax.numpy_dtype_promotion("standard"):
-        take = jax.jit(lambda s: steps.take(s, steps.batch(jnp.empty(0, jnp.int32)))[0])
-        for _ in range(STEPS):
-            state = take(state)
+    gradients = {"a": jnp.full(3, 7.0), "b": jnp.full((2, 2), -5.0)}
+    direction = built("optimizer", {"type": "sgd", "clip": how}).direction()
+    found, _ = direction.update(gradients, direction.init(gradients), gradients)
+    length = math.sqrt(sum(float(jnp.square(g).sum()) for g in found.values()))
+    assert length == pytest.approx(most, rel=1e-6)
+    theirs = [torch.zeros(g.shape, requires_grad=True) for g in gradients.values()]
+    for weights, gradient in zip(theirs, gradients.values(), strict=True):
+        weights.grad = torch.tensor(np.asarray(gradient))
+    for some in [theirs] if "global_norm" in how else [[one] for one in theirs]:
+        torch.nn.utils.clip_grad_norm_(some, 2.0)
+    for ours_, weights in zip(found.values(), theirs, strict=True):
+        np.testing.assert_allclose(ours_, weights.grad, rtol=1e-5)
 
-    net = torch.nn.Linear(13, 3)
-    net.weight.data = torch.tensor(np.asarray(params["dense_1"]["kernel"]).T.copy())
-    net.bias.data.zero_()
-    groups = [{"params": [net.weight], "weight_decay": 0.2}, {"params": [net.bias]}]
-    optimizer = getattr(torch.optim, theirs)(groups, lr=0.05)
-    x, y = torch.tensor(task.data.train.inputs), torch.tensor(task.data.train.targets).long()
-    for _ in range(STEPS):
-        optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(net(x), y).backward()
-        optimizer.step()
-    found = state.params["dense_1"]
-    np.testing.assert_allclose(found["kernel"].T, net.weight.detach(), rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(found["bias"], net.bias.detach(), rtol=1e-5, atol=1e-5)
+
+# --- groups of layers ------------------------------------------------------------------------------------
+
+
+def trained(groups, steps=12, **more):
+    """The first and last weights of a small net, and the table of layers."""
+    tree = {
+        "name": "groups",
+        "data": {"type": "wine", "normalize": "standardize", "batch_size": "full"},
+        "model": [
+            {"type": "repeat", "times": 2, "layers": [{"type": "dense", "units": 6}, "batch_norm", "tanh"]},
+            {"type": "dense", "units": 3},
+        ],
+        "optimizer": {"type": "sgd", "learning_rate": 0.1, "groups": groups} | more,
+        "train": {"steps": steps},
+        "record": {"every": {"steps": 1}},
+    }
+    experiment = bind(check_tree(Document(tree, {}, {}, "test")))
+    with jax.numpy_dtype_promotion("standard"):
+        chunks = list(train(experiment))
+    first, first_state = experiment.model.init(0)
+    state = chunks[-1].state()
+    return (first, first_state), (state.params, state.layer_state)
+
+
+def same(before, after, path):
+    for name in path.split("/"):
+        before, after = before[name], after[name]
+    return all(
+        np.asarray(a).tobytes() == np.asarray(b).tobytes()
+        for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
+    )
+
+
+@pytest.mark.parametrize("optimizer", [name for name in CASES if name != "grokfast"])
+def test_frozen_layers_keep_their_bits_whatever_the_optimizer(optimizer):
+    (first, first_state), (last, last_state) = trained(
+        [{"layers": "batch_norm_1", "frozen": True}, {"layers": ["dense_2", "dense_3"], "frozen": True}],
+        type=optimizer,
+        clip={"global_norm": 1.0},
+    )
+    for path in ("batch_norm_1", "dense_2", "dense_3"):
+        assert same(first, last, path)
+    assert same(first_state, last_state, "batch_norm_1")  # running averages too
+    for path in ("dense_1", "batch_norm_2"):
+        assert not same(first, last, path)
+    assert not same(first_state, last_state, "batch_norm_2")
+
+
+def test_decay_and_constraints_leave_frozen_layers_alone():
+    tree = {
+        "name": "frozen",
+        "data": {"type": "wine", "normalize": "standardize", "batch_size": "full"},
+        "model": {"type": "mlp", "width": 5, "depth": 1, "outputs": 3},
+        "regularizers": ["l1", "l2"],
+        "constraints": [{"type": "max_norm", "limit": 0.1}],
+        "optimizer": {
+            "type": "adamw",
+            "weight_decay": 1.0,
+            "groups": [{"layers": "dense_1", "frozen": True}],
+        },
+        "train": {"steps": 3},
+    }
+    experiment = bind(check_tree(Document(tree, {}, {}, "test")))
+    with jax.numpy_dtype_promotion("standard"):
+        *_, last = train(experiment)
+    first, _ = experiment.model.init(0)
+    assert same(first, last.state().params, "dense_1")
+    kernel = np.asarray(last.state().params["dense_2"]["kernel"])
+    assert np.linalg.norm(kernel, axis=0).max() <= 0.1
+
+
+def test_a_group_s_rate_is_its_own_and_the_first_that_holds_a_layer_counts():
+    """One step of plain gradient descent: what each layer moves goes with its rate."""
+    rates = [{"layers": "dense_3", "learning_rate": 0.4}, {"layers": "*", "learning_rate": 0.05}]
+    (first, _), (plain, _) = trained([], steps=1)
+    _, (grouped, _) = trained(rates, steps=1)
+    for path, factor in (("dense_3", 4.0), ("dense_1", 0.5)):
+        moved = grouped[path]["kernel"] - first[path]["kernel"]
+        expected = factor * (plain[path]["kernel"] - first[path]["kernel"])
+        np.testing.assert_allclose(moved, expected, rtol=1e-4, atol=1e-7)
+
+
+def test_a_group_s_schedule_thaws_it_later():
+    later = {"type": "piecewise", "values": [0.0, 0.1], "steps": [5]}
+    groups = [{"layers": "dense_1", "learning_rate": later}]
+    for steps, still in ((5, True), (6, False)):
+        (first, _), (last, _) = trained(groups, steps=steps)
+        assert same(first, last, "dense_1") == still
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ([{"layers": "dense_9", "frozen": True}], "did you mean 'dense_1'"),
+        ([{"layers": ["dense_1", "nothing_*"], "frozen": True}], "no layer with parameters is 'nothing_*'"),
+        ([{"layers": "*", "frozen": True}], "freeze every layer"),
+        ([{"layers": "dense_1"}], "give one of 'learning_rate' and 'frozen: true'"),
+        ([{"layers": "dense_1", "frozen": True, "learning_rate": 0.1}], "give one of"),
+    ],
+)
+def test_groups_that_do_not_fit_are_refused(groups, message):
+    with pytest.raises(ConfigError, match=message.replace("*", r"\*")):
+        trained(groups)

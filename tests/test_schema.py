@@ -324,7 +324,7 @@ def test_an_empty_file_names_every_key_it_needs():
 def test_an_empty_train_is_a_missing_one(line):
     """A solver stands in its place: only the whole file tells whether it is missing."""
     (problem,) = lines_of(text_with(line))
-    assert problem.split(": ", 1)[1] == "'train' is missing: a mapping of epochs, steps"
+    assert problem.split(": ", 1)[1] == "'train' is missing: a mapping of epochs, steps, stop"
 
 
 SOLVED = """\
@@ -408,11 +408,20 @@ def test_every_default_is_in_the_saved_config():
                 "bias_init": "zeros",
             }
         ],
-        "train": {"epochs": None, "steps": 5},
+        "train": {"epochs": None, "steps": 5, "stop": []},
         "seed": 0,
-        "loss": "cross_entropy",
+        "loss": {"type": "cross_entropy", "label_smoothing": 0.0},
         "regularizers": [],
-        "optimizer": {"type": "sgd", "learning_rate": 0.01, "momentum": 0.0, "nesterov": False},
+        "constraints": [],
+        "optimizer": {
+            "type": "sgd",
+            "learning_rate": 0.01,
+            "momentum": 0.0,
+            "nesterov": False,
+            "form": "accumulated",
+            "clip": None,
+            "groups": [],
+        },
         "solver": None,
         "record": {
             "every": {"steps": None, "epochs": 1.0},

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from annotated_types import Gt
 
 from nnlab import steps as stepping
 from nnlab import train as training
@@ -16,6 +17,7 @@ from nnlab.config import check_tree
 from nnlab.config.document import Document
 from nnlab.errors import ConfigError
 from nnlab.experiment import bind, group_key
+from nnlab.optimizers.schedules import Time
 from nnlab.registry import KINDS, TRACED, build, components
 from nnlab.steps import Layout, Resident
 from nnlab.train import Lanes, Order, train, train_together
@@ -488,7 +490,14 @@ def test_the_programs_used_last_are_kept(compiled, monkeypatch):
 
 # a way to see what a component makes of its numbers, for every kind that has traced ones
 def _rates(schedule):
-    return jnp.stack([schedule(jnp.int32(step), 10) for step in range(11)])
+    """Over the steps, and after records whose loss does not fall."""
+    memory, found = schedule.begin(), []
+    for step in range(11):
+        found.append(schedule.rate(memory, Time(jnp.int32(step), 10, 5)))
+    for _ in range(40):
+        memory = schedule.observe(memory, jnp.float32(1.0))
+        found.append(schedule.rate(memory, Time(jnp.int32(10), 10, 5)))
+    return jnp.stack(found)
 
 
 def _directions(optimizer):
@@ -508,7 +517,17 @@ def _penalties(regularizer):
     return list(jax.value_and_grad(regularizer)({"w": jnp.array([[0.5, -2.0], [3.0, 0.1]])}))
 
 
-WAYS = {"schedule": _rates, "optimizer": _directions, "regularizer": _penalties}
+def _constrained(constraint):
+    """A kernel of long and short columns."""
+    return [constraint(jnp.array([[0.5, -2.0, 0.01], [3.0, 0.1, 0.0]]))]
+
+
+WAYS = {
+    "schedule": _rates,
+    "optimizer": _directions,
+    "regularizer": _penalties,
+    "constraint": _constrained,
+}
 MARKED = [
     (kind, name, parameter.name)
     for kind in KINDS
@@ -525,10 +544,11 @@ def test_a_number_marked_traced_does_the_same_traced_as_constant(kind, name, key
     def made(number):
         return WAYS[kind](build(kind, {"type": name, **required, key: number}))
 
+    positive = Gt(0.0) in getattr(components(kind)[name].parameters[key].annotation, "__metadata__", ())
     traced = jax.jit(made)
     outcomes = []
     with jax.numpy_dtype_promotion("standard"):  # optax raises floats to whole powers
-        for number in (0.0, 0.05, 0.7):
+        for number in (0.01 if positive else 0.0, 0.05, 0.7):
             constant = jax.jit(lambda number=number: made(number))()
             jax.tree.map(
                 lambda found, expected: np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-12),
@@ -687,7 +707,7 @@ def assert_predicted(exp, state, tables):
         else:
             np.testing.assert_array_equal(targets[:, -1], part.targets == max(width, 2) - 1)
             assert width == 1 or (targets.argmax(1) == part.targets).all()
-        if exp.config.tree["loss"] == "cross_entropy":
+        if exp.config.tree["loss"] == {"type": "cross_entropy", "label_smoothing": 0.0}:
             shifted = predictions.astype(np.float64)
             losses = np.log(np.exp(shifted).sum(1)) - shifted[targets == 1]
         elif exp.config.tree["loss"] == "binary_cross_entropy":

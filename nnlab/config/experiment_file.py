@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 from annotated_types import Ge, Gt, Le, Lt
 
 from nnlab.config.sweep_file import Sweep, split_path, sweep
-from nnlab.errors import STATUSES, Path, ValueDoesNotFit, near_miss
+from nnlab.errors import STATUSES, Path, ValueDoesNotFit, listed, near_miss
 from nnlab.registry import Count, Of, Section
 
 MOST_RECORDS = 1_000_000
@@ -20,21 +20,26 @@ RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")  # names of
 
 
 class Train(NamedTuple):
-    """How long to train; one of the two is None."""
+    """How long to train; one of epochs and steps is None."""
 
     epochs: float | None
     steps: int | None
+    stop: list[Any]
 
 
-def train(epochs: Epochs | None = None, steps: Annotated[int, Ge(0), Lt(2**31 - 1)] | None = None) -> Train:
-    """How long to train: `epochs` or `steps`, one of the two.
+def train(
+    epochs: Epochs | None = None,
+    steps: Annotated[int, Ge(0), Lt(2**31 - 1)] | None = None,
+    stop: list[Annotated[Any, Of("stop")]] = [],  # noqa: B006 - never changed
+) -> Train:
+    """How long to train: `epochs` or `steps`, one of the two, unless one of `stop` ends it before.
 
     An epoch is n // batch_size steps over a fresh order of the n training examples; what the division
     leaves over sits out that epoch.
     """
     if (epochs is None) == (steps is None):
         raise ValueDoesNotFit("give one of 'epochs' and 'steps' (`train={steps: 10}` replaces both)")
-    return Train(epochs, steps)
+    return Train(epochs, steps, stop)
 
 
 class Every(NamedTuple):
@@ -146,6 +151,7 @@ class Parts(NamedTuple):
     model: Any
     loss: Any
     regularizers: list[Any]
+    constraints: list[Any]
     optimizer: Any
     solver: Any
     train: Train | None
@@ -162,6 +168,7 @@ def experiment(
     seed: Annotated[int, Ge(0), Lt(2**32)] = 0,
     loss: Annotated[Any, Of("loss")] = "cross_entropy",
     regularizers: list[Annotated[Any, Of("regularizer")]] = [],  # noqa: B006 - never changed
+    constraints: list[Annotated[Any, Of("constraint")]] = [],  # noqa: B006
     optimizer: Annotated[Any, Of("optimizer")] | None = "sgd",
     solver: Annotated[Any, Of("solver")] | None = None,
     train: Annotated[Any, Section(train)] | None = None,
@@ -187,8 +194,10 @@ def experiment(
         raise ValueDoesNotFit(f"a solver stands in its place; leave out '{given}' or 'solver'", (given,))
     if solver is not None and regularizers:
         raise ValueDoesNotFit("a solver has no loss to add to; give it a ridge", ("regularizers",))
+    if solver is not None and constraints:
+        raise ValueDoesNotFit("a solver takes no steps, after which to bring weights back", ("constraints",))
     if solver is None and train is None:
-        raise ValueDoesNotFit("'train' is missing: a mapping of epochs, steps")
+        raise ValueDoesNotFit("'train' is missing: a mapping of epochs, steps, stop")
     if solver is None and optimizer is None:
         raise ValueDoesNotFit("'optimizer' is missing: give one, or a solver")
     names = [phenomenon.name for phenomenon in phenomena]
@@ -211,6 +220,7 @@ def experiment(
         model,
         loss,
         regularizers,
+        constraints,
         optimizer,
         solver,
         train,
@@ -240,37 +250,43 @@ def _check_tables(phenomenon: Any, record: Record, solved: bool, at: Path) -> No
 
 
 def _check_scope(phenomenon: Any, sweep: Sweep | None, at: Path) -> None:
-    """What is seen across a sweep needs one, with the axis that it names."""
+    """What is seen across a sweep needs one, with the axes that it names and no others."""
     if phenomenon.scope == "run":
         return
     if sweep is None:
         raise ValueDoesNotFit(f"{phenomenon.name} is seen across a sweep; add a 'sweep:' block", at)
     axes = [name for path in sweep.paths for name in split_path(path)]
-    if phenomenon.axis not in (None, "epochs", *axes):
-        near = near_miss(phenomenon.axis, axes) or ";"
+    named = [path for path in (phenomenon.axis, *phenomenon.axes) if path is not None]
+    for path in named:
+        if path not in ("epochs", *axes):
+            near = near_miss(path, axes) or ";"
+            raise ValueDoesNotFit(
+                f"'{path}' is no axis of the sweep{near} its axes are {', '.join(axes) or 'none'}", at
+            )
+    for path in named if phenomenon.numeric else phenomenon.axes:
+        _check_numbers(phenomenon, path, sweep, at)
+    others = [path for path in sweep.paths if not set(named) & set(split_path(path))]
+    if others:
+        read = listed([f"'{path}'" for path in named], "and") or "seeds alone"
         raise ValueDoesNotFit(
-            f"'{phenomenon.axis}' is no axis of the sweep{near} its axes are {', '.join(axes) or 'none'}", at
-        )
-    if phenomenon.axis is not None:
-        _check_numbers(phenomenon, sweep, at)
-    others = [path for path in sweep.paths if phenomenon.axis not in (None, *split_path(path))]
-    if phenomenon.axis is not None and others:
-        raise ValueDoesNotFit(
-            f"{phenomenon.name} reads one curve over '{phenomenon.axis}'; '{others[0]}' varies too"
-            + near_miss(others[0], [phenomenon.axis]),
+            f"{phenomenon.name} is seen along {read}; '{others[0]}' varies too" + near_miss(others[0], named),
             at,
         )
+    try:
+        phenomenon.swept(sweep)
+    except ValueDoesNotFit as error:
+        raise ValueDoesNotFit(str(error), (*at, *error.at)) from None
 
 
-def _check_numbers(phenomenon: Any, sweep: Sweep, at: Path) -> None:
-    """The values of the axis that is read along must be numbers."""
+def _check_numbers(phenomenon: Any, axis: str, sweep: Sweep, at: Path) -> None:
+    """The values of an axis that is read along as numbers must be some."""
     drawn = sweep.random.axes if sweep.random else {}
     chosen = {path: how.get("choice") for path, how in drawn.items()}
     for path, values in {**sweep.axes, **sweep.zip, **chosen}.items():
         if not isinstance(values, list):
             continue
         words = [v for v in values if isinstance(v, bool) or not isinstance(v, (int, float))]
-        if phenomenon.axis in split_path(path) and words:
+        if axis in split_path(path) and words:
             raise ValueDoesNotFit(
                 f"{phenomenon.name} reads along numbers, and '{path}' has the value '{words[0]}'", at
             )
@@ -281,7 +297,7 @@ def _check_expectation(key: str, bound: Bound, phenomena: list[Any]) -> None:
     prefix, _, number = key.partition(".")
     at = ("expect", key)
     numbers = {p.name: p.numbers for p in phenomena}
-    if prefix in ("final", "best") and number:
+    if prefix in ("final", "best", "selected") and number:
         return
     if key == "status" and bound.equals not in STATUSES:
         near = near_miss(str(bound.equals), STATUSES) or ";"
@@ -289,7 +305,7 @@ def _check_expectation(key: str, bound: Bound, phenomena: list[Any]) -> None:
     if key in ("status", "parameters"):
         return
     if prefix not in numbers:
-        known = ["final", "best", "status", "parameters", *numbers]
+        known = ["final", "best", "selected", "status", "parameters", *numbers]
         raise ValueDoesNotFit(
             f"is no number of this run{near_miss(prefix, known)}; begin with {', '.join(known)}",
             at,

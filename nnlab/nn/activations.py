@@ -87,7 +87,8 @@ def square(z: Array, /) -> Array:
 def step(z: Array, /) -> Array:
     """Heaviside: 1 for z > 0, else 0; its slope is 0 everywhere, so no gradient passes.
 
-    Lecture 000 writes 1 for z >= 1, which contradicts its own 0 for z <= 0 between the two.
+    The threshold unit of Rosenblatt's perceptron; to train one, leave this out and give its z to the loss
+    `perceptron`. Lecture 000 writes 1 for z >= 1, which contradicts its own 0 for z <= 0 between the two.
     """
     return jnp.where(z > 0, 1.0, 0.0).astype(z.dtype)
 

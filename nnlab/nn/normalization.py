@@ -8,7 +8,7 @@ from nnlab.errors import ValueDoesNotFit
 from nnlab.lazy import Array, jax, jnp
 from nnlab.nn.initializers import constant, zeros
 from nnlab.nn.layer import Layer, Output, Setup, Shape, Tree, Variable, layer
-from nnlab.registry import BelowOne, Positive
+from nnlab.registry import BelowOne, Count, Positive
 
 
 def _ones(random: np.random.Generator, shape: Shape) -> np.ndarray:
@@ -22,7 +22,8 @@ def batch_norm(momentum: BelowOne = 0.99, epsilon: Positive = 1e-3) -> Layer:
     In training, mean and (biased) variance are the batch's, over every axis but the last; in evaluation,
     running averages, moved in each training step as running = momentum * running + (1 - momentum) * batch.
     Two parameters a feature are learned (scale, shift), two are tracked (mean, variance); lecture 004 counts
-    four as learned. Ioffe & Szegedy 2015; defaults are Keras's.
+    four as learned. Ioffe & Szegedy 2015; defaults are Keras's. PyTorch's `momentum` is
+    1 - momentum, and its running variance is unbiased: of N values a feature it takes N / (N - 1) times ours.
     """
 
     def setup(input_shape: Shape) -> Setup:
@@ -64,6 +65,36 @@ def layer_norm(epsilon: Positive = 1e-5) -> Layer:
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
         mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
+        return Output(_scaled(x, mean, variance, epsilon, params))
+
+    return Layer(setup, apply)
+
+
+@layer
+def group_norm(groups: Count, epsilon: Positive = 1e-5) -> Layer:
+    """y = scale (x - mean) / sqrt(variance + epsilon) + shift, for each example and group of features.
+
+    Keeps `[B, ..., D]`. The D features, in their order, are `groups` groups of D / groups; mean and (biased)
+    variance are over a group's features and every axis between batch and features, the same in training and
+    evaluation; scale and shift are each feature's own. With one group of `[B, D]` it is layer_norm. Wu & He
+    2018; epsilon is PyTorch's default (Keras: 1e-3).
+    """
+
+    def setup(input_shape: Shape) -> Setup:
+        if not input_shape:
+            raise ValueDoesNotFit("group_norm needs inputs with at least one axis")
+        features = input_shape[-1:]
+        if features[0] % groups:
+            raise ValueDoesNotFit(f"{groups} groups must divide the {features[0]} features")
+        return Setup(input_shape, {"scale": Variable(features, _ones), "shift": Variable(features, zeros)})
+
+    def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
+        grouped = x.reshape(*x.shape[:-1], groups, -1)
+        axes = (*range(1, x.ndim - 1), -1)
+        mean, variance = (
+            jnp.broadcast_to(term, grouped.shape).reshape(x.shape)
+            for term in (grouped.mean(axes, keepdims=True), grouped.var(axes, keepdims=True))
+        )
         return Output(_scaled(x, mean, variance, epsilon, params))
 
     return Layer(setup, apply)

@@ -1,49 +1,221 @@
 """Learning-rate schedules: the rate at step t = 0, 1, ... of a training of T steps.
 
-In a file, a bare number is a constant rate.
+In a file, a bare number is a constant rate. Lengths are in `steps` or in `epochs`, one of the two; where
+neither is given, they go by the length of the training.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
 
-from nnlab.lazy import Array, jnp
-from nnlab.registry import TRACED, Count, Fraction, NonNegative, Of, register
+import numpy as np
+from annotated_types import Gt, Le
+
+from nnlab.errors import ValueDoesNotFit
+from nnlab.lazy import Array, jax, jnp
+from nnlab.registry import TRACED, BelowOne, Count, Fraction, NonNegative, Of, Positive, register
+
+ScheduleLike = Annotated[Any, Of("schedule")]
+Length = Annotated[float, Gt(0.0), Le(1e9)]  # in epochs
+
+CYCLE = ((0.0, 0.1), (0.45, 1.0), (0.9, 0.1), (1.0, 1e-4))  # (part of the training, part of the peak)
+SHORTEST_CYCLE = 10  # steps
+
+
+class Time(NamedTuple):
+    """Where in the training: step t, total T steps, and how many an epoch has."""
+
+    step: Any
+    total: int
+    per_epoch: int
+
+
+class Schedule(NamedTuple):
+    """rate: (memory, time) -> eta.
+
+    begin, observe: what a schedule remembers of the records so far, where it goes by more than the time:
+    () -> memory, and (memory, loss of the record) -> memory. The loss is that of validation where there is
+    any, else of training.
+    """
+
+    rate: Callable[[Any, Time], Array]
+    begin: Callable[[], Any] = tuple
+    observe: Callable[[Any, Array], Any] = lambda memory, loss: memory
+
+
+def by_time(rate: Callable[[Time], Array]) -> Schedule:
+    """A schedule that goes by the time alone."""
+    return Schedule(lambda memory, time: rate(time))
 
 
 @register("schedule")
-def constant(step: Array, total_steps: int, /, *, value: Annotated[NonNegative, TRACED]) -> Array:
+def constant(value: Annotated[NonNegative, TRACED]) -> Schedule:
     """The same rate throughout."""
-    return jnp.asarray(value, jnp.float32)
+    return by_time(lambda time: jnp.asarray(value, jnp.float32))
+
+
+@register("schedule")
+def piecewise(
+    values: list[NonNegative], steps: list[Count] | None = None, epochs: list[Length] | None = None
+) -> Schedule:
+    """A rate for each stretch of the training: values[i] from the i-th boundary on, values[0] before all.
+
+    steps, epochs: the boundaries, ascending, one fewer than values; lecture 004's is {values: [0.1, 0.001],
+    epochs: [50]}. Where neither is given, all stretches are of one length.
+    """
+    _not_both(steps, epochs)
+    name, given = ("steps", steps) if epochs is None else ("epochs", epochs)
+    if not values or (given is not None and len(values) != len(given) + 1):
+        needed = len(given) + 1 if given else 1
+        raise ValueDoesNotFit(f"{needed - 1} boundaries need {needed} values", ("values",))
+    if given is not None and sorted(set(given)) != given:
+        raise ValueDoesNotFit("boundaries must ascend", (name,))
+
+    def rate(time: Time) -> Array:
+        evenly = [time.total * (i + 1) / len(values) for i in range(len(values) - 1)]
+        bounds = evenly if given is None else [_in_steps(time, **{name: bound}) for bound in given]
+        passed = sum(((_float(time) >= bound).astype(jnp.int32) for bound in bounds), jnp.int32(0))
+        return jnp.asarray(values, jnp.float32)[passed]
+
+    return by_time(rate)
+
+
+@register("schedule")
+def exponential(
+    start: Annotated[NonNegative, TRACED], steps: Count | None = None, epochs: Length | None = None
+) -> Schedule:
+    """rate = start 10^(-t / r): falls tenfold every r steps or epochs (lecture 004)."""
+    _not_both(steps, epochs)
+    return by_time(lambda time: start * 10.0 ** (-_float(time) / _in_steps(time, steps, epochs)))
+
+
+@register("schedule")
+def power(
+    start: Annotated[NonNegative, TRACED],
+    steps: Count | None = None,
+    epochs: Length | None = None,
+    exponent: Annotated[Positive, TRACED] = 1.0,
+) -> Schedule:
+    """rate = start (1 + t / r)^(-exponent), r in steps or epochs: to a half at r, to a third at 2 r.
+
+    Lecture 004's c is the exponent.
+    """
+    _not_both(steps, epochs)
+    return by_time(lambda time: start * (1.0 + _float(time) / _in_steps(time, steps, epochs)) ** -exponent)
 
 
 @register("schedule")
 def cosine(
-    step: Array,
-    total_steps: int,
-    /,
-    *,
     peak: Annotated[NonNegative, TRACED],
     floor: Annotated[Fraction, TRACED] = 0.0,
     steps: Count | None = None,
-) -> Array:
+    epochs: Length | None = None,
+) -> Schedule:
     """Falls from `peak` to `floor` * peak along half a cosine (Loshchilov & Hutter 2016, without restarts).
 
-    rate = peak (floor + (1 - floor) (1 + cos(pi min(t / steps, 1))) / 2). steps: null is the training's.
+    rate = peak (floor + (1 - floor) (1 + cos(pi min(t / length, 1))) / 2).
     """
-    length = max(1, total_steps if steps is None else steps)
-    progress = jnp.minimum(step.astype(jnp.float32) / length, 1.0)
-    return peak * (floor + (1.0 - floor) * 0.5 * (1.0 + jnp.cos(jnp.pi * progress)))
+    _not_both(steps, epochs)
+
+    def rate(time: Time) -> Array:
+        progress = jnp.minimum(_float(time) / _in_steps(time, steps, epochs), 1.0)
+        return peak * (floor + (1.0 - floor) * 0.5 * (1.0 + jnp.cos(jnp.pi * progress)))
+
+    return by_time(rate)
 
 
 @register("schedule")
-def warmup(
-    step: Array, total_steps: int, /, *, steps: Count, then: Annotated[Any, Of("schedule")] = 0.001
-) -> Array:
+def one_cycle(peak: Annotated[NonNegative, TRACED]) -> Schedule:
+    """1cycle (Smith 2018): up in a line from a tenth of the peak, down again, then to nearly 0.
+
+    It rises over the first 45 % of the training, falls over the next 45 %, and over the last 10 % falls to a
+    ten-thousandth of the peak. PyTorch's OneCycleLR with three_phase, linear, pct_start .45, div_factor 10
+    and final_div_factor 1000; the momentum is left alone. A training of fewer than 10 steps is taken for 10.
+    """
+
+    def rate(time: Time) -> Array:
+        total = max(SHORTEST_CYCLE, time.total)
+        ends = [max(0.0, part * total - turn) for turn, (part, _) in enumerate(CYCLE)]
+        ends[-1] = total - 1.0
+        heights = jnp.array([height for _, height in CYCLE], jnp.float32)
+        return peak * jnp.interp(_float(time), jnp.array(ends, jnp.float32), heights)
+
+    return by_time(rate)
+
+
+@register("schedule")
+def warmup(steps: Count | None = None, epochs: Length | None = None, then: ScheduleLike = 0.001) -> Schedule:
     """Rises in a straight line to the first rate of another schedule, which then runs from its beginning.
 
-    rate = then(0) (t + 1) / (steps + 1) for t < steps, then(t - steps) of the T - steps steps that are left.
+    rate = then(0) (t + 1) / (n + 1) for t < n, the warm-up's steps, then(t - n) of the T - n steps that are
+    left. n is a tenth of T where it is not given.
     """
-    left = max(1, total_steps - steps)
-    rising = jnp.minimum((step.astype(jnp.float32) + 1.0) / (steps + 1), 1.0)
-    return rising * then(jnp.maximum(step - steps, 0), left)
+    _not_both(steps, epochs)
+
+    def rate(memory: Any, time: Time) -> Array:
+        given = steps is not None or epochs is not None
+        length = round(_in_steps(time, steps, epochs) if given else time.total / 10)
+        rising = jnp.minimum((_float(time) + 1.0) / (length + 1), 1.0)
+        later = Time(jnp.maximum(time.step - length, 0), max(1, time.total - length), time.per_epoch)
+        return rising * then.rate(memory, later)
+
+    return then._replace(rate=rate)
+
+
+@register("schedule")
+def performance(
+    start: Annotated[NonNegative, TRACED],
+    factor: Annotated[BelowOne, TRACED] = 0.5,
+    patience: Count = 5,
+    minimum: Annotated[NonNegative, TRACED] = 0.0,
+) -> Schedule:
+    """Multiplies the rate by `factor` each time the loss has not fallen for `patience` records (lecture 004).
+
+    The loss is that of validation where there is any, else of training; how far records lie apart is
+    `record`'s. minimum: the rate goes no lower. Keras's ReduceLROnPlateau with min_delta 0; PyTorch's waits
+    one record longer.
+    """
+
+    def begin() -> Any:
+        return {"best": np.float32(np.inf), "waited": np.int32(0), "cuts": np.int32(0)}
+
+    def observe(memory: Any, loss: Array) -> Any:
+        waited = jnp.where(loss < memory["best"], 0, memory["waited"] + 1)
+        cut = waited >= patience
+        return {
+            "best": jnp.minimum(memory["best"], loss),
+            "waited": jnp.where(cut, 0, waited),
+            "cuts": memory["cuts"] + cut.astype(jnp.int32),
+        }
+
+    def rate(memory: Any, time: Time) -> Array:
+        return jnp.maximum(start * factor ** memory["cuts"].astype(jnp.float32), minimum)
+
+    return Schedule(rate, begin, observe)
+
+
+@register("schedule")
+def range_test(low: Annotated[Positive, TRACED] = 1e-6, high: Annotated[Positive, TRACED] = 10.0) -> Schedule:
+    """rate = low (high / low)^(t / (T - 1)): rises by the same factor each step, from `low` at the first to
+    `high` at the last, to find the rate at which training blows up (Smith 2015)."""
+
+    def rate(time: Time) -> Array:
+        return low * (high / low) ** (_float(time) / max(1, time.total - 1))
+
+    return by_time(rate)
+
+
+def _not_both(steps: Any, epochs: Any) -> None:
+    if steps is not None and epochs is not None:
+        raise ValueDoesNotFit("give one of 'steps' and 'epochs'")
+
+
+def _float(time: Time) -> Array:
+    return jax.lax.convert_element_type(time.step, jnp.float32)
+
+
+def _in_steps(time: Time, steps: float | None = None, epochs: float | None = None) -> float:
+    """A length in steps; the training's where none is given."""
+    length = time.total if steps is None else steps
+    return max(1.0, length if epochs is None else epochs * time.per_epoch)

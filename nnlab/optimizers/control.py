@@ -1,0 +1,118 @@
+"""What every optimizer takes beside its own keys: clipping of the gradient, and groups of layers with a rate
+of their own or none."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, NamedTuple
+
+from nnlab.errors import ValueDoesNotFit
+from nnlab.lazy import Array, jnp, optax
+from nnlab.optimizers.schedules import Schedule, ScheduleLike, Time
+from nnlab.registry import Positive, Section, shared_by
+
+
+class Group(NamedTuple):
+    """Layers by pattern. learning_rate: None where they are frozen."""
+
+    layers: Sequence[str]
+    learning_rate: Schedule | None
+
+    def holds(self, path: str) -> bool:
+        """Whether a layer's path, or that of a layer around it, matches."""
+        names = path.split("/")
+        around = ["/".join(names[: i + 1]) for i in range(len(names))]
+        return any(fnmatch.fnmatchcase(part, pattern) for pattern in self.layers for part in around)
+
+
+class Optimizer(NamedTuple):
+    """learning_rate: of all layers that are in no group; direction: () -> `optax.GradientTransformation`.
+
+    slots: arrays of the size of the weights that it remembers. groups: the first that holds a layer counts.
+    """
+
+    learning_rate: Schedule
+    direction: Callable[[], Any]
+    slots: int
+    groups: Sequence[Group] = ()
+
+    def group_of(self, path: str) -> int | None:
+        """The number of the group that a layer is in."""
+        return next((number for number, group in enumerate(self.groups) if group.holds(path)), None)
+
+    def frozen(self, path: str) -> bool:
+        number = self.group_of(path)
+        return number is not None and self.groups[number].learning_rate is None
+
+    @property
+    def schedules(self) -> list[Schedule]:
+        """The schedule of all layers that are in no group, then those of the groups that have one."""
+        return [self.learning_rate, *(g.learning_rate for g in self.groups if g.learning_rate is not None)]
+
+    def rates(self, memories: Sequence[Any], time: Time) -> Callable[[str], Array]:
+        """The rate of a layer that is not frozen, by its path. memories: of each of `schedules`."""
+        found = [s.rate(memory, time) for s, memory in zip(self.schedules, memories, strict=True)]
+        rated = [number for number, group in enumerate(self.groups) if group.learning_rate is not None]
+
+        def rate(path: str) -> Array:
+            number = self.group_of(path)
+            return found[0] if number is None else found[1 + rated.index(number)]
+
+        return rate
+
+
+def clip(
+    value: Positive | None = None, norm: Positive | None = None, global_norm: Positive | None = None
+) -> Callable[[], Any]:
+    """Shortens gradients before the optimizer sees them (lecture 004); one of the three is given.
+
+    value: every component to +-value, which turns the gradient: [0.9, 100] at 1 becomes [0.9, 1]. norm: each
+    array of weights by itself to that Euclidean length, direction kept: [0.00899964, 0.9999595]. global_norm:
+    all arrays together to that length (Pascanu et al. 2013). Keras's clipvalue, clipnorm, global_clipnorm.
+    """
+    if sum(given is not None for given in (value, norm, global_norm)) != 1:
+        raise ValueDoesNotFit("give one of 'value', 'norm' and 'global_norm'")
+    if value is not None:
+        return lambda: optax.clip(value)
+    if global_norm is not None:
+        return lambda: optax.clip_by_global_norm(global_norm)
+    return lambda: optax.stateless_with_tree_map(lambda gradient, _: _shortened(gradient, norm))
+
+
+def _shortened(gradient: Array, most: Any) -> Array:
+    """A gradient with its length brought down to `most`, its direction kept."""
+    length = jnp.sqrt(jnp.square(gradient).sum())
+    return gradient * jnp.where(length > most, most / length, 1.0)
+
+
+def group(layers: str | list[str], learning_rate: ScheduleLike | None = None, frozen: bool = False) -> Group:
+    """Layers with a rate of their own, a number or a schedule, or frozen: they keep their first weights.
+
+    layers: a path such as dense_1 or repeat_1/dense_2, as `nnlab summary` prints it, or a pattern (dense_*),
+    or several; what lies inside a layer that matches is meant too.
+    """
+    if frozen == (learning_rate is not None):
+        raise ValueDoesNotFit("give one of 'learning_rate' and 'frozen: true'")
+    return Group([layers] if isinstance(layers, str) else layers, learning_rate)
+
+
+@shared_by("optimizer")
+def control(
+    made: Optimizer,
+    /,
+    *,
+    clip: Annotated[Any, Section(clip)] | None = None,
+    groups: list[Annotated[Any, Section(group)]] = [],  # noqa: B006 - never changed
+) -> Optimizer:
+    """Keys of every optimizer.
+
+    clip: {value: c}, {norm: c} or {global_norm: c} shortens gradients first. groups: layers with a rate of
+    their own or none; the first group that holds a layer counts.
+    """
+
+    shortened = clip
+    controlled = made
+    if shortened is not None:
+        controlled = made._replace(direction=lambda: optax.chain(shortened(), made.direction()))
+    return controlled._replace(groups=groups) if groups else controlled
