@@ -90,20 +90,25 @@ def made_by(experiment: Experiment) -> dict[str, Any]:
 
 
 def found(lanes: Sequence[Lane], keep: Keep, tell: Tell) -> list[Checkpoint] | None:
-    """The checkpoints from which lanes go on together, all at one step; None where they begin anew. tell:
-    called with each one that is damaged. Raises UsageError where one may not be gone on from."""
+    """The checkpoints from which lanes go on together, all at one step, but for those that came to their end
+    before their time; None where they begin anew. tell: called with each one that is damaged. Raises
+    UsageError where one may not be gone on from."""
     if not keep.resume:
         return None
     newest = [_newest(lane, None, tell) for lane in lanes]
-    steps = [checkpoint.facts.step for checkpoint in newest if checkpoint is not None]
-    if len(steps) < len(lanes):
-        if steps:
+    there = [checkpoint.facts for checkpoint in newest if checkpoint is not None]
+    if len(there) < len(lanes):
+        if there:
             tell(f"{lanes[0].directory.path}: trains anew, as others beside it do")
         return None
-    least = min(steps)
-    if max(steps) > least:  # killed while it wrote those of one step, and had not come to the last lane
-        newest = [_newest(lane, least, tell) for lane in lanes]
-    chosen = [checkpoint for checkpoint in newest if checkpoint and checkpoint.facts.step == least]
+    steps = [facts.step for facts in there if not facts.stopped]
+    least = min(steps, default=0)
+    if steps and max(steps) > least:  # killed while it wrote those of one step, before the last lane's
+        newest = [
+            old if old and old.facts.stopped else _newest(lane, least, tell)
+            for lane, old in zip(lanes, newest, strict=True)
+        ]
+    chosen = [c for c in newest if c and (c.facts.stopped or c.facts.step == least)]
     if len(chosen) < len(lanes):
         tell(f"{lanes[0].directory.path}: has no checkpoint of a step that those beside it have: trains anew")
         return None

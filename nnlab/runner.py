@@ -240,7 +240,7 @@ def _chunks(runs: Sequence[_Run], starts: Sequence[Checkpoint] | None) -> Iterat
     if all(run.status == "complete" for run in runs):  # killed before it could say so
         return
     if experiments[0].parts.solver is None:
-        kept = [Start(start.facts.step, start.arrays) for start in starts or ()]
+        kept = [Start(s.facts.step, s.arrays, s.facts.stopped > 0) for s in starts or ()]
         yield from train_together(experiments, kept)
         return
     for number, experiment in enumerate(experiments):

@@ -56,10 +56,12 @@ class State(NamedTuple):
 
 
 class Start(NamedTuple):
-    """Where a training goes on, beginning with the record at that step. arrays: () -> the state as arrays."""
+    """Where a training goes on, beginning with the record at that step. arrays: () -> the state as arrays.
+    ended: whether it came to its end before its time, and only those beside it go on."""
 
     step: int
     arrays: Callable[[], Arrays]
+    ended: bool = False
 
 
 def groups_of(state: State) -> dict[str, Callable[[], dict[str, np.ndarray]]]:

@@ -72,8 +72,8 @@ def train_together(
     """Train experiments of one program side by side, as lanes of it; a single one as the plain program.
 
     Yields, chunk by chunk, what each lane came to, by its index; a lane that diverged, or came to its end
-    before its time, is left out from then on, and the others go on. starts: where each goes on, all at the
-    same step. Raises ValueDoesNotFit where a start is of another model.
+    before its time, is left out from then on, and the others go on. starts: where each goes on, all that do
+    at the same step. Raises ValueDoesNotFit where a start is of another model.
     """
     began = time.perf_counter()
     lead, lanes = experiments[0], Lanes(experiments)
@@ -81,7 +81,8 @@ def train_together(
     compiling = time.perf_counter() - began
     orders = [Order(experiment) for experiment in experiments]
     arguments, state = lanes.arguments(), lanes.first_states(programs.init)
-    base = starts[0].step if starts else 0
+    going = [lane for lane in range(len(experiments)) if not (starts and starts[lane].ended)]
+    base = starts[going[0]].step if starts else 0
     at_start: list[Any] = [{}] * len(experiments)
     if starts:
         state = lanes.states_from(starts, state)
@@ -89,7 +90,6 @@ def train_together(
         rows = lanes.stacked([order.rows(0, 1)[0] for order in orders])
         at_start = lanes.split(jax.device_get(programs.start(arguments, state, rows)))
     segments, steps = _segments(lead.record_steps, base), first_steps(lanes)
-    going = list(range(len(experiments)))
     while segments and going:
         chosen, segments = _next(segments, base, min(steps, orders[0].capacity - 1))
         called, end = time.perf_counter(), chosen[-1].until

@@ -129,8 +129,9 @@ def lion(
 ) -> Optimizer:
     """Lion (Chen et al. 2023): direction sign(b1 m + (1 - b1) g) + weight_decay * w.
 
-    Then m <- b2 m + (1 - b2) g. Every weight moves by the same length, so that the rate should be 3 to 10 times smaller than Adam's, and
-    the decay, which is decoupled, as many times larger. The paper's defaults; Keras's rate is 0.001.
+    Then m <- b2 m + (1 - b2) g. Every weight moves by the same length, so that the rate should be 3 to 10
+    times smaller than Adam's, and the decay, which is decoupled, as many times larger. The defaults are the
+    paper's; Keras's rate is 0.001.
     """
 
     def direction() -> Any:
