@@ -7,14 +7,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from nnlab import plotting
 from nnlab.config.document import one_line
 from nnlab.errors import NnlabError, UsageError, ValueDoesNotFit, near_miss
+from nnlab.experiment import Experiment
+from nnlab.lazy import jax, jnp
+from nnlab.optimizers.schedules import Time
 from nnlab.results import Run, SweepResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+MOST_POINTS = 1_000  # of a curve that is drawn before it is trained
 
 Draw = Callable[[Sequence[Any]], "Figure"]
 Results = Sequence[Run | SweepResult]
@@ -24,13 +31,25 @@ def available(results: Results) -> dict[str, Draw]:
     """The figures that all of the runs, or all of the sweeps, can be drawn in, by name."""
     shared: Mapping[str, Draw] | None = None
     for result in results:
-        scope = "run" if isinstance(result, Run) else "sweep"
-        trained = scope == "run" and result.config.tree["solver"] is None
-        own: dict[str, Draw] = {"training_curves": training_curves} if trained else {}
-        for phenomenon in result.config.build().phenomena:
-            own |= phenomenon.figures if phenomenon.scope == scope else {}
+        own = _figures_of(result)
         shared = own if shared is None else {name: draw for name, draw in shared.items() if name in own}
     return dict(shared or {})
+
+
+def _figures_of(result: Run | SweepResult) -> dict[str, Draw]:
+    scope = "run" if isinstance(result, Run) else "sweep"
+    found: dict[str, Draw] = {}
+    if isinstance(result, Run):
+        metrics = result.tables.get("metrics")
+        if result.config.tree["solver"] is None:
+            found["training_curves"] = training_curves
+        if metrics is not None and "learning_rate" in metrics and metrics["learning_rate"].nunique() > 1:
+            found["learning_rate"] = learning_rate
+        if metrics is not None and "train_loss" not in metrics:
+            return {"learning_rate": learning_rate}  # it is yet to be trained
+    for phenomenon in result.config.build().phenomena:
+        found |= phenomenon.figures if phenomenon.scope == scope else {}
+    return found
 
 
 def draw(
@@ -147,6 +166,44 @@ def _outcome(runs: Sequence[Run]) -> str:
     final = runs[0].tables["metrics"].iloc[-1]
     split = next(s for s in ("test", "validation", "train") if f"{s}_accuracy" in final)
     return f"{split} error ends at {100 * (1 - final[f'{split}_accuracy']):.1f} %"
+
+
+def learning_rate(runs: Sequence[Run]) -> Figure:
+    """The learning rate over training, of one run or several."""
+    figure, axes = plotting.panels(1, 1, height=3.4)
+    ax, drawn = axes[0][0], list[float]()
+    for run, colour in zip(runs, plotting.colours(len(runs)), strict=True):
+        metrics = run.tables["metrics"]
+        ax.plot(metrics["step"], metrics["learning_rate"], color=colour, label=run.label)
+        drawn += metrics["learning_rate"].tolist()
+    plotting.step_axis(ax, runs[0].tables["metrics"]["step"].tolist())
+    ax.set(ylabel="learning rate", title=runs[0].label if len(runs) == 1 else "Learning rate")
+    plotting.log_if_wide(ax, drawn)
+    plotting.legend(ax)
+    return figure
+
+
+def planned(experiment: Experiment) -> Run:
+    """An experiment that is yet to be trained, with what is known of it: its learning rate. Raises
+    ConfigError where that goes by the loss."""
+    import pandas
+
+    config, optimizer = experiment.config, experiment.parts.optimizer
+    if optimizer is None:
+        raise config.error(("solver",), "takes no steps, there is no learning rate to draw")
+    schedule = optimizer.learning_rate
+    memory, total = schedule.begin(), experiment.total_steps
+    if jax.tree.leaves(memory):
+        message = "goes by the loss as it trains; `nnlab plot` of the run draws it"
+        raise config.error(("optimizer",), message)
+
+    def rate(step: Any) -> Any:
+        return schedule.rate(memory, Time(step, total, experiment.steps_per_epoch))
+
+    steps = sorted({round(total * i / MOST_POINTS) for i in range(MOST_POINTS + 1)})
+    rates = jax.jit(jax.vmap(rate))(jnp.array(steps, jnp.int32))
+    table = pandas.DataFrame({"step": steps, "learning_rate": np.asarray(rates)})
+    return Run(Path(config.document.source), config, {}, {"metrics": table})
 
 
 def _told_apart(results: Results) -> Sequence[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,9 +44,12 @@ def print_run(place: Path, config: Config, summary: Mapping[str, Any], drawn: Se
     from nnlab.judgement import judge
 
     final = summary.get("final", {})
-    click.echo(f"{config.name}: {summary['status']} at step {summary.get('step', 0)}, in {place}")
-    shown = ", ".join(f"{name} {short(value)}" for name, value in final.items() if name != "step")
-    click.echo(f"  {_shown(shown)}")
+    ended = f", ended by {summary['stopped_by']}" if "stopped_by" in summary else ""
+    click.echo(f"{config.name}: {summary['status']} at step {summary.get('step', 0)}{ended}, in {place}")
+    click.echo(f"  {_row(final)}")
+    selected = summary.get("selected", {})
+    if "validation_loss" in selected and selected.get("step") != final.get("step"):
+        click.echo(f"  smallest validation loss: {_row(selected)}")
     for phenomenon in config.build().phenomena:
         rows = _numbers(summary, phenomenon.name)
         if rows:
@@ -54,6 +57,10 @@ def print_run(place: Path, config: Config, summary: Mapping[str, Any], drawn: Se
     print_verdicts(config.name, judge(config, summary))
     for path in drawn:
         click.echo(path)
+
+
+def _row(record: Mapping[str, Any]) -> str:
+    return _shown(", ".join(f"{name} {short(value)}" for name, value in record.items() if name != "step"))
 
 
 def print_sweep(result: SweepResult, drawn: Sequence[Path]) -> None:
@@ -95,17 +102,19 @@ def print_verdicts(name: str, verdicts: Sequence[tuple[str, str, Any, bool]]) ->
         print_table((f"{name} expects", "bound", "found", "verdict"), rows, right=[2])
 
 
-def print_model(name: str, input_shape: Shape, setup: Setup) -> None:
-    """Layers with output shapes and parameter counts, as Keras prints them."""
+def print_model(name: str, input_shape: Shape, setup: Setup, frozen: Callable[[str], bool]) -> None:
+    """Layers with output shapes and parameter counts, as Keras prints them. frozen: whether the layer at a
+    path keeps its first weights."""
     rows = [("(input)", "", str([None, *input_shape]), "0")]
     for path, leaf in setup.leaves():
         count = leaf.count("params") + leaf.count("state")
         rows.append((path, leaf.type, str([None, *leaf.output_shape]), f"{count:,}"))
     print_table((f"{name}: layer", "type", "output shape", "parameters"), rows, right=[3])
-    trainable, other = setup.count("params"), setup.count("state")
-    click.echo(f"Total parameters: {trainable + other:,}")
+    total = setup.count("params") + setup.count("state")
+    trainable = sum(leaf.count("params") for path, leaf in setup.leaves() if not frozen(path))
+    click.echo(f"Total parameters: {total:,}")
     click.echo(f"Trainable parameters: {trainable:,}")
-    click.echo(f"Non-trainable parameters: {other:,}")
+    click.echo(f"Non-trainable parameters: {total - trainable:,}")
 
 
 def print_component(kind: str, component: Component) -> None:
@@ -138,7 +147,7 @@ def _example(component: Component) -> str:
 def _stand_in(annotation: Any) -> Any:
     words = describe(annotation)
     if words.startswith("a list"):
-        return [{"type": "dense", "units": 10}, "relu"]
+        return [{"type": "dense", "units": 10}, "relu"] if "layer" in words else [0.1, 0.01]
     if words.startswith("a whole number"):
         return 10
     return 0.1 if words.startswith("a number") else "..."

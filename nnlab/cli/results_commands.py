@@ -21,15 +21,22 @@ DIRECTORY = click.Path(path_type=Path)
 @click.option(
     "--out",
     type=DIRECTORY,
-    help="Folder to draw into; default PATH/plots, for several plots/ beside them.",
+    help="Folder to draw into; default PATH/plots; for several, plots/ beside them.",
 )
 def plot(paths: tuple[Path, ...], figures: tuple[str, ...], form: str, out: Path | None) -> None:
-    """Draw the figures of a run or a sweep, finished or running; several come on one axes."""
-    from nnlab.figures import draw
+    """Draw the figures of a run or a sweep, finished or running; several come on one axes.
+
+    Of an experiment file it draws the learning-rate schedule, before anything is trained, into plots/.
+    """
+    from nnlab.config import load
+    from nnlab.experiment import bind
+    from nnlab.figures import draw, planned
     from nnlab.results import open_any
 
-    runs = [open_any(path) for path in paths]
-    folder = out or (paths[0] / "plots" if len(paths) == 1 else paths[0].parent / "plots")
+    files = all(path.is_file() for path in paths)
+    runs = [planned(bind(load(path))) if files else open_any(path) for path in paths]
+    beside = Path() if files else paths[0] if len(paths) == 1 else paths[0].parent
+    folder = out or beside / "plots"
     for path in draw(runs, folder, figures, form, linked=out is not None):
         click.echo(path)
 

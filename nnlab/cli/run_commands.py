@@ -278,7 +278,10 @@ def summary(config: Path, overrides: tuple[str, ...]) -> None:
     from nnlab.experiment import bind
 
     experiment = bind(load(config, overrides))
-    print_model(experiment.config.name, experiment.data.train.inputs.shape[1:], experiment.model.setup)
+    optimizer = experiment.parts.optimizer
+    frozen = optimizer.frozen if optimizer else lambda path: False
+    inputs = experiment.data.train.inputs.shape[1:]
+    print_model(experiment.config.name, inputs, experiment.model.setup, frozen)
 
 
 @click.command(short_help="Write a shipped experiment to start from.")
