@@ -58,6 +58,8 @@ FILES = {
     "nan.csv": b"a,b,label\n1,2,0\n1,NaN,1\n,4,1\n",
     "gap.csv": b"a,b,label\n1,2,0\n1,3,\n",
     "text.csv": b"a,b,label\n1,red,0\n2,blue,1\n",
+    "same.csv": b"a,b,label\n1,red,0\n2,red,1\n",
+    "many.csv": b"a,label\n" + b"".join(b"w%d,%d\n" % (i, i % 2) for i in range(10_001)),
     "words.csv": b"a,label\n1,red\n2,blue\n",
     "inf.csv": b"a,label\n1,0\ninf,1\n",
     "head.csv": b"a,b,label\n",
@@ -223,6 +225,83 @@ CASES = {
     "counts above all": (("data: {type: xor, §split: {validation: 401}}"), "add up to more than"),
     "nothing to train on": (("data: {type: xor, §split: {validation: 1.0}}"), "left to train on"),
     "an empty range": (("data: {type: xor, §normalize: {type: min_max, low: 1, high: 0}}"), "must lie below"),
+    "a text column without its coding": (
+        (data("type: csv, path: text.csv, target: label, §coding: {a: ordinal}")),
+        "column 'b' holds text; inputs must be numbers, or be given a 'coding' such as one_hot",
+    ),
+    "coding of no column": (
+        (data("type: csv, path: text.csv, target: label, coding: {b: binary, §bb: ordinal}")),
+        "no input column 'bb'; did you mean 'b'?",
+    ),
+    "a value that is not listed": (
+        (data("type: csv, path: text.csv, target: label, coding: {§b: [blu, red]}")),
+        "column 'b' holds 'blue' in line 3, which its coding does not list; did you mean 'blu'?",
+    ),
+    "a value that is listed twice": (
+        (data("type: csv, path: text.csv, target: label, coding: {§b: [blue, red, red]}")),
+        "column 'b' has 'red' listed twice",
+    ),
+    "text listed for numbers": (
+        (data("type: csv, path: text.csv, target: label, coding: {b: binary, §a: [1, two]}")),
+        "column 'a' holds numbers alone, and its coding lists the text 'two'",
+    ),
+    "a column of one value": (
+        (data("type: csv, path: same.csv, target: label, §coding: one_hot")),
+        "column 'b' holds one value alone, 'red'; leave it out",
+    ),
+    "more values than units": (
+        (data("type: csv, path: many.csv, target: label, §coding: one_hot")),
+        "column 'a' has 10,001 values, too many for a unit each; code it as binary or ordinal",
+    ),
+    "no such coding": (
+        (data("type: csv, path: text.csv, target: label, §coding: onehot")),
+        "'onehot' is not allowed; did you mean 'one_hot'?",
+    ),
+    "a fold of nothing": (("data: {type: xor, split: {§fold: 0}}"), "give 'folds' too"),
+    "a fold too far": (("data: {type: xor, split: {folds: 4, §fold: 4}}"), "4 is none of 4 folds"),
+    "one fold": (("data: {type: xor, split: {§folds: 1}}"), "folds takes a whole number >= 2"),
+    "folds beside shares": (("data: {type: xor, split: {folds: 4, §train: 0.5}}"), "leave out 'train'"),
+    "folds beside a validation set": (
+        ("data: {type: xor, split: {folds: 4, §validation: 0.2}}"),
+        "leave out 'validation'",
+    ),
+    "more folds than examples": (
+        ("data: {type: xor, examples: 80, split: {§folds: 81}}"),
+        "81 folds of 80 examples; there cannot be more",
+    ),
+    "a regression stratified": (
+        ("data: {type: diabetes, split: {§stratify: true}}", "loss: squared_error"),
+        "needs class labels",
+    ),
+    "a ravine of condition 0": (("data: {type: ravine, §condition: 0}"), "condition takes a number >= 1"),
+    "an operation of no table": (
+        ("data: {type: boolean, §operation: nor}"),
+        "operation takes and, or, nand or xor",
+    ),
+    "a negative epsilon": (
+        ("data: {type: xor, normalize: {type: whiten, §epsilon: -1}}"),
+        "epsilon takes a number >= 0",
+    ),
+    "overfitting without validation examples": (
+        ("data: {type: xor, split: {train: 0.8, test: 0.2}}", "phenomena: [§overfitting]"),
+        "overfitting is seen on validation examples; give data.split a validation share",
+    ),
+    "training mode without validation examples": (
+        ("data: {type: xor, split: {train: 0.8, test: 0.2}}", "phenomena: [grokking, §training_mode]"),
+        "training_mode compares with validation examples; give data.split a validation share",
+    ),
+    "a trajectory of many weights": (
+        ("phenomena: [§trajectory]"),
+        "trajectory is of two weights: one dense layer from 2 inputs to 1 output, use_bias: false, on data",
+    ),
+    "a share of weights below 0": (
+        ("phenomena: [{type: sparsity, §below: 0}]"),
+        "phenomena[0].below: 0 is not allowed",
+    ),
+    "trajectories without a sweep": (
+        ("phenomena: [§{type: trajectories, along: optimizer}]"),
+        "trajectories is seen across a sweep; add a 'sweep:' block",
+    ),
     "expectation of nothing": (("expect: {§grokking.delay: {min: 1}}"), "is no number of this run"),
 }
 

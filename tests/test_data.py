@@ -4,6 +4,8 @@ import gzip
 import random
 import struct
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -64,7 +66,10 @@ CASES = {
     "xor": ({"examples": 80}, (2,), 2, 80),
     "wave": ({"examples": 30, "test_examples": 50}, (1,), 0, 80),
     "linear_teacher": ({"examples": 40, "features": 6, "seen": 4, "test_examples": 30}, (4,), 0, 70),
+    "boolean": ({}, (2,), 2, 4),
+    "ravine": ({}, (2,), 0, 2),
 }
+UNDIVIDED = ("boolean", "ravine")  # trained on as a whole
 DRAWN = ("gaussian", "spirals", "xor", "wave", "linear_teacher")  # from the run's seed
 
 
@@ -96,7 +101,7 @@ def test_every_dataset_loads(name, files):
     _, shape, classes, count = CASES[name]
     data = load(config_of(name, files))
     assert sum(len(part) for part in data.splits.values()) == count
-    assert "test" in data.splits
+    assert ("test" in data.splits) == (name not in UNDIVIDED)
     for part in data.splits.values():
         assert part.inputs.dtype == np.float32
         assert part.inputs.shape == (len(part), *shape)
@@ -114,7 +119,7 @@ def test_every_dataset_loads(name, files):
         assert set(np.unique(data.train.targets)) == set(range(classes))
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", sorted(set(CASES) - set(UNDIVIDED)))
 def test_same_seed_same_bytes_other_seed_other_split(name, files):
     config = config_of(name, files, split=DEFAULT_SPLIT)
     first, again, other = load(config, 0), load(config, 0), load(config, 1)
@@ -287,7 +292,119 @@ def test_min_max_refuses_an_empty_range(numbered):
 
 
 def test_every_transform_is_tested_here():
-    assert set(components("transform")) == {"standardize", "min_max"}
+    assert set(components("transform")) == {"standardize", "min_max", "whiten"}
+
+
+# --- whitening -------------------------------------------------------------------------------------------
+
+THREE_PARTS = {"train": 0.5, "validation": 0.25, "test": 0.25}
+
+
+def flat(inputs):
+    return inputs.reshape(len(inputs), -1).astype(np.float64)
+
+
+def whitened(train, **arguments):
+    """The transform of these training inputs."""
+    return build("transform", {"type": "whiten", **arguments})(train)
+
+
+def covariance(rows):
+    return np.cov(flat(rows).T, ddof=0)
+
+
+@pytest.mark.parametrize("name", ["wine", "breast_cancer", "diabetes", "digits", "idx"])
+def test_whitened_training_inputs_have_the_unit_covariance(name, files):
+    """As far as they vary; `digits` has dark pixels, and of `idx` come fewer examples than features."""
+    config = config_of(name, files, split=THREE_PARTS, limit=24 if name == "idx" else None)
+    raw = load(config).train.inputs
+    centred = flat(raw) - flat(raw).mean(0)
+    rank, width = np.linalg.matrix_rank(centred), centred.shape[1]
+    assert (rank < width) == (name in ("digits", "idx"))
+    subspace = np.linalg.pinv(centred, rcond=1e-10) @ centred
+    for method, expected in (("pca", np.diag(np.arange(width) < rank)), ("zca", subspace)):
+        found = load({**config, "normalize": {"type": "whiten", "method": method}}).train.inputs
+        assert found.shape == raw.shape
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(flat(found).mean(0), 0.0, atol=1e-6)
+        np.testing.assert_allclose(covariance(found), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["wine", "breast_cancer", "diabetes"])
+def test_whiten_is_scikit_learn_s_of_the_training_examples(name, files):
+    """Which divides the covariance by N - 1, and has signs of its own."""
+    from sklearn.decomposition import PCA
+
+    raw = load(config_of(name, files, split=THREE_PARTS))
+    data = load(config_of(name, files, split=THREE_PARTS, normalize="whiten"))
+    count = len(raw.train)
+    pca = PCA(whiten=True, svd_solver="full").fit(flat(raw.train.inputs))
+    signs = np.sign((pca.transform(flat(raw.train.inputs)) * data.train.inputs).sum(0))
+    for part in ("train", "validation", "test"):
+        theirs = pca.transform(flat(raw.splits[part].inputs)) * signs * np.sqrt(count / (count - 1))
+        np.testing.assert_allclose(data.splits[part].inputs, theirs, rtol=1e-5, atol=1e-5)
+        np.testing.assert_array_equal(data.splits[part].targets, raw.splits[part].targets)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.3])
+def test_zca_is_the_symmetric_root_of_the_inverse_covariance(epsilon):
+    mixing = np.random.default_rng(1).standard_normal((5, 5))
+    rows = (np.random.default_rng(0).standard_normal((300, 5)) @ mixing + 7).astype(np.float32)
+    whiten = whitened(rows, method="zca", epsilon=epsilon)
+    root = whiten(np.eye(5)) - whiten(np.zeros((5, 5)))
+    np.testing.assert_allclose(root, root.T, atol=1e-10)
+    assert (np.linalg.eigvalsh(root) > 0).all()
+    np.testing.assert_allclose(root @ root @ (covariance(rows) + epsilon * np.eye(5)), np.eye(5), atol=1e-8)
+    np.testing.assert_allclose(whiten(rows), (rows - flat(rows).mean(0)) @ root, atol=1e-8)
+
+
+def test_epsilon_keeps_small_what_hardly_varies():
+    rows = (np.random.default_rng(0).standard_normal((400, 3)) * [10.0, 1.0, 0.01]).astype(np.float32)
+    eigenvalues = np.linalg.eigvalsh(covariance(rows))[::-1]
+    found = whitened(rows, epsilon=0.25)(rows)
+    np.testing.assert_allclose(covariance(found), np.diag(eigenvalues / (eigenvalues + 0.25)), atol=1e-9)
+    assert ((found * rows).sum(0) > 0).all(), "an axis points where its largest component does"
+
+
+def test_features_that_differ_by_a_hair_are_whitened_too():
+    """The eigenvectors of the covariance would be off by 1e-5 here."""
+    random = np.random.default_rng(0)
+    first, other = random.standard_normal((2, 500))
+    rows = np.stack([first, first + 1e-5 * random.standard_normal(500), other], 1).astype(np.float32)
+    np.testing.assert_allclose(covariance(whitened(rows)(rows)), np.eye(3), atol=1e-8)
+
+
+def test_what_does_not_vary_becomes_0():
+    """A constant, and what follows from other features but for the rounding to float32."""
+    random = np.random.default_rng(0)
+    first, second = random.uniform(1000, 3000, (2, 200)).astype(np.float32)
+    rows = np.stack([first, np.full(200, 0.1), second, first + second], 1).astype(np.float32)
+    white = whitened(rows)(rows)
+    np.testing.assert_allclose(covariance(white), np.diag([1, 1, 0, 0]), atol=1e-9)
+    np.testing.assert_array_equal(white[:, 2:], 0.0)
+    symmetric = whitened(rows, method="zca")
+    np.testing.assert_allclose(symmetric(rows)[:, 1], 0.0, atol=1e-12)
+    strange = rows + np.array([0.0, 50.0, 0.0, 0.0])
+    np.testing.assert_allclose(symmetric(strange), symmetric(rows), atol=1e-9)
+    np.testing.assert_array_equal(whitened(rows[:1])(rows), 0.0)
+    np.testing.assert_array_equal(whitened(rows[:1], method="zca")(rows), 0.0)
+
+
+@pytest.mark.parametrize("normalize", ["standardize", "min_max", "whiten"])
+def test_scaling_looks_at_training_examples_alone(tmp_path, normalize):
+    x = np.random.default_rng(0).standard_normal((60, 3))
+    x[:, 0] = np.arange(60)
+    split = {"train": 30, "validation": 15, "test": 15}
+    config = save_npz(tmp_path, x=x, y=np.arange(60) % 2) | {"split": split}
+    raw, before = load(config), load({**config, "normalize": normalize})
+    strange = x.copy()
+    strange[np.isin(x[:, 0], raw.train.inputs[:, 0], invert=True), 1:] *= 1000.0
+    after = load(
+        save_npz(tmp_path, x=strange, y=np.arange(60) % 2) | {"split": split, "normalize": normalize}
+    )
+    np.testing.assert_array_equal(after.train.inputs, before.train.inputs)
+    for part in ("validation", "test"):
+        assert np.abs(after.splits[part].inputs).max() > 100 * np.abs(before.splits[part].inputs).max()
 
 
 # --- label noise -----------------------------------------------------------------------------------------
@@ -426,6 +543,41 @@ def test_xor_is_one_where_the_signs_differ():
     noisy_inputs = load({"type": "xor", "examples": 4000, "noise": 0.2, "split": WHOLE}).train.inputs
     away = noisy_inputs - np.sign(noisy_inputs)
     assert away.std() == pytest.approx(0.2, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("operation", "labels"),
+    [("and", (0, 0, 0, 1)), ("or", (0, 1, 1, 1)), ("nand", (1, 1, 1, 0)), ("xor", (0, 1, 1, 0))],
+)
+def test_boolean_is_its_truth_table(operation, labels):
+    for seed in (0, 1):
+        data = load({"type": "boolean", "operation": operation}, seed)
+        assert list(data.splits) == ["train"]
+        np.testing.assert_array_equal(data.train.inputs, [[-1, -1], [-1, 1], [1, -1], [1, 1]])
+        np.testing.assert_array_equal(data.train.targets, labels)
+    divided = load({"type": "boolean", "operation": operation, "split": {"train": 3, "test": 1}})
+    assert [len(part) for part in divided.splits.values()] == [3, 1]
+
+
+@pytest.mark.parametrize("angle", [0.0, 30.0, 45.0, 90.0])
+@pytest.mark.parametrize("condition", [1.0, 100.0, 1e4])
+def test_a_ravine_s_loss_is_its_quadratic_form(condition, angle):
+    """Value and Hessian, by nnlab's own loss, against L(w) = 1/2 (w - 1)^T H (w - 1)."""
+    train = load({"type": "ravine", "condition": condition, "angle": angle}).train
+    per_example = build("loss", "squared_error").per_example
+
+    def loss(weights):
+        outputs = jnp.asarray(train.inputs) @ weights[:, None]
+        return per_example(outputs, jnp.asarray(train.targets)).mean()
+
+    along = np.array([np.cos(np.radians(angle)), np.sin(np.radians(angle))])
+    across = np.array([-along[1], along[0]])
+    hessian = np.outer(along, along) + np.outer(across, across) / condition
+    for weights in np.random.default_rng(0).uniform(-3, 3, (5, 2)):
+        form = (weights - 1) @ hessian @ (weights - 1) / 2
+        np.testing.assert_allclose(loss(jnp.asarray(weights, jnp.float32)), form, rtol=1e-4, atol=1e-9)
+    assert loss(jnp.ones(2)) < 1e-13
+    np.testing.assert_allclose(jax.hessian(loss)(jnp.zeros(2)), hessian, rtol=1e-5, atol=1e-7)
 
 
 # --- files -----------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from nnlab import __version__
 from nnlab.cli.registry_commands import list_components, schema, show
 from nnlab.cli.results_commands import check, compare, plot, runs
 from nnlab.cli.run_commands import info, new, summary, train, validate
+from nnlab.cli.selection_commands import cross_validate
 from nnlab.cli.sweep_commands import sweep
 from nnlab.errors import NnlabError
 
@@ -72,6 +73,7 @@ def cli() -> None:
 for command in (
     train,
     sweep,
+    cross_validate,
     plot,
     check,
     validate,

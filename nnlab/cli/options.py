@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,3 +40,32 @@ on_platform = click.option(
 )
 no_plots = click.option("--no-plots", is_flag=True, help="Draw no figures at the end.")
 quiet = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+
+_OF_SWEEP = (
+    click.option("--jobs", type=click.IntRange(1, 1024), help="Worker processes; default one a core."),
+    click.option(
+        "--engine", type=click.Choice(["local"]), default="local", help="Where trials run: on this machine."
+    ),
+    click.option(
+        "--out", type=CONFIG, help="Sweep directory; default results/<name>-sweep-<hash of the experiment>."
+    ),
+    click.option(
+        "--resume/--force",
+        default=True,
+        help="Run what is missing or failed (default), or all trials anew.",
+    ),
+    allow_drift,
+    checkpoint_every,
+    click.option("--fail-fast", is_flag=True, help="Stop at the first trial that fails."),
+    on_platform,
+    click.option("--dry-run", is_flag=True, help="Print trials, programs and estimated cost; run nothing."),
+    no_plots,
+    quiet,
+)
+
+
+def of_sweep(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of a command that runs a sweep, see `Settings`."""
+    for option in reversed(_OF_SWEEP):
+        command = option(command)
+    return command

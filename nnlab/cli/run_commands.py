@@ -79,10 +79,17 @@ def train(
         size = memory.shown(memory.resident() + experiment.footprint.more)
         _say(f"{place}: {steps} steps, {records} records, about {size} of memory; not trained", quiet)
         return
+    run_once(experiment, place, platform, keep, plots=not no_plots, quiet=quiet)
+
+
+def run_once(
+    experiment: Experiment, place: Path, platform: str, keep: Keep, plots: bool, quiet: bool
+) -> NoReturn:
+    """Train an experiment, or report the finished run that is there, and leave with its exit code."""
     finished = _finished(place, experiment, keep)
     if finished is not None:
-        _reuse(place, checked, finished, plots=not no_plots, quiet=quiet)
-    _train(experiment, place, platform, keep, plots=not no_plots, quiet=quiet)
+        _reuse(place, experiment.config, finished, plots, quiet)
+    _train(experiment, place, platform, keep, plots, quiet)
 
 
 def _reuse(place: Path, config: Config, summary: Any, plots: bool, quiet: bool) -> NoReturn:

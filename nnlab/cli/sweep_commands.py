@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -16,6 +16,7 @@ from nnlab.cli.options import CONFIG
 
 if TYPE_CHECKING:
     from nnlab.config import Config
+    from nnlab.keeping import Keep
     from nnlab.sweep.engine import Event
     from nnlab.sweep.run import Plan
     from nnlab.sweep.trials import Trial
@@ -24,45 +25,34 @@ SHOWN_TRIALS = 40
 COMPILE_SECONDS = 1.5  # about what a program takes
 
 
+class Settings(NamedTuple):
+    """What `options.of_sweep` says."""
+
+    jobs: int | None
+    engine: str
+    out: Path | None
+    resume: bool
+    allow_drift: bool
+    checkpoint_every: float
+    fail_fast: bool
+    platform: str
+    dry_run: bool
+    no_plots: bool
+    quiet: bool
+
+    @property
+    def keep(self) -> Keep:
+        from nnlab.keeping import Keep
+
+        return Keep(self.checkpoint_every, self.resume, self.allow_drift)
+
+
 @click.command(short_help="Run an experiment for many values and seeds.")
 @click.argument("config", type=CONFIG)
 @click.argument("overrides", nargs=-1, metavar="[a.b=v1,v2]...")
-@click.option("--jobs", type=click.IntRange(1, 1024), help="Worker processes; default one a core.")
-@click.option(
-    "--engine", type=click.Choice(["local"]), default="local", help="Where trials run: on this machine."
-)
-@click.option(
-    "--out", type=CONFIG, help="Sweep directory; default results/<name>-sweep-<hash of the experiment>."
-)
-@click.option(
-    "--resume/--force",
-    default=True,
-    help="Run what is missing or failed (default), or all trials anew.",
-)
-@options.allow_drift
-@options.checkpoint_every
-@click.option("--fail-fast", is_flag=True, help="Stop at the first trial that fails.")
-@options.on_platform
+@options.of_sweep
 @click.option("--smoke", is_flag=True, help="Only see that it runs: every trial cut short, no verdict.")
-@click.option("--dry-run", is_flag=True, help="Print trials, programs and estimated cost; run nothing.")
-@options.no_plots
-@options.quiet
-def sweep(
-    config: Path,
-    overrides: tuple[str, ...],
-    jobs: int | None,
-    engine: str,
-    out: Path | None,
-    resume: bool,
-    allow_drift: bool,
-    checkpoint_every: float,
-    fail_fast: bool,
-    platform: str,
-    smoke: bool,
-    dry_run: bool,
-    no_plots: bool,
-    quiet: bool,
-) -> None:
+def sweep(config: Path, overrides: tuple[str, ...], smoke: bool, **settings: Any) -> None:
     """Run the experiment CONFIG for every combination of its sweep's values, on all cores.
 
     Overrides: a.b=v1,v2 or a.b=range(a,b[,step]), linspace(a,b,n), geomspace(a,b,n), logspace(a,b,n) make an
@@ -70,38 +60,47 @@ def sweep(
     runs only what is missing or failed, and with more values only the new ones.
     """
     from nnlab.config import load
-    from nnlab.keeping import Keep
+
+    chosen = Settings(**settings)
+    place = run_all(load(config, overrides, smoke, axes=True), chosen)
+    if not chosen.dry_run:
+        sys.exit(verdict_code(place))
+
+
+def run_all(checked: Config, settings: Settings) -> Path:
+    """Run what is left of a sweep, or with --dry-run print it; where it lies. Leaves at a signal."""
     from nnlab.sweep.directory import SweepDirectory
     from nnlab.sweep.engine import LocalEngine
     from nnlab.sweep.run import plan, plan_search, run_sweep
     from nnlab.sweep.trials import trials_of
 
-    checked = load(config, overrides, smoke, axes=True)
-    directory = SweepDirectory(out or SweepDirectory.default(checked))
+    directory = SweepDirectory(settings.out or SweepDirectory.default(checked))
     searching = plan_search(checked)
     trials = [] if searching else trials_of(checked)
-    directory.check(checked, force=not resume)
-    todo = searching or plan(checked, trials, directory, not resume, allow_drift)
-    if dry_run:
-        if not quiet:
-            _print_plan(directory.path, todo, jobs)
-        return
+    force = not settings.resume
+    directory.check(checked, force)
+    todo = searching or plan(checked, trials, directory, force, settings.allow_drift)
+    if settings.dry_run:
+        if not settings.quiet:
+            _print_plan(directory.path, todo, settings.jobs)
+        return directory.path
     if todo.search is not None:
         todo.search.require()
     with directory.held() as lock:
-        directory.check(checked, force=not resume)
-        todo = searching or plan(checked, trials, directory, not resume, allow_drift)
-        directory.begin_sweep(checked, force=not resume)
-        keep = Keep(checkpoint_every, resume, allow_drift)
-        local = LocalEngine(directory.path, jobs, platform, keep, keep_open=(lock,))
-        with _progress(checked, todo, quiet) as watch:
-            outcome = run_sweep(checked, todo, directory, local, fail_fast, watch)
-        drawn = [] if no_plots or outcome.signal else _draw(directory.path)
-    if not quiet:
+        directory.check(checked, force)
+        todo = searching or plan(checked, trials, directory, force, settings.allow_drift)
+        directory.begin_sweep(checked, force)
+        local = LocalEngine(
+            directory.path, settings.jobs, settings.platform, settings.keep, keep_open=(lock,)
+        )
+        with _progress(checked, todo, settings.quiet) as watch:
+            outcome = run_sweep(checked, todo, directory, local, settings.fail_fast, watch)
+        drawn = [] if settings.no_plots or outcome.signal else _draw(directory.path)
+    if not settings.quiet:
         _report(directory.path, drawn)
     if outcome.signal:
         raise click.exceptions.Exit(128 + outcome.signal)
-    sys.exit(_verdict_code(directory.path))
+    return directory.path
 
 
 def _draw(place: Path) -> list[Path]:
@@ -119,7 +118,7 @@ def _report(place: Path, drawn: list[Path]) -> None:
     print_sweep(SweepResult.of(place), drawn)
 
 
-def _verdict_code(place: Path) -> int:
+def verdict_code(place: Path) -> int:
     from nnlab.judgement import judge_sweep
     from nnlab.results import SweepResult
 

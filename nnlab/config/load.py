@@ -113,12 +113,10 @@ def _defaults() -> dict[str, Any]:
 
 
 def _smoked(tree: dict[str, Any]) -> dict[str, Any]:
-    limit = min(_SMOKE_EXAMPLES, tree["data"]["limit"] or _SMOKE_EXAMPLES)
-    split = tree["data"]["split"]
-    if split and any(isinstance(share, int) for share in split.values()):  # counts, more than the slice has
-        split = {"train": None} | {
-            name: 0.2 if split[name] else split[name] for name in ("validation", "test")
-        }
+    split = tree["data"]["split"] and _smoked_split(tree["data"]["split"])
+    folds = split["folds"] or 0 if split else 0
+    most = max(_SMOKE_EXAMPLES, 2 * folds)  # so that every fold gets an example
+    limit = min(most, tree["data"]["limit"] or most)
     cut = tree | {
         "name": f"{tree['name'][:74]}-smoke",
         "data": tree["data"] | {"limit": limit, "split": split},
@@ -133,16 +131,28 @@ def _smoked(tree: dict[str, Any]) -> dict[str, Any]:
     return cut
 
 
+def _smoked_split(split: dict[str, Any]) -> dict[str, Any]:
+    """With no more than a fifth held out each, where the slice may have too few for counts or for folds."""
+    counts = any(isinstance(split[name], int) for name in ("train", "validation", "test"))
+    if not counts and split["folds"] is None:
+        return split
+
+    def cut(share: Any) -> Any:
+        return share and min(share, _SMOKE_EXAMPLES // 5 if isinstance(share, int) else 0.2)
+
+    return split | {"train": None} | {name: cut(split[name]) for name in ("validation", "test")}
+
+
 def _smoked_sweep(tree: dict[str, Any]) -> dict[str, Any]:
     """The sweep without axes that undo the cut, and without phenomena that are seen along those."""
-    cut = ("train.", "record.", "data.limit", "data.split")
+
+    def is_cut(path: str) -> bool:
+        return path != "data.split.fold" and path.startswith(
+            ("train.", "record.", "data.limit", "data.split")
+        )
 
     def kept(axes: dict[str, Any]) -> dict[str, Any]:
-        return {
-            path: values
-            for path, values in axes.items()
-            if not any(part.startswith(cut) for part in split_path(path))
-        }
+        return {path: values for path, values in axes.items() if not any(map(is_cut, split_path(path)))}
 
     sweep = tree["sweep"] | {key: kept(tree["sweep"][key]) for key in ("axes", "zip")}
     if sweep["random"] is not None:
@@ -153,6 +163,6 @@ def _smoked_sweep(tree: dict[str, Any]) -> dict[str, Any]:
 
     def goes_along(phenomenon: Any) -> bool:
         values = phenomenon.values() if isinstance(phenomenon, dict) else ()
-        return any(isinstance(value, str) and value.startswith(cut) for value in values)
+        return any(isinstance(value, str) and is_cut(value) for value in values)
 
     return {"sweep": sweep, "phenomena": [p for p in tree["phenomena"] if not goes_along(p)]}

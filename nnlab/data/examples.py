@@ -35,10 +35,12 @@ class Examples:
 class Source(NamedTuple):
     """Where examples come from.
 
-    load: seed -> (all examples, the data set's own test examples or None).
+    load: seed -> (all examples, the data set's own test examples or None). whole: without a `split` all of
+    them are trained on.
     """
 
     load: Callable[[int], tuple[Examples, Examples | None]]
+    whole: bool = False
 
 
 def classified(inputs: np.ndarray, labels: np.ndarray, classes: int | None = None) -> Examples:
@@ -68,6 +70,15 @@ def matched(train: Examples, test: Examples) -> tuple[Examples, Examples]:
         raise ValueDoesNotFit(f"training inputs have the shape {ours}, test inputs {theirs}", ("path",))
     classes = max(train.classes, test.classes)
     return replace(train, classes=classes), replace(test, classes=classes)
+
+
+def pooled(*parts: Examples) -> Examples:
+    """All examples of some parts of a data set."""
+    return Examples(
+        np.concatenate([part.inputs for part in parts]),
+        np.concatenate([part.targets for part in parts]),
+        max(part.classes for part in parts),
+    )
 
 
 def from_labels(inputs: np.ndarray, labels: np.ndarray, task: Task) -> Examples:

@@ -12,16 +12,22 @@ from typing import Any
 
 import numpy as np
 
+from nnlab.data.coding import Coding, coded
 from nnlab.data.examples import Examples, Source, Task, classified, from_labels, matched
 from nnlab.errors import ValueDoesNotFit, listed, near_miss
 from nnlab.registry import register
 
 
 @register("dataset", name="csv")
-def csv_file(path: str, target: str, task: Task = "classification") -> Source:
-    """A CSV file with a header row: one column is the target, all others are inputs and must be numbers.
+def csv_file(path: str, target: str, task: Task = "classification", coding: Coding | None = None) -> Source:
+    """A CSV file with a header row: one column is the target, all others are inputs, in their order.
 
-    target: the column's name. task: `classification` numbers the target's sorted different values.
+    target: the column's name. task: `classification` numbers the target's sorted different values. coding: of
+    every text column (null: there may be none), or a mapping from columns, of numbers too, each to its own:
+    one_hot, a unit a value (lecture 002); binary, the ceil(log2 k) bits of the value's number among the k
+    sorted ones, highest first; ordinal, that number, from 0 on, as one unit; a list of the column's values,
+    their numbers in this order. The values are those of the whole file, whatever the split: names, no
+    statistics.
     """
 
     def load(_: int) -> tuple[Examples, None]:
@@ -37,18 +43,14 @@ def csv_file(path: str, target: str, task: Task = "classification") -> Source:
             )
         _refuse_gaps(table, path)
         inputs = table.drop(columns=target)
-        for column in inputs:
-            if not pandas.api.types.is_numeric_dtype(inputs[column]):
-                raise ValueDoesNotFit(
-                    f"'{path}': column '{column}' holds text; inputs must be numbers", ("path",)
-                )
         if inputs.shape[1] == 0:
             raise ValueDoesNotFit(f"'{path}' has no column beside the target", ("path",))
         if task == "regression" and not pandas.api.types.is_numeric_dtype(table[target]):
             raise ValueDoesNotFit(
                 f"'{path}': column '{target}' holds text, no values to regress", ("target",)
             )
-        return _at_path(from_labels, inputs.to_numpy(np.float64), table[target].to_numpy(), task), None
+        features = coded(inputs, coding, path)
+        return _at_path(from_labels, features, table[target].to_numpy(), task), None
 
     return Source(load)
 

@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-from annotated_types import Ge
 
-from nnlab.data.examples import Examples, Source, single
+from nnlab.data.examples import Examples, Source, pooled, single
+from nnlab.data.splits import Split, divided, split
 from nnlab.errors import ValueDoesNotFit
 from nnlab.randomness import generator
 from nnlab.registry import Count, Fraction, Of, Section, shared_by
-
-Share = Annotated[int, Ge(0)] | Fraction
-
-
-class Split(NamedTuple):
-    """How many examples go where: fractions of the data set, or counts. What no share names sits out.
-
-    train: null takes what the others leave. test: null keeps the data set's own test examples where it has
-    some; given, those are pooled with the rest first.
-    """
-
-    train: Share | None = None
-    validation: Share = 0.0
-    test: Share | None = None
 
 
 class LabelNoise(NamedTuple):
@@ -77,7 +62,7 @@ def prepare(
     source: Source,
     /,
     *,
-    split: Annotated[Any, Section(Split)] | None = None,
+    split: Annotated[Any, Section(split)] | None = None,
     normalize: Annotated[Any, Of("transform")] | None = None,
     label_noise: Annotated[Any, Section(LabelNoise, number="fraction")] | None = None,
     batch_size: Count | Literal["full"] = 32,
@@ -85,38 +70,31 @@ def prepare(
 ) -> DataPlan:
     """Keys of every data set.
 
-    split: null is the data set's own division where it has one (mnist1d, idx, npz), else 70 % train, 15 %
-    validation, 15 % test. normalize: scales inputs by statistics of the training inputs. label_noise:
-    of the training labels; validation and test stay clean. batch_size: examples a step, or `full`.
-    limit: use no more than this many examples.
+    split: null is the data set's own division where it has one (mnist1d, idx, npz; boolean and ravine train
+    on all), else 70 % train, 15 % validation, 15 % test; shares, or folds for a cross-validation.
+    normalize: scales inputs by statistics of the training inputs. label_noise: of the training labels;
+    validation and test stay clean. batch_size: examples a step, or `full`. limit: use no more than this many
+    examples.
     """
     parts = split or Split()
 
     def load(seed: int) -> Data:
         examples, own_test = source.load(seed)
-        chosen = parts
-        if split is None and own_test is None:
-            chosen = Split(0.7, 0.15, 0.15)
-        elif parts.test is not None and own_test is not None:
-            examples, own_test = _pooled(examples, own_test), None
-        shuffled = examples if split is None and own_test else _shuffled(examples, generator(seed, "split"))
+        as_it_comes = split is None and (source.whole or own_test is not None)
+        if parts.test is not None and own_test is not None:
+            examples, own_test = pooled(examples, own_test), None
+        shuffled = examples if as_it_comes else _shuffled(examples, generator(seed, "split"))
         if limit is not None:
             shuffled = _some(shuffled, limit, generator(seed, "limit"))
             own_test = own_test and _some(own_test, limit, generator(seed, "limit"))
-        data = _divided(shuffled, chosen, own_test)
+        chosen = parts if split is not None or as_it_comes else Split(0.7, 0.15, 0.15)
+        train, validation, test = divided(shuffled, chosen)
+        data = Data(train, validation, test or own_test)
         if label_noise is not None:
             data = data._replace(train=_with_noise(data.train, label_noise, generator(seed, "label noise")))
         return _scaled(data, normalize) if normalize else data
 
     return DataPlan(load, 0 if batch_size == "full" else batch_size)
-
-
-def _pooled(first: Examples, second: Examples) -> Examples:
-    return Examples(
-        np.concatenate([first.inputs, second.inputs]),
-        np.concatenate([first.targets, second.targets]),
-        max(first.classes, second.classes),
-    )
 
 
 def _shuffled(examples: Examples, random: np.random.Generator) -> Examples:
@@ -126,31 +104,6 @@ def _shuffled(examples: Examples, random: np.random.Generator) -> Examples:
 def _some(examples: Examples, limit: int, random: np.random.Generator) -> Examples:
     """At most so many examples, chosen at random, in the order in which they stood."""
     return examples.take(np.sort(random.permutation(len(examples))[:limit]))
-
-
-def _divided(examples: Examples, split: Split, own_test: Examples | None) -> Data:
-    total = len(examples)
-
-    def size(share: int | float | None) -> float:
-        return 0.0 if share is None else share * total if isinstance(share, float) else float(share)
-
-    held_out = size(split.validation) + size(split.test)
-    wanted = [
-        total - held_out if split.train is None else size(split.train),
-        size(split.validation),
-        size(split.test),
-    ]
-    ends = [math.floor(sum(wanted[: i + 1]) + 0.5) for i in range(3)]
-    if wanted[0] < 0 or ends[2] > total:
-        raise ValueDoesNotFit(f"the shares add up to more than the {total} examples there are", ("split",))
-    if ends[0] < 1:
-        raise ValueDoesNotFit(f"no example of {total} is left to train on", ("split",))
-    train, validation, test = (
-        examples.take(slice(start, end)) if end > start else None
-        for start, end in zip([0, *ends[:2]], ends, strict=True)
-    )
-    assert train is not None  # noqa: S101 - checked above
-    return Data(train, validation, test or own_test)
 
 
 def _with_noise(examples: Examples, noise: LabelNoise, random: np.random.Generator) -> Examples:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from annotated_types import Ge, Le
 
-from nnlab.data.examples import Examples, Source, classified
+from nnlab.data.examples import Examples, Source, classified, regressed, single
 from nnlab.errors import ValueDoesNotFit
 from nnlab.randomness import generator
 from nnlab.registry import Count, NonNegative, Positive, register
@@ -72,3 +72,41 @@ def xor(examples: ExampleCount = 400, noise: NonNegative = 0.2) -> Source:
         return classified(points, bits[:, 0] ^ bits[:, 1], 2), None
 
     return Source(load)
+
+
+@register("dataset")
+def boolean(operation: Literal["and", "or", "nand", "xor"] = "and") -> Source:
+    """The four pairs of -1 (false) and 1 (true); class 1 where the operation is true of them.
+
+    A line separates the two classes, but not those of xor: what a single unit, the perceptron of lecture 000,
+    learns and what it cannot. Without a split all four are trained on.
+    """
+
+    def load(_: int) -> tuple[Examples, None]:
+        pairs = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]])
+        true = (pairs > 0).sum(1)
+        holds = {"and": true == 2, "or": true > 0, "nand": true < 2, "xor": true == 1}
+        return classified(pairs, holds[operation], 2), None
+
+    return Source(load, whole=True)
+
+
+@register("dataset")
+def ravine(
+    condition: Annotated[float, Ge(1.0)] = 100.0, angle: Annotated[float, Ge(0.0), Le(90.0)] = 0.0
+) -> Source:
+    """Two examples that make a long narrow valley of the loss: L(w) = 1/2 (w - 1)^T H (w - 1).
+
+    L is the squared_error of one dense unit without bias, w its two weights, in a batch of both examples. H
+    has the eigenvalues 1 along (cos angle, sin angle) and 1 / condition across. angle: in degrees; at 0 the
+    valley runs along the second weight. The inputs are H's axes, each times the root of its eigenvalue, and
+    y = x . (1, 1). Without a split both are trained on. The elongated bowl of lecture 004.
+    """
+
+    def load(_: int) -> tuple[Examples, None]:
+        turn = math.radians(angle)
+        steep, flat = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
+        inputs = single(np.stack([steep, flat / math.sqrt(condition)])).astype(np.float64)
+        return regressed(inputs, inputs.sum(1)), None
+
+    return Source(load, whole=True)

@@ -1,0 +1,140 @@
+"""How a data set is divided: by shares, or into the folds of a cross-validation."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Annotated, NamedTuple
+
+import numpy as np
+from annotated_types import Ge, Le
+
+from nnlab.data.examples import Examples, pooled
+from nnlab.errors import ValueDoesNotFit
+from nnlab.registry import Fraction
+
+Share = Annotated[int, Ge(0)] | Fraction
+
+
+class Split(NamedTuple):
+    """How many examples go where; `split` says what each key means."""
+
+    train: Share | None = None
+    validation: Share = 0.0
+    test: Share | None = None
+    stratify: bool = False
+    folds: int | None = None
+    fold: int | None = None
+
+
+def split(
+    train: Share | None = None,
+    validation: Share = 0.0,
+    test: Share | None = None,
+    stratify: bool = False,
+    folds: Annotated[int, Ge(2), Le(10**6)] | None = None,
+    fold: Annotated[int, Ge(0)] | None = None,
+) -> Split:
+    """How many examples go where: fractions of the data set, or counts. What no share names sits out.
+
+    train: null takes what the others leave. test: null keeps the data set's own test examples where it has
+    some; given, those are pooled with the rest first. stratify: every part holds the classes in the
+    proportions of what it is cut from, to one example a class. folds: all that is not test is cut into so
+    many parts, equal to one example, in place of train and validation. fold: the one that is the validation
+    set, counted from 0, the others being trained on; null trains on all. Each fold has its turn on the same
+    cut, which depends on the seed alone. Cross-validation, lecture 002.
+    """
+    if folds is None and fold is not None:
+        raise ValueDoesNotFit("give 'folds' too: how many there are", ("fold",))
+    if folds is not None and (train is not None or validation):
+        given = "validation" if train is None else "train"
+        raise ValueDoesNotFit(
+            f"folds divide all that is not test among training and validation; leave out '{given}'",
+            (given,),
+        )
+    if folds is not None and fold is not None and fold >= folds:
+        raise ValueDoesNotFit(f"{fold} is none of {folds} folds, counted from 0 to {folds - 1}", ("fold",))
+    return Split(train, validation, test, stratify, folds, fold)
+
+
+def divided(examples: Examples, split: Split) -> tuple[Examples, Examples | None, Examples | None]:
+    """Training, validation and test examples; `examples` come in random order. Raises ValueDoesNotFit."""
+    if split.stratify and not examples.classes:
+        raise ValueDoesNotFit("needs class labels; this data set's targets are values", ("split", "stratify"))
+    train, *others = _cut(examples, _sizes(len(examples), split), split.stratify)
+    validation, test = (part if len(part) else None for part in others)
+    if split.folds is not None:
+        train, validation = _folded(train, split.folds, split.fold, split.stratify)
+    return train, validation, test
+
+
+def _sizes(total: int, split: Split) -> list[int]:
+    """How many examples train, validation and test get."""
+
+    def size(share: int | float | None) -> float:
+        return 0.0 if share is None else share * total if isinstance(share, float) else float(share)
+
+    held_out = size(split.validation) + size(split.test)
+    wanted = [
+        total - held_out if split.train is None else size(split.train),
+        size(split.validation),
+        size(split.test),
+    ]
+    ends = [math.floor(sum(wanted[: i + 1]) + 0.5) for i in range(3)]
+    if wanted[0] < 0 or ends[2] > total:
+        raise ValueDoesNotFit(f"the shares add up to more than the {total} examples there are", ("split",))
+    if ends[0] < 1:
+        raise ValueDoesNotFit(f"no example of {total} is left to train on", ("split",))
+    return [end - start for start, end in zip([0, *ends[:2]], ends, strict=True)]
+
+
+def _folded(
+    examples: Examples, folds: int, fold: int | None, stratify: bool
+) -> tuple[Examples, Examples | None]:
+    """Training and validation examples where a fold has its turn."""
+    total = len(examples)
+    if folds > total:
+        raise ValueDoesNotFit(f"{folds} folds of {total} examples; there cannot be more", ("split", "folds"))
+    if fold is None:
+        return examples, None
+    parts = _cut(examples, [total // folds + (i < total % folds) for i in range(folds)], stratify)
+    return pooled(*parts[:fold], *parts[fold + 1 :]), parts[fold]
+
+
+def _cut(examples: Examples, sizes: Sequence[int], stratify: bool) -> list[Examples]:
+    """Consecutive parts of these sizes; what they leave sits out."""
+    if stratify:
+        examples = examples.take(_in_proportion(examples.targets, sizes))
+    ends = list(itertools.accumulate(sizes))
+    return [examples.take(slice(end - size, end)) for size, end in zip(sizes, ends, strict=True)]
+
+
+def _in_proportion(labels: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+    """Rows `[N]` in an order in which consecutive parts of these sizes hold the classes in proportion.
+
+    Of a class the first rows go to the first part, the next to the second; in a part the rows ascend.
+    """
+    shares = _apportioned(np.bincount(labels), np.array([*sizes, len(labels) - sum(sizes)]))
+    part = np.empty(len(labels), int)
+    part[np.argsort(labels, kind="stable")] = np.concatenate(
+        [np.repeat(np.arange(len(share)), share) for share in shares]
+    )
+    return np.argsort(part, kind="stable")
+
+
+def _apportioned(counts: np.ndarray, sizes: np.ndarray) -> Iterator[np.ndarray]:
+    """How many examples of each class go to each part `[P]`: less than one below the exact share count x size
+    / N, or at most one above. counts `[K]`, sizes `[P]`, both of the sum N.
+
+    Shares are rounded down, and what is left of a class goes to the parts that want the most, one each. The
+    table of ones that these make, its sums being given, is always found so (Gale 1957, Ryser 1957).
+    """
+    total = counts.sum()
+    wanting = sizes - sum(count * sizes // total for count in counts)
+    for count in counts:
+        share, cut_off = np.divmod(count * sizes, total)
+        most_wanting = np.lexsort((-cut_off, -wanting))[: count - share.sum()]
+        share[most_wanting] += 1
+        wanting[most_wanting] -= 1
+        yield share
