@@ -19,6 +19,7 @@ import functools
 import importlib
 import inspect
 import pkgutil
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -148,7 +149,8 @@ class Component(NamedTuple):
     def headline(self) -> str:
         """The first sentence of its documentation."""
         paragraph = " ".join(self.document.split("\n\n", 1)[0].split())
-        return paragraph.split(". ", 1)[0].removesuffix(".") + "."
+        first = re.split(r"(?<=[.?])(?<!et al\.)(?<!\.\.) ", paragraph, maxsplit=1)[0]
+        return first if first.endswith((".", "?")) else f"{first}."
 
     def __call__(self, **arguments: Any) -> Any:
         """The component with these arguments; component-valued ones may still be config."""
@@ -340,6 +342,14 @@ def marker_of(annotation: Any) -> Of | Section | None:
         if isinstance(note, (Of, Section)):
             return note
     return None
+
+
+def sections_in(annotation: Any) -> list[Section]:
+    """The sections that an annotation allows, alone, in a list or beside others."""
+    marker = marker_of(annotation)
+    if isinstance(marker, Section):
+        return [marker]
+    return [found for option in typing.get_args(annotation) for found in sections_in(option)]
 
 
 @functools.cache

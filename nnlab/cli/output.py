@@ -15,7 +15,7 @@ from rich.table import Table
 
 from nnlab.config.document import dump
 from nnlab.config.schema import as_written, describe
-from nnlab.registry import Component, signature
+from nnlab.registry import Component, sections_in, signature
 
 if TYPE_CHECKING:
     from nnlab.config import Config
@@ -129,7 +129,10 @@ def print_component(kind: str, component: Component) -> None:
         print_table(("key", "takes", "default"), rows)
     if len(component.parameters) > len(own):
         shared = [name for name in component.parameters if name not in own]
-        click.echo(f"Every {kind} takes {', '.join(shared)}.\n")
+        click.echo(f"Every {component.kind} takes {', '.join(shared)}.\n")
+    for parameter in component.parameters.values():
+        for section in sections_in(parameter.annotation):
+            click.echo(f"{parameter.name}: {section.component.document}\n")
     click.echo(f"Example:  {_example(component)}")
 
 
