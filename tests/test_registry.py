@@ -28,7 +28,7 @@ def test_a_component_is_documented(kind, name):
     headline = components(kind)[name].headline
     assert len(headline) >= SHORTEST_DOCUMENT
     equation = re.search(r"[=(]", headline)
-    assert headline.endswith(".") or equation, f"'{headline}' is neither a sentence nor an equation"
+    assert headline.endswith((".", "?")) or equation, f"'{headline}' is neither a sentence nor an equation"
 
 
 @own
