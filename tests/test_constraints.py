@@ -5,8 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from nnlab import train as training
+from nnlab.config import check_tree
+from nnlab.config.document import Document
 from nnlab.config.schema import resolve
 from nnlab.constraints import max_norm
+from nnlab.experiment import bind
 from nnlab.registry import build, components
 
 SHAPES = [(1, 1), (7,), (5, 4), (784, 30), (3, 3, 8, 16), (100_000, 2)]
@@ -108,3 +112,28 @@ def test_kernels_side_by_side_are_constrained_one_by_one():
     together = jax.vmap(constrained)(kernels, limits)
     alone = [constrained(kernel, limit) for kernel, limit in zip(kernels, limits, strict=True)]
     np.testing.assert_allclose(together, np.stack(alone), rtol=3e-7)
+
+
+def test_the_bound_holds_after_every_step_of_a_training(monkeypatch):
+    """A rate that would carry the weights far beyond it at once; without the constraint it does."""
+    tree = {
+        "name": "bound",
+        "data": {"type": "wine", "normalize": "standardize", "batch_size": 16},
+        "model": {"type": "mlp", "width": 8, "depth": 2, "outputs": 3},
+        "optimizer": {"type": "sgd", "momentum": 0.9, "learning_rate": 0.3},
+        "train": {"steps": 25},
+    }
+    monkeypatch.setattr(training, "FIRST_STEPS", 1)
+    monkeypatch.setattr(training, "CHUNK_SECONDS", 0.0)
+    longest = {}
+    for limit in (0.7, None):
+        constraints = [{"type": "max_norm", "limit": limit}] if limit else []
+        experiment = bind(check_tree(Document(tree | {"constraints": constraints}, {}, {}, "test")))
+        longest[limit] = []
+        for chunk in training.train(experiment):
+            kernels = [layer["kernel"] for layer in chunk.state().params.values()]
+            norms = [np.linalg.norm(np.asarray(kernel, np.float64), axis=0).max() for kernel in kernels]
+            longest[limit].append(max(norms))
+    assert len(longest[0.7]) >= 25
+    assert max(longest[0.7]) <= 0.7
+    assert min(longest[None]) > 0.7
