@@ -29,7 +29,8 @@ def built(name):
 SEEN = {name: built(name) for name in components("phenomenon")}
 IN_RUNS = [name for name, phenomenon in SEEN.items() if phenomenon.scope == "run"]
 OF_GROKKING = ["answers", "grokking", "progress_measures"]
-PHENOMENA = [name for name in IN_RUNS if name not in OF_GROKKING]
+APART = ["learning_rate_range", "trajectory"]  # see test_run_phenomena.py
+PHENOMENA = [name for name in IN_RUNS if name not in OF_GROKKING + APART]
 FIGURES = ["training_curves", *(name for p in PHENOMENA for name in SEEN[p].figures)]
 FIGURES_OF_GROKKING = ["training_curves", *(name for p in OF_GROKKING for name in SEEN[p].figures)]
 
@@ -242,6 +243,52 @@ record: {log_spaced: 30, layers: false}
 phenomena: [grokking, {type: grokking_delay, along: optimizer.weight_decay}]
 sweep: {axes: {optimizer.weight_decay: [0.0, 1.0, 3.0]}, seeds: 2}
 """
+PATHS = """\
+data: {type: ravine, condition: 10, batch_size: full}
+model: [{type: dense, units: 1, use_bias: false}]
+loss: squared_error
+train: {steps: 20}
+record: {every: {steps: 1}, layers: false}
+phenomena: [trajectory, {type: trajectories, along: optimizer.learning_rate}]
+sweep: {axes: {optimizer.learning_rate: [0.5, 1.8]}, seeds: 2}
+"""
+OPTIMIZERS = """\
+data: {type: xor, examples: 60}
+model: [{type: dense, units: 4}, tanh, {type: dense, units: 2}]
+train: {steps: 40}
+record: {every: {steps: 5}, layers: false}
+phenomena:
+  - {type: comparison, along: optimizer, tuned: optimizer.learning_rate, metric: train_loss, level: 0.6}
+sweep:
+  axes:
+    optimizer: [{type: sgd, learning_rate: 1}, {type: adam, learning_rate: 1}]
+    optimizer.learning_rate: [0.01, 0.1, 1.0]
+  seeds: 2
+"""
+ACTIVATIONS = """\
+data: {type: xor, examples: 60}
+model: [{type: dense, units: 4}, tanh, {type: dense, units: 2}]
+train: {steps: 40}
+record: {every: {steps: 5}, layers: false}
+phenomena: [{type: comparison, along: model.1, metric: best.train_accuracy, better: higher}]
+sweep: {axes: {model.1: [tanh, {type: leaky_relu, negative_slope: 0.1}]}, seeds: 3}
+"""
+VOTES = """\
+data: mnist1d
+model: [{type: dense, units: 10}]
+train: {steps: 50}
+record: {every: {steps: 50}, layers: false, predictions: true}
+phenomena: [voting]
+sweep: {seeds: 3}
+"""
+FOLDS = """\
+data: {type: xor, examples: 60, split: {folds: 4, fold: 0}}
+model: [{type: dense, units: 4}, tanh, {type: dense, units: 2}]
+train: {epochs: 10}
+record: {every: {epochs: 1}, layers: false}
+phenomena: [cross_validation]
+sweep: {axes: {data.split.fold: {range: [0, 4]}}}
+"""
 SWEEPS = {
     "decay": ADDED,
     "decay-again": ADDED,
@@ -250,6 +297,15 @@ SWEEPS = {
     "examples": POLYNOMIAL.format(ridge=0.0).replace("model.0.degree", "data.examples"),
     "width": TRAINED.format(capacity="model.width", axes="model.width: [2, 4, 8]"),
     "epochs": TRAINED.format(capacity="epochs", axes=""),
+    "paths": PATHS,
+    "paths-again": PATHS,
+    "optimizers": OPTIMIZERS,
+    "optimizers-again": OPTIMIZERS,
+    "activations": ACTIVATIONS,
+    "votes": VOTES,
+    "votes-again": VOTES,
+    "folds": FOLDS,
+    "folds-again": FOLDS,
 }
 # figure -> the sweeps that can be drawn in it, one by one or all together
 DRAWN = {
@@ -264,7 +320,16 @@ DRAWN = {
     ],
     "fitted_functions": [["polynomial"], ["ridge"], ["examples"]],
     "epochs_by_capacity": [["width"]],
+    "trajectories": [["paths"], ["paths-again"], ["paths", "paths-again"]],
     "bias_variance": [["polynomial"], ["ridge"], ["examples"], ["polynomial", "ridge"]],
+    "comparison": [
+        ["optimizers"],
+        ["optimizers-again"],
+        ["activations"],
+        ["optimizers", "optimizers-again"],
+    ],
+    "voting": [["votes"], ["votes-again"], ["votes", "votes-again"]],
+    "cross_validation": [["folds"], ["folds-again"], ["folds", "folds-again"]],
 }
 ALONE = [
     pytest.param(figure, names, id=f"{figure}-{'+'.join(names)}")

@@ -258,7 +258,8 @@ def built(name):
 
 IN_RUNS = [name for name in components("phenomenon") if built(name).scope == "run"]
 ARITHMETIC = ["answers", "progress_measures"]  # of modular addition, see test_grokking.py
-PHENOMENA = [name for name in IN_RUNS if name not in ARITHMETIC]
+OF_TWO_WEIGHTS = ["trajectory"]  # see test_run_phenomena.py
+PHENOMENA = [name for name in IN_RUNS if name not in ARITHMETIC + OF_TWO_WEIGHTS]
 
 
 class Seen(NamedTuple):
@@ -343,11 +344,15 @@ def test_curves_are_the_activations_of_the_model():
 
 
 def test_every_phenomenon_is_tested_here():
-    """Those that are seen across a sweep, and those of grokking, in files of their own."""
-    assert sorted(IN_RUNS) == ["answers", "gradient_flow", "grokking", "progress_measures", "symmetry"]
+    """Those that are seen across a sweep, those of grokking, and the small ones, in files of their own."""
+    small = ["incoming_norms", "learning_rate_range", "overfitting", "sparsity", "training_mode"]
+    others = ["answers", "gradient_flow", "grokking", "progress_measures", "symmetry"]
+    assert sorted(IN_RUNS) == sorted(small + OF_TWO_WEIGHTS + others)
     across = set(components("phenomenon")) - set(IN_RUNS)
-    assert across == {"bias_variance", "double_descent", "grokking_delay"}
-    for name in across:
+    selecting = {"cross_validation", "voting"}  # see test_selection.py
+    curves = {"bias_variance", "double_descent", "grokking_delay", "comparison"}
+    assert across == {*curves, *selecting, "trajectories"}
+    for name in curves:
         assert built(name).scope == "sweep"
         assert Path(__file__).with_name(f"test_{name.removesuffix('_delay')}.py").exists()
     for name in components("phenomenon"):

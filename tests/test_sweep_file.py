@@ -111,6 +111,16 @@ def test_an_axis_may_hold_whole_components_and_null():
     assert [t.config.tree["data"]["split"] is None for t in found] == [True, False, True, False]
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_component_and_a_key_of_it_vary_together_whichever_stands_first(order):
+    """A bare name becomes a mapping; a key that the component was written without is set."""
+    axes = ["optimizer: [sgd, {type: adam, b1: 0.8}]", "optimizer.learning_rate: [0.2, 0.4]"][::order]
+    found = [t.config.tree["optimizer"] for t in trials(f"axes: {{{', '.join(axes)}}}")]
+    expected = {(kind, rate) for kind in ("sgd", "adam") for rate in (0.2, 0.4)}
+    assert {(one["type"], one["learning_rate"]) for one in found} == expected
+    assert {one["b1"] for one in found if one["type"] == "adam"} == {0.8}
+
+
 def test_an_axis_goes_into_a_list_by_index():
     text = BASE.replace(
         "{type: mlp, width: 4, depth: 1, outputs: 2}",

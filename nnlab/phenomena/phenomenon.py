@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
+from nnlab.config.sweep_file import Sweep
 from nnlab.data.prepare import Data
 from nnlab.errors import ValueDoesNotFit
 from nnlab.nn.layer import Setup
@@ -68,10 +69,11 @@ class Phenomenon(NamedTuple):
 
     scope: whether it is seen in a run or across a sweep. summarize: the run, or the sweep -> those numbers.
     figures: by name, each from runs (or sweeps) to a figure; several come on one axes where that is
-    a comparison. axis: the path that a sweep must vary for it, if it names one. predictions: whether
-    it reads the table that `record.predictions` keeps. fits: looks at the model and the data before training;
-    raises ValueDoesNotFit where there is nothing of it to be seen in them. reads: other phenomena whose
-    numbers it reads.
+    a comparison. axis: the path that a sweep must vary for it, if it names one; axes: others beside that;
+    nothing else may vary but the seed. numeric: whether the values of `axis` must be numbers, as those of
+    `axes` must. predictions: whether it reads the table that `record.predictions` keeps. fits: looks at the
+    model and the data before training, swept: at the sweep; they raise ValueDoesNotFit where there is nothing
+    of it to be seen in them. reads: other phenomena whose numbers it reads.
     """
 
     numbers: tuple[str, ...]
@@ -80,8 +82,11 @@ class Phenomenon(NamedTuple):
     probes: tuple[Probe, ...] = ()
     scope: Literal["run", "sweep"] = "run"
     axis: str | None = None
+    axes: tuple[str, ...] = ()
+    numeric: bool = True
     predictions: bool = False
     fits: Callable[[Setup, Data], Any] = lambda setup, data: None
+    swept: Callable[[Sweep], Any] = lambda sweep: None
     reads: tuple[str, ...] = ()
     name: str = ""
 

@@ -17,7 +17,7 @@ STATISTICS = ("mean", "std", "median", "min", "max", "count")
 def row_of(trial: Trial, summary: Mapping[str, Any] | None) -> dict[str, Any]:
     """A trial's row: what names it, how it ended, every number of its summary as `final.test_loss`."""
     row: dict[str, Any] = {"trial": trial.id}
-    row |= {path: _plain(value) for path, value in trial.axes.items()}
+    row |= {path: plain(value) for path, value in trial.axes.items()}
     row |= {"seed": trial.seed, "status": "", "reason": ""}
     for key, value in (summary or {}).items():
         if isinstance(value, Mapping):
@@ -55,6 +55,6 @@ def write_summary(directory: SweepDirectory, axes: Sequence[str]) -> None:
     directory.write("summary.csv", table_text(columns, rows))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """As a cell: a mapping or list as one line of YAML."""
     return dump(value, inline=True).strip() if isinstance(value, (dict, list)) else value

@@ -141,16 +141,15 @@ def _tried(
     assert sweep is not None  # noqa: S101 - the caller sees to it
     tree, touched = dict(base) | {"seed": seed}, set()
     where = ", ".join(f"{path}={shown(value)}" for path, value in axes.items())
-    for paths, value in axes.items():
-        for path in split_path(paths):
-            words = path.split(".")
-            try:
-                tree[words[0]] = _replaced(tree[words[0]], words[1:], value)
-            except (TypeError, KeyError, ValueError, IndexError):  # another axis has put something else there
-                place = ("sweep", *sweep.place(paths))
-                problems[Problem(place, f"at {where}: there is no '{path}'")] = None
-                return None
-            touched.add(words[0])
+    moved = [(path.split("."), paths, value) for paths, value in axes.items() for path in split_path(paths)]
+    for words, paths, value in sorted(moved, key=lambda move: len(move[0])):  # a component before its keys
+        try:
+            tree[words[0]] = _replaced(tree[words[0]], words[1:], value)
+        except (TypeError, KeyError, ValueError, IndexError):  # another axis has put something else there
+            place = ("sweep", *sweep.place(paths))
+            problems[Problem(place, f"at {where}: there is no '{'.'.join(words)}'")] = None
+            return None
+        touched.add(words[0])
     found: list[Problem] = []
     whole = resolve_arguments(EXPERIMENT, tree, (), found, settled=set(tree) - touched)
     for problem in found:
@@ -176,4 +175,6 @@ def _replaced(node: Any, words: list[str], value: Any) -> Any:
     if isinstance(node, list):
         index = int(words[0])
         return [*node[:index], _replaced(node[index], words[1:], value), *node[index + 1 :]]
-    return node | {words[0]: _replaced(node[words[0]], words[1:], value)}
+    if isinstance(node, str):  # a component by its bare name
+        node = {"type": node}
+    return node | {words[0]: value if len(words) == 1 else _replaced(node[words[0]], words[1:], value)}

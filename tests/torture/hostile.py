@@ -39,10 +39,11 @@ FLOW = """\
 name: flow
 data: {type: xor, examples: 120, batch_size: 8}
 model: {type: mlp, width: 4, depth: 2, activation: tanh, outputs: 2}
-optimizer: {type: sgd, learning_rate: 0.1}
-train: {steps: 20}
+optimizer: {type: sgd, learning_rate: {type: range_test, low: 0.01, high: 1}}
+train: {steps: 20, stop: [{type: early_stopping, patience: 50}]}
 record: {every: {steps: 5}, predictions: true}
-phenomena: [gradient_flow, symmetry]
+phenomena:
+  [gradient_flow, symmetry, sparsity, incoming_norms, overfitting, training_mode, learning_rate_range]
 expect: {gradient_flow.first_to_last_ratio: {min: 0.0}, symmetry.herding: {equals: false}}
 """
 WIDTHS = """\
@@ -71,9 +72,52 @@ phenomena:
   - {type: bias_variance, capacity: model.0.degree}
 sweep: {axes: {model.0.degree: [1, 8, 20]}, seeds: 2}
 """
+RAVINE = """\
+name: ravine
+data: {type: ravine, batch_size: full}
+model: [{type: dense, units: 1, use_bias: false}]
+loss: squared_error
+optimizer: {type: sgd, learning_rate: 1.5}
+train: {steps: 20}
+record: {every: {steps: 2}}
+phenomena:
+  - trajectory
+  - {type: trajectories, along: optimizer}
+sweep: {axes: {optimizer: [sgd, {type: sgd, momentum: 0.5}]}}
+"""
+RATES = """\
+name: rates
+data: {type: xor, examples: 60, batch_size: 8}
+model: {type: mlp, width: 4, depth: 1, outputs: 2}
+train: {epochs: 4}
+phenomena:
+  - {type: comparison, along: optimizer, metric: train_loss, level: 0.6, tuned: optimizer.learning_rate}
+sweep: {axes: {optimizer: [sgd, {type: sgd, momentum: 0.5}], optimizer.learning_rate: [0.3, 1.5]}}
+"""
+FOLDS = """\
+name: folds
+data: {type: xor, examples: 60, batch_size: 8, split: {test: 20, folds: 3, fold: 0}}
+model: {type: mlp, width: 4, depth: 1, outputs: 2}
+train: {epochs: 4}
+phenomena: [cross_validation]
+sweep: {axes: {data.split.fold: [0, 1, 2]}}
+"""
+VOTES = """\
+name: votes
+data: {type: mnist1d, examples: 50, batch_size: 10}
+model: {type: mlp, width: 4, depth: 1}
+train: {epochs: 2}
+record: {every: {epochs: 1}, predictions: true}
+phenomena: [voting]
+sweep: {seeds: 3}
+"""
 FIGURES = {
     "flow": "training_curves gradient_over_time depth_profile histograms activation_slope flat_units "
-    "unit_spread",
+    "unit_spread learning_rate sparsity incoming_norms overfitting training_mode learning_rate_range",
+    "ravine": "trajectories",
+    "rates": "comparison",
+    "folds": "cross_validation",
+    "votes": "voting",
     "grokking": "training_curves grokking progress_measures embedding_spectrum answers",
     "widths": "grokking_delay double_descent epochs_by_capacity",
     "degrees": "double_descent fitted_functions bias_variance",
@@ -89,13 +133,17 @@ def nnlab(*words: object) -> Any:
 def make(folder: Path) -> dict[str, Path]:
     """A few small finished directories, by name."""
     texts = {"flow": FLOW, "widths": WIDTHS, "degrees": DEGREES}
+    texts |= {"ravine": RAVINE, "rates": RATES, "folds": FOLDS, "votes": VOTES}
     for name, text in texts.items():
         (folder / f"{name}.yaml").write_text(text)
     commands = {
         "flow": ["train", folder / "flow.yaml"],
         "grokking": ["train", SHIPPED, "train.steps=40", "record.log_spaced=6"],
         "widths": ["sweep", folder / "widths.yaml", "--jobs", 1],
-        "degrees": ["sweep", folder / "degrees.yaml", "--jobs", 1],
+        **{
+            n: ["sweep", folder / f"{n}.yaml", "--jobs", 1]
+            for n in ("degrees", "ravine", "rates", "folds", "votes")
+        },
     }
     for name, words in commands.items():
         result = nnlab(*words, "--out", folder / name, "--no-plots", "--quiet")
