@@ -13,6 +13,7 @@ from nnlab.data.splits import split
 from nnlab.errors import ConfigError, ValueDoesNotFit
 from nnlab.experiment import bind
 from nnlab.randomness import generator
+from nnlab.registry import build
 from nnlab.sweep.trials import trials_of
 
 SEEDS = range(3)
@@ -264,3 +265,17 @@ def test_a_fold_that_is_not_there_is_refused_in_a_sweep_too(file):
     axes = SWEEP.replace("2]", "2, 3]")
     with pytest.raises(ConfigError, match="3 is none of 3 folds"):
         trials_of(load_file(file("{folds: 3}", axes)))
+
+
+@pytest.mark.parametrize("limit", [None, 60])
+def test_a_seed_of_its_own_keeps_the_parts_where_the_run_s_seed_changes(limit):
+    def loaded(run_seed, own):
+        plan = resolve(
+            "dataset", {"type": "digits", "split": {"test": 0.2, "seed": own}, "limit": limit}, (), []
+        )
+        data = build("dataset", plan).load(run_seed)
+        return data.train.inputs.tobytes(), data.test.inputs.tobytes()
+
+    assert loaded(0, 5) == loaded(1, 5) == loaded(5, None)
+    assert loaded(0, 5) != loaded(0, 6)
+    assert loaded(0, None) != loaded(1, None)

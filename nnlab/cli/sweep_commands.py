@@ -175,7 +175,12 @@ def _print_plan(place: Path, todo: Plan, jobs: int | None) -> None:
     axes = list(todo.trials[0].axes)
     groups = {trial.id: number for number, group in enumerate(todo.groups, 1) for trial in group.trials}
     rows = [
-        (trial.id, *(short(plain(trial.axes[axis])) for axis in axes), str(trial.seed), _state(todo, trial, groups))
+        (
+            trial.id,
+            *(short(plain(trial.axes[axis])) for axis in axes),
+            str(trial.seed),
+            _state(todo, trial, groups),
+        )
         for trial in todo.trials[:SHOWN_TRIALS]
     ]
     print_table(("trial", *axes, "seed", "program"), rows)

@@ -83,10 +83,11 @@ def prepare(
         as_it_comes = split is None and (source.whole or own_test is not None)
         if parts.test is not None and own_test is not None:
             examples, own_test = pooled(examples, own_test), None
-        shuffled = examples if as_it_comes else _shuffled(examples, generator(seed, "split"))
+        own = seed if parts.seed is None else parts.seed
+        shuffled = examples if as_it_comes else _shuffled(examples, generator(own, "split"))
         if limit is not None:
-            shuffled = _some(shuffled, limit, generator(seed, "limit"))
-            own_test = own_test and _some(own_test, limit, generator(seed, "limit"))
+            shuffled = _some(shuffled, limit, generator(own, "limit"))
+            own_test = own_test and _some(own_test, limit, generator(own, "limit"))
         chosen = parts if split is not None or as_it_comes else Split(0.7, 0.15, 0.15)
         train, validation, test = divided(shuffled, chosen)
         data = Data(train, validation, test or own_test)

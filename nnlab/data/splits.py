@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, NamedTuple
 
 import numpy as np
-from annotated_types import Ge, Le
+from annotated_types import Ge, Le, Lt
 
 from nnlab.data.examples import Examples, pooled
 from nnlab.errors import ValueDoesNotFit
@@ -26,6 +26,7 @@ class Split(NamedTuple):
     stratify: bool = False
     folds: int | None = None
     fold: int | None = None
+    seed: int | None = None
 
 
 def split(
@@ -35,6 +36,7 @@ def split(
     stratify: bool = False,
     folds: Annotated[int, Ge(2), Le(10**6)] | None = None,
     fold: Annotated[int, Ge(0)] | None = None,
+    seed: Annotated[int, Ge(0), Lt(2**32)] | None = None,
 ) -> Split:
     """How many examples go where: fractions of the data set, or counts. What no share names sits out.
 
@@ -43,7 +45,8 @@ def split(
     proportions of what it is cut from, to one example a class. folds: all that is not test is cut into so
     many parts, equal to one example, in place of train and validation. fold: the one that is the validation
     set, counted from 0, the others being trained on; null trains on all. Each fold has its turn on the same
-    cut, which depends on the seed alone. Cross-validation, lecture 002.
+    cut, which depends on the seed alone. Cross-validation, lecture 002. seed: of the split (and of `limit`);
+    null is the run's, a number keeps the parts as they are where runs of several seeds are to vote.
     """
     if folds is None and fold is not None:
         raise ValueDoesNotFit("give 'folds' too: how many there are", ("fold",))
@@ -55,7 +58,7 @@ def split(
         )
     if folds is not None and fold is not None and fold >= folds:
         raise ValueDoesNotFit(f"{fold} is none of {folds} folds, counted from 0 to {folds - 1}", ("fold",))
-    return Split(train, validation, test, stratify, folds, fold)
+    return Split(train, validation, test, stratify, folds, fold, seed)
 
 
 def divided(examples: Examples, split: Split) -> tuple[Examples, Examples | None, Examples | None]:

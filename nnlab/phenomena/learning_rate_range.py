@@ -100,9 +100,7 @@ def rising(run: Seen) -> Curve | None:
         return None
     places = np.log10(rates)
     sums = np.concatenate([[0.0], np.minimum(losses, BLOWN_UP * losses[0]).cumsum()])
-    reach = (
-        REACH + 1e-9
-    )  # where records lie evenly, rounding is not to take one in here and leave it out there
+    reach = REACH + 1e-9  # where records lie evenly, rounding is not to take one in here and out there
     low, high = np.searchsorted(places, places - reach), np.searchsorted(places, places + reach, "right")
     return Curve(rates, losses, (sums[high] - sums[low]) / (high - low))
 

@@ -66,8 +66,8 @@ class Ballot(NamedTuple):
 def voting() -> Phenomenon:
     """Do several networks that differ in their seed err less together than one of them alone?
 
-    Over a sweep of seeds and nothing else: a classification, record.predictions, and data whose test set is
-    no matter of the seed, such as mnist1d.
+    Over a sweep of seeds and nothing else: a classification, record.predictions, and a test set that is no
+    matter of the run's seed: split: {seed: 0}, or data with one of its own, such as mnist1d.
     """
     return Phenomenon(
         numbers=Voting._fields,
@@ -110,8 +110,8 @@ def ballot(sweep: SeenSweep) -> Ballot:
     whole = (points.size() == members).all() and points.ngroups == shape[1] * shape[2]
     if not whole or (points["target"].nunique() > 1).any():
         raise ValueDoesNotFit(
-            "voting needs one test set for all seeds, and here it changes with the seed; take data with a "
-            "test set of their own, such as mnist1d, and no limit"
+            "voting needs one test set for all seeds, and here it changes with the seed; give data.split a "
+            "seed of its own"
         )
     ordered = table.sort_values(["seed", "example", "output"])
     outputs, targets = (ordered[name].to_numpy(float).reshape(shape) for name in ("prediction", "target"))
