@@ -424,6 +424,11 @@ REFUSED = {
         f"axes: {{{OPTIMIZERS}}}",
         "add symmetry to 'phenomena'",
     ),
+    "a rate chosen by the test set": (
+        "along: optimizer, tuned: optimizer.learning_rate, §metric: selected.test_loss",
+        f"axes: {{{OPTIMIZERS}, {RATES}}}",
+        "of the test set, which never chooses anything",
+    ),
     "neither lower nor higher": (
         "along: optimizer, §better: more",
         f"axes: {{{OPTIMIZERS}}}",

@@ -66,7 +66,8 @@ def _over_folds(config: Config, folds: int) -> Config:
             raise config.error(("sweep",), f"varies something else than {AXIS}; leave it out")
         return config
     own = tree["data"]["split"] or {}
-    split = {key: own[key] for key in ("test", "stratify", "seed") if key in own} | {"folds": folds, "fold": 0}
+    kept = {key: own[key] for key in ("test", "stratify", "seed") if key in own}
+    split = kept | {"folds": folds, "fold": 0}
     seen = [entry for entry in tree["phenomena"] if "cross_validation" not in (entry, _type(entry))]
     changed = {
         "data": tree["data"] | {"split": split},

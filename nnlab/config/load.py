@@ -126,7 +126,7 @@ def _smoked(tree: dict[str, Any]) -> dict[str, Any]:
         cut |= _smoked_sweep(tree)
     if tree["train"] is not None:
         steps = 4 if tree["train"]["steps"] is None else min(4, tree["train"]["steps"])
-        cut["train"] = {"steps": steps}
+        cut["train"] = {"steps": steps, "stop": tree["train"]["stop"]}
         cut["record"] = tree["record"] | {"every": {"steps": 2}, "log_spaced": None}
     return cut
 

@@ -108,9 +108,15 @@ def comparison(
         raise ValueDoesNotFit(f"'{along}' cannot be compared and tuned at once", ("tuned",))
     if "epochs" in (along, tuned):
         raise ValueDoesNotFit("'epochs' is no axis of a sweep")
-    part, dot, column = metric.partition(".")
+    part, dot, column = metric.rpartition(".")
     if dot and level is not None:
         raise ValueDoesNotFit(f"of a level, it is a column of metrics.csv, such as '{column}'", ("metric",))
+    if tuned and column.startswith("test_"):
+        raise ValueDoesNotFit(
+            f"'{metric}' is of the test set, which never chooses anything, and here it would choose "
+            f"'{tuned}'; compare by validation or training, or leave out 'tuned'",
+            ("metric",),
+        )
     asked = Question(along, metric, better, level, tuned, labels)
     return Phenomenon(
         numbers=Comparison._fields,
