@@ -127,7 +127,7 @@ class Steps:
         key = jax.random.fold_in(jax.random.key(self.arguments.seed), state.step)
 
         def mean_loss(params: Any) -> tuple[Array, tuple[Output, Array]]:
-            params = self.thawed(params, jax.lax.stop_gradient)
+            params = self.with_frozen(params, jax.lax.stop_gradient)
             output = self.model.apply(params, state.layer_state, batch.inputs, key=key, train=True)
             loss = self.loss.per_example(output.value, batch.targets).mean()
             return loss + sum(penalty(params) for penalty in self.regularizers), (output, loss)
@@ -135,7 +135,7 @@ class Steps:
         (loss, (output, batch_loss)), gradients = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
         direction, optimizer_state = self.direction.update(gradients, state.optimizer_state, state.params)
         params, changes = self.moved(state, direction)
-        layer_state = self.thawed(output.state, lambda _, old: old, state.layer_state)
+        layer_state = self.with_frozen(output.state, lambda _, old: old, state.layer_state)
         finite = jnp.isfinite(loss)
         step = state.step + finite.astype(jnp.int32)
         after = State(params, layer_state, optimizer_state, step, finite, state.best, state.watch)
@@ -151,8 +151,8 @@ class Steps:
             batch_loss=batch_loss,
         )
 
-    def thawed(self, tree: Any, keep: Callable[..., Any], *others: Any) -> Any:
-        """A tree by layers, with `keep(leaf, others' leaves)` in the place of those of frozen layers."""
+    def with_frozen(self, tree: Any, keep: Callable[..., Any], *others: Any) -> Any:
+        """A tree by layers, with `keep(leaf, others' leaves)` in the place of the leaves of frozen layers."""
 
         def chosen(path: Any, leaf: Any, *rest: Any) -> Any:
             return keep(leaf, *rest) if self.optimizer.frozen(layer_of(path)) else leaf
@@ -172,11 +172,11 @@ class Steps:
         if self.constraints:
             params = jax.tree_util.tree_map_with_path(self.constrained, params)
             changes = jax.tree.map(jnp.subtract, params, state.params)
-        return self.thawed(params, lambda _, old: old, state.params), changes
+        return self.with_frozen(params, lambda _, old: old, state.params), changes
 
     def constrained(self, path: Any, weights: Array) -> Array:
-        """Weights as the constraints leave them: kernels are what they are for."""
-        if path[-1].key == "kernel":
+        """Weights as the constraints leave them: kernels are what they are for, but for frozen ones."""
+        if path[-1].key == "kernel" and not self.optimizer.frozen(layer_of(path)):
             for constraint in self.constraints:
                 weights = constraint(weights)
         return weights
