@@ -1,4 +1,5 @@
-"""The table `predictions`: final outputs for every training and test example, beside the targets."""
+"""The table `predictions`: outputs for every training and test example, of the weights that come out, beside
+the targets."""
 
 from __future__ import annotations
 

@@ -156,7 +156,8 @@ class _Run:
             self.status = "diverged"
         elif chunk.done:
             self.status = "complete"
-        self.step, self.stopped, self.recorded = chunk.step, chunk.stopped, True
+        self.step, self.recorded = chunk.step, True
+        self.stopped = chunk.stopped if self.status == "complete" else 0
         for name, columns in chunk.tables.items():
             kept = columns["step"] > self.known if "step" in columns else slice(None)
             self.lane.directory.append(name, {column: values[kept] for column, values in columns.items()})

@@ -19,7 +19,7 @@ from nnlab.data.examples import Examples
 from nnlab.experiment import Experiment
 from nnlab.lazy import Array, jax, jnp
 from nnlab.memory import BLOCK_VALUES
-from nnlab.nn.layer import Output
+from nnlab.nn.layer import Output, Training
 from nnlab.nn.model import model
 from nnlab.optimizers.schedules import Time
 from nnlab.probes import Batch, Probe, Snapshot
@@ -125,20 +125,20 @@ class Steps:
     def take(self, state: State, batch: Batch) -> tuple[State, Snapshot]:
         """One step of training, and what could be seen of it."""
         key = jax.random.fold_in(jax.random.key(self.arguments.seed), state.step)
+        train = Training(self.optimizer.frozen) if self.optimizer.groups else True
 
         def mean_loss(params: Any) -> tuple[Array, tuple[Output, Array]]:
             params = self.with_frozen(params, jax.lax.stop_gradient)
-            output = self.model.apply(params, state.layer_state, batch.inputs, key=key, train=True)
+            output = self.model.apply(params, state.layer_state, batch.inputs, key=key, train=train)
             loss = self.loss.per_example(output.value, batch.targets).mean()
             return loss + sum(penalty(params) for penalty in self.regularizers), (output, loss)
 
         (loss, (output, batch_loss)), gradients = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
         direction, optimizer_state = self.direction.update(gradients, state.optimizer_state, state.params)
         params, changes = self.moved(state, direction)
-        layer_state = self.with_frozen(output.state, lambda _, old: old, state.layer_state)
         finite = jnp.isfinite(loss)
         step = state.step + finite.astype(jnp.int32)
-        after = State(params, layer_state, optimizer_state, step, finite, state.best, state.watch)
+        after = State(params, output.state, optimizer_state, step, finite, state.best, state.watch)
         return after, Snapshot(
             params=state.params,
             initial=self.arguments.initial,
@@ -184,10 +184,10 @@ class Steps:
     def time(self, state: State) -> Time:
         return Time(state.step, self.total_steps, self.steps_per_epoch)
 
-    def watched(self, watch: Watch, metrics: Mapping[str, Array]) -> Watch:
+    def watched(self, watch: Watch, metrics: Mapping[str, Array], time: Time) -> Watch:
         """What is remembered after one more record."""
-        pairs = zip(self.optimizer.schedules, watch.schedules, strict=True)
-        schedules = tuple(s.observe(memory, metrics[self.judged_by]) for s, memory in pairs)
+        pairs, loss = zip(self.optimizer.schedules, watch.schedules, strict=True), metrics[self.judged_by]
+        schedules = tuple(schedule.observe(memory, loss, time) for schedule, memory in pairs)
         seen = [stop.observe(m, metrics) for stop, m in zip(self.stops, watch.stops, strict=True)]
         stopped = watch.stopped
         for number, (_, ends) in enumerate(seen, 1):
@@ -198,7 +198,7 @@ class Steps:
         """What is recorded at a step: metrics of all splits and the probes' tables. The probes need the step
         to be taken; without them it is left to be taken as a plain one."""
         evaluated = self.evaluate(state)
-        state = state._replace(watch=self.watched(state.watch, evaluated))
+        state = state._replace(watch=self.watched(state.watch, evaluated, self.time(state)))
         rate = self.optimizer.learning_rate.rate(state.watch.schedules[0], self.time(state))
         metrics = {"learning_rate": rate, **evaluated}
         if not self.layers:  # else it is summed up from theirs
@@ -234,8 +234,9 @@ class Steps:
         found = {}
         for name, (first, blocks, count) in self.layout.spans.items():
             found[f"{name}_loss"] = loss[first : first + blocks].sum() / count
-            if self.classes:
-                found[f"{name}_accuracy"] = correct[first : first + blocks].sum() / count
+            if self.classes:  # XLA would multiply by 1 / count, and n of n would not be 1
+                total = jax.lax.optimization_barrier(jnp.float32(count))
+                found[f"{name}_accuracy"] = correct[first : first + blocks].sum() / total
         return found
 
     def outputs(self, state: State) -> dict[str, Array]:

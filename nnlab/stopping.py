@@ -13,6 +13,8 @@ import numpy as np
 from nnlab.lazy import Array, jnp
 from nnlab.registry import Count, NonNegative, Positive, register
 
+ROUNDING = 1e-6  # 1 - 0.9 is not 0.1 in binary
+
 Metrics = Mapping[str, Array]
 Watched = Literal["train_loss", "validation_loss"]
 
@@ -40,7 +42,7 @@ def early_stopping(patience: Count = 20, min_delta: NonNegative = 0.0, restore: 
 
     min_delta: it must fall by more than this to count. restore: what comes out are the weights at the record
     with the smallest validation loss: predictions are theirs, `selected` in the summary is that record;
-    they are best.safetensors. Keras's EarlyStopping with restore_best_weights.
+    they are best.safetensors. Keras's EarlyStopping with restore_best_weights, at min_delta 0.
     """
 
     return _without_fall("validation_loss", patience, min_delta)._replace(restores=restore)
@@ -80,7 +82,7 @@ def threshold(
 
     def observe(memory: Any, metrics: Metrics) -> tuple[Any, Array]:
         value = 1.0 - metrics[name] if name != metric else metrics[name]
-        return memory, value <= below
+        return memory, value <= below + ROUNDING
 
     return Stop(tuple, observe, name)
 

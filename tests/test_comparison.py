@@ -427,7 +427,7 @@ REFUSED = {
     "a rate chosen by the test set": (
         "along: optimizer, tuned: optimizer.learning_rate, §metric: selected.test_loss",
         f"axes: {{{OPTIMIZERS}, {RATES}}}",
-        "of the test set, which never chooses anything",
+        "never of the test set",
     ),
     "neither lower nor higher": (
         "along: optimizer, §better: more",
@@ -463,8 +463,8 @@ def drawn(sweep, **arguments):
 @pytest.mark.parametrize(
     ("curves", "said"),
     [
-        ({"sgd": [AT_40], "adam": [AT_10]}, "adam first: 10 steps, 4.0x fewer than sgd"),
-        ({"sgd": [NEVER], "adam": [AT_20]}, "adam first: 20 steps, at least 2.0x fewer than sgd"),
+        ({"sgd": [AT_40], "adam": [AT_10]}, "adam first: 10 steps, 4x fewer than sgd"),
+        ({"sgd": [NEVER], "adam": [AT_20]}, "adam first: 20 steps, at least 2x fewer than sgd"),
         ({"sgd": [AT_20], "adam": [AT_40]}, "sgd first: 20 steps"),
         ({"sgd": [NEVER], "adam": [None]}, "none comes to train_loss <= 0.1"),
     ],
@@ -517,7 +517,8 @@ def test_without_a_tuned_axis_a_row_a_value_the_best_on_top():
 
 @pytest.mark.parametrize("metric", ["sparsity.final_fraction", "parameters", "final.validation_accuracy"])
 def test_what_metrics_csv_does_not_have_is_one_panel(metric):
-    _, axes = drawn(scored(SCORES, metric=metric), tuned=RATE, metric=metric)
+    tuned = RATE if metric.startswith("final") else None  # nothing else may choose
+    _, axes = drawn(scored(SCORES, metric=metric), tuned=tuned, metric=metric)
     assert len(axes) == 1
 
 
@@ -529,6 +530,18 @@ def test_the_more_values_the_higher_and_two_sweeps_are_two_rows():
     ]
     assert heights[1] == 2 * heights[0]
     assert heights[2] > 40 * 0.2
+
+
+def test_more_lines_than_colours_are_told_apart():
+    _, (left, _) = drawn(scored({f"v{i}": {1.0: [1.0], 2.0: [2.0]} for i in range(20)}), tuned=RATE)
+    lines = [line for line in left.get_lines() if not line.get_label().startswith("_")]
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 20
+
+
+@pytest.mark.parametrize(("last", "scale"), [(0, "log"), (1e-3, "log"), (0.5, "linear"), (-0.5, "linear")])
+def test_curves_that_span_much_are_on_a_log_axis(last, scale):
+    _, (_, right) = drawn(trained({"sgd": [[1, 1, 1, 0.01 if scale == "log" else 1, last]]}), **LEVEL)
+    assert right.get_yscale() == scale
 
 
 def test_more_values_than_lines_can_be_read():

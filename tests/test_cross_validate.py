@@ -63,11 +63,85 @@ def test_a_dry_run_trains_nothing(small, nnlab):
     assert [entry.name for entry in small.iterdir()] == ["small.yaml"]
 
 
+def test_the_file_s_own_folds_test_set_and_seed_are_kept(small, nnlab):
+    text = SMALL.replace("{test: 20}", "{test: 30, stratify: true, seed: 7, folds: 4, fold: 1}")
+    (small / "small.yaml").write_text(text)
+    for words, folds in (([], 4), (["--folds", "3"], 3)):
+        outcome = nnlab("cross-validate", "small.yaml", *words, "--dry-run")
+        assert f"{folds} trials, 0 done" in outcome.stdout
+    assert nnlab("cross-validate", "small.yaml", "--jobs", "1", "--out", "cv", "--no-plots").exit_code == 0
+    split = {"train": None, "validation": 0.0, "test": 30, "stratify": True, "folds": 4, "seed": 7}
+    assert open_run(small / "cv" / "refit").config.tree["data"]["split"] == split | {"fold": None}
+
+
+def test_without_a_split_the_usual_test_set_stays_out(small, nnlab):
+    (small / "small.yaml").write_text(SMALL.replace("split: {test: 20}, ", ""))
+    words = ["cross-validate", "small.yaml", "--folds", "2", "--jobs", "1", "--out", "cv", "--no-plots"]
+    assert nnlab(*words).exit_code == 0
+    assert open_run(small / "cv" / "refit").config.tree["data"]["split"]["test"] == 0.15
+
+
+SWEPT = "sweep: {axes: {data.split.fold: [0, 1]}}\n"
+FOLDED = SMALL.replace("{test: 20}", "{test: 20, folds: 2, fold: 0}")
+
+
+def test_a_sweep_over_folds_is_taken_as_it_is_and_seen_as_one(small, nnlab):
+    (small / "small.yaml").write_text(FOLDED + SWEPT)
+    words = ["cross-validate", "small.yaml", "--jobs", "1", "--out", "cv", "--no-plots"]
+    assert nnlab(*words).exit_code == 0
+    assert SweepResult.of(small / "cv").summary["cross_validation"]["folds"] == 2
+    # with another seed beside, another number of epochs: the refit is made anew
+    first = open_run(small / "cv" / "refit").config.tree["train"]["epochs"]
+    outcome = nnlab(*words, "sweep.seeds=3")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert open_run(small / "cv" / "refit").config.tree["train"]["epochs"] != first
+
+
+def test_what_looks_at_a_validation_set_is_left_out_of_the_refit(small, nnlab):
+    (small / "small.yaml").write_text(SMALL + "phenomena: [overfitting, sparsity]\n")
+    words = ["cross-validate", "small.yaml", "--folds", "2", "--jobs", "1", "--out", "cv", "--no-plots"]
+    assert nnlab(*words).exit_code == 0
+    summary = open_run(small / "cv" / "refit").summary
+    assert "sparsity" in summary
+    assert "overfitting" not in summary
+
+
+def test_no_training_may_be_the_best(small, nnlab):
+    (small / "small.yaml").write_text(SMALL.replace("0.2}", "0.0}"))
+    words = ["cross-validate", "small.yaml", "--folds", "2", "--jobs", "1", "--out", "cv", "--no-plots"]
+    assert nnlab(*words).exit_code == 0
+    assert open_run(small / "cv" / "refit").config.tree["train"]["steps"] == 0
+
+
+def test_where_an_expectation_fails_nothing_is_refitted(small, nnlab):
+    (small / "small.yaml").write_text(FOLDED + SWEPT + "expect: {final.train_loss: {max: 0}}\n")
+    assert nnlab("cross-validate", "small.yaml", "--jobs", "1", "--out", "cv", "--no-plots").exit_code == 1
+    assert not (small / "cv" / "refit").exists()
+
+
+@pytest.mark.parametrize("rate", ["{type: one_cycle, peak: 0.1}", "{type: warmup, then: 0.1}"])
+def test_a_schedule_that_goes_by_the_length_is_refused(rate, small, nnlab):
+    (small / "small.yaml").write_text(SMALL.replace("0.2}", f"{rate}}}"))
+    outcome = nnlab("cross-validate", "small.yaml")
+    assert outcome.exit_code == 2
+    assert "goes by the length of the training" in outcome.stderr
+    (small / "small.yaml").write_text(SMALL.replace("0.2}", "{type: exponential, start: 0.1, epochs: 5}}"))
+    assert nnlab("cross-validate", "small.yaml", "--dry-run").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (
             lambda tree: tree | {"sweep": {"axes": {"model.0.units": [2, 3]}}},
+            "varies something else than data.split.fold",
+        ),
+        (
+            lambda tree: (
+                tree
+                | {"data": tree["data"] | {"split": {"folds": 2, "fold": 0}}}
+                | {"sweep": {"axes": {"data.split.fold": [0, 1]}, "zip": {"model.0.units": [2, 3]}}}
+            ),
             "varies something else than data.split.fold",
         ),
         (

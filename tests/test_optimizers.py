@@ -290,7 +290,11 @@ def trained(groups, steps=12, **more):
             {"type": "repeat", "times": 2, "layers": [{"type": "dense", "units": 6}, "batch_norm", "tanh"]},
             {"type": "dense", "units": 3},
         ],
-        "optimizer": {"type": "sgd", "learning_rate": 0.1, "groups": groups} | more,
+        "optimizer": {
+            key: value
+            for key, value in ({"type": "sgd", "learning_rate": 0.1, "groups": groups} | more).items()
+            if value is not None
+        },
         "train": {"steps": steps},
         "record": {"every": {"steps": 1}},
     }
@@ -368,12 +372,51 @@ def test_a_group_s_schedule_thaws_it_later():
         assert same(first, last, "dense_1") == still
 
 
+def test_a_frozen_batch_norm_works_as_in_evaluation():
+    """So that training and evaluation see one function, whatever its running averages are."""
+    tree = {
+        "name": "frozen",
+        "data": {"type": "wine", "normalize": "standardize", "batch_size": "full"},
+        "model": [
+            {"type": "dense", "units": 6},
+            "batch_norm",
+            {"type": "residual", "layers": [{"type": "dense", "units": 6}, {"type": "dropout", "rate": 0.5}]},
+            {"type": "dense", "units": 3},
+        ],
+        "optimizer": {"type": "sgd", "learning_rate": 0.1},
+        "train": {"steps": 3},
+        "record": {"every": {"steps": 1}},
+        "phenomena": ["training_mode"],
+    }
+    gaps = {}
+    for frozen in (["batch_norm_1", "residual_1"], []):
+        groups = [{"layers": frozen, "frozen": True}] if frozen else []
+        whole = tree | {"optimizer": tree["optimizer"] | {"groups": groups}}
+        [chunk, *_] = train(bind(check_tree(Document(whole, {}, {}, "test"))))
+        batch, evaluated = chunk.tables["training_mode"]["batch_loss"], chunk.tables["metrics"]["train_loss"]
+        gaps[bool(frozen)] = np.abs(batch[:3] - evaluated[:3]).max()
+    assert gaps[True] < 1e-5
+    assert gaps[False] > 0.05
+
+
+def test_grokfast_takes_groups_itself():
+    (first, _), (last, _) = trained(
+        [{"layers": "dense_1", "frozen": True}], type="grokfast", learning_rate=None
+    )
+    assert same(first, last, "dense_1")
+    assert not same(first, last, "dense_2")
+    inner = {"type": "adam", "groups": [{"layers": "dense_1", "frozen": True}]}
+    with pytest.raises(ConfigError, match="among grokfast's own keys"):
+        trained([], type="grokfast", learning_rate=None, optimizer=inner)
+
+
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
         ([{"layers": "dense_9", "frozen": True}], "did you mean 'dense_1'"),
         ([{"layers": ["dense_1", "nothing_*"], "frozen": True}], "no layer with parameters is 'nothing_*'"),
         ([{"layers": "*", "frozen": True}], "freeze every layer"),
+        ([{"layers": [], "frozen": True}], "name at least one layer"),
         ([{"layers": "dense_1"}], "give one of 'learning_rate' and 'frozen: true'"),
         ([{"layers": "dense_1", "frozen": True, "learning_rate": 0.1}], "give one of"),
     ],

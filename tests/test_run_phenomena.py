@@ -449,13 +449,17 @@ def test_a_sweep_of_optimizers_on_a_ravine(swept):
     assert len(starts) == 1, "all of the first seed"
 
 
-def test_paths_of_one_surface_share_a_panel_and_others_have_their_own(swept):
+def test_few_paths_of_one_surface_share_a_panel_and_others_have_their_own(swept):
     def paths_drawn(sweep):
         drawn = figures.available([sweep])["trajectories"]([sweep]).axes
         return [sum(line.get_marker() == "o" for line in ax.get_lines()) for ax in drawn]
 
     assert paths_drawn(swept("conditions", "data.condition", "[2, 20]")) == [1, 1]
     assert paths_drawn(swept("optimizers")) == [3]
+    rates = swept("rates", "optimizer.learning_rate", "[0.1, 0.5, 0.9, 1.8]")
+    assert paths_drawn(rates) == [1, 1, 1, 1], "more would be crowded"
+    extents = {ax.get_xlim() for ax in figures.available([rates])["trajectories"]([rates]).axes}
+    assert len(extents) == 1
 
 
 # --- learning-rate range ---------------------------------------------------------------------------------

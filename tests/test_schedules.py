@@ -28,12 +28,12 @@ def problems_of(config):
     return [problem.message for problem in problems]
 
 
-def rates(config, steps=range(STEPS), total=STEPS, losses=()):
-    """The rates at steps, after records of these losses."""
+def rates(config, steps=range(STEPS), total=STEPS, losses=(), at=STEPS):
+    """The rates at steps, after records of these losses, all at one step."""
     schedule = built(config)
     memory = schedule.begin()
     for loss in losses:
-        memory = schedule.observe(memory, jnp.float32(loss))
+        memory = schedule.observe(memory, jnp.float32(loss), Time(jnp.int32(at), total, PER_EPOCH))
     found = jax.jit(jax.vmap(lambda step: schedule.rate(memory, Time(step, total, PER_EPOCH))))
     return np.asarray(found(jnp.array(list(steps), jnp.int32)), np.float64)
 
@@ -121,7 +121,8 @@ def test_first_updates_equal_pytorch_s(name):
     for step in range(STEPS):
         if scheduler == "ReduceLROnPlateau":  # both look at the loss before the step
             theirs.step(watched[step])
-        memory = schedule.observe(memory, jnp.float32(watched[step]))
+        now = Time(jnp.int32(step), STEPS, PER_EPOCH)
+        memory = schedule.observe(memory, jnp.float32(watched[step]), now)
         optimizer.zero_grad()
         ((torch.tensor(X) @ weights - torch.tensor(Y)) ** 2).mean().backward()
         optimizer.step()
@@ -205,6 +206,8 @@ def test_warmup_in_epochs_and_over_what_watches_the_loss():
     rising = np.minimum((t + 1) / 11, 1)
     np.testing.assert_allclose(rates(config, t), 0.4 * rising, rtol=1e-6)
     np.testing.assert_allclose(rates(config, t, losses=[1.0, 1.0, 1.0]), 0.1 * rising, rtol=1e-6)
+    # it runs from its beginning when the warm-up is over: what was recorded before does not count
+    np.testing.assert_allclose(rates(config, t, losses=[1.0, 1.0, 1.0], at=9), 0.4 * rising, rtol=1e-6)
 
 
 def test_one_cycle_by_its_corners():
@@ -230,6 +233,7 @@ def test_performance_by_hand():
 def test_range_test_from_low_to_high():
     found = rates({"type": "range_test", "low": 1e-5, "high": 1.0}, range(101), 101)
     np.testing.assert_allclose(found[[0, 20, 100]], [1e-5, 1e-4, 1.0], rtol=1e-4)
+    assert rates({"type": "range_test", "low": 1e-5, "high": 1.0}, [101], 101)[0] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(
@@ -242,6 +246,7 @@ def test_range_test_from_low_to_high():
             {"type": "exponential", "start": 0.1, "steps": 2, "epochs": 2.0},
             "give one of 'steps' and 'epochs'",
         ),
+        ({"type": "range_test", "low": 1.0, "high": 0.5}, "low 1 must lie below high 0.5"),
         ({"type": "cosine", "peak": 0.1, "steps": 3, "epochs": 1}, "give one of 'steps' and 'epochs'"),
     ],
 )

@@ -267,12 +267,11 @@ def test_a_fold_that_is_not_there_is_refused_in_a_sweep_too(file):
         trials_of(load_file(file("{folds: 3}", axes)))
 
 
+@pytest.mark.parametrize("name", ["digits", "xor", "gaussian"])  # the last two are drawn
 @pytest.mark.parametrize("limit", [None, 60])
-def test_a_seed_of_its_own_keeps_the_parts_where_the_run_s_seed_changes(limit):
+def test_a_seed_of_its_own_keeps_the_parts_where_the_run_s_seed_changes(limit, name):
     def loaded(run_seed, own):
-        plan = resolve(
-            "dataset", {"type": "digits", "split": {"test": 0.2, "seed": own}, "limit": limit}, (), []
-        )
+        plan = resolve("dataset", {"type": name, "split": {"test": 0.2, "seed": own}, "limit": limit}, (), [])
         data = build("dataset", plan).load(run_seed)
         return data.train.inputs.tobytes(), data.test.inputs.tobytes()
 

@@ -82,8 +82,32 @@ def test_criteria_by_hand(config, record):
     assert ends_at(config, LOSSES) == record
 
 
-def test_an_error_is_what_accuracy_leaves():
-    assert ends_at({"type": "threshold", "below": 0.25}, [0.2, 0.7, 0.75, 1.0]) == 2
+@pytest.mark.parametrize(("right", "of"), [(3, 4), (9, 10), (24, 25), (47, 50)])
+def test_an_error_is_what_accuracy_leaves(right, of):
+    """The boundary itself ends it, also where it is no binary number."""
+    below = (of - right) / of
+    assert ends_at({"type": "threshold", "below": below}, [0.2, right / of - 1e-3, right / of, 1.0]) == 2
+
+
+@pytest.mark.parametrize("examples", [10, 41, 47, 55, 82, 107])
+def test_all_right_is_an_accuracy_of_one(examples, tmp_path):
+    text = BASE.replace("split: {train: 30, validation: 30, test: 30}", "split: {train: 1.0}")
+    text = text.replace("examples: 90", f"examples: {examples}").replace("0.05", "0.01").replace("60", "400")
+    text = text.replace("{type: early_stopping, patience: 4}", "{type: threshold, below: 0.0}")
+    text = (
+        text.replace("batch_norm, ", "").replace("units: 16", "units: 64").replace("size: 10", "size: full")
+    )
+    summary, metrics = finished(text.replace("epochs: 1}", "epochs: 20}"), tmp_path / "run")
+    assert summary["stopped_by"] == "threshold"
+    assert metrics["train_accuracy"].iloc[-1] == 1.0
+
+
+def test_a_run_that_diverges_is_not_ended_by_a_criterion(tmp_path):
+    text = BASE.replace("{type: adam, learning_rate: 0.05}", "{type: sgd, learning_rate: 1e8}")
+    text = text.replace("batch_norm, ", "").replace("{type: early_stopping, patience: 4}", "rise")
+    text = text.replace("{every: {epochs: 1}, predictions: true}", "{every: {steps: 1}}")
+    summary = run(experiment(text), RunDirectory(tmp_path / "run")).summary
+    assert (summary["status"] == "diverged") != ("stopped_by" in summary)
 
 
 @pytest.mark.parametrize("name", components("stop"))
@@ -159,6 +183,13 @@ def test_the_first_of_several_criteria_that_holds_is_named(tmp_path):
     summary, metrics = finished(BASE.replace("{type: early_stopping, patience: 4}", both), tmp_path / "run")
     errors = 1 - metrics["train_accuracy"]
     assert summary["stopped_by"] == ("threshold" if errors.iloc[-1] == 0 else "no_decrease")
+    always = ["{type: threshold, below: 1.0}", "{type: threshold, below: 99, metric: train_loss}"]
+    for number, order in enumerate((always, always[::-1])):
+        text = BASE.replace("{type: early_stopping, patience: 4}", ", ".join(order))
+        task, place = experiment(text), tmp_path / str(number)
+        seen = []
+        run(task, RunDirectory(place), lambda chunk, seen=seen: seen.append(chunk.stopped))
+        assert seen[-1] == 1, "both hold at the first record: the first in the list ends it"
 
 
 @pytest.mark.parametrize("chunks", [1, 6, 15])

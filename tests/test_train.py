@@ -495,7 +495,7 @@ def _rates(schedule):
     for step in range(11):
         found.append(schedule.rate(memory, Time(jnp.int32(step), 10, 5)))
     for _ in range(40):
-        memory = schedule.observe(memory, jnp.float32(1.0))
+        memory = schedule.observe(memory, jnp.float32(1.0), Time(jnp.int32(10), 10, 5))
         found.append(schedule.rate(memory, Time(jnp.int32(10), 10, 5)))
     return jnp.stack(found)
 

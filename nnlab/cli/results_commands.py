@@ -26,7 +26,8 @@ DIRECTORY = click.Path(path_type=Path)
 def plot(paths: tuple[Path, ...], figures: tuple[str, ...], form: str, out: Path | None) -> None:
     """Draw the figures of a run or a sweep, finished or running; several come on one axes.
 
-    Of an experiment file it draws the learning-rate schedule, before anything is trained, into plots/.
+    Of an experiment file it draws the learning-rate schedule, before anything is trained, into plots/: that
+    of the optimizer itself, not those of its groups or of a sweep's values.
     """
     from nnlab.config import load
     from nnlab.experiment import bind

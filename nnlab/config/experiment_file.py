@@ -93,7 +93,7 @@ def record(
     Step 0 and the last step are always recorded. log_spaced: N moments t_i = (1 + T)^(i/(N-1)) - 1, rounded
     to whole steps, so that the first steps are seen one by one and the last ones in long strides. layers:
     false leaves out layers.csv, the inside view, which halves the time to compile. predictions: keep the
-    final outputs for every training and test example, as predictions.csv.
+    outputs for every training and test example, of the weights that come out, as predictions.csv.
     """
     if (every is None) == (log_spaced is None):
         raise ValueDoesNotFit("give one of 'every' and 'log_spaced'")

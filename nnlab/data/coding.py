@@ -37,6 +37,8 @@ def coded(table: pandas.DataFrame, coding: Coding | None, path: str) -> np.ndarr
     parts = []
     for name in map(str, table.columns):
         column = table[name]
+        if pandas.api.types.is_bool_dtype(column):
+            column = column.astype(int)
         numeric = pandas.api.types.is_numeric_dtype(column)
         general = None if numeric or isinstance(coding, dict) else coding
         code = named.get(name, general)

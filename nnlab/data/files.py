@@ -149,7 +149,7 @@ def _refuse_gaps(table: Any, path: str) -> None:
         row, column = (int(i) for i in np.argwhere(gaps)[0])
         raise ValueDoesNotFit(
             f"'{path}' line {row + 2}, column '{table.columns[column]}': empty or NaN "
-            f"({int(gaps.sum())} such cells in all); fill or drop them",
+            f"({int(gaps.sum())} such cells in all; NA, None and null count as such); fill or drop them",
             ("path",),
         )
 

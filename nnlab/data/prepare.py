@@ -79,11 +79,11 @@ def prepare(
     parts = split or Split()
 
     def load(seed: int) -> Data:
-        examples, own_test = source.load(seed)
+        own = seed if parts.seed is None else parts.seed
+        examples, own_test = source.load(own)
         as_it_comes = split is None and (source.whole or own_test is not None)
         if parts.test is not None and own_test is not None:
             examples, own_test = pooled(examples, own_test), None
-        own = seed if parts.seed is None else parts.seed
         shuffled = examples if as_it_comes else _shuffled(examples, generator(own, "split"))
         if limit is not None:
             shuffled = _some(shuffled, limit, generator(own, "limit"))

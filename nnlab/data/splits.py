@@ -45,8 +45,8 @@ def split(
     proportions of what it is cut from, to one example a class. folds: all that is not test is cut into so
     many parts, equal to one example, in place of train and validation. fold: the one that is the validation
     set, counted from 0, the others being trained on; null trains on all. Each fold has its turn on the same
-    cut, which depends on the seed alone. Cross-validation, lecture 002. seed: of the split (and of `limit`);
-    null is the run's, a number keeps the parts as they are where runs of several seeds are to vote.
+    cut, which depends on the seed alone. Cross-validation, lecture 002. seed: of the split, of `limit` and of
+    data that are drawn; null is the run's, a number keeps the parts where runs of several seeds are to vote.
     """
     if folds is None and fold is not None:
         raise ValueDoesNotFit("give 'folds' too: how many there are", ("fold",))

@@ -23,6 +23,7 @@ from nnlab.nn.layer import (
     Output,
     Setup,
     Shape,
+    Training,
     Tree,
     layer,
 )
@@ -131,7 +132,7 @@ class Children:
     """
 
     def __init__(
-        self, named: Mapping[str, Layer], params: Tree, state: Tree, key: Array, train: bool
+        self, named: Mapping[str, Layer], params: Tree, state: Tree, key: Array, train: bool | Training
     ) -> None:
         self.named, self.params, self.state, self.train = named, params, state, train
         self.keys = {name: jax.random.fold_in(key, index) for index, name in enumerate(named)}
@@ -140,7 +141,8 @@ class Children:
 
     def __call__(self, name: str, x: Array) -> Array:
         params, state = self.params.get(name, {}), self.state.get(name, {})
-        output = self.named[name].apply(params, state, x, key=self.keys[name], train=self.train)
+        train = self.train.inside(name) if isinstance(self.train, Training) else self.train
+        output = self.named[name].apply(params, state, x, key=self.keys[name], train=train)
         if output.state:
             self.new_state[name] = output.state
         for what, values in output.inside.items():

@@ -87,6 +87,21 @@ class Output(NamedTuple):
     inside: Mapping[str, Mapping[str, Array]] = {}
 
 
+class Training:
+    """`train` where some layers are frozen: false, as in evaluation, for those of which `frozen(path)` says
+    so."""
+
+    def __init__(self, frozen: Callable[[str], bool], path: str = "") -> None:
+        self.frozen, self.path = frozen, path
+
+    def __bool__(self) -> bool:
+        return not self.frozen(self.path)
+
+    def inside(self, name: str) -> Training:
+        """For the layer of that name inside this one."""
+        return Training(self.frozen, f"{self.path}/{name}" if self.path else name)
+
+
 class Layer(NamedTuple):
     """See the module's head. `layers`: the parts of a chain, which a chain around it takes as its own."""
 

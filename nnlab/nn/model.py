@@ -9,7 +9,7 @@ import numpy as np
 from nnlab.errors import ValueDoesNotFit
 from nnlab.lazy import Array
 from nnlab.nn.combinators import sequential
-from nnlab.nn.layer import Layer, Output, Setup, Shape, Variable
+from nnlab.nn.layer import Layer, Output, Setup, Shape, Training, Variable
 from nnlab.randomness import generator
 
 
@@ -24,7 +24,7 @@ class Model(NamedTuple):
         """
         return _drawn(self.setup.tree("params"), seed), _drawn(self.setup.tree("state"), seed)
 
-    def apply(self, params: Any, state: Any, x: Array, *, key: Array, train: bool) -> Output:
+    def apply(self, params: Any, state: Any, x: Array, *, key: Array, train: bool | Training) -> Output:
         """`[B, ...]` to the outputs `[B, K]`."""
         return self.layer.apply(params, state, x, key=key, train=train)
 

@@ -69,7 +69,8 @@ def clip(
 
     value: every component to +-value, which turns the gradient: [0.9, 100] at 1 becomes [0.9, 1]. norm: each
     array of weights by itself to that Euclidean length, direction kept: [0.00899964, 0.9999595]. global_norm:
-    all arrays together to that length (Pascanu et al. 2013). Keras's clipvalue, clipnorm, global_clipnorm.
+    all arrays together to that length (Pascanu et al. 2013). Keras's clipvalue, clipnorm, global_clipnorm. A
+    gradient longer than 1.8e19, whose squares leave float32, becomes 0 by either norm.
     """
     if sum(given is not None for given in (value, norm, global_norm)) != 1:
         raise ValueDoesNotFit("give one of 'value', 'norm' and 'global_norm'")
@@ -87,11 +88,14 @@ def _shortened(gradient: Array, most: Any) -> Array:
 
 
 def group(layers: str | list[str], learning_rate: ScheduleLike | None = None, frozen: bool = False) -> Group:
-    """Layers with a rate of their own, a number or a schedule, or frozen: they keep their first weights.
+    """Layers with a rate of their own, a number or a schedule, or frozen: they keep their first weights, and
+    work as in evaluation.
 
-    layers: a path such as dense_1 or repeat_1/dense_2, as `nnlab summary` prints it, or a pattern (dense_*),
-    or several; what lies inside a layer that matches is meant too.
+    layers: a path such as dense_1 or residual_1/dense_2, as `nnlab summary` prints it, or a pattern such as
+    dense_*, or several; what lies inside a layer that matches is meant too.
     """
+    if not layers:
+        raise ValueDoesNotFit("name at least one layer", ("layers",))
     if frozen == (learning_rate is not None):
         raise ValueDoesNotFit("give one of 'learning_rate' and 'frozen: true'")
     return Group([layers] if isinstance(layers, str) else layers, learning_rate)

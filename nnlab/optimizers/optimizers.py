@@ -31,7 +31,8 @@ def sgd(
     nesterov: direction g + momentum * v, which looks one step ahead. form: `accumulated` is lecture 004's
     (and PyTorch's and Keras's), `average` lecture 002's, v <- momentum * v + (1 - momentum) * g, which at the
     same rate moves 1 - momentum times as far, a tenth at 0.9. Both lectures, and Keras, have the rate inside
-    the velocity; as in PyTorch it is outside, which is the same for a constant rate.
+    the velocity; as in PyTorch it is outside, which is the same for a constant rate. The default rate is
+    Keras's (PyTorch: 0.001).
     """
     if nesterov and not momentum:
         raise ValueDoesNotFit("needs a momentum above 0", ("nesterov",))
@@ -63,8 +64,8 @@ def rmsprop(
 ) -> Optimizer:
     """RMSProp (Hinton 2012). s is a running average of g^2, of rate `decay`; direction g / sqrt(s + epsilon).
 
-    The rate and the place of epsilon are lecture 004's and Keras's; PyTorch's decay is 0.99, and it adds
-    epsilon to the root.
+    Defaults and the place of epsilon are lecture 004's and Keras's; PyTorch's are 0.01, 0.99 and 1e-8, which
+    it adds to the root.
     """
     return Optimizer(learning_rate, lambda: optax.scale_by_rms(decay, epsilon), 1)
 
@@ -151,6 +152,9 @@ def grokfast(
     m <- momentum m + (1 - momentum) g, from m = g at the first step; the optimizer gets g + amplification m.
     amplification 0 is the optimizer by itself. Lee et al. 2024, whose lambda and alpha these are.
     """
+
+    if optimizer.groups:
+        raise ValueDoesNotFit("stand beside it, among grokfast's own keys", ("optimizer", "groups"))
 
     def direction() -> Any:
         return optax.chain(_slow_gradient(amplification, momentum), optimizer.direction())

@@ -35,13 +35,13 @@ class Schedule(NamedTuple):
     """rate: (memory, time) -> eta.
 
     begin, observe: what a schedule remembers of the records so far, where it goes by more than the time:
-    () -> memory, and (memory, loss of the record) -> memory. The loss is that of validation where there is
-    any, else of training.
+    () -> memory, and (memory, loss of the record, time) -> memory. The loss is that of validation where there
+    is any, else of training.
     """
 
     rate: Callable[[Any, Time], Array]
     begin: Callable[[], Any] = tuple
-    observe: Callable[[Any, Array], Any] = lambda memory, loss: memory
+    observe: Callable[[Any, Array, Time], Any] = lambda memory, loss, time: memory
 
 
 def by_time(rate: Callable[[Time], Array]) -> Schedule:
@@ -153,14 +153,23 @@ def warmup(steps: Count | None = None, epochs: Length | None = None, then: Sched
     """
     _not_both(steps, epochs)
 
-    def rate(memory: Any, time: Time) -> Array:
+    def steps_of(time: Time) -> int:
         given = steps is not None or epochs is not None
-        length = round(_in_steps(time, steps, epochs) if given else time.total / 10)
-        rising = jnp.minimum((_float(time) + 1.0) / (length + 1), 1.0)
-        later = Time(jnp.maximum(time.step - length, 0), max(1, time.total - length), time.per_epoch)
-        return rising * then.rate(memory, later)
+        return round(_in_steps(time, steps, epochs) if given else time.total / 10)
 
-    return then._replace(rate=rate)
+    def later(time: Time) -> Time:
+        length = steps_of(time)
+        return Time(jnp.maximum(time.step - length, 0), max(1, time.total - length), time.per_epoch)
+
+    def rate(memory: Any, time: Time) -> Array:
+        rising = jnp.minimum((_float(time) + 1.0) / (steps_of(time) + 1), 1.0)
+        return rising * then.rate(memory, later(time))
+
+    def observe(memory: Any, loss: Array, time: Time) -> Any:
+        seen, begun = then.observe(memory, loss, later(time)), time.step >= steps_of(time)
+        return jax.tree.map(lambda new, old: jnp.where(begun, new, old), seen, memory)
+
+    return Schedule(rate, then.begin, observe)
 
 
 @register("schedule")
@@ -180,7 +189,7 @@ def performance(
     def begin() -> Any:
         return {"best": np.float32(np.inf), "waited": np.int32(0), "cuts": np.int32(0)}
 
-    def observe(memory: Any, loss: Array) -> Any:
+    def observe(memory: Any, loss: Array, time: Time) -> Any:
         waited = jnp.where(loss < memory["best"], 0, memory["waited"] + 1)
         cut = waited >= patience
         return {
@@ -196,12 +205,14 @@ def performance(
 
 
 @register("schedule")
-def range_test(low: Annotated[Positive, TRACED] = 1e-6, high: Annotated[Positive, TRACED] = 10.0) -> Schedule:
+def range_test(low: Positive = 1e-6, high: Positive = 10.0) -> Schedule:
     """rate = low (high / low)^(t / (T - 1)): rises by the same factor each step, from `low` at the first to
     `high` at the last, to find the rate at which training blows up (Smith 2015)."""
+    if low >= high:
+        raise ValueDoesNotFit(f"low {low:g} must lie below high {high:g}", ("low",))
 
     def rate(time: Time) -> Array:
-        return low * (high / low) ** (_float(time) / max(1, time.total - 1))
+        return low * (high / low) ** jnp.minimum(_float(time) / max(1, time.total - 1), 1.0)
 
     return by_time(rate)
 

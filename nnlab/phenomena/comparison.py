@@ -3,6 +3,7 @@ only at its own best learning rate (Choi et al. 2019), and over several seeds.""
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 import textwrap
@@ -15,12 +16,12 @@ from nnlab import plotting
 from nnlab.config.document import parse_value
 from nnlab.config.sweep_file import Sweep, split_path, values_of
 from nnlab.errors import ValueDoesNotFit, near_miss
-from nnlab.phenomena.grokking_delay import examined
 from nnlab.phenomena.phenomenon import (
     Phenomenon,
     SeenSweep,
     check_lines,
     check_numbers,
+    examined,
     phenomenon,
     sweep_column,
 )
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 LONGEST_LABEL = 48  # characters, of a value's words
 TITLE, ROW = 44, 20  # characters, of a line of a panel's title and of a row's name
+STROKES = ("-", "--", ":", "-.")  # of lines, one after the other beyond the palette's size
 WIDE = 10  # between the least and the greatest score, from which on their axis is logarithmic
 OF_EVERY_TRIAL = ("final", "best", "selected")  # the parts of a summary that are metrics
 
@@ -111,10 +113,10 @@ def comparison(
     part, dot, column = metric.rpartition(".")
     if dot and level is not None:
         raise ValueDoesNotFit(f"of a level, it is a column of metrics.csv, such as '{column}'", ("metric",))
-    if tuned and column.startswith("test_"):
+    if tuned and not (column.startswith(("train_", "validation_")) and part in ("", *OF_EVERY_TRIAL)):
         raise ValueDoesNotFit(
-            f"'{metric}' is of the test set, which never chooses anything, and here it would choose "
-            f"'{tuned}'; compare by validation or training, or leave out 'tuned'",
+            f"'{tuned}' is chosen by a metric of training or validation, such as final.validation_loss, "
+            "never of the test set; compare by one, or leave out 'tuned'",
             ("metric",),
         )
     asked = Question(along, metric, better, level, tuned, labels)
@@ -309,9 +311,10 @@ def compared(sweeps: Sequence[SeenSweep], asked: Question) -> Figure:
     most = max(map(len, found))
     columns = 1 + all(rows is not None for rows in curves)
     height = len(sweeps) * max(3.5, 1.5 + 0.22 * most)
+    looks = [(colour, stroke) for stroke in STROKES for colour in plotting.COLOURS]
     figure, axes = plotting.panels(len(sweeps), columns, width=2.0 + 4.0 * columns, height=height)
     for row, sweep, values, rows in zip(axes, sweeps, found, curves, strict=True):
-        coloured = list(zip(values, plotting.colours(len(values)), strict=True))
+        coloured = list(zip(values, itertools.cycle(looks), strict=False))
         coloured.sort(key=lambda pair: pair[0].cost)  # the best one comes first
         if asked.tuned:
             _draw_lines(row[0], coloured, asked)
@@ -342,15 +345,15 @@ def _curves(sweep: SeenSweep, asked: Question) -> pandas.DataFrame | None:
 def _draw_lines(ax: Axes, coloured: Sequence[tuple[Contender, Any]], asked: Question) -> None:
     """Seeds as dots along the tuned axis, their median as a line, its best point in a circle."""
     drawn: list[float] = []
-    for contender, colour in coloured:
+    for contender, (colour, stroke) in coloured:
         if contender.costs.empty:
             continue
         costs = contender.costs["cost"]
         scores = asked.sign * costs.where(np.isfinite(costs))
         medians = costs.groupby(contender.costs["at"]).median()
         curve = asked.sign * medians.where(np.isfinite(medians))
-        at = f"{contender.at:g}" if math.isfinite(contender.cost) else "never"
-        ax.plot(curve.index, curve, color=colour, label=f"{contender.label}, {at}")
+        at = f"{contender.at:.4g}" if math.isfinite(contender.cost) else "never"
+        ax.plot(curve.index, curve, stroke, color=colour, label=f"{contender.label}, {at}")
         ax.plot(contender.costs["at"], scores, "o", markersize=2.5, color=colour)
         ax.plot(contender.at, curve[contender.at], "o", markersize=8, mfc="none", color=colour)
         drawn += scores.dropna().tolist()
@@ -363,7 +366,7 @@ def _draw_rows(ax: Axes, coloured: Sequence[tuple[Contender, Any]], asked: Quest
     drawn: list[float] = []
     note = ""
     marker, end = (">", 0.98) if asked.sign > 0 else ("<", 0.02)
-    for row, (contender, colour) in enumerate(coloured):
+    for row, (contender, (colour, _)) in enumerate(coloured):
         costs = contender.chosen["cost"]
         scores = (asked.sign * costs[np.isfinite(costs)]).tolist()
         ax.plot(scores, [row] * len(scores), "o", markersize=4, alpha=0.7, color=colour)
@@ -393,12 +396,13 @@ def _draw_curves(
 ) -> None:
     """The median over the seeds at each record, of each value at its best tuned value."""
     drawn: list[float] = []
-    for contender, colour in coloured:
+    for contender, (colour, stroke) in coloured:
         own = rows[rows["trial"].isin(contender.chosen["trial"])]
         curve = own.groupby("step")["score"].median()
-        ax.plot(curve.index, curve, color=colour)
+        ax.plot(curve.index, curve, stroke, color=colour)
         drawn += curve.tolist()
-    plotting.log_if_wide(ax, drawn)
+    if min(drawn, default=0.0) >= 0:  # a loss of 0 lies below a log axis
+        plotting.log_if_wide(ax, [score for score in drawn if score > 0])
     plotting.step_axis(ax, rows["step"].tolist())
     if asked.level is not None:
         ax.axhline(asked.level, color="#555555", linestyle=":", linewidth=1.2)
@@ -414,7 +418,8 @@ def _finding(found: Sequence[Contender], last: float | None, asked: Question) ->
     if asked.level is not None:
         best = f"{numbers.best} first: {numbers.best_score:,.0f} steps"
         at_least = "" if math.isfinite(found[0].cost) else "at least "
-        behind = f"{at_least}{numbers.ratio:.1f}x fewer than {reference}"
+        times = f"{numbers.ratio:,.1f}".removesuffix(".0")
+        behind = f"{at_least}{times}x fewer than {reference}"
     else:
         best = f"{numbers.best} best: {numbers.best_score:.3g}"
         other = numbers.reference_score

@@ -19,6 +19,7 @@ from nnlab.phenomena.phenomenon import (
     check_grid,
     check_lines,
     check_numbers,
+    examined,
     phenomenon,
     sweep_column,
 )
@@ -85,14 +86,6 @@ def number(trials: pandas.DataFrame, name: str) -> np.ndarray:
     ValueDoesNotFit."""
     check_numbers(trials, [f"grokking.{name}"])
     return trials[f"grokking.{name}"].where(trials["status"] == "complete").fillna(np.inf).to_numpy(float)
-
-
-def examined(sweep: SeenSweep) -> pandas.DataFrame:
-    """The trials that ended well or diverged. Raises ValueDoesNotFit where there are none."""
-    trials = sweep.table[sweep.table["status"].isin(["complete", "diverged"])]
-    if "complete" not in set(trials["status"]):
-        raise ValueDoesNotFit("no trial is complete")
-    return trials
 
 
 def detect(ratios: np.ndarray, steps: np.ndarray) -> GrokkingDelay:

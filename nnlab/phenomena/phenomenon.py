@@ -124,3 +124,11 @@ def sweep_column(sweep: SeenSweep, path: str) -> str:
         if path in [part.strip() for part in axis.split(",")]:
             return axis
     raise ValueDoesNotFit(f"'{path}' is no axis of the sweep {sweep.label}")
+
+
+def examined(sweep: SeenSweep) -> pandas.DataFrame:
+    """The trials that ended well or diverged. Raises ValueDoesNotFit where there are none."""
+    trials = sweep.table[sweep.table["status"].isin(["complete", "diverged"])]
+    if "complete" not in set(trials["status"]):
+        raise ValueDoesNotFit("no trial is complete")
+    return trials

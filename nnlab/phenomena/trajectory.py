@@ -9,6 +9,8 @@ bowl).
 
 from __future__ import annotations
 
+import math
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -33,6 +35,9 @@ WIDEST = 2.0  # times the start's distance from the minimum: a path that diverge
 CONTOURS = (-14, 4)  # above the minimum, the first start's loss above it times two to the power of these
 FAINT = 1e-3  # of the greatest loss above the minimum: below it a start counts as being there
 POINTS = 201
+CROWDED, MOST_APART = 3, 24  # more paths in a panel, up to so many in all, get one each
+COLUMNS, TITLE = 3, 36  # of those: panels in a row, characters in a line of a title
+MARKS = "square: start, cross: minimum"
 
 
 class Trajectory(NamedTuple):
@@ -174,7 +179,8 @@ def _surface(setup: Setup, snapshot: Snapshot) -> tuple[Array, ...]:
 
 
 def draw(paths: Sequence[Path]) -> Figure:
-    """Paths on contours of the loss: those of one surface (and one title) in one panel."""
+    """Paths on contours of the loss: those of one surface (and one title) in one panel, or, where that is
+    crowded, in a panel each, of the same extent."""
     check_lines(len(paths), "paths")
     shared: list[list[int]] = []
     for number, new in enumerate(paths):
@@ -183,17 +189,38 @@ def draw(paths: Sequence[Path]) -> Figure:
             shared.append([number])
         else:
             home.append(number)
+    if max(map(len, shared)) > CROWDED and len(paths) <= MOST_APART:
+        return _draw_apart([[paths[number] for number in panel] for panel in shared])
     figure, axes = plotting.panels(1, len(shared), width=max(6.4, 4.6 * len(shared)), height=4.8)
     colours = plotting.colours(len(paths))
     for ax, panel in zip(axes[0], shared, strict=True):
         drawn = _draw_contours(ax, [paths[number] for number in panel])
         for number, weights in zip(panel, drawn, strict=True):
-            ax.plot(*weights.T, "-o", color=colours[number], markersize=2, linewidth=0.9)
-            ax.plot(*weights[0], "s", color="#000000", markerfacecolor="none", markersize=6)
-        ax.set(title=paths[panel[0]].title, xlabel="$w_1$", ylabel="$w_2$", aspect="equal")
+            _draw_path(ax, weights, colours[number])
+        ax.set_title(paths[panel[0]].title)
     if len(paths) > 1:
-        plotting.colour_legend(figure, [path.label for path in paths], "square: start, cross: minimum")
+        plotting.colour_legend(figure, [path.label for path in paths], MARKS)
     return figure
+
+
+def _draw_apart(surfaces: Sequence[Sequence[Path]]) -> Figure:
+    """A panel a path."""
+    places = [(alike, number) for alike in surfaces for number in range(len(alike))]
+    rows = math.ceil(len(places) / COLUMNS)
+    figure, axes = plotting.panels(rows, COLUMNS, width=3.3 * COLUMNS, height=0.3 + 3.3 * rows)
+    for ax, (alike, number) in zip(axes.flat, places, strict=False):
+        _draw_path(ax, _draw_contours(ax, alike)[number], plotting.COLOURS[0])
+        ax.set_title(textwrap.fill(alike[number].label, TITLE))
+    for ax in axes.flat[len(places) :]:
+        ax.remove()
+    figure.suptitle(f"{', '.join(dict.fromkeys(alike[0].title for alike in surfaces))}; {MARKS}")
+    return figure
+
+
+def _draw_path(ax: Axes, weights: np.ndarray, colour: Any) -> None:
+    ax.plot(*weights.T, "-o", color=colour, markersize=2, linewidth=0.9)
+    ax.plot(*weights[0], "s", color="#000000", markerfacecolor="none", markersize=6)
+    ax.set(xlabel="$w_1$", ylabel="$w_2$", aspect="equal")
 
 
 def _title(runs: Sequence[Seen]) -> str:
