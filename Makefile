@@ -33,13 +33,15 @@ demo: setup ## train sigmoid 20 deep on real data, draw its figures, judge its e
 
 CURES := vanishing_gradients vanishing_gradients_skip vanishing_gradients_batch_norm relu_he
 GROKKED := grokking_mod31 grokking_mod31_no_decay grokking_progress grokking_transformer
+CATALOGUE := practical_defaults naive_defaults overfitting early_stopping learning_rate_range
+CHOICES := optimizers ravine ravine_turned l1_l2 cross_validation voting
 SWEEPS := double_descent_mnist1d double_descent_mnist1d_clean double_descent_polynomial \
   double_descent_random_features double_descent_samples double_descent_epochs bias_variance \
   grokking_weight_decay grokking_training_fraction
 
 results: setup ## train what the headline figures show, judge it, and draw them into docs/; takes minutes
-	for name in $(CURES) $(GROKKED); do $(BIN)/nnlab train experiments/$$name.yaml --out results/$$name --no-plots || exit 1; done
-	for name in $(SWEEPS); do $(BIN)/nnlab sweep experiments/$$name.yaml --out results/$$name --no-plots || exit 1; done
+	for name in $(CURES) $(GROKKED) $(CATALOGUE); do $(BIN)/nnlab train experiments/$$name.yaml --out results/$$name --no-plots || exit 1; done
+	for name in $(SWEEPS) $(CHOICES); do $(BIN)/nnlab sweep experiments/$$name.yaml --out results/$$name --no-plots || exit 1; done
 	$(BIN)/nnlab plot $(addprefix results/,$(CURES)) --figure depth_profile --out docs
 	$(BIN)/nnlab plot results/double_descent_mnist1d results/double_descent_mnist1d_clean --out docs/mnist1d
 	for name in polynomial random_features samples epochs; do \
@@ -50,6 +52,14 @@ results: setup ## train what the headline figures show, judge it, and draw them 
 	$(BIN)/nnlab plot results/grokking_transformer --figure embedding_spectrum --out docs/grokking
 	$(BIN)/nnlab plot results/grokking_weight_decay --out docs/grokking
 	$(BIN)/nnlab plot results/grokking_training_fraction --out docs/grokking/fraction
+	$(BIN)/nnlab plot results/practical_defaults results/naive_defaults --figure training_curves --out docs/defaults
+	$(BIN)/nnlab plot results/early_stopping results/overfitting --figure overfitting --out docs/catalogue
+	$(BIN)/nnlab plot results/learning_rate_range --figure learning_rate_range --out docs/catalogue
+	$(BIN)/nnlab plot results/ravine results/ravine_turned --figure trajectories --out docs/catalogue
+	$(BIN)/nnlab plot results/optimizers --figure comparison --out docs/optimizers
+	$(BIN)/nnlab plot results/l1_l2 --figure comparison --out docs/l1_l2
+	$(BIN)/nnlab plot results/cross_validation --figure cross_validation --out docs/catalogue
+	$(BIN)/nnlab plot results/voting --figure voting --out docs/catalogue
 
 bench: setup ## speed against hand-written JAX, NumPy and PyTorch; installs PyTorch into .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0

@@ -492,7 +492,8 @@ def test_the_rates_of_a_constructed_range():
 @pytest.mark.parametrize(
     ("ending", "status", "blew_up"),
     [
-        ([1.0, 1.1], "complete", False),
+        ([1.0, 1.2], "complete", False),
+        ([1.0, 1.3, 1.3], "complete", True),  # a net that died, below its first loss
         ([1.0, 2.1], "complete", True),
         ([1.0, 1.0], "diverged", True),
         ([1.0, math.nan], "diverged", True),
@@ -500,7 +501,7 @@ def test_the_rates_of_a_constructed_range():
         ([1e30, math.nan], "diverged", True),
     ],
 )
-def test_blowing_up_is_above_the_first_loss_or_no_number(ending, status, blew_up):
+def test_blowing_up_is_a_quarter_of_the_fall_or_no_number(ending, status, blew_up):
     found = learning_rate_range.detect(rising([2.0, 2.0, 1.9, 1.8, 1.6, 1.4, 1.2, *ending], status=status))
     assert found.blew_up is blew_up
     assert found.turning_rate is not None

@@ -23,6 +23,7 @@ REACH = 0.1  # decades to each side, over which the loss is averaged
 LEAST_SPAN = 10.0  # last rate over first
 LEAST_RECORDS = 5
 BLOWN_UP = 2.0  # times the first loss: what is beyond tells no more, and would spoil the averages
+REGAINED = 0.25  # of its fall: more than noise; a net that dies rises only to the loss of a guess
 
 
 class LearningRateRange(NamedTuple):
@@ -30,8 +31,8 @@ class LearningRateRange(NamedTuple):
     rise tenfold.
 
     turning_rate: where the loss is smallest, before it blows up. steepest_rate: up to there, where it falls
-    fastest. suggested_rate: turning_rate / 10. blew_up: beyond turning_rate the loss was above the first one,
-    or the training diverged; false says that the rate did not rise far enough to tell.
+    fastest. suggested_rate: turning_rate / 10. blew_up: beyond turning_rate the loss rose again, by more than
+    a quarter of its fall, or the training diverged; false says that the rate did not rise far enough.
     """
 
     steepest_rate: float | None
@@ -77,7 +78,9 @@ def detect(run: Seen) -> LearningRateRange:
         return LearningRateRange(None, None, None, False)
     turn = int(curve.smooth.argmin())
     beyond = run.tables["metrics"]["train_loss"].to_numpy(float)[-1:]
-    blew_up = (curve.losses[turn:] > curve.losses[0]).any() or not np.isfinite(beyond).all()
+    low = curve.smooth[turn]
+    high = low + REGAINED * max(0.0, curve.losses[0] - low)
+    blew_up = (curve.losses[turn:] > high).any() or not np.isfinite(beyond).all()
     turning = float(curve.rates[turn])
     return LearningRateRange(
         steepest_rate=float(curve.rates[curve.slopes[: turn + 1].argmin()]),
@@ -127,5 +130,5 @@ def _draw(ax: Axes, run: Seen) -> Curve:
         ax.axvline(rate, color=plotting.COLOURS[colour], linestyle=style, linewidth=1.2, label=label)
     says = "the loss turns up" if found.blew_up else "the rate did not rise far enough"
     ax.set(title=f"{run.label}: {says}", ylabel="mean loss", xscale="log", xlabel="learning rate (log)")
-    plotting.legend(ax, loc="lower left")
+    plotting.legend(ax, loc="upper left", frameon=True, edgecolor="none", framealpha=1.0)
     return curve

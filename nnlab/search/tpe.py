@@ -33,14 +33,14 @@ def tpe(
 ) -> Search:
     """Proposes where good trials were denser than bad ones (TPE, Bergstra et al. 2011), by Optuna.
 
-    metric: final.NAME or best.NAME, a number of a trial's summary. prune: end a trial whose metric, at its
+    metric: final.NAME, best.NAME or selected.NAME, a number of a trial's summary. prune: end a trial whose metric, at its
     best so far, is worse than the median of the whole trials at that part of their training. startup: so many
     trials are drawn at random before the search learns, and so many must be whole before one is pruned.
     Proposal n is the same for the same outcomes of those before; with one worker so is the search.
     """
     prefix, _, column = metric.partition(".")
-    if prefix not in ("final", "best") or not column:
-        raise ValueDoesNotFit(f"'{metric}' is no metric; begin with final. or best.", ("metric",))
+    if prefix not in ("final", "best", "selected") or not column:
+        raise ValueDoesNotFit(f"'{metric}' is no metric; begin with final., best. or selected.", ("metric",))
 
     def study(space: Space, seed: int, journal: Path) -> OptunaStudy:
         name = json.dumps([metric, direction, seed, space], sort_keys=True)
