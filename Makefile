@@ -34,7 +34,7 @@ demo: setup ## train sigmoid 20 deep on real data, draw its figures, judge its e
 CURES := vanishing_gradients vanishing_gradients_skip vanishing_gradients_batch_norm relu_he
 GROKKED := grokking_mod31 grokking_mod31_no_decay grokking_progress grokking_transformer
 CATALOGUE := practical_defaults naive_defaults overfitting early_stopping learning_rate_range
-CHOICES := optimizers ravine ravine_turned l1_l2 cross_validation voting
+CHOICES := optimizers ravine l1_l2 cross_validation voting
 SWEEPS := double_descent_mnist1d double_descent_mnist1d_clean double_descent_polynomial \
   double_descent_random_features double_descent_samples double_descent_epochs bias_variance \
   grokking_weight_decay grokking_training_fraction
@@ -55,7 +55,7 @@ results: setup ## train what the headline figures show, judge it, and draw them 
 	$(BIN)/nnlab plot results/practical_defaults results/naive_defaults --figure training_curves --out docs/defaults
 	$(BIN)/nnlab plot results/early_stopping results/overfitting --figure overfitting --out docs/catalogue
 	$(BIN)/nnlab plot results/learning_rate_range --figure learning_rate_range --out docs/catalogue
-	$(BIN)/nnlab plot results/ravine results/ravine_turned --figure trajectories --out docs/catalogue
+	$(BIN)/nnlab plot results/ravine --figure trajectories --out docs/catalogue
 	$(BIN)/nnlab plot results/optimizers --figure comparison --out docs/optimizers
 	$(BIN)/nnlab plot results/l1_l2 --figure comparison --out docs/l1_l2
 	$(BIN)/nnlab plot results/cross_validation --figure cross_validation --out docs/catalogue

@@ -256,7 +256,7 @@ def load_text(text):
         ("+sweep.zip={model.width: [3, 4]}", "sweep.zip", "a search varies what is under 'random' only"),
         ("+sweep.seeds=2", "sweep.seeds", "one seed"),
         ("~sweep.random", "sweep.method", "a search needs 'random'"),
-        ("sweep.method.metric=train_loss", "sweep.method.metric", "begin with final. or best."),
+        ("sweep.method.metric=train_loss", "sweep.method.metric", "begin with final., best. or selected."),
         ("sweep.method.metric=final.validation_los", "sweep.method", "did you mean 'validation_loss'?"),
         ("data.split={train: 0.8, test: 0.2}", "sweep.method", "'final' has no number 'validation_loss'"),
         ("expect={best.valu: {max: 1}}", "expect.best.valu", "did you mean 'value'?"),
