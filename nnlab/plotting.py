@@ -84,8 +84,9 @@ def graded(count: int) -> list[Any]:
 
 
 def log_if_wide(axes: Axes, values: Sequence[float]) -> None:
-    """A log y axis where values are positive and span more than a factor 30."""
-    if values and min(values) > 0 and math.isfinite(max(values)) and max(values) / min(values) > 30:
+    """A log y axis where what is finite is positive and spans more than a factor 30."""
+    finite = [value for value in values if math.isfinite(value)]
+    if finite and min(finite) > 0 and max(finite) / min(finite) > 30:
         axes.set_yscale("log")
 
 

@@ -19,6 +19,7 @@ from nnlab.config.load import check_tree
 from nnlab.config.schema import resolve
 from nnlab.errors import ConfigError
 from nnlab.experiment import bind
+from nnlab.judgement import judge
 from nnlab.keeping import Lane
 from nnlab.registry import build, components
 from nnlab.runner import run, run_together
@@ -266,6 +267,22 @@ def test_lanes_end_each_at_its_time_and_go_on_without_those_that_did(tmp_path, m
 def test_what_does_not_fit_is_refused(old, new, message):
     with pytest.raises(ConfigError, match=message):
         experiment(BASE.replace(old, new))
+
+
+def test_what_ended_it_can_be_expected(tmp_path):
+    expecting = BASE + "expect: {stopped_by: {equals: early_stopping}}\n"
+    task = experiment(expecting)
+    outcome = run(task, RunDirectory(tmp_path / "run"))
+    [(_, _, found, holds)] = judge(task.config, outcome.summary)
+    assert (found, holds) == ("early_stopping", True)
+    [(_, _, found, holds)] = judge(task.config, {**outcome.summary, "stopped_by": "rise"})
+    assert (found, holds) == ("rise", False)
+    for other in (
+        expecting.replace("early_stopping}}", "rise}}"),
+        expecting.replace(", stop: [{type: early_stopping, patience: 4}]", ""),
+    ):
+        with pytest.raises(ConfigError, match="ends no training here"):
+            experiment(other)
 
 
 def test_a_regression_has_no_error_to_fall_below():

@@ -211,8 +211,9 @@ def experiment(
             raise ValueDoesNotFit(
                 f"{phenomenon.name} reads the numbers of {other}; add {other} to 'phenomena'", at
             )
+    criteria = [stop.name for stop in train.stop] if train is not None else []
     for key, bound in expect.items():
-        _check_expectation(key, bound, phenomena)
+        _check_expectation(key, bound, phenomena, criteria)
     return Parts(
         name,
         seed,
@@ -292,7 +293,7 @@ def _check_numbers(phenomenon: Any, axis: str, sweep: Sweep, at: Path) -> None:
             )
 
 
-def _check_expectation(key: str, bound: Bound, phenomena: list[Any]) -> None:
+def _check_expectation(key: str, bound: Bound, phenomena: list[Any], criteria: list[str]) -> None:
     """An expectation must name a number that the run will have."""
     prefix, _, number = key.partition(".")
     at = ("expect", key)
@@ -302,10 +303,13 @@ def _check_expectation(key: str, bound: Bound, phenomena: list[Any]) -> None:
     if key == "status" and bound.equals not in STATUSES:
         near = near_miss(str(bound.equals), STATUSES) or ";"
         raise ValueDoesNotFit(f"'{bound}' is no status{near} it equals one of {', '.join(STATUSES)}", at)
-    if key in ("status", "parameters"):
+    if key == "stopped_by" and bound.equals not in criteria:
+        there = f"it equals one of {', '.join(criteria)}" if criteria else "there is none under train.stop"
+        raise ValueDoesNotFit(f"'{bound.equals}' ends no training here; {there}", at)
+    if key in ("status", "parameters", "stopped_by"):
         return
     if prefix not in numbers:
-        known = ["final", "best", "selected", "status", "parameters", *numbers]
+        known = ["final", "best", "selected", "status", "parameters", "stopped_by", *numbers]
         raise ValueDoesNotFit(
             f"is no number of this run{near_miss(prefix, known)}; begin with {', '.join(known)}",
             at,

@@ -129,6 +129,6 @@ def _draw(ax: Axes, run: Seen) -> Curve:
         label = f"{name}: {plotting.scientific(rate)}"
         ax.axvline(rate, color=plotting.COLOURS[colour], linestyle=style, linewidth=1.2, label=label)
     says = "the loss turns up" if found.blew_up else "the rate did not rise far enough"
-    ax.set(title=f"{run.label}: {says}", ylabel="mean loss", xscale="log", xlabel="learning rate (log)")
+    ax.set(title=f"{run.label}\n{says}", ylabel="mean loss", xscale="log", xlabel="learning rate (log)")
     plotting.legend(ax, loc="upper left", frameon=True, edgecolor="none", framealpha=1.0)
     return curve

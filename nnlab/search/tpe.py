@@ -33,9 +33,10 @@ def tpe(
 ) -> Search:
     """Proposes where good trials were denser than bad ones (TPE, Bergstra et al. 2011), by Optuna.
 
-    metric: final.NAME, best.NAME or selected.NAME, a number of a trial's summary. prune: end a trial whose metric, at its
-    best so far, is worse than the median of the whole trials at that part of their training. startup: so many
-    trials are drawn at random before the search learns, and so many must be whole before one is pruned.
+    metric: final.NAME, best.NAME or selected.NAME, a number of a trial's summary. prune: end a trial whose
+    metric, at its best so far, is worse than the median of the whole trials at that part of their training.
+    startup: so many trials are drawn at random before the search learns, and so many must be whole before one
+    is pruned.
     Proposal n is the same for the same outcomes of those before; with one worker so is the search.
     """
     prefix, _, column = metric.partition(".")
