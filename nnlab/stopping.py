@@ -37,15 +37,14 @@ _stop = register("stop", label="name")
 
 
 @_stop
-def early_stopping(patience: Count = 20, min_delta: NonNegative = 0.0, restore: bool = True) -> Stop:
+def early_stopping(patience: Count = 20, min_delta: NonNegative = 0.0) -> Stop:
     """Ends where the validation loss has not fallen for `patience` records (lectures 002 and 004).
 
-    min_delta: it must fall by more than this to count. restore: what comes out are the weights at the record
-    with the smallest validation loss: predictions are theirs, `selected` in the summary is that record;
-    they are best.safetensors. Keras's EarlyStopping with restore_best_weights, at min_delta 0.
+    min_delta: it must fall by more than this to count. What comes out are the weights at the record with the
+    smallest validation loss: best.safetensors, `selected` in the summary and predictions.csv are of them
+    (no_decrease keeps the last ones). Keras's EarlyStopping with restore_best_weights, at min_delta 0.
     """
-
-    return _without_fall("validation_loss", patience, min_delta)._replace(restores=restore)
+    return _without_fall("validation_loss", patience, min_delta)._replace(restores=True)
 
 
 @_stop

@@ -166,7 +166,7 @@ def test_a_stopped_run_leaves_the_first_rows_of_the_whole(tmp_path):
     pandas.testing.assert_frame_equal(stopped, whole.iloc[: len(stopped)])
 
 
-@pytest.mark.parametrize("keep", ["{type: early_stopping, patience: 4, restore: false}", "no_decrease"])
+@pytest.mark.parametrize("keep", ["{type: no_decrease, metric: validation_loss, patience: 4}", "no_decrease"])
 def test_without_restoring_the_last_weights_come_out(keep, tmp_path):
     text = BASE.replace("{type: early_stopping, patience: 4}", keep).replace("60", "9")
     finished(text, tmp_path / "run")
