@@ -40,13 +40,13 @@ def _figures_of(result: Run | SweepResult) -> dict[str, Draw]:
     scope = "run" if isinstance(result, Run) else "sweep"
     found: dict[str, Draw] = {}
     if isinstance(result, Run):
-        metrics = result.tables.get("metrics")
+        metrics: Any = result.tables.get("metrics", {})
+        if len(metrics) and "train_loss" not in metrics:  # it is yet to be trained
+            return {"learning_rate": learning_rate}
         if result.config.tree["solver"] is None:
             found["training_curves"] = training_curves
-        if metrics is not None and "learning_rate" in metrics and metrics["learning_rate"].nunique() > 1:
+        if "learning_rate" in metrics and metrics["learning_rate"].nunique() > 1:
             found["learning_rate"] = learning_rate
-        if metrics is not None and "train_loss" not in metrics:
-            return {"learning_rate": learning_rate}  # it is yet to be trained
     for phenomenon in result.config.build().phenomena:
         found |= phenomenon.figures if phenomenon.scope == scope else {}
     return found

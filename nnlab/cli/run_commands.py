@@ -141,8 +141,6 @@ def _finished(place: Path, experiment: Experiment, keep: Keep) -> dict[str, Any]
     Raises UsageError where the place holds what is no run, or, unless it is to be replaced or gone on with
     all the same, a run of another config or a finished one of other data.
     """
-    from nnlab.config import check_tree
-    from nnlab.config.document import read
     from nnlab.store import RunDirectory, read_json
 
     directory = RunDirectory(place)
@@ -154,7 +152,7 @@ def _finished(place: Path, experiment: Experiment, keep: Keep) -> dict[str, Any]
         return None
     if not keep.resume or not (place / "config.yaml").exists():  # a checkpoint says what it is of
         return None
-    same = check_tree(read(place / "config.yaml")).hash == experiment.config.hash
+    same = may_hold(place, experiment.config)
     if not same and not keep.allow_drift:
         raise UsageError(
             f"{place}: holds a run of another config; --allow-drift goes on with it, --force replaces it, "
@@ -173,6 +171,15 @@ def _finished(place: Path, experiment: Experiment, keep: Keep) -> dict[str, Any]
             f"{place}: its data have changed since; --force trains anew, --out names another place"
         )
     return summary
+
+
+def may_hold(place: Path, config: Config) -> bool:
+    """Whether the run at this place, where there is one, is of this config."""
+    from nnlab.config import check_tree
+    from nnlab.config.document import read
+
+    file = place / "config.yaml"
+    return not file.exists() or check_tree(read(file)).hash == config.hash
 
 
 def _verdict_code(config: Config, summary: Any, code: int) -> int:

@@ -36,7 +36,7 @@ def cross_validate(config: Path, overrides: tuple[str, ...], folds: int | None, 
     `cross_validation`; where its expectations hold, the last one follows as the run refit/ in its directory,
     without what looks at a validation set. An experiment that sweeps over data.split.fold keeps its folds.
     """
-    from nnlab.cli.run_commands import run_once
+    from nnlab.cli.run_commands import may_hold, run_once
     from nnlab.config import load
 
     chosen = Settings(**settings)
@@ -51,7 +51,7 @@ def cross_validate(config: Path, overrides: tuple[str, ...], folds: int | None, 
     if not chosen.quiet:
         click.echo(f"{place}: {epochs:.4g} epochs are best on average; training on all folds", err=True)
     refit, keep = _refitted(checked, epochs), chosen.keep
-    if _is_of_another(place / "refit", refit.config):  # of another number of epochs
+    if not may_hold(place / "refit", refit.config):  # of another number of epochs
         keep = keep._replace(resume=False)
     run_once(refit, place / "refit", chosen.platform, keep, not chosen.no_plots, chosen.quiet)
 
@@ -138,11 +138,3 @@ def _refitted(config: Config, epochs: float) -> Experiment:
             phenomenon.fits(plain.model.setup, plain.data)
             fitting += [entry] if phenomenon.scope == "run" else []
     return bind(check_tree(config.document._replace(tree=base | changed | {"phenomena": fitting})))
-
-
-def _is_of_another(place: Path, config: Config) -> bool:
-    from nnlab.config import check_tree
-    from nnlab.config.document import read
-
-    file = place / "config.yaml"
-    return file.is_file() and check_tree(read(file)).hash != config.hash
