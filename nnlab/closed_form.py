@@ -33,7 +33,9 @@ FEATURE_MAPS = 64  # so many compiled feature maps are kept
 def fit(experiment: Experiment) -> Iterator[Chunk]:
     """Solve for the last layer: one chunk, at step 0. Takes the place of `train` where there is a solver."""
     began = time.perf_counter()
-    targets = {name: _targets(part) for name, part in experiment.data.splits.items()}
+    loss = spell_out("loss", experiment.config.tree["loss"])
+    low = loss[1].get("low", 0.0) if loss else 0.0
+    targets = {name: _targets(part, low) for name, part in experiment.data.splits.items()}
     with _blas_threads().limit(limits=1, user_api="blas"):
         features, compiling = _features(experiment)
         solution = experiment.parts.solver.solve(features["train"], targets["train"])
@@ -77,10 +79,10 @@ def _metrics(
     return {"step": np.zeros(1, np.int32)} | {k: np.array([v], np.float64) for k, v in row.items()}
 
 
-def _targets(examples: Examples) -> np.ndarray:
-    """`[N, K]` float64; classes are one-hot."""
+def _targets(examples: Examples, low: float) -> np.ndarray:
+    """`[N, K]` float64; of a class 1, of the others `low`."""
     if examples.classes:
-        return np.eye(examples.classes)[examples.targets]
+        return np.where(np.eye(examples.classes, dtype=bool)[examples.targets], 1.0, low)
     return examples.targets.astype(np.float64)
 
 
@@ -91,7 +93,7 @@ def _features(experiment: Experiment) -> tuple[dict[str, np.ndarray], float]:
     if not layers:
         return inputs, 0.0
     names = list(experiment.model.setup.children)[:-1]
-    params, state = (_doubled(tree, names) for tree in experiment.model.init(experiment.parts.seed))
+    params, state = (_doubled(tree, names) for tree in experiment.first_weights())
     found: Any = np.concatenate(list(inputs.values()))
     began, compiling = time.perf_counter(), 0.0
     if all(layer.type in ON_HOST for layer in layers):

@@ -10,22 +10,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nnlab import memory
+from nnlab import memory, transfer
+from nnlab.augmentation import check_mixing
 from nnlab.config import Config
 from nnlab.config.experiment_file import Parts
 from nnlab.data.prepare import Data
 from nnlab.errors import Path, ValueDoesNotFit, dotted, listed, near_miss
 from nnlab.memory import Footprint
 from nnlab.nn.model import Model, model
-from nnlab.probes import INSIDE_VIEW, Probe
+from nnlab.probes import INSIDE_VIEW, PATH_POINTS, Probe
 from nnlab.registry import build, with_outsiders
+from nnlab.transfer import Given
 
 MOST_STEPS = 2**31 - 1  # steps are counted in int32
 
 
 class Experiment(NamedTuple):
     """batch_size: examples a step; record_steps: ascending, 0 and total_steps among them. With a solver
-    there are no steps."""
+    there are no steps. given: first weights that were trained before. cached: so many layers of the chain,
+    the first ones, are frozen and computed once."""
 
     config: Config
     parts: Parts
@@ -35,6 +38,41 @@ class Experiment(NamedTuple):
     steps_per_epoch: int
     total_steps: int
     record_steps: list[int]
+    given: Given = transfer.NOTHING
+    cached: int = 0
+
+    @property
+    def trained(self) -> Model:
+        """The model from the first layer on that is not cached."""
+        return self.model.cut(self.cached)[1] if self.cached else self.model
+
+    def first_weights(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Params and state before the first step, arrays of the host. Raises ValueDoesNotFit."""
+        params, state = self.model.init(self.parts.seed)
+        return self.given.over(params), self.given.over(state)
+
+    @property
+    def trained_parameters(self) -> int:
+        """The parameters of the layers that are not frozen; under a solver, those of the last one."""
+        leaves = list(self.model.setup.leaves())
+        if self.parts.optimizer is None:
+            return leaves[-1][1].count("params")
+        frozen = self.parts.optimizer.frozen
+        return sum(leaf.count("params") for path, leaf in leaves if not frozen(path))
+
+    @property
+    def path_steps(self) -> list[int]:
+        """The records at which the weights are kept, for the probes that look at their path."""
+        if not any(probe.path for probe in self.probes):
+            return []
+        last = len(self.record_steps) - 1
+        points = min(len(self.record_steps), PATH_POINTS)
+        return [self.record_steps[round(i * last / max(1, points - 1))] for i in range(points)]
+
+    @property
+    def last_tables(self) -> set[str]:
+        """The tables that are written once, after the training."""
+        return {"predictions", *(probe.table for probe in self.probes if probe.when == "end")}
 
     @property
     def probes(self) -> list[Probe]:
@@ -90,7 +128,11 @@ class Experiment(NamedTuple):
 
 
 PROGRAM_PARTS = {"model": "layer", "loss": "loss", "optimizer": "optimizer"}  # key in the config -> kind
-PROGRAM_LISTS = {"regularizers": "regularizer", "constraints": "constraint"}  # likewise, of lists
+PROGRAM_LISTS = {  # likewise, of lists
+    "regularizers": "regularizer",
+    "constraints": "constraint",
+    "augment": "augmentation",
+}
 
 
 def program_parts(tree: Mapping[str, Any], replace: Callable[[Path, Any], Any]) -> dict[str, Any]:
@@ -134,14 +176,16 @@ def bind(config: Config) -> Experiment:
         with _blaming(config, "phenomena", position):
             phenomenon.fits(net.setup, data)
     examples = len(data.train)
+    known = _given(config, parts, data, net)
     if parts.solver is not None:
         _check_solver(config, net)
-        return Experiment(config, parts, data, net, examples, 1, 0, [0])
+        return Experiment(config, parts, data, net, examples, 1, 0, [0], known)
     batch_size = min(parts.data.batch_size or examples, examples)
     steps_per_epoch = examples // batch_size
     assert parts.train is not None  # noqa: S101 - there is no solver
     _check_stops(config, parts, data)
     _check_groups(config, parts, net)
+    _check_augment(config, parts, data)
     total = parts.train.steps
     if total is None:
         total = max(1, round((parts.train.epochs or 0.0) * steps_per_epoch))
@@ -149,7 +193,10 @@ def bind(config: Config) -> Experiment:
         raise config.error(("train",), f"comes to {total:.3g} steps; there can be fewer than {MOST_STEPS:,}")
     with _blaming(config, "record"):
         records = parts.record.steps(total, steps_per_epoch)
-    bound = Experiment(config, parts, data, net, batch_size, steps_per_epoch, total, records)
+    cached = _cached(config, parts, net)
+    bound = Experiment(
+        config, parts, data, net, batch_size, steps_per_epoch, total, records, known, cached
+    )
     _check_memory(config, bound.footprint, "about")
     return bound
 
@@ -178,7 +225,7 @@ def _check_stops(config: Config, parts: Parts, data: Data) -> None:
 
 def _check_groups(config: Config, parts: Parts, net: Model) -> None:
     """Each group of layers must hold one, and some layer must be left to train."""
-    paths = [path for path, leaf in net.setup.leaves() if leaf.params]
+    paths = [path for path, leaf in net.setup.leaves() if leaf.params or leaf.random]
     for number, group in enumerate(parts.optimizer.groups):
         for place, pattern in enumerate(group.layers):
             if not any(group._replace(layers=[pattern]).holds(path) for path in paths):
@@ -187,8 +234,48 @@ def _check_groups(config: Config, parts: Parts, net: Model) -> None:
                 near = near_miss(pattern, paths) or ";"
                 message = f"no layer with parameters is '{pattern}'{near} there are {listed(paths, 'and')}"
                 raise config.error(at, message)
-    if all(parts.optimizer.frozen(path) for path in paths):
+    if all(parts.optimizer.frozen(path) for path, leaf in net.setup.leaves() if leaf.params):
         raise config.error(("optimizer", "groups"), "freeze every layer; leave one to train")
+
+
+def _given(config: Config, parts: Parts, data: Data, net: Model) -> Given:
+    """The first weights that the file asks for."""
+    if parts.initialize is None:
+        return transfer.NOTHING
+    with _blaming(config, "initialize"):
+        return transfer.given(parts.initialize, net.setup, data.train.inputs.shape[1:])
+
+
+def _check_augment(config: Config, parts: Parts, data: Data) -> None:
+    """What changes inputs must be made for such as these."""
+    for number, augmentation in enumerate(parts.augment):
+        with _blaming(config, "augment", number):
+            augmentation.fits(data.train.inputs.shape[1:])
+    with _blaming(config, "augment"):
+        check_mixing(parts.augment)
+
+
+def _cached(config: Config, parts: Parts, net: Model) -> int:
+    """How many layers of the chain, from the first on, are computed once."""
+    if not (parts.train and parts.train.cache_frozen):
+        return 0
+    at, frozen = ("train", "cache_frozen"), parts.optimizer.frozen
+    if parts.augment:
+        raise config.error(at, "needs inputs that stay as they are; leave out 'augment'")
+    for phenomenon in parts.phenomena:
+        if any(probe.whole or probe.when == "end" for probe in phenomenon.probes):
+            message = f"leaves no inputs for {phenomenon.name} to look at; leave one of the two out"
+            raise config.error(at, message)
+    last = 0
+    for place, (name, child) in enumerate(net.setup.children.items(), 1):
+        leaves = [(f"{name}/{path}" if path else name, leaf) for path, leaf in child.leaves()]
+        if any((leaf.params or leaf.random) and not frozen(path) for path, leaf in leaves):
+            break
+        last = place if any(leaf.params for _, leaf in leaves) else last
+    if not last:
+        first = next(path for path, leaf in net.setup.leaves() if leaf.params or leaf.random)
+        raise config.error(at, f"has nothing to compute once: '{first}' is not frozen by optimizer.groups")
+    return last
 
 
 def _check_tokens(config: Config, data: Data, net: Model) -> None:
@@ -289,7 +376,8 @@ def _phenomena_probes(parts: Parts) -> list[Probe]:
 def _footprint(parts: Parts, net: Model, batch: int, examples: int, data: int) -> Footprint:
     slots = parts.optimizer.slots if parts.optimizer else 0
     whole = any(probe.whole for probe in _phenomena_probes(parts))
-    return Footprint(net.setup, slots, batch, examples, data, parts.record.layers, whole)
+    path = PATH_POINTS * any(probe.path for probe in _phenomena_probes(parts))
+    return Footprint(net.setup, slots, batch, examples, data, parts.record.layers, whole, path)
 
 
 def _check_memory(config: Config, footprint: Footprint, how_exact: str) -> None:

@@ -48,7 +48,9 @@ def _figures_of(result: Run | SweepResult) -> dict[str, Draw]:
         if "learning_rate" in metrics and metrics["learning_rate"].nunique() > 1:
             found["learning_rate"] = learning_rate
     for phenomenon in result.config.build().phenomena:
-        found |= phenomenon.figures if phenomenon.scope == scope else {}
+        late = {probe.table for probe in phenomenon.probes if probe.when == "end"}
+        there = not isinstance(result, Run) or late <= result.tables.keys()
+        found |= phenomenon.figures if phenomenon.scope == scope and there else {}
     return found
 
 

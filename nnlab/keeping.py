@@ -84,6 +84,7 @@ def made_by(experiment: Experiment) -> dict[str, Any]:
     return {
         "config": experiment.config.hash,
         "data": experiment.data.hash,
+        **({"initialize": experiment.given.hash} if experiment.given.arrays else {}),
         **{name: found["versions"][name] for name in PACKAGES},
         **{name: found[name] for name in ("platform", "devices", "processor", "threads", "settings")},
     }
@@ -123,8 +124,9 @@ def _newest(lane: Lane, most: int | None, tell: Tell) -> Checkpoint | None:
     def fits(checkpoint: Checkpoint) -> str:
         facts = checkpoint.facts
         for name, position in facts.tables.items():
+            last = name in lane.experiment.last_tables
             if name == "timing" or (
-                name == "predictions" and not facts.stopped and facts.step < lane.experiment.total_steps
+                last and not facts.stopped and facts.step < lane.experiment.total_steps
             ):
                 continue  # is cut, or written anew
             if not disk.holds(directory.path / f"{name}.csv", position):

@@ -7,7 +7,9 @@ classification, which examples the outputs get right.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
+
+from annotated_types import Lt
 
 from nnlab.lazy import Array, jax, jnp
 from nnlab.registry import BelowOne, register
@@ -88,15 +90,17 @@ def perceptron() -> Loss:
 
 
 @register("loss")
-def squared_error(outputs: Literal["mean", "sum"] = "mean") -> Loss:
+def squared_error(outputs: Literal["mean", "sum"] = "mean", low: Annotated[float, Lt(1.0)] = 0.0) -> Loss:
     """(output - target)^2, then the mean or the sum over the outputs of an example.
 
-    For a classification the target is one-hot. Averaged over examples like every loss.
+    For a classification the target is 1 for the label's output and `low` for the others: one-hot, or -1 for
+    outputs that end in tanh (LeCun et al. 1989). Averaged over examples like every loss.
     """
 
     def per_example(values: Array, targets: Array) -> Array:
         if targets.ndim == 1:
-            targets = jax.nn.one_hot(targets, values.shape[-1], dtype=values.dtype)
+            of_label = jax.nn.one_hot(targets, values.shape[-1], dtype=values.dtype)
+            targets = low + (1.0 - low) * of_label if low else of_label
         error = jnp.square(values - targets)
         return error.mean(-1) if outputs == "mean" else error.sum(-1)
 

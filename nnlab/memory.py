@@ -26,7 +26,7 @@ JAX, COMPILING, COMPILING_A_LAYER = (
 class Footprint(NamedTuple):
     """What the memory of a training goes by. slots: arrays of the size of the weights that the optimizer
     keeps; data: bytes of all examples; inside: whether it looks into layers; whole: whether a probe computes
-    the outputs for all examples at once."""
+    the outputs for all examples at once; path: how many times the weights are kept."""
 
     setup: Setup
     slots: int
@@ -35,6 +35,7 @@ class Footprint(NamedTuple):
     data: int
     inside: bool
     whole: bool
+    path: int = 0
 
     @property
     def arrays(self) -> int:
@@ -44,7 +45,7 @@ class Footprint(NamedTuple):
         optimizer's, and, as a checkpoint is written, the largest of its files twice.
         """
         copies = max(6 + 2.4 * self.slots, (8.4 if self.inside else 6) + self.slots)
-        weights = copies * self.setup.count("params") + self.setup.count("state")
+        weights = (copies + 2 * self.path) * self.setup.count("params") + self.setup.count("state")
         values = sum(math.prod(leaf.output_shape) for _, leaf in self.setup.leaves())
         block = min(BLOCK_VALUES, values * self.examples)
         whole = 2 * values * self.examples if self.whole else 0

@@ -150,6 +150,73 @@ def coded_cells(axes: Axes, codes: np.ndarray, colours: Sequence[str]) -> None:
     axes.grid(visible=False)
 
 
+def image(axes: Axes, pixels: np.ndarray, limits: tuple[float, float] | None = None) -> None:
+    """A picture: grey for `[H, W]` or `[H, W, 1]`, in colour for `[H, W, 3]`; a signal `[L]` as a line.
+
+    limits: the values of black and white, of a line its lowest and highest; else the picture's own.
+    """
+    finite = pixels[np.isfinite(pixels)]
+    low, high = limits or ((float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0))
+    high = high if high > low else low + 1.0
+    axes.set(xticks=[], yticks=[])
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(pixels.ndim == 1)
+    if pixels.ndim == 1:
+        axes.plot(pixels, linewidth=1.0)
+        axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+    elif pixels.shape[2:] == (3,):
+        axes.imshow(np.clip((pixels - low) / (high - low), 0.0, 1.0), interpolation="nearest")
+    else:
+        grey = pixels.reshape(pixels.shape[:2])
+        axes.imshow(grey, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+
+
+def gallery(
+    pictures: Mapping[str, Sequence[np.ndarray]],
+    columns: Sequence[str],
+    limits: tuple[float, float] | None = None,
+) -> Figure:
+    """Rows of pictures by their captions, with a caption above each column; see `image`."""
+    side = min(1.0, 9.0 / len(columns))
+    width, height = 1.0 + side * len(columns), 0.7 + side * len(pictures)
+    figure, axes = panels(len(pictures), len(columns), width=max(4.0, width), height=max(1.8, height))
+    for row, (caption, shown) in zip(axes, pictures.items(), strict=True):
+        row[0].set_ylabel(caption)
+        for ax, pixels in zip(row, shown, strict=True):
+            image(ax, pixels, limits)
+    for ax, caption in zip(axes[0], columns, strict=True):
+        ax.set_title(caption, loc="center", fontsize=9.0)
+    return figure
+
+
+def contours(axes: Axes, x: np.ndarray, y: np.ndarray, values: np.ndarray, levels: np.ndarray) -> Any:
+    """Filled contours of values `[x, y]`; what lies above the highest level has its colour."""
+    from matplotlib.colors import LogNorm
+
+    shown = np.clip(values.T, levels[0], levels[-1])
+    drawn = axes.contourf(x, y, shown, levels=levels, cmap="viridis", norm=LogNorm())
+    axes.contour(x, y, shown, levels=levels, colors="white", linewidths=0.4)
+    axes.grid(visible=False)
+    return drawn
+
+
+def surfaces(
+    panels: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray, str]], top: float, labels: Sequence[str]
+) -> Figure:
+    """Values `[x, y]` as surfaces, each with a title; cut off at `top`. labels: of the three axes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(max(4.8, 4.1 * len(panels)), 3.9), layout="constrained", dpi=160)
+    for number, (x, y, values, title) in enumerate(panels, 1):
+        axes: Any = figure.add_subplot(1, len(panels), number, projection="3d")
+        shown = np.minimum(values.T, top)
+        axes.plot_surface(*np.meshgrid(x, y), shown, cmap="viridis", vmin=0, vmax=top, linewidth=0)
+        axes.set(title=title, xlabel=labels[0], ylabel=labels[1], zlim=(0, top))
+        axes.set_zlabel(labels[2])
+        axes.view_init(32, -55)
+    return figure
+
+
 def patch_legend(figure: Figure, colours: Mapping[str, str]) -> None:
     """Below the axes, what the colour of a cell stands for; colours: by those words."""
     from matplotlib.patches import Patch

@@ -6,15 +6,16 @@ A probe fills columns of one table. Its rows are fixed by the model; each record
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from nnlab.data.prepare import Data
 from nnlab.lazy import Array, jax, jnp
 from nnlab.losses import Loss
-from nnlab.nn.layer import Setup
+from nnlab.nn.layer import Output, Setup
 
+PATH_POINTS = 50  # at most, of the path of the weights
 FLAT = 0.05  # a slope below this passes less than a twentieth of the gradient
 
 
@@ -25,13 +26,26 @@ class Batch(NamedTuple):
     targets: Any
 
 
+class Path(NamedTuple):
+    """Weights at some records, evenly spread over the training. weights: `[K, P]`, a row a record, all arrays
+    in one; steps: `[K]`; visited: `[K]`, false for those that a training did not come to. tree: a row -> the
+    weights as the tree that they are."""
+
+    weights: Any
+    steps: Any
+    visited: Any
+    tree: Callable[[Array], Any]
+
+
 class Snapshot(NamedTuple):
     """One training step as it is taken, at the step's weights and batch.
 
     params, initial, gradients, changes: trees of one structure; initial are the weights of step 0, changes
-    what the step adds to the weights. inside: see `Output`. examples: all of them, by split. outputs: inputs
-    -> the model's outputs, in evaluation mode. loss: what is trained for. batch_loss: the batch's mean of it
-    in training mode, without penalties.
+    what the step adds to the weights. inside: see `Output`. batch_loss: the batch's mean loss in training
+    mode, without penalties. After the training there is no step: the four of it are None. examples: all of
+    them, by split. evaluated: (params, inputs) -> the model's Output in evaluation mode. augmented: (key,
+    inputs) -> the inputs as training changes them at random. loss: what is trained for. key: for what is
+    drawn. path: where a probe asks for it.
     """
 
     params: Any
@@ -39,25 +53,34 @@ class Snapshot(NamedTuple):
     gradients: Any
     changes: Any
     inside: Any
-    examples: Mapping[str, Batch]
-    outputs: Callable[[Array], Array]
-    loss: Loss
     batch_loss: Any
+    examples: Mapping[str, Batch]
+    evaluated: Callable[[Any, Array], Output]
+    augmented: Callable[[Array, Array], Array]
+    loss: Loss
+    key: Any
+    path: Path | None = None
+
+    def outputs(self, inputs: Array) -> Array:
+        """The model's outputs in evaluation mode, at these weights."""
+        return self.evaluated(self.params, inputs).value
 
 
 class Probe(NamedTuple):
     """rows: the model's setup and the data -> the columns that name the rows, such as layer and index.
     columns, measure: the measured columns' names, and (setup, snapshot) -> their arrays `[rows]`.
-    at_start: only at step 0. whole: it computes the outputs for all examples at once. Probes of one table
-    must name the same rows.
+    when: it looks at every record; only at the start, at step 0; or at the end, with the weights that come
+    out of the training. whole: it computes the outputs for all examples at once. path: it looks at the path
+    of the weights. Probes of one table must name the same rows and look at the same times.
     """
 
     table: str
     rows: Callable[[Setup, Data], dict[str, list[Any]]]
     columns: tuple[str, ...]
     measure: Callable[[Setup, Snapshot], tuple[Array, ...]]
-    at_start: bool = False
+    when: Literal["records", "start", "end"] = "records"
     whole: bool = False
+    path: bool = False
 
 
 class Unit(NamedTuple):

@@ -18,6 +18,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import keyword
 import pkgutil
 import re
 import types
@@ -65,6 +66,7 @@ KINDS = {
         Kind("initializer", "nnlab.nn", "draws the first weights"),
         Kind("dataset", "nnlab.data", "examples to learn from"),
         Kind("transform", "nnlab.data", "scales inputs by training statistics"),
+        Kind("augmentation", "nnlab.augmentation", "changes training inputs at random, anew at each step"),
         Kind("loss", "nnlab.losses", "what training makes small"),
         Kind("regularizer", "nnlab.regularizers", "a penalty on the weights, added to the loss"),
         Kind("constraint", "nnlab.constraints", "what weights are brought back to after each step"),
@@ -257,13 +259,20 @@ def spell_out(kind: str, config: Any) -> tuple[str, dict[str, Any]] | None:
 
 @functools.cache
 def signature(factory: Callable[..., Any]) -> dict[str, Parameter]:
-    """The keyword parameters of a factory, their annotations evaluated."""
+    """The keyword parameters of a factory by their YAML keys, their annotations evaluated.
+
+    A key that is a word of Python's own is written with an underscore there: `from_`.
+    """
     hints = typing.get_type_hints(factory, include_extras=True)
     return {
-        name: Parameter(name, hints.get(name, Any), parameter.default)
+        _key(name): Parameter(_key(name), hints.get(name, Any), parameter.default)
         for name, parameter in inspect.signature(factory).parameters.items()
         if parameter.kind is not inspect.Parameter.POSITIONAL_ONLY
     }
+
+
+def _key(name: str) -> str:
+    return name[:-1] if name.endswith("_") and keyword.iskeyword(name[:-1]) else name
 
 
 def with_outsiders(kind: str, config: Any, replace: Callable[[Path, Any], Any], path: Path = ()) -> Any:
@@ -309,7 +318,10 @@ def _is_bound_later(factory: Callable[..., Any]) -> bool:
 
 
 def _apply(factory: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
-    built = _constructed(factory, arguments)
+    built = {
+        f"{key}_" if keyword.iskeyword(key) else key: value
+        for key, value in _constructed(factory, arguments).items()
+    }
     return functools.partial(factory, **built) if _is_bound_later(factory) else factory(**built)
 
 

@@ -128,11 +128,15 @@ class _Run:
         lengthened = start is not None and start.facts.done and not start.facts.stopped
         if start is not None and lengthened and start.facts.step < experiment.total_steps:
             self.known = start.facts.step
-            tables.pop("predictions", None)  # they were the last ones
+            for name in experiment.last_tables:  # they were the last ones
+                tables.pop(name, None)
         if "timing" in tables and not disk.holds(directory.path / "timing.csv", tables["timing"]):
             del tables["timing"]  # no number goes by it
         directory.begin(experiment.config.text, environment, _facts(self.lane), tables)
         directory.log(f"nnlab {__version__}: {experiment.config.name}, {experiment.total_steps} steps")
+        if start is None and experiment.given.arrays:
+            directory.log(experiment.given.report)
+            tell(experiment.given.report)
         if start is None:
             return
         facts = start.facts
@@ -198,7 +202,7 @@ class _Run:
             seen = [phenomenon for phenomenon in experiment.parts.phenomena if phenomenon.scope == "run"]
             tables = {file.stem: read_table(file) for file in directory.path.glob("*.csv")} if seen else {}
             run = Run(directory.path, experiment.config, summary, tables)
-            summary |= {phenomenon.name: dict(phenomenon.summarize(run)) for phenomenon in seen}
+            summary |= {phenomenon.name: _numbers(phenomenon, run) for phenomenon in seen}
         directory.log(status + (f" at step {self.step}" if self.recorded else ""))
         directory.write_json("summary.json", summary)
         return read_json(directory.path / "summary.json")
@@ -210,6 +214,13 @@ class _Run:
         metrics = read_table(self.lane.directory.path / "metrics.csv")
         table = {str(name): metrics[name].to_numpy() for name in metrics}
         return Chunk(facts.step, {"metrics": table}, True, facts.done, 0.0, 0.0)
+
+
+def _numbers(phenomenon: Any, run: Any) -> dict[str, Any]:
+    """What a phenomenon finds; nothing, before a training came to the end that it looks at."""
+    if any(probe.when == "end" and probe.table not in run.tables for probe in phenomenon.probes):
+        return dict.fromkeys(phenomenon.numbers)
+    return dict(phenomenon.summarize(run))
 
 
 def _earlier_drifts(directory: RunDirectory) -> list[Any]:
@@ -290,8 +301,12 @@ def _up_to(step: int, chunk: Chunk) -> Chunk:
 def _facts(lane: Lane) -> dict[str, Any]:
     """What is known of a run before it is trained."""
     experiment = lane.experiment
-    parameters, classes = experiment.model.setup.count("params"), experiment.data.train.classes
-    return {"name": experiment.parts.name, "parameters": parameters, "classes": classes}
+    return {
+        "name": experiment.parts.name,
+        "parameters": experiment.model.setup.count("params"),
+        "trained_parameters": experiment.trained_parameters,
+        "classes": experiment.data.train.classes,
+    }
 
 
 @contextlib.contextmanager

@@ -39,7 +39,8 @@ class Watch(NamedTuple):
 
 
 class State(NamedTuple):
-    """All that one step hands to the next. finite: whether every loss so far was a number."""
+    """All that one step hands to the next. finite: whether every loss so far was a number. path: the weights
+    at some records so far, `[K, P]`, where a probe asks for them."""
 
     params: Any
     layer_state: Any
@@ -48,6 +49,7 @@ class State(NamedTuple):
     finite: Any
     best: Best
     watch: Watch
+    path: Any = ()
 
     @property
     def going(self) -> Array:
@@ -80,9 +82,9 @@ def state_from(arrays: Arrays, template: State) -> State:
     weights, best, rest = (arrays.get(group, {}) for group in ("weights", "best", "training"))
     params, layer_state = _filled((template.params, template.layer_state), weights)
     best_params, best_state = _filled((template.params, template.layer_state), best)
-    [(optimizer_state, step, loss, best_step, watch)] = _filled([_rest(template)], rest)
+    [(optimizer_state, step, loss, best_step, watch, path)] = _filled([_rest(template)], rest)
     found = Best(best_params, best_state, loss, best_step)
-    return State(params, layer_state, optimizer_state, step, np.array(True), found, watch)
+    return State(params, layer_state, optimizer_state, step, np.array(True), found, watch, path)
 
 
 class _Rest(NamedTuple):
@@ -91,10 +93,12 @@ class _Rest(NamedTuple):
     best_loss: Any
     best_step: Any
     watch: Watch
+    path: Any
 
 
 def _rest(state: State) -> _Rest:
-    return _Rest(state.optimizer_state, state.step, state.best.loss, state.best.step, state.watch)
+    best = state.best
+    return _Rest(state.optimizer_state, state.step, best.loss, best.step, state.watch, state.path)
 
 
 def _weights(params: Any, layer_state: Any) -> dict[str, np.ndarray]:

@@ -10,22 +10,32 @@ decay): a sweep over them compiles once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from nnlab import augmentation
 from nnlab.data.examples import Examples
 from nnlab.experiment import Experiment
 from nnlab.lazy import Array, jax, jnp
 from nnlab.memory import BLOCK_VALUES
 from nnlab.nn.layer import Output, Training
 from nnlab.nn.model import model
+from nnlab.optimizers.control import layer_of
 from nnlab.optimizers.schedules import Time
-from nnlab.probes import Batch, Probe, Snapshot
+from nnlab.probes import Batch, Path, Snapshot
 from nnlab.states import State, Watch
 
+AUGMENTING = 2**31  # of a step's keys, the augmentations'; those of the layers count from 0
 BLOCK_COST = 64  # each block of evaluation costs as much as this many more examples
+
+
+def ravelled(tree: Any) -> tuple[Array, Callable[[Array], Any]]:
+    """All arrays of a tree in one, `[P]`, and how to get the tree back."""
+    from jax.flatten_util import ravel_pytree
+
+    return ravel_pytree(tree)
 
 
 class Arguments(NamedTuple):
@@ -93,9 +103,13 @@ class Resident(NamedTuple):
         )
 
 
-def layer_of(path: Sequence[Any]) -> str:
-    """The path of the layer that an array of a tree by layers belongs to."""
-    return "/".join(part.key for part in path[:-1])
+def whole(trained: Any, rest: Any) -> Any:
+    """A tree by layers: `trained`, and where that has None, the leaves of `rest`."""
+
+    def chosen(leaf: Any, other: Any) -> Any:
+        return other if leaf is None else leaf
+
+    return jax.tree.map(chosen, trained, rest, is_leaf=lambda leaf: leaf is None)
 
 
 class Steps:
@@ -107,9 +121,11 @@ class Steps:
     def __init__(self, experiment: Experiment, arguments: Arguments) -> None:
         self.arguments = arguments
         parts = experiment.parts_with(arguments.numbers)
-        self.model = model(parts["model"], experiment.data.train.inputs.shape[1:])
-        self.loss, self.regularizers, self.constraints = (
-            parts[key] for key in ("loss", "regularizers", "constraints")
+        net = model(parts["model"], experiment.data.train.inputs.shape[1:])
+        self.cached = experiment.cached
+        self.model = net.cut(self.cached)[1] if self.cached else net
+        self.loss, self.regularizers, self.constraints, self.augment = (
+            parts[key] for key in ("loss", "regularizers", "constraints", "augment")
         )
         self.optimizer, self.stops = parts["optimizer"], experiment.stops
         self.direction = self.optimizer.direction()
@@ -119,64 +135,104 @@ class Steps:
         self.judged_by = experiment.judged_by
         self.restores = any(stop.restores for stop in self.stops)
         self.layers = experiment.parts.record.layers
-        self.probes = [probe for probe in experiment.probes if not probe.at_start]
-        self.start_probes = [probe for probe in experiment.probes if probe.at_start]
+        self.path_steps = experiment.path_steps
+        self.probes = {
+            when: [probe for probe in experiment.probes if probe.when == when]
+            for when in ("records", "start", "end")
+        }
 
     def take(self, state: State, batch: Batch) -> tuple[State, Snapshot]:
         """One step of training, and what could be seen of it."""
         key = jax.random.fold_in(jax.random.key(self.arguments.seed), state.step)
         train = Training(self.optimizer.frozen) if self.optimizer.groups else True
+        weights = self.optimizer.trained(state.params)
+        drawn = jax.random.fold_in(key, AUGMENTING)
+        seen = augmentation.chained(self.augment, drawn, batch.inputs)
 
-        def mean_loss(params: Any) -> tuple[Array, tuple[Output, Array]]:
-            params = self.with_frozen(params, jax.lax.stop_gradient)
-            output = self.model.apply(params, state.layer_state, batch.inputs, key=key, train=train)
-            loss = self.loss.per_example(output.value, batch.targets).mean()
+        def mean_loss(trained: Any) -> tuple[Array, tuple[Output, Array]]:
+            params = whole(trained, state.params)
+            output = self.model.apply(params, state.layer_state, seen.inputs, key=key, train=train)
+            loss = self.mixed_loss(output.value, batch.targets, seen).mean()
             return loss + sum(penalty(params) for penalty in self.regularizers), (output, loss)
 
-        (loss, (output, batch_loss)), gradients = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
-        direction, optimizer_state = self.direction.update(gradients, state.optimizer_state, state.params)
-        params, changes = self.moved(state, direction)
+        (loss, (output, batch_loss)), gradients = jax.value_and_grad(mean_loss, has_aux=True)(weights)
+        direction, optimizer_state = self.direction.update(gradients, state.optimizer_state, weights)
+        moved, changes = self.moved(state, weights, direction)
         finite = jnp.isfinite(loss)
         step = state.step + finite.astype(jnp.int32)
-        after = State(params, output.state, optimizer_state, step, finite, state.best, state.watch)
-        return after, Snapshot(
-            params=state.params,
-            initial=self.arguments.initial,
-            gradients=gradients,
-            changes=changes,
+        params = whole(moved, state.params)
+        layer_state = {**state.layer_state, **output.state}  # of cached layers there is none
+        after = state._replace(
+            params=params, layer_state=layer_state, optimizer_state=optimizer_state, step=step, finite=finite
+        )
+        still = jax.tree.map(jnp.zeros_like, state.params)
+        return after, self.snapshot(state)._replace(
+            gradients=whole(gradients, still),
+            changes=whole(changes, still),
             inside=output.inside,
-            examples=self.examples(),
-            outputs=lambda inputs: self.evaluated(state, inputs),
-            loss=self.loss,
             batch_loss=batch_loss,
         )
 
-    def with_frozen(self, tree: Any, keep: Callable[..., Any], *others: Any) -> Any:
-        """A tree by layers, with `keep(leaf, others' leaves)` in the place of the leaves of frozen layers."""
+    def mixed_loss(self, outputs: Array, targets: Array, seen: augmentation.Augmented) -> Array:
+        """The loss of each example, `[B]`, where another may be mixed into it."""
+        losses = self.loss.per_example(outputs, targets)
+        if seen.partner is None or seen.share is None:
+            return losses
+        others = self.loss.per_example(outputs, targets[seen.partner])
+        return (1.0 - seen.share) * losses + seen.share * others
 
-        def chosen(path: Any, leaf: Any, *rest: Any) -> Any:
-            return keep(leaf, *rest) if self.optimizer.frozen(layer_of(path)) else leaf
+    def snapshot(self, state: State) -> Snapshot:
+        """What can be seen without a step."""
 
-        return jax.tree_util.tree_map_with_path(chosen, tree, *others)
+        def evaluated(params: Any, inputs: Array) -> Output:
+            return self.evaluated(state._replace(params=params), inputs)
 
-    def moved(self, state: State, direction: Any) -> tuple[Any, Any]:
-        """The weights after a step in a direction, and what it adds to them."""
+        return Snapshot(
+            params=state.params,
+            initial=self.arguments.initial,
+            gradients=None,
+            changes=None,
+            inside=None,
+            batch_loss=None,
+            examples=self.examples(),
+            evaluated=evaluated,
+            augmented=lambda key, inputs: augmentation.chained(self.augment, key, inputs).inputs,
+            loss=self.loss,
+            key=jax.random.key(self.arguments.seed),
+            path=self.path(state) if self.path_steps else None,
+        )
+
+    def path(self, state: State) -> Path:
+        steps = np.array(self.path_steps, np.int32)
+        _, tree = ravelled(state.params)
+        return Path(state.path, steps, steps <= state.step, tree)
+
+    def with_place(self, state: State) -> Any:
+        """The path of the weights, those of now put into their row if they have one."""
+        if not self.path_steps:
+            return ()
+        row = jnp.searchsorted(np.array(self.path_steps, np.int32), state.step)
+        kept = jnp.isin(state.step, np.array(self.path_steps, np.int32))
+        weights, _ = ravelled(state.params)
+        return state.path.at[jnp.where(kept, row, len(self.path_steps))].set(weights, mode="drop")
+
+    def moved(self, state: State, weights: Any, direction: Any) -> tuple[Any, Any]:
+        """Weights after a step in a direction, and what it adds to them; none of them are frozen."""
         rate = self.optimizer.rates(state.watch.schedules, self.time(state))
 
         def change(path: Any, towards: Array) -> Array:
-            layer = layer_of(path)
-            return jnp.zeros_like(towards) if self.optimizer.frozen(layer) else -rate(layer) * towards
+            return -rate(layer_of(path)) * towards
 
         changes = jax.tree_util.tree_map_with_path(change, direction)
-        params = jax.tree.map(jnp.add, state.params, changes)
+        moved = jax.tree.map(jnp.add, weights, changes)
         if self.constraints:
-            params = jax.tree_util.tree_map_with_path(self.constrained, params)
-            changes = jax.tree.map(jnp.subtract, params, state.params)
-        return self.with_frozen(params, lambda _, old: old, state.params), changes
+            moved = jax.tree_util.tree_map_with_path(self.constrained, moved)
+            changes = jax.tree.map(jnp.subtract, moved, weights)
+        return moved, changes
 
     def constrained(self, path: Any, weights: Array) -> Array:
-        """Weights as the constraints leave them: kernels are what they are for, but for frozen ones."""
-        if path[-1].key == "kernel" and not self.optimizer.frozen(layer_of(path)):
+        """Weights as the constraints leave them: kernels are what they are for."""
+        if path[-1].key == "kernel":
             for constraint in self.constraints:
                 weights = constraint(weights)
         return weights
@@ -201,22 +257,26 @@ class Steps:
         state = state._replace(watch=self.watched(state.watch, evaluated, self.time(state)))
         rate = self.optimizer.learning_rate.rate(state.watch.schedules[0], self.time(state))
         metrics = {"learning_rate": rate, **evaluated}
-        if not self.layers:  # else it is summed up from theirs
+        if not self.layers or self.cached:  # else it is summed up from theirs
             metrics["weight_norm"] = jnp.sqrt(sum(jnp.square(w).sum() for w in jax.tree.leaves(state.params)))
-        if not self.probes:
+        if not self.probes["records"]:
             return state, {"step": state.step, "tables": {"metrics": metrics}}
         after, snapshot = self.take(state, batch())
-        tables = {"metrics": metrics} | self.measured(self.probes, snapshot)
+        tables = {"metrics": metrics} | self.measured("records", snapshot)
         return after, {"step": state.step, "tables": tables}
 
     def start(self, state: State, rows: Array) -> Any:
         """The tables of the probes that look at step 0 only."""
         _, snapshot = self.take(state, self.batch(rows))
-        return self.measured(self.start_probes, snapshot)
+        return self.measured("start", snapshot)
 
-    def measured(self, probes: list[Probe], snapshot: Snapshot) -> dict[str, dict[str, Array]]:
+    def end(self, state: State) -> Any:
+        """The tables of the probes that look at the weights that come out of the training."""
+        return self.measured("end", self.snapshot(self.come_out(state)))
+
+    def measured(self, when: str, snapshot: Snapshot) -> dict[str, dict[str, Array]]:
         tables: dict[str, dict[str, Array]] = {}
-        for probe in probes:
+        for probe in self.probes[when]:
             found = probe.measure(self.model.setup, snapshot)
             tables.setdefault(probe.table, {}).update(zip(probe.columns, found, strict=True))
         return tables
@@ -225,7 +285,7 @@ class Steps:
         """Mean loss, and for a classification accuracy, of each split, in evaluation mode."""
 
         def sums(block: Resident) -> tuple[Array, ...]:
-            outputs = self.evaluated(state, block.inputs)
+            outputs = self.evaluated(state, block.inputs).value
             losses = self.loss.per_example(outputs, block.targets)
             correct = self.loss.correct(outputs, block.targets) if self.classes else losses
             return tuple(jnp.where(block.real, found, 0.0).sum() for found in (losses, correct))
@@ -242,17 +302,22 @@ class Steps:
     def outputs(self, state: State) -> dict[str, Array]:
         """The model's outputs for every example of each split, in evaluation mode, with the weights that come
         out of the training."""
-        if self.restores:
-            state = state._replace(params=state.best.params, layer_state=state.best.layer_state)
-        found = jax.lax.map(lambda block: self.evaluated(state, block.inputs), self.blocks())
+        state = self.come_out(state)
+        found = jax.lax.map(lambda block: self.evaluated(state, block.inputs).value, self.blocks())
         return {
             name: found[first : first + blocks].reshape(-1, found.shape[-1])[:count]
             for name, (first, blocks, count) in self.layout.spans.items()
         }
 
-    def evaluated(self, state: State, inputs: Array) -> Array:
+    def come_out(self, state: State) -> State:
+        """A state with the weights that come out of the training."""
+        if not self.restores:
+            return state
+        return state._replace(params=state.best.params, layer_state=state.best.layer_state)
+
+    def evaluated(self, state: State, inputs: Array) -> Output:
         key = jax.random.key(self.arguments.seed)
-        return self.model.apply(state.params, state.layer_state, inputs, key=key, train=False).value
+        return self.model.apply(state.params, state.layer_state, inputs, key=key, train=False)
 
     def blocks(self) -> Resident:
         shape = (self.layout.blocks, self.layout.block)
@@ -294,7 +359,8 @@ class Steps:
             watch = jax.tree.map(lambda new, old: jnp.where(goes_on, new, old), after.watch, state.watch)
             kept = goes_on & (watch.stopped == 0)
             after = jax.tree.map(lambda new, old: jnp.where(kept, new, old), after, state)
-            return after._replace(best=best, watch=watch), rows | {"looked": state.going}
+            path = self.with_place(state)
+            return after._replace(best=best, watch=watch, path=path), rows | {"looked": state.going}
 
         _, shapes = jax.eval_shape(looked, state, untils[0])
         nothing = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nnlab.caching import with_cached
 from nnlab.experiment import Experiment, step_flops
 from nnlab.lazy import Array, jax
 from nnlab.predictions import predictions_table
@@ -110,6 +111,12 @@ def train_together(
             for lane in ready:
                 table = predictions_table(experiments[lane].data, outputs[lane])
                 chunks[lane].tables["predictions"] = table
+        if ready and programs.end:
+            found = lanes.split(jax.device_get(programs.end(arguments, state)))
+            for lane in ready:
+                step = np.full(1, chunks[lane].step, np.int32)
+                flat = {name: _flat(experiments[lane], name, step, c) for name, c in found[lane].items()}
+                chunks[lane].tables.update(flat)
         yield {
             lane: chunk._replace(compiling=compiling, state=functools.partial(lanes.one, state, lane))
             for lane, chunk in chunks.items()
@@ -135,7 +142,7 @@ def _chunk(experiment: Experiment, outcome: Any, at_start: Any, done: bool, seco
 
 def check_fit(experiment: Experiment, arrays: Arrays) -> None:
     """Whether a state that was kept is one of this experiment's. Raises ValueDoesNotFit."""
-    init = experiment.parts.optimizer.direction().init
+    init = experiment.parts.optimizer.begin
     state_from(arrays, Lanes([experiment]).first_states(lambda params: jax.eval_shape(init, params)))
 
 
@@ -143,6 +150,11 @@ def _first_watch(experiment: Experiment) -> Watch:
     schedules = experiment.parts.optimizer.schedules
     stops = experiment.stops
     return Watch(tuple(s.begin() for s in schedules), tuple(s.begin() for s in stops), np.zeros((), np.int32))
+
+
+def _first_path(experiment: Experiment) -> Any:
+    points, weights = len(experiment.path_steps), experiment.model.setup.count("params")
+    return np.zeros((points, weights), np.float32) if points else ()
 
 
 class Lanes:
@@ -155,7 +167,8 @@ class Lanes:
         self.experiments, self.lead = experiments, experiments[0]
         self.count = len(experiments)
         self._arguments: Arguments | None = None
-        self.shares_data = self.count == 1 or len({e.data.hash for e in experiments}) == 1
+        shared = len({e.data.hash for e in experiments}) == 1 and not self.lead.cached
+        self.shares_data = self.count == 1 or shared
 
     def stacked(self, trees: Sequence[Any]) -> Any:
         return trees[0] if self.count == 1 else jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
@@ -176,30 +189,31 @@ class Lanes:
     def _placed_arguments(self) -> Arguments:
         layout = Layout.of(self.lead)
         chosen = self.experiments[:1] if self.shares_data else self.experiments
-        data = [Resident.of(experiment, layout) for experiment in chosen]
+        data = [Resident.of(with_cached(experiment), layout) for experiment in chosen]
         with np.errstate(over="ignore"):  # what does not fit is infinite, and the run diverges
             numbers = [{k: np.float32(v) for k, v in e.numbers.items()} for e in self.experiments]
         return jax.device_put(
             Arguments(
                 self.stacked([np.uint32(e.parts.seed) for e in self.experiments]),
                 self.stacked(numbers),
-                self.stacked([e.model.init(e.parts.seed)[0] for e in self.experiments]),
+                self.stacked([e.first_weights()[0] for e in self.experiments]),
                 data[0] if self.shares_data else self.stacked(data),
             )
         )
 
     def first_states(self, init: Callable[..., Any]) -> State:
         """The states before the first step."""
-        drawn = [e.model.init(e.parts.seed) for e in self.experiments]
+        drawn = [e.first_weights() for e in self.experiments]
         params, layer_state = (self.stacked([part[i] for part in drawn]) for i in (0, 1))
         step = self.stacked([np.zeros((), np.int32)] * self.count)
         finite = self.stacked([np.array(True)] * self.count)
         loss = self.stacked([np.array(np.inf, np.float32)] * self.count)
         best = jax.tree.map(np.copy, Best(params, layer_state, loss, step))
         watch = self.stacked([_first_watch(e) for e in self.experiments])
-        placed = jax.device_put((params, layer_state, step, finite, best, watch))
-        params, layer_state, step, finite, best, watch = placed
-        return State(params, layer_state, init(params), step, finite, best, watch)
+        path = self.stacked([_first_path(e) for e in self.experiments])
+        placed = jax.device_put((params, layer_state, step, finite, best, watch, path))
+        params, layer_state, step, finite, best, watch, path = placed
+        return State(params, layer_state, init(params), step, finite, best, watch, path)
 
     def states_from(self, starts: Sequence[Start], template: State) -> State:
         """The states that were kept. Raises ValueDoesNotFit."""
@@ -254,13 +268,15 @@ class Programs(NamedTuple):
     """The compiled functions that serve an experiment.
 
     init: params -> optimizer state. chunk: (arguments, state, order, its first step, looks, untils, how many)
-    -> (state, rows). start: (arguments, state, batch) -> rows of the probes that look at step 0 only, where
-    there are any. outputs: (arguments, state) -> the model's outputs by split.
+    -> (state, rows). start: (arguments, state, batch) -> rows of the probes that look at step 0 only, end:
+    (arguments, state) -> of those that look at the end, where there are any. outputs: (arguments, state) ->
+    the model's outputs by split.
     """
 
     init: Callable[..., Any]
     chunk: Callable[..., tuple[State, Any]]
     start: Callable[..., Any] | None
+    end: Callable[..., Any] | None
     outputs: Callable[..., Any]
 
 
@@ -287,17 +303,22 @@ def _compile(lanes: Lanes) -> Programs:
     def start(arguments: Arguments, state: State, rows: Array) -> Any:
         return Steps(lead, arguments).start(state, rows)
 
+    def end(arguments: Arguments, state: State) -> Any:
+        return Steps(lead, arguments).end(state)
+
     def outputs(arguments: Arguments, state: State) -> Any:
         return Steps(lead, arguments).outputs(state)
 
     axes = Arguments(0, 0, 0, None if lanes.shares_data else 0)
     arguments, order = lanes.arguments(), Order(lead)
-    init = jax.jit(lanes.mapped(lead.parts.optimizer.direction().init, (0,)))
+    init = jax.jit(lanes.mapped(lead.parts.optimizer.begin, (0,)))
     state, rows = lanes.first_states(init), lanes.stacked([order.filled(0, 0)] * lanes.count)
     chunks = jax.jit(lanes.mapped(chunk, (axes, 0, 0, None, None, None, None)), donate_argnums=1)
     compiled = chunks.lower(arguments, state, rows, np.int32(0), *padded([])).compile()
-    starting = jax.jit(lanes.mapped(start, (axes, 0, 0))) if any(p.at_start for p in lead.probes) else None
-    return Programs(init, compiled, starting, jax.jit(lanes.mapped(outputs, (axes, 0))))
+    looking = {probe.when for probe in lead.probes}
+    starting = jax.jit(lanes.mapped(start, (axes, 0, 0))) if "start" in looking else None
+    ending = jax.jit(lanes.mapped(end, (axes, 0))) if "end" in looking else None
+    return Programs(init, compiled, starting, ending, jax.jit(lanes.mapped(outputs, (axes, 0))))
 
 
 def first_steps(lanes: Lanes) -> int:
@@ -346,11 +367,10 @@ def _tables(experiment: Experiment, looked: Any) -> dict[str, Table]:
     order = ["learning_rate", *(f"{split}_{what}" for split in splits for what in ("loss", "accuracy"))]
     metrics: Table = {"step": steps, "epoch": steps / experiment.steps_per_epoch}
     metrics |= {column: tables["metrics"][column] for column in order if column in tables["metrics"]}
-    if "layers" in tables:
-        for column in ("grad_norm", "weight_norm"):
-            squares = np.square(tables["layers"][column].astype(np.float64))
-            metrics[column] = np.sqrt(squares.sum(-1)).astype(np.float32)
-    else:
+    for column in ("grad_norm", "weight_norm") if "layers" in tables else ():
+        squares = np.square(tables["layers"][column].astype(np.float64))
+        metrics[column] = np.sqrt(squares.sum(-1)).astype(np.float32)
+    if "weight_norm" in tables["metrics"]:
         metrics["weight_norm"] = tables["metrics"]["weight_norm"]
     probed = {name: columns for name, columns in tables.items() if name != "metrics"}
     return {"metrics": metrics} | {name: _flat(experiment, name, steps, c) for name, c in probed.items()}
@@ -364,7 +384,7 @@ def _up_to(step: int, table: Table) -> Table:
 def _flat(experiment: Experiment, table: str, steps: np.ndarray, columns: Table) -> Table:
     """Columns `[records, rows]` as `[records * rows]`, beside the step and the rows' own names."""
     probes = [probe for probe in experiment.probes if probe.table == table]
-    names = probes[0].rows(experiment.model.setup, experiment.data)
+    names = probes[0].rows(experiment.trained.setup, experiment.data)
     count = len(next(iter(names.values())))
     labels = {name: np.tile(np.array(values, dtype=object), len(steps)) for name, values in names.items()}
     measured = {column: columns[column].reshape(-1) for probe in probes for column in probe.columns}

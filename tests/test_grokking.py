@@ -18,6 +18,7 @@ from nnlab.data.prepare import Data
 from nnlab.errors import ValueDoesNotFit
 from nnlab.experiment import bind
 from nnlab.losses import cross_entropy
+from nnlab.nn.layer import Output
 from nnlab.nn.combinators import sequential
 from nnlab.nn.layers import dense
 from nnlab.nn.model import model
@@ -232,7 +233,11 @@ def snapshot(net, logits, train=slice(None), **changed):
         return jnp.asarray(logits, jnp.float32)[place]
 
     batch = Batch(jnp.asarray(inputs[train]), jnp.asarray(targets[train], jnp.int32))
-    return Snapshot(params, params, None, None, None, {"train": batch}, outputs, cross_entropy(), None)
+    def evaluated(_, inputs):
+        return Output(outputs(inputs))
+
+    nothing = [None] * 4
+    return Snapshot(params, params, *nothing, {"train": batch}, evaluated, None, cross_entropy(), None)
 
 
 def measured(net, logits, keys=1, train=slice(None), **changed):

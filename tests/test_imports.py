@@ -17,23 +17,24 @@ LAYERS = [
     ["nnlab.errors", "nnlab.lazy", "nnlab.randomness"],
     ["nnlab.registry", "nnlab.device", "nnlab.disk"],
     ["nnlab.config"],
+    ["nnlab.nn"],
     [
-        "nnlab.nn",
         "nnlab.data",
         "nnlab.losses",
         "nnlab.regularizers",
         "nnlab.constraints",
+        "nnlab.augmentation",
         "nnlab.optimizers",
         "nnlab.stopping",
         "nnlab.solvers",
         "nnlab.search",
         "nnlab.plotting",
     ],
-    ["nnlab.probes", "nnlab.memory", "nnlab.predictions"],
-    ["nnlab.phenomena"],
+    ["nnlab.probes", "nnlab.memory", "nnlab.predictions", "nnlab.checkpoints"],
+    ["nnlab.phenomena", "nnlab.transfer"],
     ["nnlab.experiment"],
     ["nnlab.states"],
-    ["nnlab.store", "nnlab.checkpoints", "nnlab.steps"],
+    ["nnlab.store", "nnlab.steps", "nnlab.caching"],
     ["nnlab.train", "nnlab.results"],
     ["nnlab.closed_form", "nnlab.judgement", "nnlab.keeping"],
     ["nnlab.runner", "nnlab.figures"],
@@ -152,13 +153,15 @@ def test_nothing_runs_code_from_files(path):
 NETWORK = {
     "socket", "socketserver", "ssl", "http", "urllib", "urllib3", "requests", "httpx", "aiohttp", "asyncio",
     "ftplib", "smtplib", "telnetlib", "xmlrpc", "webbrowser", "grpc", "zmq", "tornado", "flask", "fastapi",
-    "sentry_sdk", "posthog", "segment", "analytics", "wandb", "mlflow", "opentelemetry",
+    "sentry_sdk", "posthog", "segment", "analytics", "wandb", "mlflow", "opentelemetry", "pooch",
 }  # fmt: skip
 
 
 @modules
 def test_nothing_listens_or_calls_home(path):
-    assert {name.split(".")[0] for name in imports_of(path)}.isdisjoint(NETWORK)
+    """One module alone fetches: data sets, by known hashes, where they are missing."""
+    allowed = {"pooch"} if name_of(path) == "nnlab.data.fetching" else set()
+    assert {name.split(".")[0] for name in imports_of(path)} & NETWORK <= allowed
 
 
 @modules

@@ -259,7 +259,10 @@ def built(name):
 IN_RUNS = [name for name in components("phenomenon") if built(name).scope == "run"]
 ARITHMETIC = ["answers", "progress_measures"]  # of modular addition, see test_grokking.py
 OF_TWO_WEIGHTS = ["trajectory"]  # see test_run_phenomena.py
-PHENOMENA = [name for name in IN_RUNS if name not in ARITHMETIC + OF_TWO_WEIGHTS]
+OF_CHANGES = ["augmentations"]  # see test_augmentation.py
+# see test_image_phenomena.py
+OF_PICTURES = ["confusion", "embeddings", "feature_maps", "filters", "reconstructions", "translation"]
+PHENOMENA = [name for name in IN_RUNS if name not in ARITHMETIC + OF_TWO_WEIGHTS + OF_CHANGES + OF_PICTURES]
 
 
 class Seen(NamedTuple):
@@ -289,7 +292,7 @@ def test_numbers_are_those_of_the_summary(net):
         for probe in phenomenon.probes:
             assert set(probe.columns) <= set(tables[probe.table])
             steps = set(tables[probe.table]["step"])
-            assert steps <= {0} if probe.at_start else steps == {0, 1}
+            assert steps <= {0} if probe.when == "start" else steps == {0, 1}
 
 
 def first_params(net):
@@ -347,7 +350,7 @@ def test_every_phenomenon_is_tested_here():
     """Those that are seen across a sweep, those of grokking, and the small ones, in files of their own."""
     small = ["incoming_norms", "learning_rate_range", "overfitting", "sparsity", "training_mode"]
     others = ["answers", "gradient_flow", "grokking", "progress_measures", "symmetry"]
-    assert sorted(IN_RUNS) == sorted(small + OF_TWO_WEIGHTS + others)
+    assert sorted(IN_RUNS) == sorted(small + OF_TWO_WEIGHTS + OF_CHANGES + OF_PICTURES + others)
     across = set(components("phenomenon")) - set(IN_RUNS)
     selecting = {"cross_validation", "voting"}  # see test_selection.py
     curves = {"bias_variance", "double_descent", "grokking_delay", "comparison"}

@@ -18,7 +18,7 @@ from nnlab.train import train
 SEED = 3
 KEY = jax.random.key(SEED)
 RATE = 0.1
-NO_DATA = ({}, None, None, None)  # examples, outputs, losses: the inside view has no use for them
+NO_DATA = (None, {}, None, None, None, None)  # the inside view has no use for them
 
 
 def constant(value):

@@ -398,6 +398,8 @@ def test_every_default_is_in_the_saved_config():
             "label_noise": None,
             "batch_size": 32,
             "limit": None,
+            "keep_classes": None,
+            "reconstruct": False,
         },
         "model": [
             {
@@ -408,11 +410,13 @@ def test_every_default_is_in_the_saved_config():
                 "bias_init": "zeros",
             }
         ],
-        "train": {"epochs": None, "steps": 5, "stop": []},
+        "train": {"epochs": None, "steps": 5, "stop": [], "cache_frozen": False},
         "seed": 0,
         "loss": {"type": "cross_entropy", "label_smoothing": 0.0},
         "regularizers": [],
         "constraints": [],
+        "augment": [],
+        "initialize": None,
         "optimizer": {
             "type": "sgd",
             "learning_rate": 0.01,

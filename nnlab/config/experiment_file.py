@@ -25,21 +25,25 @@ class Train(NamedTuple):
     epochs: float | None
     steps: int | None
     stop: list[Any]
+    cache_frozen: bool
 
 
 def train(
     epochs: Epochs | None = None,
     steps: Annotated[int, Ge(0), Lt(2**31 - 1)] | None = None,
     stop: list[Annotated[Any, Of("stop")]] = [],  # noqa: B006 - never changed
+    cache_frozen: bool = False,
 ) -> Train:
     """How long to train: `epochs` or `steps`, one of the two, unless one of `stop` ends it before.
 
     An epoch is n // batch_size steps over a fresh order of the n training examples; what the division
-    leaves over sits out that epoch.
+    leaves over sits out that epoch. cache_frozen: the first layers, as far as optimizer.groups freeze them,
+    are computed once for every example, and training goes on from their outputs; layers.csv then has the
+    layers after them only.
     """
     if (epochs is None) == (steps is None):
         raise ValueDoesNotFit("give one of 'epochs' and 'steps' (`train={steps: 10}` replaces both)")
-    return Train(epochs, steps, stop)
+    return Train(epochs, steps, stop, cache_frozen)
 
 
 class Every(NamedTuple):
@@ -139,6 +143,32 @@ def _plain(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+class Initialize(NamedTuple):
+    """Where first weights come from. layers: patterns; None stands for all. names: by a layer's path, that of
+    its module in the file."""
+
+    source: str
+    layers: list[str] | None
+    names: dict[str, str]
+
+
+def initialize(
+    from_: str, layers: str | list[str] | None = None, names: dict[str, str] = {}  # noqa: B006
+) -> Initialize:
+    """First weights that were trained before, in place of drawn ones.
+
+    from: a run directory, of which it takes the weights that came out, or a safetensors file (relative paths
+    start at the working directory). layers: which layers get them, a path such as dense_1 as `nnlab summary`
+    prints it, or a pattern such as conv2d_*, or several; null is all of them. The others are drawn as ever.
+    names: {conv2d_1: features.0}: what a layer is called in the file, where that is not its name here. A file
+    that PyTorch saved is known by its names (features.0.weight): kernels are turned to nnlab's layout,
+    also those of a dense layer that follows flatten.
+    """
+    if not layers and layers is not None:
+        raise ValueDoesNotFit("name at least one layer, or null for all", ("layers",))
+    return Initialize(from_, [layers] if isinstance(layers, str) else layers, names)
+
+
 class Parts(NamedTuple):
     """An experiment file with its components built, before data and shapes are looked at.
 
@@ -152,6 +182,8 @@ class Parts(NamedTuple):
     loss: Any
     regularizers: list[Any]
     constraints: list[Any]
+    augment: list[Any]
+    initialize: Initialize | None
     optimizer: Any
     solver: Any
     train: Train | None
@@ -169,6 +201,8 @@ def experiment(
     loss: Annotated[Any, Of("loss")] = "cross_entropy",
     regularizers: list[Annotated[Any, Of("regularizer")]] = [],  # noqa: B006 - never changed
     constraints: list[Annotated[Any, Of("constraint")]] = [],  # noqa: B006
+    augment: list[Annotated[Any, Of("augmentation")]] = [],  # noqa: B006
+    initialize: Annotated[Any, Section(initialize)] | None = None,
     optimizer: Annotated[Any, Of("optimizer")] | None = "sgd",
     solver: Annotated[Any, Of("solver")] | None = None,
     train: Annotated[Any, Section(train)] | None = None,
@@ -179,7 +213,8 @@ def experiment(
 ) -> Parts:
     """An experiment: what to train on what and for how long, what to look at, and what must come out.
 
-    solver: solves for the last layer in closed form, in place of optimizer and train. sweep: many runs of it.
+    augment: changes the training inputs at random, anew at each step, one after the other. solver: solves for
+    the last layer in closed form, in place of optimizer and train. sweep: many runs of it.
     In a sweep an expectation of a run's number is one of every trial.
     """
     if not NAME.fullmatch(name):
@@ -189,13 +224,8 @@ def experiment(
         )
     if RESERVED.fullmatch(name):
         raise ValueDoesNotFit(f"'{name}' is the name of a device on Windows; give another", ("name",))
-    if solver is not None and (optimizer is not None or train is not None):
-        given = "optimizer" if optimizer is not None else "train"
-        raise ValueDoesNotFit(f"a solver stands in its place; leave out '{given}' or 'solver'", (given,))
-    if solver is not None and regularizers:
-        raise ValueDoesNotFit("a solver has no loss to add to; give it a ridge", ("regularizers",))
-    if solver is not None and constraints:
-        raise ValueDoesNotFit("a solver takes no steps, after which to bring weights back", ("constraints",))
+    if solver is not None:
+        _check_solved(optimizer, train, regularizers, constraints, augment)
     if solver is None and train is None:
         raise ValueDoesNotFit("'train' is missing: a mapping of epochs, steps, stop")
     if solver is None and optimizer is None:
@@ -222,6 +252,8 @@ def experiment(
         loss,
         regularizers,
         constraints,
+        augment,
+        initialize,
         optimizer,
         solver,
         train,
@@ -230,6 +262,19 @@ def experiment(
         sweep,
         expect,
     )
+
+
+def _check_solved(optimizer: Any, train: Any, regularizers: Any, constraints: Any, augment: Any) -> None:
+    """What a solver has no place for must not be there."""
+    if optimizer is not None or train is not None:
+        given = "optimizer" if optimizer is not None else "train"
+        raise ValueDoesNotFit(f"a solver stands in its place; leave out '{given}' or 'solver'", (given,))
+    if regularizers:
+        raise ValueDoesNotFit("a solver has no loss to add to; give it a ridge", ("regularizers",))
+    if constraints:
+        raise ValueDoesNotFit("a solver takes no steps, after which to bring weights back", ("constraints",))
+    if augment:
+        raise ValueDoesNotFit("a solver takes no steps, at which to change inputs", ("augment",))
 
 
 def _check_tables(phenomenon: Any, record: Record, solved: bool, at: Path) -> None:
@@ -306,10 +351,11 @@ def _check_expectation(key: str, bound: Bound, phenomena: list[Any], criteria: l
     if key == "stopped_by" and bound.equals not in criteria:
         there = f"it equals one of {', '.join(criteria)}" if criteria else "there is none under train.stop"
         raise ValueDoesNotFit(f"'{bound.equals}' ends no training here; {there}", at)
-    if key in ("status", "parameters", "stopped_by"):
+    if key in ("status", "parameters", "trained_parameters", "stopped_by"):
         return
     if prefix not in numbers:
-        known = ["final", "best", "selected", "status", "parameters", "stopped_by", *numbers]
+        counts = ["parameters", "trained_parameters"]
+        known = ["final", "best", "selected", "status", *counts, "stopped_by", *numbers]
         raise ValueDoesNotFit(
             f"is no number of this run{near_miss(prefix, known)}; begin with {', '.join(known)}",
             at,

@@ -121,12 +121,13 @@ def _smoked(tree: dict[str, Any]) -> dict[str, Any]:
         "name": f"{tree['name'][:74]}-smoke",
         "data": tree["data"] | {"limit": limit, "split": split},
         "expect": {},
+        "initialize": None,  # the run that it comes from may not be there
     }
     if tree["sweep"] is not None:
         cut |= _smoked_sweep(tree)
     if tree["train"] is not None:
         steps = 4 if tree["train"]["steps"] is None else min(4, tree["train"]["steps"])
-        cut["train"] = {"steps": steps, "stop": tree["train"]["stop"]}
+        cut["train"] = tree["train"] | {"epochs": None, "steps": steps}
         cut["record"] = tree["record"] | {"every": {"steps": 2}, "log_spaced": None}
     return cut
 

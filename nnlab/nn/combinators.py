@@ -43,6 +43,12 @@ def sequential(layers: list[LayerLike]) -> Layer:
     for part in parts:
         seen[part.type] += 1
         named[f"{part.type}_{seen[part.type]}"] = part
+    return chain(named)._replace(layers=tuple(parts))
+
+
+def chain(named: Mapping[str, Layer], first: int = 0) -> Layer:
+    """Layers one after the other, by their names. first: the place of the first one, where they are the end
+    of a longer chain, whose random numbers they draw."""
 
     def setup(input_shape: Shape) -> Setup:
         shape, children = input_shape, {}
@@ -52,12 +58,12 @@ def sequential(layers: list[LayerLike]) -> Layer:
         return Setup(shape, children=children)
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
-        children = Children(named, params, state, key, train)
+        children = Children(named, params, state, key, train, first)
         for name in named:
             x = children(name, x)
         return children.output(x)
 
-    return Layer(setup, apply, tuple(parts))
+    return Layer(setup, apply)
 
 
 @layer
@@ -68,25 +74,40 @@ def repeat(times: Annotated[int, Ge(1), Le(10_000)], layers: list[LayerLike]) ->
 
 
 @layer
-def residual(layers: list[LayerLike]) -> Layer:
-    """y = x + F(x), F being the layers: gradient passes on by the identity (He et al. 2015; lecture 001).
+def residual(layers: list[LayerLike], shortcut: list[LayerLike] | None = None) -> Layer:
+    """y = s(x) + F(x), F being the layers: gradient passes on by s (He et al. 2015; lecture 001).
 
-    F must keep the shape. When F is zero, dy/dx is the identity.
+    shortcut: the layers of s, such as a conv2d of size 1 where F changes the shape; null is the identity,
+    and F must then keep the shape. When F is zero, dy/dx is that of s.
     """
     branch = sequential(layers)
+    named = {} if shortcut is None else {"shortcut": sequential(shortcut)}
 
     def setup(input_shape: Shape) -> Setup:
         inner = branch.setup(input_shape)
-        if inner.output_shape != input_shape:
+        beside = {name: set_up(name, part, input_shape) for name, part in named.items()}
+        passed = beside["shortcut"].output_shape if beside else input_shape
+        if inner.output_shape != passed:
             raise ValueDoesNotFit(
-                f"the layers of a residual must keep the shape, and make {list(inner.output_shape)} of "
-                f"{list(input_shape)}"
+                f"the layers of a residual make {list(inner.output_shape)} of {list(input_shape)}, and its "
+                f"shortcut {list(passed)}; they must make the same"
+                if beside
+                else f"the layers of a residual must keep the shape, and make {list(inner.output_shape)} of "
+                f"{list(input_shape)}; else give it a shortcut that makes the same of it"
             )
-        return Setup(input_shape, children=inner.children)
+        return Setup(inner.output_shape, children={**inner.children, **beside})
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
         output = branch.apply(params, state, x, key=key, train=train)
-        return output._replace(value=x + output.value)
+        if not named:
+            return output._replace(value=x + output.value)
+        beside = Children(named, params, state, jax.random.fold_in(key, len(branch.layers)), train)
+        passed = beside("shortcut", x)
+        inside = {
+            what: {**output.inside.get(what, {}), **beside.inside.get(what, {})}
+            for what in {**output.inside, **beside.inside}
+        }
+        return Output(passed + output.value, {**output.state, **beside.new_state}, inside)
 
     return Layer(setup, apply)
 
@@ -132,10 +153,16 @@ class Children:
     """
 
     def __init__(
-        self, named: Mapping[str, Layer], params: Tree, state: Tree, key: Array, train: bool | Training
+        self,
+        named: Mapping[str, Layer],
+        params: Tree,
+        state: Tree,
+        key: Array,
+        train: bool | Training,
+        first: int = 0,
     ) -> None:
         self.named, self.params, self.state, self.train = named, params, state, train
-        self.keys = {name: jax.random.fold_in(key, index) for index, name in enumerate(named)}
+        self.keys = {name: jax.random.fold_in(key, index) for index, name in enumerate(named, first)}
         self.new_state: dict[str, Any] = {}
         self.inside: dict[str, dict[str, Array]] = {"outputs": {}}
 

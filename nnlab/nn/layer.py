@@ -12,8 +12,9 @@ is allocated. `params` are trained, `state` (running averages) is carried along;
 
 from __future__ import annotations
 
+import fnmatch
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -44,7 +45,8 @@ class Setup(NamedTuple):
     """A layer's variables and output shape for one input shape; a container's are its children's.
 
     type: the layer's name in the registry. activation: f, where the layer is elementwise. vocabulary: how
-    many tokens there are, where the layer's inputs are such whole numbers.
+    many tokens there are, where the layer's inputs are such whole numbers. random: whether its outputs are
+    in training.
     """
 
     output_shape: Shape
@@ -54,6 +56,7 @@ class Setup(NamedTuple):
     type: str = ""
     activation: Callable[[Array], Array] | None = None
     vocabulary: int | None = None
+    random: bool = False
 
     def tree(self, part: str) -> dict[str, Any]:
         """The variables of one part ("params" or "state"), nested as the children are."""
@@ -85,6 +88,13 @@ class Output(NamedTuple):
     value: Array
     state: Tree = {}  # noqa: RUF012 - never changed
     inside: Mapping[str, Mapping[str, Array]] = {}
+
+
+def matches(path: str, patterns: Sequence[str]) -> bool:
+    """Whether a layer's path, or that of a layer around it, matches one of the patterns."""
+    names = path.split("/")
+    around = ["/".join(names[: i + 1]) for i in range(len(names))]
+    return any(fnmatch.fnmatchcase(part, pattern) for pattern in patterns for part in around)
 
 
 class Training:

@@ -61,7 +61,7 @@ def dropout(rate: BelowOne) -> Layer:
     """
 
     def setup(input_shape: Shape) -> Setup:
-        return Setup(input_shape)
+        return Setup(input_shape, random=True)
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
         if not train:

@@ -8,12 +8,14 @@ import numpy as np
 
 from nnlab.errors import ValueDoesNotFit
 from nnlab.lazy import Array
-from nnlab.nn.combinators import sequential
+from nnlab.nn.combinators import chain, sequential
 from nnlab.nn.layer import Layer, Output, Setup, Shape, Training, Variable
 from nnlab.randomness import generator
 
 
 class Model(NamedTuple):
+    """A layer set up for inputs of a shape."""
+
     setup: Setup
     layer: Layer
 
@@ -28,11 +30,23 @@ class Model(NamedTuple):
         """`[B, ...]` to the outputs `[B, K]`."""
         return self.layer.apply(params, state, x, key=key, train=train)
 
+    def cut(self, place: int) -> tuple[Model, Model]:
+        """Its first layers, so many of its chain, and the rest, which goes on from their outputs."""
+        named = dict(zip(self.setup.children, self.layer.layers, strict=True))
+        names = list(named)
+        children = self.setup.children
+        shape = children[names[place - 1]].output_shape
+        parts = []
+        for some, first, out in ((names[:place], 0, shape), (names[place:], place, self.setup.output_shape)):
+            layer = chain({name: named[name] for name in some}, first)
+            parts.append(Model(Setup(out, children={name: children[name] for name in some}), layer))
+        return parts[0], parts[1]
+
 
 def model(layer: Layer, input_shape: Shape) -> Model:
     """Set a layer up for inputs of a shape. Raises ValueDoesNotFit."""
-    chain = sequential([layer])
-    return Model(chain.setup(input_shape), chain)
+    whole = sequential([layer])
+    return Model(whole.setup(input_shape), whole)
 
 
 def _drawn(tree: dict[str, Any], seed: int, prefix: str = "") -> dict[str, Any]:

@@ -3,14 +3,19 @@ of their own or none."""
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, NamedTuple
 
 from nnlab.errors import ValueDoesNotFit
-from nnlab.lazy import Array, jnp, optax
+from nnlab.lazy import Array, jax, jnp, optax
+from nnlab.nn.layer import matches
 from nnlab.optimizers.schedules import Schedule, ScheduleLike, Time
 from nnlab.registry import Positive, Section, shared_by
+
+
+def layer_of(path: Sequence[Any]) -> str:
+    """The path of the layer that an array of a tree by layers belongs to."""
+    return "/".join(part.key for part in path[:-1])
 
 
 class Group(NamedTuple):
@@ -21,13 +26,12 @@ class Group(NamedTuple):
 
     def holds(self, path: str) -> bool:
         """Whether a layer's path, or that of a layer around it, matches."""
-        names = path.split("/")
-        around = ["/".join(names[: i + 1]) for i in range(len(names))]
-        return any(fnmatch.fnmatchcase(part, pattern) for pattern in self.layers for part in around)
+        return matches(path, self.layers)
 
 
 class Optimizer(NamedTuple):
-    """learning_rate: of all layers that are in no group; direction: () -> `optax.GradientTransformation`.
+    """learning_rate: of all layers that are in no group; direction: () -> `optax.GradientTransformation`, of
+    the trees that `trained` gives.
 
     slots: arrays of the size of the weights that it remembers. groups: the first that holds a layer counts.
     """
@@ -44,6 +48,20 @@ class Optimizer(NamedTuple):
     def frozen(self, path: str) -> bool:
         number = self.group_of(path)
         return number is not None and self.groups[number].learning_rate is None
+
+    def trained(self, params: Any) -> Any:
+        """A tree of weights by layers without those of frozen layers, None in their place."""
+        if not self.groups:
+            return params
+
+        def kept(path: Any, leaf: Any) -> Any:
+            return None if self.frozen(layer_of(path)) else leaf
+
+        return jax.tree_util.tree_map_with_path(kept, params)
+
+    def begin(self, params: Any) -> Any:
+        """Its state before the first step."""
+        return self.direction().init(self.trained(params))
 
     @property
     def schedules(self) -> list[Schedule]:

@@ -70,8 +70,8 @@ def gradient_flow() -> Phenomenon:
     return Phenomenon(
         probes=(
             Probe("layers", layer_rows, ("kernel_grad_norm", "change_from_start"), _kernels_and_change),
-            Probe("histograms", _histogram_rows, ("left", "right", "share"), _histograms, at_start=True),
-            Probe("activations", _curve_rows, ("value", "slope"), _curves, at_start=True),
+            Probe("histograms", _histogram_rows, ("left", "right", "share"), _histograms, when="start"),
+            Probe("activations", _curve_rows, ("value", "slope"), _curves, when="start"),
         ),
         numbers=GradientFlow._fields,
         summarize=lambda run: summarize(run.tables["layers"])._asdict(),

@@ -94,7 +94,7 @@ def trajectory() -> Phenomenon:
     return Phenomenon(
         probes=(
             Probe("trajectory", _layer, ("w_1", "w_2"), _weights),
-            Probe("surface", _layer, surface, _surface, at_start=True, whole=True),
+            Probe("surface", _layer, surface, _surface, when="start", whole=True),
         ),
         numbers=Trajectory._fields,
         summarize=lambda run: summarize(run)._asdict(),

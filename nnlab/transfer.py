@@ -1,0 +1,233 @@
+"""First weights that were trained before: read from a run or a safetensors file, and matched by name.
+
+Nothing but safetensors is read: a `.pt` or pickle can run code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nnlab import checkpoints, disk
+from nnlab.config import check_tree
+from nnlab.config.document import read
+from nnlab.config.experiment_file import Initialize
+from nnlab.errors import NnlabError, ValueDoesNotFit, listed, near_miss
+from nnlab.nn.layer import Setup, Shape, Variable, matches
+
+Arrays = Mapping[str, np.ndarray]  # by name
+
+SHOWN = 6  # names of a kind, in a message
+OF_PYTORCH = re.compile(r".+\.(weight|bias|running_mean|running_var)")
+PYTORCH_NAMES = {
+    "kernel": "weight",
+    "embedding": "weight",
+    "bias": "bias",
+    "scale": "weight",
+    "shift": "bias",
+    "mean": "running_mean",
+    "variance": "running_var",
+}
+PYTORCH_AXES = {2: (1, 0), 3: (2, 1, 0), 4: (2, 3, 1, 0)}  # [K, C, F, F] -> [F, F, C, K]
+
+
+class Given(NamedTuple):
+    """arrays: those that take the place of drawn ones, by path: dense_1/kernel. report: what came from where,
+    in a line."""
+
+    arrays: Arrays
+    report: str
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over names and values."""
+        digest = hashlib.sha256()
+        for name, array in sorted(self.arrays.items()):
+            digest.update(f"{name} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    def over(self, tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+        """A tree by layers with these arrays in the place of its own."""
+        return {
+            name: self.over(entry, f"{prefix}{name}/")
+            if isinstance(entry, Mapping)
+            else self.arrays.get(prefix + name, entry)
+            for name, entry in tree.items()
+        }
+
+
+NOTHING = Given({}, "")
+
+
+class Wanted(NamedTuple):
+    """An array of the model that is asked for. flattened: the shape of what a flatten before its layer takes,
+    else none."""
+
+    layer: str
+    name: str
+    variable: Variable
+    flattened: Shape = ()
+
+    @property
+    def path(self) -> str:
+        return f"{self.layer}/{self.name}"
+
+
+def given(initialize: Initialize, setup: Setup, input_shape: Shape) -> Given:
+    """The first weights that a model takes over. Raises ValueDoesNotFit, which says of each array that is
+    asked for what is wrong with it."""
+    there = _read(initialize.source)
+    wanted = _wanted(initialize, setup, input_shape)
+    pytorch = any(OF_PYTORCH.fullmatch(name) for name in there)
+    if pytorch and not initialize.names:
+        raise ValueDoesNotFit(
+            f"'{initialize.source}' is of PyTorch ({_some(sorted(there))}); say which of its modules a layer "
+            f"is: {{{wanted[0].layer if wanted else 'dense_1'}: {next(iter(there)).rpartition('.')[0]}}}",
+            ("names",),
+        )
+    found: dict[str, np.ndarray] = {}
+    used, missing, misshapen = set(), [], []
+    for want in wanted:
+        module = initialize.names.get(want.layer, want.layer)
+        name = f"{module}.{PYTORCH_NAMES.get(want.name, want.name)}" if pytorch else f"{module}/{want.name}"
+        array = there.get(name)
+        if array is None:
+            missing.append(want.path if name == want.path else f"{want.path} ({name})")
+            continue
+        used.add(name)
+        array = _turned(array, want) if pytorch else array
+        if array.shape == want.variable.shape:
+            found[want.path] = np.ascontiguousarray(array, np.float32)
+        else:
+            shapes = f"{list(array.shape)} there, {list(want.variable.shape)} here"
+            misshapen.append(f"{want.path} ({shapes})")
+    _refuse(initialize.source, found, missing, misshapen, sorted(there.keys() - used))
+    return Given(found, _report(initialize.source, found, setup, sorted(there.keys() - used)))
+
+
+def _refuse(
+    source: str, found: Arrays, missing: list[str], misshapen: list[str], unused: list[str]
+) -> None:
+    if not missing and not misshapen:
+        bad = [name for name, array in found.items() if not np.isfinite(array).all()]
+        if bad:
+            raise ValueDoesNotFit(f"'{source}': {bad[0]} is not finite", ("from",))
+        return
+    parts = [f"{len(found)} of {len(found) + len(missing) + len(misshapen)} arrays match"]
+    parts += [f"shapes differ: {_some(misshapen)}"] if misshapen else []
+    parts += [f"not there: {_some(missing)}"] if missing else []
+    parts += [f"of no use here: {_some(unused)}"] if unused else []
+    raise ValueDoesNotFit(
+        f"'{source}': {'; '.join(parts)}; let `layers` name those that it has, `names` say what they are "
+        "called there",
+        ("from",),
+    )
+
+
+def _report(source: str, found: Arrays, setup: Setup, unused: list[str]) -> str:
+    layers = list(dict.fromkeys(path.rpartition("/")[0] for path in found))
+    drawn = [path for path, leaf in setup.leaves() if leaf.params and path not in layers]
+    words = f"first weights from {source}: {len(found)} arrays, of {_some(layers)}"
+    words += f"; drawn: {_some(drawn)}" if drawn else ""
+    return words + (f"; of no use here: {_some(unused)}" if unused else "")
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _wanted(initialize: Initialize, setup: Setup, input_shape: Shape) -> list[Wanted]:
+    """The arrays of the layers that are asked for, in the order of the data."""
+    leaves = list(setup.leaves())
+    with_arrays = [path for path, leaf in leaves if leaf.params or leaf.state]
+    for pattern in initialize.layers or ():
+        if not any(matches(path, [pattern]) for path in with_arrays):
+            near = near_miss(pattern, with_arrays) or ";"
+            message = f"no layer with weights is '{pattern}'{near} there are {listed(with_arrays, 'and')}"
+            raise ValueDoesNotFit(message, ("layers",))
+    for name in initialize.names:
+        if name not in with_arrays:
+            near = near_miss(name, with_arrays) or ";"
+            message = f"no layer with weights is '{name}'{near} there are {listed(with_arrays, 'and')}"
+            raise ValueDoesNotFit(message, ("names",))
+    found: list[Wanted] = []
+    shape: Shape = input_shape
+    flattened: Shape = ()
+    for path, leaf in leaves:
+        if leaf.type == "flatten":
+            flattened = shape
+        asked = initialize.layers is None or matches(path, initialize.layers)
+        for name, variable in {**leaf.params, **leaf.state}.items() if asked else ():
+            found.append(Wanted(path, name, variable, flattened))
+        if leaf.params:
+            flattened = ()
+        shape = leaf.output_shape
+    return found
+
+
+def _turned(array: np.ndarray, want: Wanted) -> np.ndarray:
+    """A kernel of PyTorch's in nnlab's layout. Where images are flattened before it, PyTorch's are channels
+    first, and the rows are put into the order of channels last."""
+    if want.name != "kernel" or array.ndim not in PYTORCH_AXES:
+        return array
+    turned = array.transpose(PYTORCH_AXES[array.ndim])
+    if array.ndim == 2 and len(want.flattened) > 1 and turned.shape == want.variable.shape:
+        *places, channels = want.flattened if len(want.flattened) > 2 else (*want.flattened, 1)
+        rows = turned.reshape(channels, *places, -1)
+        return np.moveaxis(rows, 0, -2).reshape(turned.shape)
+    return turned
+
+
+def _read(source: str) -> Arrays:
+    """The arrays of a run or a file. Raises ValueDoesNotFit."""
+    try:
+        place = Path(source).expanduser()
+        there, folder = place.exists(), place.is_dir()
+    except (OSError, ValueError, RuntimeError):
+        there = folder = False
+    if not there:
+        raise ValueDoesNotFit(
+            f"there is no '{source}' (relative paths start at the working directory); a run is made by "
+            "`nnlab train`, and by `--out` under this name",
+            ("from",),
+        )
+    try:
+        return _of_run(place) if folder else _of_file(place)
+    except NnlabError as error:
+        raise ValueDoesNotFit(str(error), ("from",)) from None
+
+
+def _of_run(place: Path) -> Arrays:
+    """The weights that came out of a run."""
+    if not (place / "config.yaml").exists():
+        raise ValueDoesNotFit(f"'{place}' is no run directory: it has no config.yaml")
+    training = check_tree(read(place / "config.yaml")).build().train
+    passed: list[str] = []
+    newest = checkpoints.newest(place / "checkpoints", None, lambda _: "", passed.append)
+    if newest is None:
+        why = f": {passed[0]}" if passed else ""
+        raise ValueDoesNotFit(f"'{place}' has no checkpoint to take weights from{why}; train it to its end")
+    restores = training is not None and any(stop.restores for stop in training.stop)
+    return newest.arrays()["best" if restores else "weights"]
+
+
+def _of_file(place: Path) -> Arrays:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        return load(disk.read_whole(place))
+    except OSError as error:
+        raise ValueDoesNotFit(f"'{place}' cannot be read: {error.strerror or error}") from None
+    except (SafetensorError, KeyError, TypeError, AttributeError) as error:
+        raise ValueDoesNotFit(
+            f"'{place}' holds no safetensors that NumPy can take ({error}); of PyTorch, save a model with "
+            "safetensors.torch.save_file(model.state_dict(), FILE)"
+        ) from None
