@@ -185,7 +185,7 @@ def bind(config: Config) -> Experiment:
     assert parts.train is not None  # noqa: S101 - there is no solver
     _check_stops(config, parts, data)
     _check_groups(config, parts, net)
-    _check_augment(config, parts, data)
+    _check_augment(config, parts, data, net, batch_size)
     total = parts.train.steps
     if total is None:
         total = max(1, round((parts.train.epochs or 0.0) * steps_per_epoch))
@@ -246,11 +246,16 @@ def _given(config: Config, parts: Parts, data: Data, net: Model) -> Given:
         return transfer.given(parts.initialize, net.setup, data.train.inputs.shape[1:])
 
 
-def _check_augment(config: Config, parts: Parts, data: Data) -> None:
+def _check_augment(config: Config, parts: Parts, data: Data, net: Model, batch_size: int) -> None:
     """What changes inputs must be made for such as these."""
+    tokens = [path for path, leaf in net.setup.leaves() if leaf.vocabulary is not None]
+    if parts.augment and tokens:
+        raise config.error(("augment",), f"changes numbers, and {tokens[0]} takes tokens; leave it out")
     for number, augmentation in enumerate(parts.augment):
         with _blaming(config, "augment", number):
             augmentation.fits(data.train.inputs.shape[1:])
+            if augmentation.mixes and batch_size == 1:
+                raise ValueDoesNotFit(f"{augmentation.name} mixes examples of a batch, and there is one in it")
     with _blaming(config, "augment"):
         check_mixing(parts.augment)
 

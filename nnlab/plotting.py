@@ -214,6 +214,7 @@ def surfaces(
         axes.set(title=title, xlabel=labels[0], ylabel=labels[1], zlim=(0, top))
         axes.set_zlabel(labels[2])
         axes.view_init(32, -55)
+        axes.set_box_aspect(None, zoom=0.85)  # else the last axis's label leaves the figure
     return figure
 
 

@@ -7,7 +7,9 @@ import struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas
 import pytest
+from PIL import Image
 
 from nnlab.config.schema import resolve
 from nnlab.errors import ValueDoesNotFit
@@ -47,17 +49,28 @@ def files(tmp_path):
     np.savez(tmp_path / "some.npz", x=x, y=np.arange(40) % 4)
     rows = "\n".join(f"{a},{b},{c},{'xyz'[i % 3]}" for i, (a, b, c) in enumerate(x))
     (tmp_path / "some.csv").write_text(f"a,b,c,kind\n{rows}\n")
+    pandas.read_csv(tmp_path / "some.csv").to_parquet(tmp_path / "some.parquet")
+    for kind in ("ant", "bee"):
+        (tmp_path / "folder" / kind).mkdir(parents=True)
+        for i in range(12):
+            pixels = np.random.default_rng(i).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "folder" / kind / f"{i}.png")
     return tmp_path
 
 
 # data set -> (arguments, input shape, number of classes, number of examples)
 CASES = {
+    "mnist": ({}, (28, 28), 10, 400),
+    "fashion_mnist": ({"size": 16}, (16, 16), 10, 400),
+    "cifar10": ({}, (32, 32, 3), 10, 400),
+    "image_folder": ({"path": "{files}/folder"}, (5, 6, 3), 2, 24),
     "digits": ({}, (64,), 10, 1797),
     "breast_cancer": ({}, (30,), 2, 569),
     "wine": ({}, (13,), 3, 178),
     "diabetes": ({}, (10,), 0, 442),
     "mnist1d": ({"examples": 200}, (40,), 10, 200),
     "csv": ({"path": "{files}/some.csv", "target": "kind"}, (3,), 3, 40),
+    "parquet": ({"path": "{files}/some.parquet", "target": "kind"}, (3,), 3, 40),
     "npz": ({"path": "{files}/some.npz"}, (3,), 4, 40),
     "idx": ({"path": "{files}"}, (4, 5), 3, 42),
     "modular_arithmetic": ({"modulus": 7}, (14,), 7, 49),
@@ -66,11 +79,13 @@ CASES = {
     "xor": ({"examples": 80}, (2,), 2, 80),
     "wave": ({"examples": 30, "test_examples": 50}, (1,), 0, 80),
     "linear_teacher": ({"examples": 40, "features": 6, "seen": 4, "test_examples": 30}, (4,), 0, 70),
+    "recall": ({"length": 6, "examples": 60, "symbols": 3}, (6, 3), 3, 60),
+    "adding": ({"length": 6, "examples": 60}, (6, 2), 0, 60),
     "boolean": ({}, (2,), 2, 4),
     "ravine": ({}, (2,), 0, 2),
 }
 UNDIVIDED = ("boolean", "ravine")  # trained on as a whole
-DRAWN = ("gaussian", "spirals", "xor", "wave", "linear_teacher")  # from the run's seed
+DRAWN = ("gaussian", "spirals", "xor", "wave", "linear_teacher", "recall", "adding")  # from the run's seed
 
 
 def config_of(name, files, **more):

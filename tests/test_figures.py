@@ -29,8 +29,11 @@ def built(name):
 SEEN = {name: built(name) for name in components("phenomenon")}
 IN_RUNS = [name for name, phenomenon in SEEN.items() if phenomenon.scope == "run"]
 OF_GROKKING = ["answers", "grokking", "progress_measures"]
-APART = ["learning_rate_range", "trajectory"]  # see test_run_phenomena.py
-PHENOMENA = [name for name in IN_RUNS if name not in OF_GROKKING + APART]
+# see test_augmentation.py, test_recurrent.py and test_run_phenomena.py
+APART = ["augmentations", "gradient_through_time", "learning_rate_range", "trajectory"]
+# see test_image_phenomena.py
+OF_PICTURES = ["confusion", "embeddings", "feature_maps", "filters", "reconstructions", "translation"]
+PHENOMENA = [name for name in IN_RUNS if name not in OF_GROKKING + APART + OF_PICTURES]
 FIGURES = ["training_curves", *(name for p in PHENOMENA for name in SEEN[p].figures)]
 FIGURES_OF_GROKKING = ["training_curves", *(name for p in OF_GROKKING for name in SEEN[p].figures)]
 

@@ -20,6 +20,7 @@ LOGITS = (3 * RANDOM.standard_normal((40, 1))).astype(np.float32)
 BITS = RANDOM.integers(0, 2, 40).astype(np.int32)
 VALUES = RANDOM.standard_normal((40, 7)).astype(np.float32)
 ONE_HOT = np.eye(7, dtype=np.float32)[LABELS]
+SIGNS = 2 * ONE_HOT - 1
 
 
 def smoothed(smoothing):
@@ -52,6 +53,7 @@ CASES = {
         (squared_error(outputs="sum"), OUTPUTS, VALUES, squares_from(VALUES, 7.0)),
         (squared_error(), OUTPUTS, LABELS, squares_from(ONE_HOT, 1.0)),
         (squared_error(outputs="sum"), OUTPUTS, LABELS, squares_from(ONE_HOT, 7.0)),
+        (squared_error(low=-1.0), OUTPUTS, LABELS, squares_from(SIGNS, 1.0)),
         (squared_error(), LOGITS, VALUES[:, :1], squares_from(VALUES[:, :1], 1.0)),
     ],
 }

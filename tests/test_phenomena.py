@@ -259,10 +259,12 @@ def built(name):
 IN_RUNS = [name for name in components("phenomenon") if built(name).scope == "run"]
 ARITHMETIC = ["answers", "progress_measures"]  # of modular addition, see test_grokking.py
 OF_TWO_WEIGHTS = ["trajectory"]  # see test_run_phenomena.py
+OF_TIME = ["gradient_through_time"]  # see test_recurrent.py
 OF_CHANGES = ["augmentations"]  # see test_augmentation.py
 # see test_image_phenomena.py
 OF_PICTURES = ["confusion", "embeddings", "feature_maps", "filters", "reconstructions", "translation"]
-PHENOMENA = [name for name in IN_RUNS if name not in ARITHMETIC + OF_TWO_WEIGHTS + OF_CHANGES + OF_PICTURES]
+NOT_HERE = ARITHMETIC + OF_TWO_WEIGHTS + OF_TIME + OF_CHANGES + OF_PICTURES
+PHENOMENA = [name for name in IN_RUNS if name not in NOT_HERE]
 
 
 class Seen(NamedTuple):
@@ -350,7 +352,7 @@ def test_every_phenomenon_is_tested_here():
     """Those that are seen across a sweep, those of grokking, and the small ones, in files of their own."""
     small = ["incoming_norms", "learning_rate_range", "overfitting", "sparsity", "training_mode"]
     others = ["answers", "gradient_flow", "grokking", "progress_measures", "symmetry"]
-    assert sorted(IN_RUNS) == sorted(small + OF_TWO_WEIGHTS + OF_CHANGES + OF_PICTURES + others)
+    assert sorted(IN_RUNS) == sorted(small + OF_TWO_WEIGHTS + OF_TIME + OF_CHANGES + OF_PICTURES + others)
     across = set(components("phenomenon")) - set(IN_RUNS)
     selecting = {"cross_validation", "voting"}  # see test_selection.py
     curves = {"bias_variance", "double_descent", "grokking_delay", "comparison"}

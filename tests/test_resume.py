@@ -47,9 +47,11 @@ KINDS = {
     "no layers, no test of its own, log-spaced": BASE.replace(
         "{every: {steps: 3}, predictions: true}", "{log_spaced: 20, layers: false}"
     ).replace("phenomena: [gradient_flow]\n", ""),
-    "regression": BASE.replace(
+    "regression, noisy inputs, the path of the weights": BASE.replace(
         "gaussian, examples: 60, features: 6, classes: 3", "linear_teacher, examples: 60, features: 6"
-    ).replace("units: 3}]", "units: 1}]\nloss: squared_error"),
+    )
+    .replace("units: 3}]", "units: 1}]\nloss: squared_error\naugment: [{type: noise, std: 0.3}, mixup]")
+    .replace("[gradient_flow]", "[{type: training_path, points: 5}]"),
 }
 
 

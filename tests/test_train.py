@@ -522,11 +522,18 @@ def _constrained(constraint):
     return [constraint(jnp.array([[0.5, -2.0, 0.01], [3.0, 0.1, 0.0]]))]
 
 
+def _augmented(augmentation):
+    images = jnp.linspace(-1, 1, 64 * 6 * 6).reshape(64, 6, 6) ** 3
+    found = augmentation.apply(jax.random.key(1), images)
+    return [found.inputs] if found.share is None else [found.share]
+
+
 WAYS = {
     "schedule": _rates,
     "optimizer": _directions,
     "regularizer": _penalties,
     "constraint": _constrained,
+    "augmentation": _augmented,
 }
 MARKED = [
     (kind, name, parameter.name)

@@ -351,9 +351,16 @@ def info() -> None:
         *found["versions"].items(),
         *((what, value) for what, value in found.items() if what != "versions"),
         ("cache", device.cache_folder()),
+        ("data sets", _data_sets(device.cache_folder() / "data")),
         ("results", Path("results").resolve()),
     ]
     print_table(("what", "value"), [(key, _in_words(value)) for key, value in rows])
+
+
+def _data_sets(folder: Path) -> str:
+    """Those that were fetched, or placed by hand."""
+    names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+    return f"{', '.join(names) or 'none yet'} in {folder}"
 
 
 def _in_words(value: Any) -> str:

@@ -24,12 +24,13 @@ from nnlab.registry import register
 
 
 @register("dataset")
-def digits() -> Source:
+def digits(images: bool = False) -> Source:
     """Handwritten digits: 1,797 images of 8 x 8 pixels (0 to 16), as 64 features; 10 classes.
 
-    From scikit-learn; the test set of Alpaydin & Kaynak's optical recognition data (UCI).
+    images: inputs are `[N, 8, 8]`, for convolutions. From scikit-learn; the test set of Alpaydin & Kaynak's
+    optical recognition data (UCI).
     """
-    return _from_sklearn("load_digits")
+    return _from_sklearn("load_digits", "images" if images else "data")
 
 
 @register("dataset")
@@ -68,15 +69,15 @@ def mnist1d(
     return Source(load)
 
 
-def _from_sklearn(loader: str) -> Source:
+def _from_sklearn(loader: str, inputs: str = "data") -> Source:
     def load(_: int) -> tuple[Examples, None]:
         import sklearn.datasets
 
         bunch = getattr(sklearn.datasets, loader)()
         names = getattr(bunch, "target_names", None)
         if names is None:
-            return regressed(bunch.data, bunch.target), None
-        return classified(bunch.data, bunch.target, len(names)), None
+            return regressed(bunch[inputs], bunch.target), None
+        return classified(bunch[inputs], bunch.target, len(names)), None
 
     return Source(load)
 

@@ -89,5 +89,6 @@ def _numbered(column: pandas.Series, numeric: bool, code: Code | Values) -> tupl
         row = int(numbers.argmin())
         value = str(column.iloc[row])
         near = "" if numeric else near_miss(value, map(str, known))
-        raise ValueDoesNotFit(f"holds '{value:.60}' in line {row + 2}, which its coding does not list{near}")
+        where = f"in {column.index.name} {column.index[row]}"
+        raise ValueDoesNotFit(f"holds '{value:.60}' {where}, which its coding does not list{near}")
     return numbers, len(known)

@@ -60,7 +60,7 @@ def regressed(inputs: np.ndarray, values: np.ndarray) -> Examples:
 def single(values: np.ndarray) -> np.ndarray:
     """As float32; what does not fit becomes infinite, which is refused where examples are checked."""
     with np.errstate(over="ignore"):
-        return values.astype(np.float32)
+        return values.astype(np.float32, copy=False)
 
 
 def matched(train: Examples, test: Examples) -> tuple[Examples, Examples]:

@@ -1,21 +1,27 @@
-"""Data sets from files: CSV, NPZ and IDX. None of them can carry code: nothing is unpickled."""
+"""Data sets from files: CSV, Parquet, NPZ and IDX. None of them can carry code: nothing is unpickled."""
 
 from __future__ import annotations
 
 import gzip
 import math
 import re
+import textwrap
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from nnlab.data.coding import Coding, coded
 from nnlab.data.examples import Examples, Source, Task, classified, from_labels, matched
+from nnlab.data.resizing import Side, with_size
 from nnlab.errors import ValueDoesNotFit, listed, near_miss
 from nnlab.registry import register
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @register("dataset", name="csv")
@@ -30,29 +36,47 @@ def csv_file(path: str, target: str, task: Task = "classification", coding: Codi
     statistics.
     """
 
-    def load(_: int) -> tuple[Examples, None]:
+    def read(file: Path) -> pandas.DataFrame:
         import pandas
 
         try:
-            table = pandas.read_csv(_existing(path), encoding="utf-8")
+            table = pandas.read_csv(file, encoding="utf-8")
         except (ValueError, OSError, pandas.errors.ParserError) as error:
             raise ValueDoesNotFit(f"'{path}' is no CSV table: {error}", ("path",)) from None
-        if target not in table:
-            raise ValueDoesNotFit(
-                f"'{path}' has no column '{target}'{near_miss(target, table.columns)}", ("target",)
-            )
-        _refuse_gaps(table, path)
-        inputs = table.drop(columns=target)
-        if inputs.shape[1] == 0:
-            raise ValueDoesNotFit(f"'{path}' has no column beside the target", ("path",))
-        if task == "regression" and not pandas.api.types.is_numeric_dtype(table[target]):
-            raise ValueDoesNotFit(
-                f"'{path}': column '{target}' holds text, no values to regress", ("target",)
-            )
-        features = coded(inputs, coding, path)
-        return _at_path(from_labels, features, table[target].to_numpy(), task), None
+        table.index = pandas.RangeIndex(2, len(table) + 2, name="line")
+        return table
 
-    return Source(load)
+    return _from_table(read, path, target, task, coding)
+
+
+@register("dataset")
+def parquet(path: str, target: str, task: Task = "classification", coding: Coding | None = None) -> Source:
+    """A Parquet file: one column is the target, all others are inputs, in their order.
+
+    target, task, coding: as for `csv`. Row labels that pandas wrote beside the columns are left out. Needs
+    PyArrow, the extra `parquet`.
+    """
+
+    def read(file: Path) -> pandas.DataFrame:
+        try:
+            import pyarrow
+            import pyarrow.parquet
+        except ImportError:
+            raise ValueDoesNotFit("parquet needs PyArrow: pip install 'nnlab[parquet]'") from None
+        import pandas
+
+        try:
+            with file.open("rb") as stream:  # a path could name a folder of files, or an address
+                columns = pyarrow.parquet.ParquetFile(stream).read()
+            own = [name for name in columns.column_names if not re.fullmatch(r"__index_level_\d+__", name)]
+            table = columns.select(own).to_pandas(ignore_metadata=True)  # which may name types of any kind
+        except (ValueError, OSError, TypeError, KeyError, pyarrow.ArrowException) as error:
+            reason = textwrap.shorten(str(error), 240, placeholder=" ...")
+            raise ValueDoesNotFit(f"'{path}' is no Parquet table: {reason}", ("path",)) from None
+        table.index = pandas.RangeIndex(1, len(table) + 1, name="row")
+        return table
+
+    return _from_table(read, path, target, task, coding)
 
 
 @register("dataset")
@@ -64,7 +88,7 @@ def npz(path: str, inputs: str = "x", targets: str = "y", task: Task = "classifi
     """
 
     def load(_: int) -> tuple[Examples, Examples | None]:
-        arrays = _read_npz(_existing(path), path)
+        arrays = _read_npz(existing(path), path)
         test = f"{inputs}_test" in arrays and f"{targets}_test" in arrays
         wanted = [inputs, targets] + ([f"{inputs}_test", f"{targets}_test"] if test else [])
         for name in wanted:
@@ -96,31 +120,34 @@ def npz(path: str, inputs: str = "x", targets: str = "y", task: Task = "classifi
 
 
 @register("dataset")
-def idx(path: str) -> Source:
+def idx(path: str, size: Side | None = None) -> Source:
     """A folder of IDX files, gzipped or not: MNIST, Fashion-MNIST and their kin.
 
     It holds `train-images-...`, `train-labels-...` and, for a test set, `t10k-images-...`, `t10k-labels-...`.
-    Inputs are `[N, height, width]`, bytes divided by 255.
+    Inputs are `[N, height, width]`, bytes divided by 255. size: resizes images to so many pixels a side,
+    bilinearly between the pixels' centres and without averaging first, as PyTorch's `interpolate` does.
     """
 
     def load(_: int) -> tuple[Examples, Examples | None]:
-        folder = _existing(path)
+        folder = existing(path)
         if not folder.is_dir():
             raise ValueDoesNotFit(f"'{path}' is no folder; name the one that holds the IDX files", ("path",))
-        train = _idx_pair(folder, "train")
+        train = idx_pair(folder, "train")
         if train is None:
             raise ValueDoesNotFit(
                 f"'{path}' holds no train-images and train-labels IDX files (such as "
                 "train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz)",
                 ("path",),
             )
-        test = _idx_pair(folder, "t10k")
-        return (train, None) if test is None else matched(train, test)
+        test = idx_pair(folder, "t10k")
+        train, test = (train, None) if test is None else matched(train, test)
+        return with_size(train, size), test and with_size(test, size)
 
     return Source(load)
 
 
-def _existing(path: str) -> Path:
+def existing(path: str) -> Path:
+    """The place that a path names. Raises ValueDoesNotFit."""
     try:
         place = Path(path).expanduser()
         found = place.exists()
@@ -131,6 +158,33 @@ def _existing(path: str) -> Path:
             f"there is no '{path}' (relative paths start at the working directory)", ("path",)
         )
     return place
+
+
+def _from_table(
+    read: Callable[[Path], pandas.DataFrame], path: str, target: str, task: Task, coding: Coding | None
+) -> Source:
+    """The examples of a table, whose index says where its rows stand in the file."""
+
+    def load(_: int) -> tuple[Examples, None]:
+        import pandas
+
+        table = read(existing(path))
+        if target not in table:
+            raise ValueDoesNotFit(
+                f"'{path}' has no column '{target}'{near_miss(target, table.columns)}", ("target",)
+            )
+        _refuse_gaps(table, path)
+        inputs = table.drop(columns=target)
+        if inputs.shape[1] == 0:
+            raise ValueDoesNotFit(f"'{path}' has no column beside the target", ("path",))
+        if task == "regression" and not pandas.api.types.is_numeric_dtype(table[target]):
+            raise ValueDoesNotFit(
+                f"'{path}': column '{target}' holds text, no values to regress", ("target",)
+            )
+        features = coded(inputs, coding, path)
+        return _at_path(from_labels, features, table[target].to_numpy(), task), None
+
+    return Source(load)
 
 
 def _at_path(make: Any, *arguments: Any) -> Any:
@@ -148,7 +202,7 @@ def _refuse_gaps(table: Any, path: str) -> None:
     if gaps.any():
         row, column = (int(i) for i in np.argwhere(gaps)[0])
         raise ValueDoesNotFit(
-            f"'{path}' line {row + 2}, column '{table.columns[column]}': empty or NaN "
+            f"'{path}' {table.index.name} {table.index[row]}, column '{table.columns[column]}': empty or NaN "
             f"({int(gaps.sum())} such cells in all; NA, None and null count as such); fill or drop them",
             ("path",),
         )
@@ -165,8 +219,9 @@ def _read_npz(place: Path, path: str) -> dict[str, np.ndarray]:
         raise ValueDoesNotFit(f"'{path}' is no NPZ archive of plain arrays: {error}", ("path",)) from None
 
 
-def _idx_pair(folder: Path, stem: str) -> Examples | None:
-    images, labels = _idx_file(folder, f"{stem}-images"), _idx_file(folder, f"{stem}-labels")
+def idx_pair(folder: Path, stem: str) -> Examples | None:
+    """The examples of a folder's `<stem>-images` and `<stem>-labels`, if it holds both."""
+    images, labels = idx_file(folder, f"{stem}-images"), idx_file(folder, f"{stem}-labels")
     if images is None or labels is None:
         return None
     pixels, numbers = _read_idx(images), _read_idx(labels)
@@ -176,13 +231,14 @@ def _idx_pair(folder: Path, stem: str) -> Examples | None:
     return _at_path(classified, pixels / np.float32(scale), numbers)
 
 
-def _idx_file(folder: Path, stem: str) -> Path | None:
+def idx_file(folder: Path, stem: str) -> Path | None:
+    """The IDX file of a folder whose name begins with `stem`, gzipped or not."""
     pattern = re.compile(re.escape(stem) + r"[-.]idx\d-ubyte(\.gz)?")
     found = sorted(entry for entry in folder.iterdir() if pattern.fullmatch(entry.name))
     return found[0] if found else None
 
 
-def _at_most(stream: Any, size: int) -> bytes:
+def at_most(stream: IO[bytes] | gzip.GzipFile, size: int) -> bytes:
     """Up to `size` bytes, in pieces: a damaged header may ask for any number of them."""
     pieces = []
     while size > 0 and (piece := stream.read(min(size, 2**24))):
@@ -207,7 +263,7 @@ def _read_idx(file: Path) -> np.ndarray:
             shape = tuple(int(n) for n in np.frombuffer(header[: len(header) // 4 * 4], ">u4"))
             dtype = np.dtype(_IDX_TYPES[kind[0]])
             size = math.prod(shape) * dtype.itemsize
-            content = _at_most(stream, size + 1)
+            content = at_most(stream, size + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise ValueDoesNotFit(f"'{file}' cannot be read: {error}", ("path",)) from None
     if len(shape) != axes[0] or len(content) != size:

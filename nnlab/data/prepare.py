@@ -1,4 +1,4 @@
-"""What every data set goes through: limit, split, label noise, scaling by training statistics."""
+"""What every data set goes through: choice of classes, limit, split, label noise, scaling, reconstruction."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
+from annotated_types import Ge
 
 from nnlab.data.examples import Examples, Source, pooled, single
 from nnlab.data.splits import Split, divided, split
 from nnlab.errors import ValueDoesNotFit
 from nnlab.randomness import generator
 from nnlab.registry import Count, Fraction, Of, Section, shared_by
+
+ClassNumber = Annotated[int, Ge(0)]
 
 
 class LabelNoise(NamedTuple):
@@ -67,20 +70,28 @@ def prepare(
     label_noise: Annotated[Any, Section(LabelNoise, number="fraction")] | None = None,
     batch_size: Count | Literal["full"] = 32,
     limit: Count | None = None,
+    keep_classes: list[ClassNumber] | None = None,
+    reconstruct: bool = False,
 ) -> DataPlan:
     """Keys of every data set.
 
-    split: null is the data set's own division where it has one (mnist1d, idx, npz; boolean and ravine train
-    on all), else 70 % train, 15 % validation, 15 % test; shares, or folds for a cross-validation.
-    normalize: scales inputs by statistics of the training inputs. label_noise: of the training labels;
-    validation and test stay clean. batch_size: examples a step, or `full`. limit: use no more than this many
-    examples.
+    split: null is the data set's own division where it has one (mnist, cifar10, mnist1d, npz; boolean and
+    ravine train on all), else 70 % train, 15 % validation, 15 % test; shares, or folds for a
+    cross-validation. normalize: scales inputs by statistics of the training inputs. label_noise: of the
+    training labels; validation and test stay clean. batch_size: examples a step, or `full`. limit: use no
+    more than this many examples, and as many of its own test examples. keep_classes: the examples of these
+    classes alone, which are numbered anew from 0 in the order given. reconstruct: the targets are the inputs,
+    scaled and flattened to `[N, D]` values, for an autoencoder (a regression: loss squared_error, D outputs).
     """
+    if reconstruct and label_noise is not None:
+        raise ValueDoesNotFit("has no labels to change where inputs are reconstructed", ("label_noise",))
     parts = split or Split()
 
     def load(seed: int) -> Data:
         own = seed if parts.seed is None else parts.seed
         examples, own_test = source.load(own)
+        if keep_classes is not None:
+            examples, own_test = _of_classes(examples, own_test, keep_classes)
         as_it_comes = split is None and (source.whole or own_test is not None)
         if parts.test is not None and own_test is not None:
             examples, own_test = pooled(examples, own_test), None
@@ -93,9 +104,39 @@ def prepare(
         data = Data(train, validation, test or own_test)
         if label_noise is not None:
             data = data._replace(train=_with_noise(data.train, label_noise, generator(seed, "label noise")))
-        return _scaled(data, normalize) if normalize else data
+        data = _scaled(data, normalize) if normalize else data
+        return _reconstructing(data) if reconstruct else data
 
     return DataPlan(load, 0 if batch_size == "full" else batch_size)
+
+
+def _of_classes(
+    examples: Examples, own_test: Examples | None, kept: list[int]
+) -> tuple[Examples, Examples | None]:
+    """The examples, and the own test examples, of these classes, which become 0, 1, ... in this order."""
+    if not examples.classes:
+        raise ValueDoesNotFit("needs class labels; this data set's targets are values", ("keep_classes",))
+    if not kept:
+        raise ValueDoesNotFit("is empty; name at least one class, or leave it out", ("keep_classes",))
+    for place, number in enumerate(kept):
+        if number >= examples.classes:
+            raise ValueDoesNotFit(
+                f"there is no class {number}; this data set's are 0 to {examples.classes - 1}",
+                ("keep_classes", place),
+            )
+        if number in kept[:place]:
+            raise ValueDoesNotFit(f"names class {number} twice; once is enough", ("keep_classes", place))
+    anew = np.full(examples.classes, -1, np.int32)
+    anew[kept] = np.arange(len(kept))
+
+    def chosen(part: Examples) -> Examples:
+        rows = np.flatnonzero(anew[part.targets] >= 0)
+        return Examples(part.inputs[rows], anew[part.targets[rows]], len(kept))
+
+    train = chosen(examples)
+    if not len(train):
+        raise ValueDoesNotFit("there is no example of these classes", ("keep_classes",))
+    return train, own_test and (chosen(own_test) or None)
 
 
 def _shuffled(examples: Examples, random: np.random.Generator) -> Examples:
@@ -124,3 +165,10 @@ def _scaled(data: Data, normalize: Callable[[np.ndarray], Callable[[np.ndarray],
     scale = normalize(data.train.inputs)
     splits = data.splits.items()
     return data._replace(**{name: replace(p, inputs=single(scale(p.inputs))) for name, p in splits})
+
+
+def _reconstructing(data: Data) -> Data:
+    """The data with its inputs as targets."""
+    splits = data.splits.items()
+    flat = {n: Examples(p.inputs, p.inputs.reshape(len(p), -1), 0) for n, p in splits}
+    return data._replace(**flat)

@@ -18,19 +18,29 @@ Scaling = Callable[[np.ndarray], np.ndarray]
 
 
 @register("transform")
-def standardize(train: np.ndarray, /) -> Scaling:
-    """(x - mean) / std, feature by feature; a constant feature becomes 0."""
+def standardize(train: np.ndarray, /, *, together: bool = False) -> Scaling:
+    """(x - mean) / std, feature by feature; a constant feature becomes 0.
+
+    together: by one mean and one std of all values, as pixels want, whose differences mean something.
+    """
+    axes = None if together else 0
     exact = train.astype(np.float64)
-    mean, std = exact.mean(0), exact.std(0)
+    mean, std = exact.mean(axes), exact.std(axes)
     std = np.where(std > 0, std, 1.0)
     return lambda inputs: (inputs - mean) / std
 
 
 @register("transform")
-def min_max(train: np.ndarray, /, *, low: float = 0.0, high: float = 1.0) -> Scaling:
-    """Maps each feature's training range to [low, high]; a constant feature becomes low."""
+def min_max(
+    train: np.ndarray, /, *, low: float = 0.0, high: float = 1.0, together: bool = False
+) -> Scaling:
+    """Maps each feature's training range to [low, high]; a constant feature becomes low.
+
+    together: the range of all values, as pixels want.
+    """
+    axes = None if together else 0
     exact = train.astype(np.float64)
-    least, span = exact.min(0), np.ptp(exact, 0)
+    least, span = exact.min(axes), np.ptp(exact, axes)
     span = np.where(span > 0, span, 1.0)
     if low >= high:
         raise ValueDoesNotFit(f"min_max: low {low:g} must lie below high {high:g}", ("normalize",))

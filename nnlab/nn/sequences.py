@@ -102,7 +102,7 @@ def attention(
         length, units = input_shape
         if units % heads:
             raise ValueDoesNotFit(f"{heads} heads must divide the {units} features")
-        place = _place(read, length)
+        place = place_of(read, length)
         asking = input_shape if place is None else (units,)
         heard = (_heard(place, causal, length), units)
         shapes = {"query": asking, "key": heard, "value": heard, "output": asking}
@@ -115,7 +115,7 @@ def attention(
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
         examples, length, units = x.shape
-        place = _place(read, length)
+        place = place_of(read, length)
         heard = x[:, : _heard(place, causal, length)]
         children = Children(projections(units), params, state, key, train)
 
@@ -193,7 +193,7 @@ def transformer_block(
         added = children("attention", normed("pre", "attention_norm", x))
         if dropout_rate:
             added = children("attention_dropout", added)
-        place = _place(read, x.shape[1])
+        place = place_of(read, x.shape[1])
         x = normed("post", "attention_norm", (x if place is None else x[:, place]) + added)
         x = normed("post", "mlp_norm", x + children("mlp", normed("pre", "mlp_norm", x)))
         return children.output(x)
@@ -201,7 +201,7 @@ def transformer_block(
     return Layer(setup, apply)
 
 
-def _place(read: int | None, length: int) -> int | None:
+def place_of(read: int | None, length: int) -> int | None:
     """The position that is read out, counted from 0. Raises ValueDoesNotFit."""
     if read is None:
         return None

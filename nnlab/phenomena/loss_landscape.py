@@ -136,6 +136,7 @@ def summarize(table: pandas.DataFrame, classes: int) -> LossLandscape:
 def _curved_down(grid: np.ndarray) -> float:
     """See `LossLandscape`."""
     found = []
+    grid = np.minimum(grid, 1e30)  # what is infinite has no curvature
     for axis in range(2):
         if grid.shape[axis] > 2:
             second = np.diff(grid, 2, axis=axis)
@@ -168,7 +169,7 @@ def draw_landscapes(runs: Sequence[Seen]) -> Figure:
         ax.plot(0, 0, "k+", markersize=7)
         ax.set(title=f"{run.label}\n{_says(run)}", xlabel="first direction", ylabel="second direction")
         ax.set_aspect("equal")
-    figure.colorbar(drawn, ax=list(axes[0]), label="training loss", format="%.2g")
+    figure.colorbar(drawn, ax=list(axes[0]), label="training loss", format="%.2g", shrink=0.8)
     return figure
 
 

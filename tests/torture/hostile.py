@@ -38,12 +38,14 @@ SHIPPED = Path(__file__).parents[2] / "experiments" / "grokking_progress.yaml"  
 FLOW = """\
 name: flow
 data: {type: xor, examples: 120, batch_size: 8}
+augment: [noise]
 model: {type: mlp, width: 4, depth: 2, activation: tanh, outputs: 2}
 optimizer: {type: sgd, learning_rate: {type: range_test, low: 0.01, high: 1}}
 train: {steps: 20, stop: [{type: early_stopping, patience: 50}]}
 record: {every: {steps: 5}, predictions: true}
 phenomena:
-  [gradient_flow, symmetry, sparsity, incoming_norms, overfitting, training_mode, learning_rate_range]
+  [gradient_flow, symmetry, sparsity, incoming_norms, overfitting, training_mode, learning_rate_range,
+  augmentations]
 expect: {gradient_flow.first_to_last_ratio: {min: 0.0}, symmetry.herding: {equals: false}}
 """
 WIDTHS = """\
@@ -111,9 +113,29 @@ record: {every: {epochs: 1}, predictions: true}
 phenomena: [voting]
 sweep: {seeds: 3}
 """
+LOOKED = """\
+name: looked
+data: {type: mnist1d, examples: 50, batch_size: 10}
+model: [{type: conv1d, filters: 2, size: 3}, relu, flatten, {type: dense, units: 10}]
+train: {epochs: 2}
+record: {every: {epochs: 1}}
+phenomena: [{type: confusion, examples: 4}, filters, feature_maps, embeddings, translation]
+"""
+CODE = """\
+name: code
+data: {type: mnist1d, examples: 50, batch_size: 10, reconstruct: true}
+model: [{type: dense, units: 3}, {type: dense, units: 40}]
+loss: squared_error
+train: {epochs: 2}
+record: {every: {epochs: 1}}
+phenomena: [{type: reconstructions, noise: 0.1}]
+"""
 FIGURES = {
     "flow": "training_curves gradient_over_time depth_profile histograms activation_slope flat_units "
-    "unit_spread learning_rate sparsity incoming_norms overfitting training_mode learning_rate_range",
+    "unit_spread learning_rate sparsity incoming_norms overfitting training_mode learning_rate_range "
+    "augmentations",
+    "looked": "confusion_matrix misclassified filters feature_maps embeddings translation",
+    "code": "reconstructions",
     "ravine": "trajectories",
     "rates": "comparison",
     "folds": "cross_validation",
@@ -132,12 +154,12 @@ def nnlab(*words: object) -> Any:
 
 def make(folder: Path) -> dict[str, Path]:
     """A few small finished directories, by name."""
-    texts = {"flow": FLOW, "widths": WIDTHS, "degrees": DEGREES}
+    texts = {"flow": FLOW, "looked": LOOKED, "code": CODE, "widths": WIDTHS, "degrees": DEGREES}
     texts |= {"ravine": RAVINE, "rates": RATES, "folds": FOLDS, "votes": VOTES}
     for name, text in texts.items():
         (folder / f"{name}.yaml").write_text(text)
     commands = {
-        "flow": ["train", folder / "flow.yaml"],
+        **{name: ["train", folder / f"{name}.yaml"] for name in ("flow", "looked", "code")},
         "grokking": ["train", SHIPPED, "train.steps=40", "record.log_spaced=6"],
         "widths": ["sweep", folder / "widths.yaml", "--jobs", 1],
         **{
