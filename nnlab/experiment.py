@@ -194,9 +194,7 @@ def bind(config: Config) -> Experiment:
     with _blaming(config, "record"):
         records = parts.record.steps(total, steps_per_epoch)
     cached = _cached(config, parts, net)
-    bound = Experiment(
-        config, parts, data, net, batch_size, steps_per_epoch, total, records, known, cached
-    )
+    bound = Experiment(config, parts, data, net, batch_size, steps_per_epoch, total, records, known, cached)
     _check_memory(config, bound.footprint, "about")
     return bound
 
@@ -255,7 +253,9 @@ def _check_augment(config: Config, parts: Parts, data: Data, net: Model, batch_s
         with _blaming(config, "augment", number):
             augmentation.fits(data.train.inputs.shape[1:])
             if augmentation.mixes and batch_size == 1:
-                raise ValueDoesNotFit(f"{augmentation.name} mixes examples of a batch, and there is one in it")
+                raise ValueDoesNotFit(
+                    f"{augmentation.name} mixes examples of a batch, and there is one in it"
+                )
     with _blaming(config, "augment"):
         check_mixing(parts.augment)
 
@@ -268,7 +268,8 @@ def _cached(config: Config, parts: Parts, net: Model) -> int:
     if parts.augment:
         raise config.error(at, "needs inputs that stay as they are; leave out 'augment'")
     for phenomenon in parts.phenomena:
-        if any(probe.whole or probe.when == "end" for probe in phenomenon.probes):
+        times = {probe.when for probe in phenomenon.probes}  # what looks at the start alone looks at inputs
+        if "end" in times or times == {"start"} or any(probe.whole for probe in phenomenon.probes):
             message = f"leaves no inputs for {phenomenon.name} to look at; leave one of the two out"
             raise config.error(at, message)
     last = 0

@@ -9,7 +9,6 @@ decay): a sweep over them compiles once.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -59,8 +58,7 @@ class Layout(NamedTuple):
     @classmethod
     def of(cls, experiment: Experiment) -> Layout:
         counts = {name: len(part) for name, part in experiment.data.splits.items()}
-        values = sum(math.prod(leaf.output_shape) for _, leaf in experiment.model.setup.leaves())
-        most = max(1, BLOCK_VALUES // max(1, values))
+        most = max(1, BLOCK_VALUES // max(1, experiment.model.setup.values))
         sizes = {min(most, -(-count // parts)) for count in counts.values() for parts in range(1, 9)}
 
         def cost(size: int) -> int:

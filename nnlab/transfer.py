@@ -6,6 +6,7 @@ Nothing but safetensors is read: a `.pt` or pickle can run code.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nnlab import checkpoints, disk
+from nnlab.checkpoints import Checkpoint
 from nnlab.config import check_tree
 from nnlab.config.document import read
 from nnlab.config.experiment_file import Initialize
@@ -34,6 +36,7 @@ PYTORCH_NAMES = {
     "variance": "running_var",
 }
 PYTORCH_AXES = {2: (1, 0), 3: (2, 1, 0), 4: (2, 3, 1, 0)}  # [K, C, F, F] -> [F, F, C, K]
+BY_INPUT = ("kernel", "scale", "shift", "mean", "variance")  # have a row or value for each input of a layer
 
 
 class Given(NamedTuple):
@@ -66,8 +69,8 @@ NOTHING = Given({}, "")
 
 
 class Wanted(NamedTuple):
-    """An array of the model that is asked for. flattened: the shape of what a flatten before its layer takes,
-    else none."""
+    """An array of the model that is asked for. flattened: the shape, channels last, of the images or signals
+    that its layer takes as one axis; none where it takes something else."""
 
     layer: str
     name: str
@@ -84,15 +87,15 @@ def given(initialize: Initialize, setup: Setup, input_shape: Shape) -> Given:
     asked for what is wrong with it."""
     there = _read(initialize.source)
     wanted = _wanted(initialize, setup, input_shape)
-    pytorch = any(OF_PYTORCH.fullmatch(name) for name in there)
+    pytorch = [name for name in there if OF_PYTORCH.fullmatch(name)]
     if pytorch and not initialize.names:
         raise ValueDoesNotFit(
             f"'{initialize.source}' is of PyTorch ({_some(sorted(there))}); say which of its modules a layer "
-            f"is: {{{wanted[0].layer if wanted else 'dense_1'}: {next(iter(there)).rpartition('.')[0]}}}",
+            f"is: {{{wanted[0].layer}: {pytorch[0].rpartition('.')[0]}}}",
             ("names",),
         )
     found: dict[str, np.ndarray] = {}
-    used, missing, misshapen = set(), [], []
+    used, missing, unfit = set(), [], []
     for want in wanted:
         module = initialize.names.get(want.layer, want.layer)
         name = f"{module}.{PYTORCH_NAMES.get(want.name, want.name)}" if pytorch else f"{module}/{want.name}"
@@ -102,25 +105,27 @@ def given(initialize: Initialize, setup: Setup, input_shape: Shape) -> Given:
             continue
         used.add(name)
         array = _turned(array, want) if pytorch else array
-        if array.shape == want.variable.shape:
-            found[want.path] = np.ascontiguousarray(array, np.float32)
+        if array.dtype.kind != "f":
+            unfit.append(f"{want.path} ({array.dtype} there)")
+        elif array.shape != want.variable.shape:
+            unfit.append(f"{want.path} ({list(array.shape)} there, {list(want.variable.shape)} here)")
         else:
-            shapes = f"{list(array.shape)} there, {list(want.variable.shape)} here"
-            misshapen.append(f"{want.path} ({shapes})")
-    _refuse(initialize.source, found, missing, misshapen, sorted(there.keys() - used))
-    return Given(found, _report(initialize.source, found, setup, sorted(there.keys() - used)))
+            with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused
+                found[want.path] = np.ascontiguousarray(array, np.float32)
+    unused = sorted(there.keys() - used)
+    _check(initialize.source, found, missing, unfit, unused)
+    return Given(found, _report(initialize.source, found, setup, unused))
 
 
-def _refuse(
-    source: str, found: Arrays, missing: list[str], misshapen: list[str], unused: list[str]
-) -> None:
-    if not missing and not misshapen:
+def _check(source: str, found: Arrays, missing: list[str], unfit: list[str], unused: list[str]) -> None:
+    """Every array that is asked for must be there, fit and be finite. Raises ValueDoesNotFit."""
+    if not missing and not unfit:
         bad = [name for name, array in found.items() if not np.isfinite(array).all()]
         if bad:
             raise ValueDoesNotFit(f"'{source}': {bad[0]} is not finite", ("from",))
         return
-    parts = [f"{len(found)} of {len(found) + len(missing) + len(misshapen)} arrays match"]
-    parts += [f"shapes differ: {_some(misshapen)}"] if misshapen else []
+    parts = [f"{len(found)} of {len(found) + len(missing) + len(unfit)} arrays match"]
+    parts += [f"do not fit: {_some(unfit)}"] if unfit else []
     parts += [f"not there: {_some(missing)}"] if missing else []
     parts += [f"of no use here: {_some(unused)}"] if unused else []
     raise ValueDoesNotFit(
@@ -147,42 +152,45 @@ def _wanted(initialize: Initialize, setup: Setup, input_shape: Shape) -> list[Wa
     """The arrays of the layers that are asked for, in the order of the data."""
     leaves = list(setup.leaves())
     with_arrays = [path for path, leaf in leaves if leaf.params or leaf.state]
-    for pattern in initialize.layers or ():
+    for place, pattern in enumerate(initialize.layers or ()):
         if not any(matches(path, [pattern]) for path in with_arrays):
-            near = near_miss(pattern, with_arrays) or ";"
-            message = f"no layer with weights is '{pattern}'{near} there are {listed(with_arrays, 'and')}"
-            raise ValueDoesNotFit(message, ("layers",))
+            raise _no_layer(pattern, with_arrays, ("layers", place))
+    asked = [path for path in with_arrays if initialize.layers is None or matches(path, initialize.layers)]
     for name in initialize.names:
-        if name not in with_arrays:
-            near = near_miss(name, with_arrays) or ";"
-            message = f"no layer with weights is '{name}'{near} there are {listed(with_arrays, 'and')}"
-            raise ValueDoesNotFit(message, ("names",))
+        if name not in asked:
+            raise _no_layer(name, asked, ("names", name))
     found: list[Wanted] = []
-    shape: Shape = input_shape
+    shape, convolved = input_shape, False
     flattened: Shape = ()
     for path, leaf in leaves:
-        if leaf.type == "flatten":
-            flattened = shape
-        asked = initialize.layers is None or matches(path, initialize.layers)
-        for name, variable in {**leaf.params, **leaf.state}.items() if asked else ():
-            found.append(Wanted(path, name, variable, flattened))
-        if leaf.params:
+        if len(leaf.output_shape) == 1 < len(shape) and leaf.output_shape[0] == math.prod(shape):
+            flattened = shape if len(shape) > 2 or convolved else ()  # else [H, W], whose order is the same
+        if path in asked:
+            found += [Wanted(path, *named, flattened) for named in {**leaf.params, **leaf.state}.items()]
+        if "kernel" in leaf.params:
             flattened = ()
+        convolved = convolved or leaf.type == "conv1d"
         shape = leaf.output_shape
     return found
 
 
+def _no_layer(name: str, known: list[str], at: tuple[str | int, ...]) -> ValueDoesNotFit:
+    near = near_miss(name, known) or ";"
+    return ValueDoesNotFit(
+        f"'{name}' is no layer that takes weights over{near} there are {listed(known)}", at
+    )
+
+
 def _turned(array: np.ndarray, want: Wanted) -> np.ndarray:
-    """A kernel of PyTorch's in nnlab's layout. Where images are flattened before it, PyTorch's are channels
-    first, and the rows are put into the order of channels last."""
-    if want.name != "kernel" or array.ndim not in PYTORCH_AXES:
-        return array
-    turned = array.transpose(PYTORCH_AXES[array.ndim])
-    if array.ndim == 2 and len(want.flattened) > 1 and turned.shape == want.variable.shape:
-        *places, channels = want.flattened if len(want.flattened) > 2 else (*want.flattened, 1)
-        rows = turned.reshape(channels, *places, -1)
-        return np.moveaxis(rows, 0, -2).reshape(turned.shape)
-    return turned
+    """An array of PyTorch's in nnlab's layout. Where images were flattened before it, PyTorch's were channels
+    first, and what it has for each input is put into the order of channels last."""
+    if want.name == "kernel" and array.ndim in PYTORCH_AXES:
+        array = array.transpose(PYTORCH_AXES[array.ndim])
+    if want.flattened and want.name in BY_INPUT and array.shape == want.variable.shape:
+        *places, channels = want.flattened
+        rows = array.reshape(channels, *places, -1)
+        return np.moveaxis(rows, 0, -2).reshape(array.shape)
+    return array
 
 
 def _read(source: str) -> Arrays:
@@ -201,6 +209,8 @@ def _read(source: str) -> Arrays:
     try:
         return _of_run(place) if folder else _of_file(place)
     except NnlabError as error:
+        raise ValueDoesNotFit(str(error).partition("\n")[0], ("from",)) from None
+    except ValueDoesNotFit as error:
         raise ValueDoesNotFit(str(error), ("from",)) from None
 
 
@@ -209,13 +219,19 @@ def _of_run(place: Path) -> Arrays:
     if not (place / "config.yaml").exists():
         raise ValueDoesNotFit(f"'{place}' is no run directory: it has no config.yaml")
     training = check_tree(read(place / "config.yaml")).build().train
+    if training is None:
+        raise ValueDoesNotFit(f"'{place}' was solved for; such a run keeps no weights")
+    group = "best" if any(stop.restores for stop in training.stop) else "weights"
+
+    def fits(checkpoint: Checkpoint) -> str:
+        return "" if group in checkpoint.arrays() else f"it has no {group} weights"
+
     passed: list[str] = []
-    newest = checkpoints.newest(place / "checkpoints", None, lambda _: "", passed.append)
+    newest = checkpoints.newest(place / "checkpoints", None, fits, passed.append)
     if newest is None:
         why = f": {passed[0]}" if passed else ""
         raise ValueDoesNotFit(f"'{place}' has no checkpoint to take weights from{why}; train it to its end")
-    restores = training is not None and any(stop.restores for stop in training.stop)
-    return newest.arrays()["best" if restores else "weights"]
+    return newest.arrays()[group]
 
 
 def _of_file(place: Path) -> Arrays:

@@ -50,6 +50,14 @@ FORMULAS = {
     "identity": [({}, lambda z: z, np.ones_like, None)],
     "sigmoid": [({}, _sigmoid, lambda z: _sigmoid(z) * (1 - _sigmoid(z)), ("sigmoid", {}))],
     "tanh": [({}, np.tanh, lambda z: 1 - np.tanh(z) ** 2, ("tanh", {}))],
+    "scaled_tanh": [
+        (
+            {},
+            lambda z: 1.7159 * np.tanh(2 * z / 3),
+            lambda z: 1.7159 * 2 / 3 * (1 - np.tanh(2 * z / 3) ** 2),
+            None,
+        )
+    ],
     "relu": [({}, lambda z: np.maximum(0, z), lambda z: (z > 0) * 1.0, ("relu", {}))],
     "leaky_relu": [
         ({}, _leaky(0.01), lambda z: np.where(z >= 0, 1.0, 0.01), ("leaky_relu", {})),

@@ -42,6 +42,15 @@ CASES = {
     "residual": [
         ({"type": "residual", "layers": [{"type": "dense", "units": 4}, "batch_norm", "relu"]}, (4,), (4,)),
         ({"type": "residual", "layers": [{"type": "residual", "layers": ["layer_norm"]}]}, (3, 4), (3, 4)),
+        (
+            {
+                "type": "residual",
+                "layers": [DENSE, {"type": "dropout", "rate": 0.5}, "batch_norm"],
+                "shortcut": [DENSE, "batch_norm", "tanh"],
+            },
+            (4,),
+            (5,),
+        ),
     ],
     "mlp": [
         ({"type": "mlp", "width": 7, "depth": 2, "outputs": 3}, (4,), (3,)),
@@ -80,6 +89,62 @@ CASES = {
         )
         for norm in ("pre", "post", "none")
         for read, rate in ((None, 0.0), (0, 0.5))
+    ],
+    **{
+        name: [
+            ({"type": name, "units": 5, "read": read}, shape, (5,) if read is not None else (3, 5))
+            for shape, read in (((3, 4), -1), ((3, 4), None), ((3,), 1))
+        ]
+        for name in ("simple_rnn", "lstm", "gru")
+    },
+    "bidirectional": [
+        ({"type": "bidirectional", "layer": {"type": "gru", "units": 5, "read": read}}, (3, 4), shape)
+        for read, shape in ((-1, (10,)), (None, (3, 10)))
+    ],
+    "conv1d": [
+        ({"type": "conv1d", "filters": 4, "size": 3}, (8,), (6, 4)),
+        ({"type": "conv1d", "filters": 4, "size": 3, "stride": 2, "padding": "same"}, (7, 2), (4, 4)),
+        ({"type": "conv1d", "filters": 4, "size": 3, "dilation": 2, "groups": 2}, (7, 2), (3, 4)),
+    ],
+    "conv2d": [
+        ({"type": "conv2d", "filters": 4, "size": 3}, (8, 6), (6, 4, 4)),
+        ({"type": "conv2d", "filters": 4, "size": [3, 1], "stride": [2, 1]}, (7, 2, 3), (3, 2, 4)),
+        ({"type": "conv2d", "filters": 2, "size": 3, "padding": [1, 0], "stride": 2}, (4, 4, 3), (2, 2, 2)),
+        ({"type": "conv2d", "filters": 2, "size": 2, "connections": [[0, 2], [1]]}, (3, 3, 3), (2, 2, 2)),
+        ({"type": "conv2d", "filters": 2, "size": 2, "untied_bias": True}, (3, 3), (2, 2, 2)),
+        ({"type": "conv2d", "filters": 2, "size": 2, "use_bias": False, "padding": 1}, (3, 3), (4, 4, 2)),
+    ],
+    **{
+        name: [
+            (name, (4, 6), (2, 3)),
+            ({"type": name, "size": 3, "stride": 2, "padding": "same"}, (4, 5, 3), (2, 3, 3)),
+        ]
+        for name in ("max_pool", "average_pool")
+    },
+    **{
+        name: [(name, (6,), (3,)), ({"type": name, "size": 3, "stride": 1}, (6, 2), (4, 2))]
+        for name in ("max_pool1d", "average_pool1d")
+    },
+    "subsample": [("subsample", (4, 6), (2, 3)), ({"type": "subsample", "size": 3}, (6, 3, 2), (2, 1, 2))],
+    **{
+        name: [(name, (3, 4), (4,)), (name, (2, 3, 4), (4,))]
+        for name in ("global_average_pool", "global_max_pool")
+    },
+    "upsample": [("upsample", (2, 3), (4, 6)), ({"type": "upsample", "factor": 3}, (2, 1, 4), (6, 3, 4))],
+    "reshape": [({"type": "reshape", "shape": [2, 3, 1]}, (6,), (2, 3, 1))],
+    "rbf": [({"type": "rbf", "units": 3}, (4,), (3,))],
+    "lenet1989": [
+        ("lenet1989", (16, 16), (10,)),
+        ({"type": "lenet1989", "dropout_rate": 0.25, "squash_outputs": False}, (16, 16, 1), (10,)),
+    ],
+    "lenet5": [
+        ("lenet5", (28, 28), (10,)),
+        ({"type": "lenet5", "pooling": "average", "activation": "tanh", "outputs": 3}, (28, 28), (3,)),
+        ({"type": "lenet5", "form": "original"}, (28, 28, 1), (10,)),
+    ],
+    "resnet": [
+        ({"type": "resnet", "width": 2, "blocks": 1, "skip": skip}, (8, 8, 3), (10,))
+        for skip in (True, False)
     ],
     **{name: [(name, shape, shape) for shape in KEEPS_SHAPE] for name in components("activation")},
 }
@@ -358,6 +423,20 @@ def test_residual_equals_pytorch():
     close(by_x, z.grad)
 
 
+def test_a_shortcut_takes_the_place_of_the_identity():
+    """Value, state and random keys: branch and shortcut drop different units."""
+    part = [dense(50, kernel_init={"type": "constant", "value": 1.0}), dropout(0.5)]
+    net = model(residual([*part, batch_norm()], shortcut=part), (1,))
+    params, state = net.init(SEED)
+    assert set(params["residual_1"]) == {"dense_1", "batch_norm_1", "shortcut"}
+    out = jax.jit(lambda x: net.apply(params, state, x, key=KEY, train=True))(jnp.ones((20, 1)))
+    assert shapes_of(out.state) == shapes_of(state)
+    inside = {path.removeprefix("residual_1/"): value for path, value in out.inside["outputs"].items()}
+    close(out.value, inside["batch_norm_1"] + inside["shortcut/dropout_1"])
+    same = (np.asarray(inside["dropout_1"]) > 0) == (np.asarray(inside["shortcut/dropout_1"]) > 0)
+    assert 0.4 < same.mean() < 0.6
+
+
 def test_residual_of_zero_kernels_has_the_identity_as_jacobian():
     net = model(residual([dense(4), "relu", dense(4, kernel_init="zeros")]), (4,))
     params, state = net.init(SEED)
@@ -492,6 +571,7 @@ def test_keras_batch_norm_net():
     [
         (sequential([dense(5), residual([dense(4)])]), (4,), r"residual_1.*\[4\].*\[5\]"),
         (sequential([residual(["relu", flatten()])]), (3, 4), r"residual_1.*\[12\].*\[3, 4\]"),
+        (residual([dense(5)], shortcut=[dense(3)]), (4,), r"make \[5\] of \[4\], and its shortcut \[3\]"),
         (sequential(["relu", dense(3)]), (), "dense_1"),
         (sequential(["relu", batch_norm()]), (), "batch_norm_1"),
         (sequential([layer_norm()]), (), "layer_norm_1"),

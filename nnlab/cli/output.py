@@ -15,7 +15,7 @@ from rich.table import Table
 
 from nnlab.config.document import dump
 from nnlab.config.schema import as_written, describe
-from nnlab.registry import Component, sections_in, signature
+from nnlab.registry import Component, Of, marker_of, sections_in, signature
 
 if TYPE_CHECKING:
     from nnlab.config import Config
@@ -150,7 +150,11 @@ def _example(component: Component) -> str:
 def _stand_in(annotation: Any) -> Any:
     words = describe(annotation)
     if words.startswith("a list"):
+        if "whole number" in words:
+            return [10]
         return [{"type": "dense", "units": 10}, "relu"] if "layer" in words else [0.1, 0.01]
+    if marker_of(annotation) == Of("layer"):
+        return {"type": "lstm", "units": 10}
     if words.startswith("a whole number"):
         return 10
     return 0.1 if words.startswith("a number") else "..."

@@ -153,7 +153,9 @@ class Initialize(NamedTuple):
 
 
 def initialize(
-    from_: str, layers: str | list[str] | None = None, names: dict[str, str] = {}  # noqa: B006
+    from_: str,
+    layers: str | list[str] | None = None,
+    names: dict[str, str] = {},  # noqa: B006
 ) -> Initialize:
     """First weights that were trained before, in place of drawn ones.
 
@@ -162,7 +164,7 @@ def initialize(
     prints it, or a pattern such as conv2d_*, or several; null is all of them. The others are drawn as ever.
     names: {conv2d_1: features.0}: what a layer is called in the file, where that is not its name here. A file
     that PyTorch saved is known by its names (features.0.weight): kernels are turned to nnlab's layout,
-    also those of a dense layer that follows flatten.
+    also those of a dense layer that follows flatten. Its batch_norm has epsilon 1e-5, nnlab's 1e-3.
     """
     if not layers and layers is not None:
         raise ValueDoesNotFit("name at least one layer, or null for all", ("layers",))

@@ -149,7 +149,7 @@ def _smoked_sweep(tree: dict[str, Any]) -> dict[str, Any]:
 
     def is_cut(path: str) -> bool:
         return path != "data.split.fold" and path.startswith(
-            ("train.", "record.", "data.limit", "data.split")
+            ("train.", "record.", "data.limit", "data.split", "initialize")
         )
 
     def kept(axes: dict[str, Any]) -> dict[str, Any]:

@@ -33,6 +33,12 @@ def tanh(z: Array, /) -> Array:
 
 
 @activation
+def scaled_tanh(z: Array, /) -> Array:
+    """f(z) = 1.7159 tanh(2 z / 3), so that f(1) = 1 and f(-1) = -1 (LeCun et al. 1989, 1998)."""
+    return 1.7159 * jnp.tanh(z * (2 / 3))
+
+
+@activation
 def relu(z: Array, /) -> Array:
     """f(z) = max(0, z); the slope at 0 is taken as 0."""
     return jax.nn.relu(z)

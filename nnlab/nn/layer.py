@@ -46,7 +46,7 @@ class Setup(NamedTuple):
 
     type: the layer's name in the registry. activation: f, where the layer is elementwise. vocabulary: how
     many tokens there are, where the layer's inputs are such whole numbers. random: whether its outputs are
-    in training.
+    in training. workspace: how many values an example it makes on the way to its outputs.
     """
 
     output_shape: Shape
@@ -57,6 +57,12 @@ class Setup(NamedTuple):
     activation: Callable[[Array], Array] | None = None
     vocabulary: int | None = None
     random: bool = False
+    workspace: int = 0
+
+    @property
+    def values(self) -> int:
+        """The values an example that all layers make."""
+        return sum(math.prod(leaf.output_shape) + leaf.workspace for _, leaf in self.leaves())
 
     def tree(self, part: str) -> dict[str, Any]:
         """The variables of one part ("params" or "state"), nested as the children are."""

@@ -169,5 +169,6 @@ def _draw(ax: Axes, shown: np.ndarray) -> None:
     low, high = limits(shown)
     tiles = mosaic(shown.reshape(examples * maps, height, width), maps)
     ax.grid(visible=False)
+    ax.spines[:].set_visible(False)
     ax.imshow(tiles, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
     ax.set_aspect("auto" if height == 1 else "equal")

@@ -127,9 +127,10 @@ def filter_pictures(runs: Sequence[Seen]) -> Figure:
 
 
 def _height(weights: np.ndarray) -> float:
-    """Of a row of panels, in inches: 0.42 a tile, and the words."""
+    """Of a row of panels, in inches: the tiles of a panel 3.2 wide, and the words."""
     count, height, width, _ = weights.shape
-    return 3.4 if height == 1 else 0.9 + 0.42 * -(-count // COLUMNS) * height / width
+    columns = min(COLUMNS, count)
+    return 3.4 if height == 1 else 0.9 + 3.2 / columns * -(-count // columns) * height / width
 
 
 def _draw(ax: Axes, weights: np.ndarray) -> None:
@@ -140,6 +141,7 @@ def _draw(ax: Axes, weights: np.ndarray) -> None:
     ax.grid(visible=False)
     colours, lines = weights.shape[-1] == 3, weights.shape[1] == 1
     tiles = (scaled + 1) / 2 if colours else scaled.mean(-1)
-    drawn = tiles[:, 0] if lines else mosaic(tiles, COLUMNS)
+    drawn = tiles[:, 0] if lines else mosaic(tiles, min(COLUMNS, len(tiles)))
+    ax.spines[:].set_visible(lines)
     ax.imshow(drawn, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
     ax.set_aspect("auto" if lines else "equal")

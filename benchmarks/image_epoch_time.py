@@ -1,0 +1,214 @@
+"""An epoch of two nets on Fashion-MNIST, as ratios within one run.
+
+    python benchmarks/image_epoch_time.py        (make bench installs PyTorch and Keras first)
+
+LeNet-5 (61,706 parameters, ReLU, max pooling; Adam, batch 64) and the batch-norm net of Géron 2019, chapter 11
+(300 and 100 units, batch norm before each layer; SGD, batch 32), 60,000 images: nnlab's compiled chunks
+against PyTorch eager and Keras on JAX, each as its user would have it: nnlab with the threads that `nnlab
+train` takes, the others with all cores; PyTorch with the images as one tensor and no loader. Where
+Fashion-MNIST is not at hand, images of its shape are drawn. Goal: nnlab at most 0.8 times the best other.
+
+Each contestant has a process of its own; they take turns, and the ratio is of their fastest epochs, the first
+one, which compiles, left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+IMAGES, CLASSES, RATE = 60_000, 10, 1e-3
+BATCH = {"lenet5": 64, "batch_norm_net": 32}
+
+CONFIG = """
+name: bench
+data: {{type: npz, path: {}, split: {{train: {}}}, batch_size: {}}}
+model: {}
+optimizer: {{type: {}, learning_rate: {}}}
+train: {{epochs: 1}}
+record: {{every: {{epochs: 1}}, layers: false}}
+"""
+MODELS = {
+    "lenet5": ("lenet5", "adam"),
+    "batch_norm_net": (
+        "[flatten, batch_norm, {type: dense, units: 300}, relu, batch_norm, {type: dense, units: 100}, relu,"
+        " batch_norm, {type: dense, units: 10}]",
+        "sgd",
+    ),
+}
+
+
+def images() -> tuple[np.ndarray, np.ndarray]:
+    """`[N, 28, 28]` float32 and `[N]` int32."""
+    from nnlab.data.fetching import Published
+    from nnlab.data.image_sets import PUBLISHED
+    from nnlab.errors import ValueDoesNotFit
+    from nnlab.registry import build
+
+    PUBLISHED["fashion_mnist"] = Published((), PUBLISHED["fashion_mnist"].files)  # nothing is fetched here
+    try:
+        train = build("dataset", {"type": "fashion_mnist"}).load(0).train
+    except ValueDoesNotFit:
+        random = np.random.default_rng(0)
+        labels = random.integers(0, CLASSES, IMAGES).astype(np.int32)
+        return random.random((IMAGES, 28, 28), dtype=np.float32), labels
+    return train.inputs[:IMAGES], train.targets[:IMAGES]
+
+
+def nnlab_epoch(net: str) -> Callable[[], Any]:
+    """The chunk that `nnlab train` runs."""
+    from nnlab import device
+    from nnlab.config import check_tree
+    from nnlab.config.document import parse
+    from nnlab.experiment import bind, step_flops
+
+    inputs, labels = images()
+    with tempfile.NamedTemporaryFile(suffix=".npz") as file:
+        np.savez(file, x=inputs, y=labels)
+        file.flush()
+        model, optimizer = MODELS[net]
+        text = CONFIG.format(file.name, len(inputs), BATCH[net], model, optimizer, RATE)
+        experiment = bind(check_tree(parse(text, "benchmark")))
+    device.configure("cpu", step_flops(experiment))
+    import jax
+
+    from nnlab.train import Lanes, Order, Segment, padded, programs_for
+
+    lanes, order = Lanes([experiment]), Order(experiment)
+    programs, arguments = programs_for(lanes), lanes.arguments()
+    total, stride = experiment.total_steps, order.capacity - 1
+
+    def epoch() -> None:
+        state = lanes.first_states(programs.init)
+        for base in range(0, total, stride):
+            until = min(base + stride, total)
+            plan = padded([Segment(False, until)])
+            state, _ = programs.chunk(arguments, state, order.filled(base, until), np.int32(base), *plan)
+        jax.block_until_ready(state)
+
+    return epoch
+
+
+def pytorch_epoch(net: str) -> Callable[[], Any]:
+    import torch
+    from torch import nn
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    if net == "lenet5":
+        model = nn.Sequential(
+            nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(16, 120, 5), nn.ReLU(), nn.Flatten(),
+            nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, CLASSES),
+        )  # fmt: skip
+        optimizer: Any = torch.optim.Adam(model.parameters(), RATE)
+    else:
+        model = nn.Sequential(
+            nn.Flatten(), nn.BatchNorm1d(784), nn.Linear(784, 300), nn.ReLU(), nn.BatchNorm1d(300),
+            nn.Linear(300, 100), nn.ReLU(), nn.BatchNorm1d(100), nn.Linear(100, CLASSES),
+        )  # fmt: skip
+        optimizer = torch.optim.SGD(model.parameters(), RATE)
+    inputs, labels = images()
+    x, y = torch.from_numpy(inputs)[:, None], torch.from_numpy(labels).long()
+    loss_of = nn.CrossEntropyLoss()
+
+    def epoch() -> None:
+        model.train()
+        order = torch.randperm(len(x))
+        for rows in order[: len(x) // BATCH[net] * BATCH[net]].split(BATCH[net]):
+            optimizer.zero_grad()
+            loss_of(model(x[rows]), y[rows]).backward()
+            optimizer.step()
+
+    return epoch
+
+
+def keras_epoch(net: str) -> Callable[[], Any]:
+    os.environ["KERAS_BACKEND"] = "jax"
+    import keras
+    from keras import layers
+
+    if net == "lenet5":
+        parts = [
+            layers.Conv2D(6, 5, padding="same", activation="relu"), layers.MaxPooling2D(),
+            layers.Conv2D(16, 5, activation="relu"), layers.MaxPooling2D(),
+            layers.Conv2D(120, 5, activation="relu"), layers.Flatten(),
+            layers.Dense(84, activation="relu"), layers.Dense(CLASSES),
+        ]  # fmt: skip
+        model, optimizer = keras.Sequential([keras.Input((28, 28, 1)), *parts]), keras.optimizers.Adam(RATE)
+    else:
+        parts = [
+            layers.Flatten(), layers.BatchNormalization(), layers.Dense(300, activation="relu"),
+            layers.BatchNormalization(), layers.Dense(100, activation="relu"),
+            layers.BatchNormalization(), layers.Dense(CLASSES),
+        ]  # fmt: skip
+        model, optimizer = keras.Sequential([keras.Input((28, 28, 1)), *parts]), keras.optimizers.SGD(RATE)
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    inputs, labels = images()
+    return lambda: model.fit(inputs[..., None], labels, batch_size=BATCH[net], epochs=1, verbose=0)
+
+
+CONTESTANTS = {"nnlab": nnlab_epoch, "PyTorch eager": pytorch_epoch, "Keras on JAX": keras_epoch}
+
+
+def serve(name: str, net: str) -> None:
+    """Run an epoch for each line that comes in, and print its seconds."""
+    epoch = CONTESTANTS[name](net)
+    for _ in sys.stdin:
+        began = time.perf_counter()
+        epoch()
+        print(time.perf_counter() - began, flush=True)
+
+
+def race(net: str, rounds: int) -> dict[str, float]:
+    """Seconds of each contestant's fastest epoch."""
+    workers = {
+        name: subprocess.Popen(
+            [sys.executable, __file__, "--serve", name, net],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name in CONTESTANTS
+    }
+    best = dict.fromkeys(CONTESTANTS, float("inf"))
+    for number in range(rounds + 1):
+        for name, worker in workers.items():
+            assert worker.stdin
+            assert worker.stdout
+            worker.stdin.write("epoch\n")
+            worker.stdin.flush()
+            seconds = float(worker.stdout.readline())
+            best[name] = min(best[name], seconds) if number else best[name]
+    for worker in workers.values():
+        worker.communicate()
+    return best
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--serve", nargs=2, metavar=("CONTESTANT", "NET"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.serve:
+        serve(*arguments.serve)
+        return
+    for net in BATCH:
+        best = race(net, arguments.rounds)
+        others = min(seconds for name, seconds in best.items() if name != "nnlab")
+        print(f"{net}, an epoch at batch {BATCH[net]}")
+        for name, seconds in best.items():
+            print(f"  {name:15} {seconds:7.2f} s")
+        print(f"  nnlab / best other: {best['nnlab'] / others:.2f} (goal 0.8)")
+
+
+if __name__ == "__main__":
+    main()
