@@ -34,13 +34,16 @@ demo: setup ## train sigmoid 20 deep on real data, draw its figures, judge its e
 CURES := vanishing_gradients vanishing_gradients_skip vanishing_gradients_batch_norm relu_he
 GROKKED := grokking_mod31 grokking_mod31_no_decay grokking_progress grokking_transformer
 CATALOGUE := practical_defaults naive_defaults overfitting early_stopping learning_rate_range
-CHOICES := optimizers ravine l1_l2 cross_validation voting
+CHOICES := optimizers ravine l1_l2 cross_validation voting lecun1989_steps
+IMAGES := lenet5_fashion_mnist cnn_translation mlp_translation autoencoder_convolutional augmentation
+INSIDE := loss_landscape_skip loss_landscape_plain rnn_gradient_vanishing rnn_gradient_exploding \
+  rnn_gradient_orthogonal
 SWEEPS := double_descent_mnist1d double_descent_mnist1d_clean double_descent_polynomial \
   double_descent_random_features double_descent_samples double_descent_epochs bias_variance \
   grokking_weight_decay grokking_training_fraction
 
-results: setup ## train what the headline figures show, judge it, and draw them into docs/; takes minutes
-	for name in $(CURES) $(GROKKED) $(CATALOGUE); do $(BIN)/nnlab train experiments/$$name.yaml --out results/$$name --no-plots || exit 1; done
+results: setup ## train what the headline figures show, judge it, and draw them into docs/; half an hour
+	for name in $(CURES) $(GROKKED) $(CATALOGUE) $(IMAGES) $(INSIDE); do $(BIN)/nnlab train experiments/$$name.yaml --out results/$$name --no-plots || exit 1; done
 	for name in $(SWEEPS) $(CHOICES); do $(BIN)/nnlab sweep experiments/$$name.yaml --out results/$$name --no-plots || exit 1; done
 	$(BIN)/nnlab plot $(addprefix results/,$(CURES)) --figure depth_profile --out docs
 	$(BIN)/nnlab plot results/double_descent_mnist1d results/double_descent_mnist1d_clean --out docs/mnist1d
@@ -60,11 +63,19 @@ results: setup ## train what the headline figures show, judge it, and draw them 
 	$(BIN)/nnlab plot results/l1_l2 --figure comparison --out docs/l1_l2
 	$(BIN)/nnlab plot results/cross_validation --figure cross_validation --out docs/catalogue
 	$(BIN)/nnlab plot results/voting --figure voting --out docs/catalogue
+	$(BIN)/nnlab plot results/lecun1989_steps --figure comparison --out docs/lecun1989
+	$(BIN)/nnlab plot results/lenet5_fashion_mnist --figure misclassified --figure filters --out docs/images
+	$(BIN)/nnlab plot results/autoencoder_convolutional --figure reconstructions --out docs/images
+	$(BIN)/nnlab plot results/cnn_translation results/mlp_translation --figure translation --out docs/images
+	$(BIN)/nnlab plot $(addprefix results/,$(filter loss%,$(INSIDE))) --figure loss_landscape --out docs/inside
+	$(BIN)/nnlab plot results/loss_landscape_skip --figure training_path --out docs/inside
+	$(BIN)/nnlab plot $(addprefix results/,$(filter rnn%,$(INSIDE))) --out docs/inside --figure gradient_through_time
 
-bench: setup ## speed against hand-written JAX, NumPy and PyTorch; installs PyTorch into .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+bench: setup ## speed against hand-written JAX, NumPy, PyTorch and Keras; installs those two into .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 keras==3.15.1
 	$(BIN)/python benchmarks/step_time.py
 	$(BIN)/python benchmarks/transformer_time.py
+	$(BIN)/python benchmarks/image_epoch_time.py
 	$(BIN)/python benchmarks/sweep_time.py
 	$(BIN)/python benchmarks/sweep_time.py --tiny
 

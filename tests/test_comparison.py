@@ -362,6 +362,13 @@ def test_the_tuned_axis_may_be_drawn(tmp_path):
     assert found["best_at"] == sweep.trials[RATE][0]
 
 
+def test_what_moves_with_the_axis_is_seen_along_it(tmp_path):
+    block = f"sweep: {{zip: {{{OPTIMIZERS}, data.batch_size: [8, 8]}}}}\n"
+    sweep = written(f"{SWEPT}phenomena: [{{type: comparison, along: optimizer}}]\n{block}", tmp_path)
+    (built,) = sweep.config.build().phenomena
+    assert built.summarize(sweep)["reached"] == 2
+
+
 # --- sweeps that cannot be compared ------------------------------------------------------------------------
 
 REFUSED = {
@@ -376,6 +383,11 @@ REFUSED = {
         "along: optimizer, tuned: optimizer.learning_rate",
         f"axes: {{{OPTIMIZERS}, {RATES}, data.batch_size: [8, 16]}}",
         "comparison is seen along 'optimizer' and 'optimizer.learning_rate'; 'data.batch_size' varies too",
+    ),
+    "values that do not tell what moves with them apart": (
+        "along: data.batch_size",
+        f"zip: {{{OPTIMIZERS}, data.batch_size: [8, 8]}}",
+        "'optimizer' varies too",
     ),
     "a path that should have been tuned": (
         "along: optimizer",

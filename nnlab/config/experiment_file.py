@@ -8,7 +8,7 @@ from typing import Annotated, Any, NamedTuple
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from nnlab.config.sweep_file import Sweep, split_path, sweep
+from nnlab.config.sweep_file import Sweep, split_path, sweep, values_of
 from nnlab.errors import STATUSES, Path, ValueDoesNotFit, listed, near_miss
 from nnlab.registry import Count, Of, Section
 
@@ -313,7 +313,10 @@ def _check_scope(phenomenon: Any, sweep: Sweep | None, at: Path) -> None:
             )
     for path in named if phenomenon.numeric else phenomenon.axes:
         _check_numbers(phenomenon, path, sweep, at)
-    others = [path for path in sweep.paths if not set(named) & set(split_path(path))]
+    along = [path for path in sweep.paths if set(named) & set(split_path(path))]
+    if any(path in along and _all_differ(values) for path, values in sweep.zip.items()):
+        along += sweep.zip  # what moves with an axis is seen along it, where its values tell the points apart
+    others = [path for path in sweep.paths if path not in along]
     if others:
         read = listed([f"'{path}'" for path in named], "and") or "seeds alone"
         raise ValueDoesNotFit(
@@ -324,6 +327,11 @@ def _check_scope(phenomenon: Any, sweep: Sweep | None, at: Path) -> None:
         phenomenon.swept(sweep)
     except ValueDoesNotFit as error:
         raise ValueDoesNotFit(str(error), (*at, *error.at)) from None
+
+
+def _all_differ(values: Any) -> bool:
+    points = values_of(values, whole=False)
+    return all(point not in points[:place] for place, point in enumerate(points))
 
 
 def _check_numbers(phenomenon: Any, axis: str, sweep: Sweep, at: Path) -> None:

@@ -195,7 +195,8 @@ def _recurrent(
         rows = {"kernel": (features,), "recurrent_kernel": (units,)}
         shapes = {array: (*rows.get(array, ()), gates * units) for array in drawn_by}
         output_shape = (length, units) if place_of(read, length) is None else (units,)
-        return Setup(output_shape, {array: Variable(shapes[array], drawn_by[array]) for array in drawn_by})
+        params = {array: Variable(shapes[array], drawn_by[array]) for array in drawn_by}
+        return Setup(output_shape, params, workspace=(gates + memories) * length * units)
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
         place = place_of(read, x.shape[1])

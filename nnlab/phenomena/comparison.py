@@ -380,7 +380,7 @@ def _draw_rows(ax: Axes, coloured: Sequence[tuple[Contender, Any]], asked: Quest
     names = [textwrap.fill(contender.label, ROW) for contender, _ in coloured]
     _dress(ax, "x", drawn, asked, note)
     ax.set_yticks(range(len(names)), names)
-    ax.set(ylabel=asked.along, ylim=(len(names) - 0.4, -0.6))
+    ax.set(ylabel="" if asked.labels else asked.along, ylim=(len(names) - 0.4, -0.6))
 
 
 def _dress(ax: Axes, axis: str, scores: Sequence[float], asked: Question, note: str = "") -> None:
