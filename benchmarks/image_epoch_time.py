@@ -2,7 +2,7 @@
 
     python benchmarks/image_epoch_time.py        (make bench installs PyTorch and Keras first)
 
-LeNet-5 (61,706 parameters, ReLU, max pooling; Adam, batch 64) and the batch-norm net of Géron 2019, chapter 11
+LeNet-5 (61,706 parameters, ReLU, max pooling; Adam, batch 64) and the batch-norm net of Géron 2019, ch. 11
 (300 and 100 units, batch norm before each layer; SGD, batch 32), 60,000 images: nnlab's compiled chunks
 against PyTorch eager and Keras on JAX, each as its user would have it: nnlab with the threads that `nnlab
 train` takes, the others with all cores; PyTorch with the images as one tensor and no loader. Where

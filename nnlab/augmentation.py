@@ -237,7 +237,7 @@ def noise(std: Annotated[NonNegative, TRACED] = 0.1) -> Augmentation:
 
 
 @augmentation
-def mixup(alpha: Annotated[Positive, TRACED] = 0.2) -> Augmentation:
+def mixup(alpha: Positive = 0.2) -> Augmentation:
     """x' = (1 - s) x + s x[partner], s ~ Beta(alpha, alpha) for each example (Zhang et al. 2018).
 
     The loss is mixed likewise: (1 - s) loss(x', y) + s loss(x', y[partner]). A small alpha leaves most

@@ -61,13 +61,9 @@ class Experiment(NamedTuple):
         return sum(leaf.count("params") for path, leaf in leaves if not frozen(path))
 
     @property
-    def path_steps(self) -> list[int]:
-        """The records at which the weights are kept, for the probes that look at their path."""
-        if not any(probe.path for probe in self.probes):
-            return []
-        last = len(self.record_steps) - 1
-        points = min(len(self.record_steps), PATH_POINTS)
-        return [self.record_steps[round(i * last / max(1, points - 1))] for i in range(points)]
+    def keeps_path(self) -> bool:
+        """Whether a probe looks at the path of the weights."""
+        return any(probe.path for probe in self.probes)
 
     @property
     def last_tables(self) -> set[str]:
@@ -93,6 +89,9 @@ class Experiment(NamedTuple):
         """What the memory of its training goes by."""
         splits = self.data.splits.values()
         data = sum(part.inputs.nbytes + part.targets.nbytes for part in splits)
+        if self.cached:
+            shape = self.model.cut(self.cached)[0].setup.output_shape
+            data += 4 * math.prod(shape) * sum(map(len, splits))
         return _footprint(self.parts, self.model, self.batch_size, sum(map(len, splits)), data)
 
     @property
@@ -254,7 +253,8 @@ def _check_augment(config: Config, parts: Parts, data: Data, net: Model, batch_s
             augmentation.fits(data.train.inputs.shape[1:])
             if augmentation.mixes and batch_size == 1:
                 raise ValueDoesNotFit(
-                    f"{augmentation.name} mixes examples of a batch, and there is one in it"
+                    f"{augmentation.name} mixes examples of a batch, and there is one in it; let "
+                    "data.batch_size be 2 or more"
                 )
     with _blaming(config, "augment"):
         check_mixing(parts.augment)
@@ -314,7 +314,8 @@ def _check_outputs(config: Config, parts: Parts, data: Data, net: Model) -> None
     task = f"{classes} classes" if classes else "values to regress"
     name = config.tree["loss"] if isinstance(config.tree["loss"], str) else config.tree["loss"]["type"]
     if needed is None:
-        raise config.error(("loss",), f"{name} does not fit data with {task}")
+        remedy = "" if classes else "; let loss be squared_error"
+        raise config.error(("loss",), f"{name} does not fit data with {task}{remedy}")
     if not classes:
         needed = data.train.targets.shape[1]
     found = net.setup.output_shape

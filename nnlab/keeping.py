@@ -125,9 +125,7 @@ def _newest(lane: Lane, most: int | None, tell: Tell) -> Checkpoint | None:
         facts = checkpoint.facts
         for name, position in facts.tables.items():
             last = name in lane.experiment.last_tables
-            if name == "timing" or (
-                last and not facts.stopped and facts.step < lane.experiment.total_steps
-            ):
+            if name == "timing" or (last and not facts.stopped and facts.step < lane.experiment.total_steps):
                 continue  # is cut, or written anew
             if not disk.holds(directory.path / f"{name}.csv", position):
                 return f"{name}.csv does not begin with what it held"

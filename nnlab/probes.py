@@ -15,7 +15,7 @@ from nnlab.lazy import Array, jax, jnp
 from nnlab.losses import Loss
 from nnlab.nn.layer import Output, Setup
 
-PATH_POINTS = 50  # at most, of the path of the weights
+PATH_POINTS = 50  # of the path of the weights, at most, beside its end
 FLAT = 0.05  # a slope below this passes less than a twentieth of the gradient
 
 
@@ -26,10 +26,10 @@ class Batch(NamedTuple):
     targets: Any
 
 
-class Path(NamedTuple):
-    """Weights at some records, evenly spread over the training. weights: `[K, P]`, a row a record, all arrays
-    in one; steps: `[K]`; visited: `[K]`, false for those that a training did not come to. tree: a row -> the
-    weights as the tree that they are."""
+class WeightPath(NamedTuple):
+    """Weights at some records, evenly spread over the training, and last those that come out of it. weights:
+    `[K, P]`, a row a record, all arrays in one; steps: `[K]`; visited: `[K]`, which rows are some. tree: row
+    -> the weights as the tree that they are."""
 
     weights: Any
     steps: Any
@@ -59,7 +59,7 @@ class Snapshot(NamedTuple):
     augmented: Callable[[Array, Array], Array]
     loss: Loss
     key: Any
-    path: Path | None = None
+    path: WeightPath | None = None
 
     def outputs(self, inputs: Array) -> Array:
         """The model's outputs in evaluation mode, at these weights."""

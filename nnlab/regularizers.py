@@ -38,4 +38,5 @@ def l2(params: Mapping[str, Any], /, *, strength: Annotated[NonNegative, TRACED]
 
 
 def _weights(params: Mapping[str, Any]) -> list[Array]:
-    return [w for w in jax.tree.leaves(params) if w.ndim > 1]
+    leaves, _ = jax.tree_util.tree_flatten_with_path(params)
+    return [w for path, w in leaves if w.ndim > 1 and path[-1].key != "bias"]  # one for each place has axes

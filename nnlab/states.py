@@ -38,9 +38,46 @@ class Watch(NamedTuple):
     stopped: Any
 
 
+class Visited(NamedTuple):
+    """The weights at some records so far. weights: `[K, P]`; steps: `[K]`; count: how many rows are filled.
+    records: how many there were, of which every `stride`-th is kept: where all rows are filled, every second
+    is let go of and the stride doubled, so that it matters not how long the training will be."""
+
+    weights: Any
+    steps: Any
+    count: Any
+    records: Any
+    stride: Any
+
+    @classmethod
+    def none(cls, points: int, weights: int) -> Visited:
+        """Before the first record."""
+        zero = np.zeros((), np.int32)
+        rows = np.zeros((points, weights), np.float32)
+        return cls(rows, np.zeros(points, np.int32), zero, zero, np.ones((), np.int32))
+
+    def after(self, weights: Array, step: Array) -> Visited:
+        """With one more record."""
+        points = self.steps.shape[0]
+        kept = self.records % self.stride == 0
+        row = jnp.where(kept, self.count, jnp.int32(points))  # past the end: dropped
+        rows = self.weights.at[row].set(weights, mode="drop")
+        steps = self.steps.at[row].set(step, mode="drop")
+        count = self.count + (row < points).astype(jnp.int32)
+        full = count == points
+        half = np.minimum(2 * np.arange(points), points - 1)
+        return Visited(
+            jax.lax.cond(full, lambda: rows[half], lambda: rows),
+            jnp.where(full, steps[half], steps),
+            jnp.where(full, jnp.int32((points + 1) // 2), count),
+            self.records + jnp.int32(1),
+            jnp.where(full, self.stride + self.stride, self.stride),
+        )
+
+
 class State(NamedTuple):
-    """All that one step hands to the next. finite: whether every loss so far was a number. path: the weights
-    at some records so far, `[K, P]`, where a probe asks for them."""
+    """All that one step hands to the next. finite: whether every loss so far was a number. path: `Visited`,
+    where a probe asks for it."""
 
     params: Any
     layer_state: Any

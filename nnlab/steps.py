@@ -23,7 +23,7 @@ from nnlab.nn.layer import Output, Training
 from nnlab.nn.model import model
 from nnlab.optimizers.control import layer_of
 from nnlab.optimizers.schedules import Time
-from nnlab.probes import Batch, Path, Snapshot
+from nnlab.probes import Batch, Snapshot, WeightPath
 from nnlab.states import State, Watch
 
 AUGMENTING = 2**31  # of a step's keys, the augmentations'; those of the layers count from 0
@@ -133,7 +133,7 @@ class Steps:
         self.judged_by = experiment.judged_by
         self.restores = any(stop.restores for stop in self.stops)
         self.layers = experiment.parts.record.layers
-        self.path_steps = experiment.path_steps
+        self.keeps_path = experiment.keeps_path
         self.probes = {
             when: [probe for probe in experiment.probes if probe.when == when]
             for when in ("records", "start", "end")
@@ -197,22 +197,20 @@ class Steps:
             augmented=lambda key, inputs: augmentation.chained(self.augment, key, inputs).inputs,
             loss=self.loss,
             key=jax.random.key(self.arguments.seed),
-            path=self.path(state) if self.path_steps else None,
+            path=self.path(state) if self.keeps_path else None,
         )
 
-    def path(self, state: State) -> Path:
-        steps = np.array(self.path_steps, np.int32)
-        _, tree = ravelled(state.params)
-        return Path(state.path, steps, steps <= state.step, tree)
-
-    def with_place(self, state: State) -> Any:
-        """The path of the weights, those of now put into their row if they have one."""
-        if not self.path_steps:
-            return ()
-        row = jnp.searchsorted(np.array(self.path_steps, np.int32), state.step)
-        kept = jnp.isin(state.step, np.array(self.path_steps, np.int32))
-        weights, _ = ravelled(state.params)
-        return state.path.at[jnp.where(kept, row, len(self.path_steps))].set(weights, mode="drop")
+    def path(self, state: State) -> WeightPath:
+        """Where the weights were, and last where they come out."""
+        past, (end, tree) = state.path, ravelled(self.come_out(state).params)
+        step = state.best.step if self.restores else state.step
+        kept = jnp.arange(past.steps.shape[0]) < past.count
+        return WeightPath(
+            jnp.concatenate([past.weights, end[None]]),
+            jnp.append(past.steps, step),
+            jnp.append(kept, True),
+            tree,
+        )
 
     def moved(self, state: State, weights: Any, direction: Any) -> tuple[Any, Any]:
         """Weights after a step in a direction, and what it adds to them; none of them are frozen."""
@@ -357,7 +355,9 @@ class Steps:
             watch = jax.tree.map(lambda new, old: jnp.where(goes_on, new, old), after.watch, state.watch)
             kept = goes_on & (watch.stopped == 0)
             after = jax.tree.map(lambda new, old: jnp.where(kept, new, old), after, state)
-            path = self.with_place(state)
+            path = state.path
+            if self.keeps_path:
+                path = path.after(ravelled(state.params)[0], state.step)
             return after._replace(best=best, watch=watch, path=path), rows | {"looked": state.going}
 
         _, shapes = jax.eval_shape(looked, state, untils[0])

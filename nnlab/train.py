@@ -19,8 +19,9 @@ from nnlab.caching import with_cached
 from nnlab.experiment import Experiment, step_flops
 from nnlab.lazy import Array, jax
 from nnlab.predictions import predictions_table
+from nnlab.probes import PATH_POINTS
 from nnlab.randomness import generator
-from nnlab.states import Arrays, Best, Start, State, Watch, state_from
+from nnlab.states import Arrays, Best, Start, State, Visited, Watch, state_from
 from nnlab.steps import Arguments, Layout, Resident, Steps
 
 Table = dict[str, np.ndarray]
@@ -153,8 +154,8 @@ def _first_watch(experiment: Experiment) -> Watch:
 
 
 def _first_path(experiment: Experiment) -> Any:
-    points, weights = len(experiment.path_steps), experiment.model.setup.count("params")
-    return np.zeros((points, weights), np.float32) if points else ()
+    weights = experiment.model.setup.count("params")
+    return Visited.none(PATH_POINTS, weights) if experiment.keeps_path else ()
 
 
 class Lanes:

@@ -216,6 +216,8 @@ def _read(source: str) -> Arrays:
 
 def _of_run(place: Path) -> Arrays:
     """The weights that came out of a run."""
+    if (place / "sweep.yaml").exists():
+        raise ValueDoesNotFit(f"'{place}' is a sweep; name one of the runs under its trials/")
     if not (place / "config.yaml").exists():
         raise ValueDoesNotFit(f"'{place}' is no run directory: it has no config.yaml")
     training = check_tree(read(place / "config.yaml")).build().train
@@ -231,6 +233,12 @@ def _of_run(place: Path) -> Arrays:
     if newest is None:
         why = f": {passed[0]}" if passed else ""
         raise ValueDoesNotFit(f"'{place}' has no checkpoint to take weights from{why}; train it to its end")
+    if not newest.facts.done:
+        kept = f"{place}/checkpoints/step-{newest.facts.step:010d}/{group}.safetensors"
+        raise ValueDoesNotFit(
+            f"'{place}' has come to step {newest.facts.step} and not to its end; train it on, or name {kept} "
+            "for its weights as they are"
+        )
     return newest.arrays()[group]
 
 
@@ -245,5 +253,5 @@ def _of_file(place: Path) -> Arrays:
     except (SafetensorError, KeyError, TypeError, AttributeError) as error:
         raise ValueDoesNotFit(
             f"'{place}' holds no safetensors that NumPy can take ({error}); of PyTorch, save a model with "
-            "safetensors.torch.save_file(model.state_dict(), FILE)"
+            "safetensors.torch.save_file(model.float().state_dict(), FILE)"
         ) from None

@@ -128,7 +128,7 @@ def first_weights(experiment_file, *overrides):
         watch = Watch(((),), (), jnp.int32(0))
         state = State(params, layer_state, steps.direction.init(params), step, finite, None, watch)
         _, snapshot = steps.take(state, steps.batch(jnp.empty(0, jnp.int32)))
-        return steps.measured(steps.probes, snapshot)["layers"]
+        return steps.measured("records", snapshot)["layers"]
 
     found = []
     for experiment in runs:

@@ -30,7 +30,14 @@ SEEN = {name: built(name) for name in components("phenomenon")}
 IN_RUNS = [name for name, phenomenon in SEEN.items() if phenomenon.scope == "run"]
 OF_GROKKING = ["answers", "grokking", "progress_measures"]
 # see test_augmentation.py, test_recurrent.py and test_run_phenomena.py
-APART = ["augmentations", "gradient_through_time", "learning_rate_range", "trajectory"]
+APART = [
+    "augmentations",
+    "gradient_through_time",
+    "learning_rate_range",
+    "loss_landscape",
+    "training_path",
+    "trajectory",
+]
 # see test_image_phenomena.py
 OF_PICTURES = ["confusion", "embeddings", "feature_maps", "filters", "reconstructions", "translation"]
 PHENOMENA = [name for name in IN_RUNS if name not in OF_GROKKING + APART + OF_PICTURES]

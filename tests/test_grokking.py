@@ -18,8 +18,8 @@ from nnlab.data.prepare import Data
 from nnlab.errors import ValueDoesNotFit
 from nnlab.experiment import bind
 from nnlab.losses import cross_entropy
-from nnlab.nn.layer import Output
 from nnlab.nn.combinators import sequential
+from nnlab.nn.layer import Output
 from nnlab.nn.layers import dense
 from nnlab.nn.model import model
 from nnlab.nn.sequences import attention, embedding
@@ -233,6 +233,7 @@ def snapshot(net, logits, train=slice(None), **changed):
         return jnp.asarray(logits, jnp.float32)[place]
 
     batch = Batch(jnp.asarray(inputs[train]), jnp.asarray(targets[train], jnp.int32))
+
     def evaluated(_, inputs):
         return Output(outputs(inputs))
 

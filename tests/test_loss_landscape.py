@@ -9,8 +9,9 @@ from conftest import run_nnlab
 
 from nnlab.errors import ValueDoesNotFit
 from nnlab.phenomena import loss_landscape, training_path
-from nnlab.probes import Path, Snapshot
+from nnlab.probes import Snapshot, WeightPath
 from nnlab.results import open_run
+from nnlab.states import Visited
 
 FILE = """\
 name: around
@@ -73,7 +74,7 @@ def test_with_all_examples_the_middle_is_the_last_record_s_loss(folder):
     assert set(run.tables["loss_landscape"]["across"]) == {0.0}
     # the last point of the path is the trained weights too
     path = run.tables["training_path"].dropna()
-    assert path["at_step"].tolist() == [0, 2, 4, 6, 8, 10, 12]
+    assert path["at_step"].tolist() == [0, 2, 4, 6, 8, 10, 12, 12]
     assert path[["first", "second", "off"]].iloc[-1].abs().max() < 1e-3
     assert (folder / "run" / "plots" / "loss_landscape.png").exists()
     assert not (folder / "run" / "plots" / "loss_surface.png").exists()
@@ -82,24 +83,25 @@ def test_with_all_examples_the_middle_is_the_last_record_s_loss(folder):
 def test_the_plane_of_a_path_is_that_of_its_principal_components():
     random = np.random.default_rng(1)
     weights = np.cumsum(random.standard_normal((9, 40)), axis=0).astype(np.float32)
-    path = Path(jnp.asarray(weights), np.arange(9), np.arange(9) < 7, lambda row: {"kernel": row})
+    visited = (np.arange(9) < 6) | (np.arange(9) == 8)
+    path = WeightPath(jnp.asarray(weights), np.arange(9), visited, lambda row: {"kernel": row})
     found = training_path.plane(snapshot(None, path=path))
-    moved = weights[:7] - weights[6]
+    moved = weights[visited] - weights[8]
     _, singular, axes = np.linalg.svd(moved, full_matrices=False)
     places = np.asarray(found.places)
-    np.testing.assert_allclose(np.abs(places[:7]), np.abs(moved @ axes[:2].T), atol=1e-3)
-    np.testing.assert_allclose(places[7:], 0, atol=1e-5)
+    np.testing.assert_allclose(np.abs(places[visited]), np.abs(moved @ axes[:2].T), atol=1e-3)
+    np.testing.assert_allclose(places[6:], 0, atol=1e-5)
     explained = (singular[:2] ** 2).sum() / (singular**2).sum()
-    off = np.asarray(found.off)[:7]
+    off = np.asarray(found.off)[visited]
     assert 1 - (off**2).sum() / (moved**2).sum() == pytest.approx(explained, abs=1e-4)
     assert [float(jnp.linalg.norm(axis["kernel"])) for axis in found.axes] == pytest.approx([1, 1], abs=1e-4)
-    np.testing.assert_allclose(found.centre["kernel"], weights[6])
+    np.testing.assert_allclose(found.centre["kernel"], weights[8])
 
 
 def table(height, reach=1.0, points=21):
     steps = np.linspace(-reach, reach, points)
     a, b = (values.reshape(-1) for values in np.meshgrid(steps, steps, indexing="ij"))
-    return pandas.DataFrame({"along": a, "across": b, "loss": height(a, b)})
+    return pandas.DataFrame({"along": a, "across": b, "loss": height(a, b), "guess": np.log(10)})
 
 
 @pytest.mark.parametrize(
@@ -112,7 +114,7 @@ def table(height, reach=1.0, points=21):
     ],
 )
 def test_low_ground_and_what_curves_down(height, low, down):
-    found = loss_landscape.summarize(table(height), 10)
+    found = loss_landscape.summarize(table(height))
     assert (found.low_share > 0.1) == low
     assert found.curved_down >= down
     assert found.curved_down == pytest.approx(0, abs=1e-9) or down
@@ -120,11 +122,32 @@ def test_low_ground_and_what_curves_down(height, low, down):
 
 
 def test_infinite_losses_are_high_ground():
-    found = loss_landscape.summarize(table(lambda a, b: np.where(a > 0.5, np.nan, a**2)), 10)
+    found = loss_landscape.summarize(table(lambda a, b: np.where(a > 0.5, np.nan, a**2)))
     assert 0 < found.low_share < 0.8
 
 
 def test_a_path_of_one_point_has_no_figure():
-    empty = pandas.DataFrame({"at_step": [0.0, np.nan], "first": [0.0, np.nan], "off": [0.0, np.nan]})
+    empty = pandas.DataFrame({name: [0.0, np.nan] for name in training_path.COLUMNS})
     with pytest.raises(ValueDoesNotFit, match="two records"):
         training_path.points_of(type("Run", (), {"tables": {"training_path": empty}}))
+
+
+@pytest.mark.parametrize("records", [1, 5, 8, 9, 30])
+def test_the_records_kept_are_evenly_spread_however_long_the_training(records):
+    visited = jax.tree.map(jnp.asarray, Visited.none(8, 2))
+    for number in range(records):
+        visited = visited.after(jnp.full(2, number, jnp.float32), jnp.int32(10 * number))
+    kept, stride = int(visited.count), int(visited.stride)
+    assert np.asarray(visited.steps)[:kept].tolist() == list(range(0, 10 * records, 10 * stride))
+    assert min(records, 4) <= kept < 8
+    np.testing.assert_allclose(visited.weights[:kept, 0], np.asarray(visited.steps)[:kept] / 10)
+
+
+def test_an_even_number_of_points_misses_the_weights():
+    with pytest.raises(ValueDoesNotFit, match="6 points pass the trained weights over; take 7"):
+        loss_landscape.loss_landscape(points=6)
+
+
+def test_where_outputs_of_zero_cost_nothing_there_is_no_share_of_it():
+    found = loss_landscape.summarize(table(lambda a, b: a**2 + b**2).assign(guess=0.0))
+    assert (found.low_share, found.rise) == (None, None)

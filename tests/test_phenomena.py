@@ -263,7 +263,8 @@ OF_TIME = ["gradient_through_time"]  # see test_recurrent.py
 OF_CHANGES = ["augmentations"]  # see test_augmentation.py
 # see test_image_phenomena.py
 OF_PICTURES = ["confusion", "embeddings", "feature_maps", "filters", "reconstructions", "translation"]
-NOT_HERE = ARITHMETIC + OF_TWO_WEIGHTS + OF_TIME + OF_CHANGES + OF_PICTURES
+OF_LANDSCAPES = ["loss_landscape", "training_path"]  # see test_loss_landscape.py
+NOT_HERE = ARITHMETIC + OF_TWO_WEIGHTS + OF_TIME + OF_CHANGES + OF_PICTURES + OF_LANDSCAPES
 PHENOMENA = [name for name in IN_RUNS if name not in NOT_HERE]
 
 
@@ -352,7 +353,8 @@ def test_every_phenomenon_is_tested_here():
     """Those that are seen across a sweep, those of grokking, and the small ones, in files of their own."""
     small = ["incoming_norms", "learning_rate_range", "overfitting", "sparsity", "training_mode"]
     others = ["answers", "gradient_flow", "grokking", "progress_measures", "symmetry"]
-    assert sorted(IN_RUNS) == sorted(small + OF_TWO_WEIGHTS + OF_TIME + OF_CHANGES + OF_PICTURES + others)
+    apart = OF_TWO_WEIGHTS + OF_TIME + OF_CHANGES + OF_PICTURES + OF_LANDSCAPES
+    assert sorted(IN_RUNS) == sorted(small + apart + others)
     across = set(components("phenomenon")) - set(IN_RUNS)
     selecting = {"cross_validation", "voting"}  # see test_selection.py
     curves = {"bias_variance", "double_descent", "grokking_delay", "comparison"}

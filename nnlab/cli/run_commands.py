@@ -359,7 +359,7 @@ def info() -> None:
 
 def _data_sets(folder: Path) -> str:
     """Those that were fetched, or placed by hand."""
-    names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+    names = sorted(entry.name for entry in folder.glob("*/")) if folder.is_dir() else []
     return f"{', '.join(names) or 'none yet'} in {folder}"
 
 

@@ -155,7 +155,7 @@ class Initialize(NamedTuple):
 def initialize(
     from_: str,
     layers: str | list[str] | None = None,
-    names: dict[str, str] = {},  # noqa: B006
+    names: dict[str, str | int] = {},  # noqa: B006
 ) -> Initialize:
     """First weights that were trained before, in place of drawn ones.
 
@@ -164,11 +164,13 @@ def initialize(
     prints it, or a pattern such as conv2d_*, or several; null is all of them. The others are drawn as ever.
     names: {conv2d_1: features.0}: what a layer is called in the file, where that is not its name here. A file
     that PyTorch saved is known by its names (features.0.weight): kernels are turned to nnlab's layout,
-    also those of a dense layer that follows flatten. Its batch_norm has epsilon 1e-5, nnlab's 1e-3.
+    also those of a dense layer that follows flatten. Its batch_norm has epsilon 1e-5, nnlab's 1e-3; its
+    recurrent layers are not taken over.
     """
     if not layers and layers is not None:
         raise ValueDoesNotFit("name at least one layer, or null for all", ("layers",))
-    return Initialize(from_, [layers] if isinstance(layers, str) else layers, names)
+    known = {layer: str(name) for layer, name in names.items()}  # PyTorch's are numbers, often
+    return Initialize(from_, [layers] if isinstance(layers, str) else layers, known)
 
 
 class Parts(NamedTuple):

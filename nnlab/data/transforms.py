@@ -31,9 +31,7 @@ def standardize(train: np.ndarray, /, *, together: bool = False) -> Scaling:
 
 
 @register("transform")
-def min_max(
-    train: np.ndarray, /, *, low: float = 0.0, high: float = 1.0, together: bool = False
-) -> Scaling:
+def min_max(train: np.ndarray, /, *, low: float = 0.0, high: float = 1.0, together: bool = False) -> Scaling:
     """Maps each feature's training range to [low, high]; a constant feature becomes low.
 
     together: the range of all values, as pixels want.

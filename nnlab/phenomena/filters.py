@@ -130,7 +130,7 @@ def _height(weights: np.ndarray) -> float:
     """Of a row of panels, in inches: the tiles of a panel 3.2 wide, and the words."""
     count, height, width, _ = weights.shape
     columns = min(COLUMNS, count)
-    return 3.4 if height == 1 else 0.9 + 3.2 / columns * -(-count // columns) * height / width
+    return 3.4 if height == 1 else 0.7 + 3.2 / columns * -(-count // columns) * height / width
 
 
 def _draw(ax: Axes, weights: np.ndarray) -> None:

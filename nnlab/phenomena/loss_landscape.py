@@ -7,7 +7,6 @@ Sources: Li, Xu, Taylor, Studer & Goldstein 2018, "Visualizing the Loss Landscap
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
@@ -16,9 +15,11 @@ from annotated_types import Ge, Le
 
 from nnlab import plotting
 from nnlab.data.prepare import Data
+from nnlab.errors import ValueDoesNotFit
 from nnlab.lazy import Array, jax, jnp
 from nnlab.nn.layer import Setup
 from nnlab.phenomena.phenomenon import Phenomenon, Seen, check_lines, phenomenon
+from nnlab.phenomena.pictures import in_blocks
 from nnlab.probes import Batch, Probe, Snapshot
 from nnlab.registry import Count, Positive
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
+MOVED = ("kernel", "recurrent_kernel", "embedding")  # the arrays that are not left as they are
 AT_ONCE = 4  # points of a grid, in the compiled program
 LEVELS = 14  # contours
 HIGHEST = (
@@ -36,16 +38,17 @@ Points = Annotated[int, Ge(5), Le(201)]
 
 class LossLandscape(NamedTuple):
     """minimum: the training loss at the trained weights. low_share: of the points looked at, the share where
-    the loss is below half of what the best constant guess costs, log K / 2 for K classes; how wide the low
-    ground is. curved_down: of the inner points, the share where the loss curves downward along a line of the
-    grid by more than a thousandth of the steepest upward curve; 0 where it is convex. rise: mean loss on the
-    rim, over the guess's.
+    the loss is below half of a guess's, that of outputs which are all 0: log K for K classes by
+    cross-entropy; how wide the low ground is. curved_down: of the inner points, the share where the loss
+    curves downward along a line of the grid, by more than a thousandth of the sharpest curve; 0 where it is
+    convex. rise: mean loss on the rim, over the guess's. Both are null where a guess costs nothing
+    (perceptron).
     """
 
     minimum: float
-    low_share: float
+    low_share: float | None
     curved_down: float
-    rise: float
+    rise: float | None
 
 
 @phenomenon
@@ -57,8 +60,12 @@ def loss_landscape(
     L(w + a d + b e), a and b from -reach to reach, `points` of each (with dimensions: 1, a alone). d and e
     are drawn from N(0, 1) and scaled filter by filter, d_k ||w_k|| / ||d_k||; 1 is the weights' own length.
     Biases and what normalizes stay. Of the first `examples` training examples, in evaluation mode, the
-    running statistics of batch norm as they are. Li et al. 2018.
+    running statistics of batch norm as they are. points: odd, so that the trained weights are one. Li et al.
+    2018.
     """
+    if points % 2 == 0:
+        message = f"{points} points pass the trained weights over; take {points + 1}"
+        raise ValueDoesNotFit(message, ("points",))
 
     def rows(setup: Setup, data: Data) -> dict[str, list[Any]]:
         steps = [float(v) for v in np.linspace(-reach, reach, points)]
@@ -68,27 +75,28 @@ def loss_landscape(
             "across": [b for _ in steps for b in second],
         }
 
-    def measure(setup: Setup, snapshot: Snapshot) -> tuple[Array]:
+    def measure(setup: Setup, snapshot: Snapshot) -> tuple[Array, ...]:
         grid = rows(setup, None)  # type: ignore[arg-type]
         places = np.array([grid["along"], grid["across"]], np.float32).T
         plane = [direction(snapshot, number) for number in (0, 1)]
-        return (losses(snapshot, snapshot.params, plane, jnp.asarray(places), examples),)
+        found = losses(snapshot, snapshot.params, plane, jnp.asarray(places), examples)
+        return found, jnp.broadcast_to(_guess(snapshot, setup, examples), found.shape)
 
     return Phenomenon(
-        probes=(Probe("loss_landscape", rows, ("loss",), measure, when="end"),),
+        probes=(Probe("loss_landscape", rows, ("loss", "guess"), measure, when="end"),),
         numbers=LossLandscape._fields,
-        summarize=lambda run: summarize(run.tables["loss_landscape"], run.summary["classes"])._asdict(),
+        summarize=lambda run: summarize(run.tables["loss_landscape"])._asdict(),
         figures={"loss_landscape": draw_landscapes}
         | ({"loss_surface": draw_surfaces} if dimensions == 2 else {}),
     )
 
 
 def direction(snapshot: Snapshot, number: int) -> Any:
-    """A random direction as long as the weights, filter by filter; 0 for all that is no kernel."""
+    """A random direction as long as the weights, filter by filter; 0 for biases and what normalizes."""
     key = jax.random.fold_in(snapshot.key, number)
     paths, structure = jax.tree_util.tree_flatten_with_path(snapshot.params)
     found = [
-        _like(jax.random.fold_in(key, i), leaf) if path[-1].key == "kernel" else jnp.zeros_like(leaf)
+        _like(jax.random.fold_in(key, i), leaf) if path[-1].key in MOVED else jnp.zeros_like(leaf)
         for i, (path, leaf) in enumerate(paths)
     ]
     return jax.tree_util.tree_unflatten(structure, found)
@@ -113,23 +121,30 @@ def losses(snapshot: Snapshot, centre: Any, plane: Sequence[Any], places: Array,
 
     def loss(place: Array) -> Array:
         params = jax.tree.map(lambda w, d, e: w + place[0] * d + place[1] * e, centre, *plane)
-        outputs = snapshot.evaluated(params, batch.inputs).value
+        outputs = in_blocks(lambda inputs: snapshot.evaluated(params, inputs).value, batch.inputs)
         return snapshot.loss.per_example(outputs, batch.targets).mean()
 
     return jax.lax.map(loss, places, batch_size=AT_ONCE)
 
 
-def summarize(table: pandas.DataFrame, classes: int) -> LossLandscape:
+def _guess(snapshot: Snapshot, setup: Setup, examples: int) -> Array:
+    """The mean loss of outputs that are all 0."""
+    targets = snapshot.examples["train"].targets[:examples]
+    outputs = jnp.zeros((targets.shape[0], *setup.output_shape), jnp.float32)
+    return snapshot.loss.per_example(outputs, targets).mean()
+
+
+def summarize(table: pandas.DataFrame) -> LossLandscape:
     """The numbers of the table `loss_landscape`."""
     _, _, grid = on_grid(table, "along", "across")
-    guess = math.log(max(2, classes)) if classes else float(np.nanmax(grid))
+    guess = float(table["guess"].iloc[0])
     middle = grid[grid.shape[0] // 2, grid.shape[1] // 2]
     rim = [grid[0], grid[-1]] + ([grid[:, 0], grid[:, -1]] if grid.shape[1] > 1 else [])
     return LossLandscape(
         minimum=float(middle),
-        low_share=float((grid < guess / 2).mean()),
+        low_share=float((grid < guess / 2).mean()) if guess > 0 else None,
         curved_down=_curved_down(grid),
-        rise=float(np.concatenate(rim).mean()) / guess,
+        rise=float(np.concatenate(rim).mean()) / guess if guess > 0 else None,
     )
 
 
@@ -160,11 +175,14 @@ def draw_landscapes(runs: Sequence[Seen]) -> Figure:
     if any(table["across"].nunique() == 1 for table in tables):
         return _draw_lines(runs)
     top = max(_top(run) for run in runs)
+    if top <= 0:
+        raise ValueDoesNotFit("the loss is 0 all around")
+    bottom = min(max(min(float(table["loss"].min()) for table in tables), top / 300), top / 3)
     figure, axes = plotting.panels(1, len(runs), width=max(4.4, 3.7 * len(runs) + 0.6), height=3.9)
     drawn = None
     for ax, run in zip(axes[0], runs, strict=True):
         x, y, grid = on_grid(run.tables["loss_landscape"], "along", "across")
-        levels = np.geomspace(max(1e-3, top / 300), top, LEVELS)
+        levels = np.geomspace(bottom, top, LEVELS)
         drawn = plotting.contours(ax, x, y, grid, levels)
         ax.plot(0, 0, "k+", markersize=7)
         ax.set(title=f"{run.label}\n{_says(run)}", xlabel="first direction", ylabel="second direction")
@@ -175,15 +193,16 @@ def draw_landscapes(runs: Sequence[Seen]) -> Figure:
 
 def _top(run: Seen) -> float:
     """The highest loss that is drawn: of what is there, or some times what a guess costs."""
-    found = run.tables["loss_landscape"]["loss"]
+    table = run.tables["loss_landscape"]
+    found, guess = table["loss"], float(table["guess"].iloc[0])
     highest = float(found[np.isfinite(found)].max())
-    classes = run.summary["classes"]
-    return min(highest, HIGHEST * math.log(max(2, classes))) if classes else highest
+    return min(highest, HIGHEST * guess) if guess > 0 else highest
 
 
 def _says(run: Seen) -> str:
-    found = summarize(run.tables["loss_landscape"], run.summary["classes"])
-    return f"low ground {100 * found.low_share:.0f} %, curved down {100 * found.curved_down:.0f} %"
+    found = summarize(run.tables["loss_landscape"])
+    low = "" if found.low_share is None else f"low ground {100 * found.low_share:.0f} %, "
+    return f"{low}curved down {100 * found.curved_down:.0f} %"
 
 
 def _draw_lines(runs: Sequence[Seen]) -> Figure:

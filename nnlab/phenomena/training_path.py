@@ -57,10 +57,10 @@ class Plane(NamedTuple):
 def training_path(points: Points = 25, examples: Count = 1000) -> Phenomenon:
     """Which way did the weights go, and down what slope?
 
-    The weights at up to 50 records, evenly spread, seen from the last of them; the plane is that of the two
-    principal components of these differences. The loss is drawn at `points` x `points` places around the
-    path, of the first `examples` training examples, in evaluation mode. The 50 copies of the weights are
-    part of each checkpoint.
+    The weights at up to 50 records, evenly spread, seen from those that come out of the training (the best,
+    where a stop restores them); the plane is that of the two principal components of these differences. The
+    loss is drawn at `points` x `points` places around the path, of the first `examples` training examples, in
+    evaluation mode. The 50 copies of the weights are part of each checkpoint.
     """
 
     def grid(setup: Setup, data: Data) -> dict[str, list[Any]]:
@@ -79,7 +79,7 @@ def training_path(points: Points = 25, examples: Count = 1000) -> Phenomenon:
 
 
 def _points(setup: Setup, data: Data) -> dict[str, list[Any]]:
-    return {"point": list(range(PATH_POINTS))}
+    return {"point": list(range(PATH_POINTS + 1))}
 
 
 def plane(snapshot: Snapshot) -> Plane:
@@ -87,7 +87,7 @@ def plane(snapshot: Snapshot) -> Plane:
     the covariance of all weights."""
     path = snapshot.path
     assert path is not None  # noqa: S101 - the probes ask for it
-    last = path.weights[path.visited.sum() - 1]
+    last = path.weights[-1]
     moved = path.weights - jnp.broadcast_to(last, path.weights.shape)
     moved = jnp.where(jnp.broadcast_to(path.visited[:, None], moved.shape), moved, 0.0)
     values, vectors = jnp.linalg.eigh(moved @ moved.T)
@@ -102,15 +102,11 @@ def plane(snapshot: Snapshot) -> Plane:
 
 
 def _path(setup: Setup, snapshot: Snapshot) -> tuple[Array, ...]:
-    """The columns of the table `training_path`; NaN past the last point."""
+    """The columns of the table `training_path`; NaN in rows that are no points."""
     path, found = snapshot.path, plane(snapshot)
     assert path is not None  # noqa: S101
-    columns = (jnp.asarray(path.steps, jnp.float32), found.places[:, 0], found.places[:, 1], found.off)
-    missing = PATH_POINTS - path.steps.shape[0]
-    return tuple(
-        jnp.pad(jnp.where(path.visited, column, jnp.nan), (0, missing), constant_values=jnp.nan)
-        for column in columns
-    )
+    columns = (path.steps.astype(jnp.float32), found.places[:, 0], found.places[:, 1], found.off)
+    return tuple(jnp.where(path.visited, column, jnp.nan) for column in columns)
 
 
 def _losses_around(setup: Setup, snapshot: Snapshot, points: int, examples: int) -> tuple[Array, ...]:
@@ -127,21 +123,21 @@ def _losses_around(setup: Setup, snapshot: Snapshot, points: int, examples: int)
 def points_of(run: Seen) -> pandas.DataFrame:
     """The points that the training came to. Raises ValueDoesNotFit."""
     table = run.tables["training_path"].dropna()
-    if len(table) < 2:
+    if not table[["first", "second"]].abs().to_numpy().any():
         raise ValueDoesNotFit("a path needs two records of different weights")
-    return table
+    return table.sort_values("at_step", kind="stable")
 
 
 def summarize(run: Seen) -> TrainingPath:
     """The numbers of the tables `training_path` and `path_landscape`."""
-    table = run.tables["training_path"].dropna()
+    table = run.tables["training_path"].dropna().sort_values("at_step", kind="stable")
     seen = table[["first", "second", "off"]].to_numpy(float)
     total = float(np.square(seen).sum())
-    straight = float(np.linalg.norm(seen[0] - seen[-1])) if len(seen) else 0.0
+    straight = float(np.linalg.norm(seen[0]))  # the end is where all differences are 0
     moves = np.diff(seen, axis=0)
     length = float(np.linalg.norm(moves, axis=1).sum())  # what turns off the plane makes it no longer
     grid = run.tables["path_landscape"]
-    start, end = (_nearest(grid, place) for place in (seen[0], seen[-1]))
+    start, end = (_nearest(grid, place) for place in (seen[0], np.zeros(2)))
     return TrainingPath(
         explained_by_two=1 - float(np.square(seen[:, 2]).sum()) / total if total else None,
         detour=length / straight if straight else None,
@@ -161,12 +157,16 @@ def draw(runs: Sequence[Seen]) -> Figure:
     for ax, run in zip(axes[0], runs, strict=True):
         points, found = points_of(run), summarize(run)
         x, y, grid = on_grid(run.tables["path_landscape"], "first", "second")
-        low, high = grid.min(), np.quantile(grid, 0.9)
-        drawn = plotting.contours(ax, x, y, grid, np.geomspace(max(low, 1e-4 * high), high, LEVELS))
+        there = grid[np.isfinite(grid)]
+        high = float(np.quantile(there, 0.9))
+        if not 0 < there.min() < high:
+            raise ValueDoesNotFit("the loss is the same all over the plane")
+        levels = np.geomspace(max(float(there.min()), 1e-4 * high), high, LEVELS)
+        drawn = plotting.contours(ax, x, y, grid, levels)
         figure.colorbar(drawn, ax=ax, label="training loss", format="%.2g")
         ax.plot(points["first"], points["second"], ".-", color="white", markersize=4, linewidth=1.2)
         ax.plot(*points[["first", "second"]].iloc[0], "s", color="white", markersize=6)
-        ax.plot(*points[["first", "second"]].iloc[-1], "*", color="white", markersize=11)
+        ax.plot(0, 0, "*", color="white", markersize=11)
         share = found.explained_by_two or 0.0
         ax.set(
             title=f"{run.label}\nsquare to star: {100 * share:.0f} % of the path lies in its plane",
