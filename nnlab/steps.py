@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nnlab import augmentation
+from nnlab import augmentation, device
 from nnlab.data.examples import Examples
 from nnlab.experiment import Experiment
 from nnlab.lazy import Array, jax, jnp
@@ -27,6 +27,9 @@ from nnlab.probes import Batch, Snapshot, WeightPath
 from nnlab.states import State, Watch
 
 AUGMENTING = 2**31  # of a step's keys, the augmentations'; those of the layers count from 0
+# of a block, at most, that convolutions see on CPU: of more, XLA copies the windows over and over, and
+# an example takes up to ten times as long
+CONVOLVED = 32
 BLOCK_COST = 64  # each block of evaluation costs as much as this many more examples
 
 
@@ -58,7 +61,10 @@ class Layout(NamedTuple):
     @classmethod
     def of(cls, experiment: Experiment) -> Layout:
         counts = {name: len(part) for name, part in experiment.data.splits.items()}
-        most = max(1, BLOCK_VALUES // max(1, experiment.model.setup.values))
+        setup = experiment.model.setup
+        most = max(1, BLOCK_VALUES // max(1, setup.values))
+        if device.is_cpu() and any(leaf.workspace for _, leaf in setup.leaves()):
+            most = min(most, CONVOLVED)
         sizes = {min(most, -(-count // parts)) for count in counts.values() for parts in range(1, 9)}
 
         def cost(size: int) -> int:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas
 
 SPLITS = ("test", "validation", "train")
-BLOCK = 256  # examples that are evaluated at once
+BLOCK = 32  # examples that are evaluated at once: of more, convolutions are slow on CPU, see steps.CONVOLVED
 MOST_VALUES = 1_000_000  # of the pictures in one table
 FEWEST_VALUES = 8  # of an example that is drawn
 
