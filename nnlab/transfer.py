@@ -1,6 +1,6 @@
 """First weights that were trained before: read from a run or a safetensors file, and matched by name.
 
-Nothing but safetensors is read: a `.pt` or pickle can run code.
+Nothing but safetensors is read: files of other formats, PyTorch's own among them, can run code.
 """
 
 from __future__ import annotations
