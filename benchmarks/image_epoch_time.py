@@ -48,15 +48,15 @@ MODELS = {
 
 def images() -> tuple[np.ndarray, np.ndarray]:
     """`[N, 28, 28]` float32 and `[N]` int32."""
-    from nnlab.data.fetching import Published
-    from nnlab.data.image_sets import PUBLISHED
-    from nnlab.errors import ValueDoesNotFit
+    from nnlab.data.datasets.fetch import Published
+    from nnlab.data.datasets.image_sets import PUBLISHED
+    from nnlab.errors import InvalidValue
     from nnlab.registry import build
 
     PUBLISHED["fashion_mnist"] = Published((), PUBLISHED["fashion_mnist"].files)  # nothing is fetched here
     try:
         train = build("dataset", {"type": "fashion_mnist"}).load(0).train
-    except ValueDoesNotFit:
+    except InvalidValue:
         random = np.random.default_rng(0)
         labels = random.integers(0, CLASSES, IMAGES).astype(np.int32)
         return random.random((IMAGES, 28, 28), dtype=np.float32), labels
@@ -65,10 +65,10 @@ def images() -> tuple[np.ndarray, np.ndarray]:
 
 def nnlab_epoch(net: str) -> Callable[[], Any]:
     """The chunk that `nnlab train` runs."""
-    from nnlab import device
     from nnlab.config import check_tree
     from nnlab.config.document import parse
-    from nnlab.experiment import bind, step_flops
+    from nnlab.system import device
+    from nnlab.training.experiment import build_experiment, step_flops
 
     inputs, labels = images()
     with tempfile.NamedTemporaryFile(suffix=".npz") as file:
@@ -76,13 +76,13 @@ def nnlab_epoch(net: str) -> Callable[[], Any]:
         file.flush()
         model, optimizer = MODELS[net]
         text = CONFIG.format(file.name, len(inputs), BATCH[net], model, optimizer, RATE)
-        experiment = bind(check_tree(parse(text, "benchmark")))
+        experiment = build_experiment(check_tree(parse(text, "benchmark")))
     device.configure("cpu", step_flops(experiment))
     import jax
 
-    from nnlab.train import Lanes, Order, Segment, padded, programs_for
+    from nnlab.training.loop import BatchOrder, Lanes, Segment, padded, programs_for
 
-    lanes, order = Lanes([experiment]), Order(experiment)
+    lanes, order = Lanes([experiment]), BatchOrder(experiment)
     programs, arguments = programs_for(lanes), lanes.arguments()
     total, stride = experiment.total_steps, order.capacity - 1
 

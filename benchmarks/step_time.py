@@ -29,9 +29,9 @@ from race import race
 
 from nnlab.config import check_tree
 from nnlab.config.document import parse
-from nnlab.experiment import Experiment, bind
-from nnlab.steps import Arguments, State, Steps
-from nnlab.train import Lanes, Order, Segment, padded, programs_for
+from nnlab.training.experiment import Experiment, build_experiment
+from nnlab.training.loop import BatchOrder, Lanes, Segment, padded, programs_for
+from nnlab.training.steps import Arguments, State, Steps
 
 STEPS = 2000
 BATCH = 250
@@ -57,14 +57,14 @@ train: {steps: 200}
 
 
 def experiment(text: str) -> Experiment:
-    return bind(check_tree(parse(text, "benchmark")))
+    return build_experiment(check_tree(parse(text, "benchmark")))
 
 
 def nnlab_chunk(small: Experiment) -> Callable[[], Any]:
     """The chunk that `nnlab train` runs, without a record inside."""
     lanes = Lanes([small])
     programs, arguments = programs_for(lanes), lanes.arguments()
-    rows, plan = Order(small).filled(0, STEPS), padded([Segment(False, STEPS)])
+    rows, plan = BatchOrder(small).filled(0, STEPS), padded([Segment(False, STEPS)])
 
     def run() -> Any:
         state = lanes.first_states(programs.init)
@@ -76,7 +76,7 @@ def nnlab_chunk(small: Experiment) -> Callable[[], Any]:
 def hand_written(small: Experiment) -> Callable[[], Any]:
     """The same training as a JAX user would write it by hand."""
     inputs, targets = jnp.asarray(small.data.train.inputs), jnp.asarray(small.data.train.targets)
-    order = jnp.asarray(Order(small).rows(0, STEPS))
+    order = jnp.asarray(BatchOrder(small).rows(0, STEPS))
 
     def loss(params: Any, x: jax.Array, y: jax.Array) -> jax.Array:
         hidden = jax.nn.relu(x @ params["w1"] + params["b1"])
@@ -112,7 +112,7 @@ def torch_eager(small: Experiment) -> Callable[[], Any] | None:
     torch.set_num_threads(1)
     inputs = torch.from_numpy(small.data.train.inputs)
     targets = torch.from_numpy(small.data.train.targets.astype(np.int64))
-    order = torch.from_numpy(Order(small).rows(0, STEPS).astype(np.int64))
+    order = torch.from_numpy(BatchOrder(small).rows(0, STEPS).astype(np.int64))
     net = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 10))
     optimizer = torch.optim.SGD(net.parameters(), lr=RATE, momentum=MOMENTUM)
     criterion = torch.nn.CrossEntropyLoss()
@@ -131,7 +131,7 @@ def inside_view(batch: int) -> tuple[dict[str, Callable[[], Any]], int]:
     deep = experiment(DEEP % batch)
     lanes, count = Lanes([deep]), deep.total_steps
     arguments = lanes.arguments()
-    rows = jnp.asarray(Order(deep).rows(0, count)).reshape(count // 50, 50, -1)
+    rows = jnp.asarray(BatchOrder(deep).rows(0, count)).reshape(count // 50, 50, -1)
     state = lanes.first_states(jax.jit(deep.parts.optimizer.direction().init))
 
     def plain(steps: Steps, state: State, index: jax.Array) -> Any:

@@ -380,7 +380,7 @@ def products(library: str) -> float:
 
 def make_data() -> float:
     """Make the data set where nnlab keeps it; the seconds that it took."""
-    from nnlab.data.bundled import mnist1d
+    from nnlab.data.datasets.bundled import mnist1d
 
     began = time.perf_counter()
     mnist1d(examples=EXAMPLES, seed=42).load(0)

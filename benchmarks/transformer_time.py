@@ -32,8 +32,8 @@ from race import race
 
 from nnlab.config import check_tree
 from nnlab.config.document import parse
-from nnlab.experiment import Experiment, bind
-from nnlab.train import Lanes, Order, Segment, padded, programs_for
+from nnlab.training.experiment import Experiment, build_experiment
+from nnlab.training.loop import BatchOrder, Lanes, Segment, padded, programs_for
 
 THREADS = os.environ["PJRT_NPROC"]
 STEPS = 30
@@ -62,14 +62,14 @@ record: {every: {steps: 30}, layers: false}
 
 
 def experiment(seed: int = 0) -> Experiment:
-    return bind(check_tree(parse(POWER % seed, "benchmark")))
+    return build_experiment(check_tree(parse(POWER % seed, "benchmark")))
 
 
 def nnlab_chunk(experiments: list[Experiment]) -> Callable[[], Any]:
     """The chunk that `nnlab train` (or, of several seeds, `nnlab sweep` on an accelerator) runs."""
     lanes = Lanes(experiments)
     programs, arguments = programs_for(lanes), lanes.arguments()
-    rows = lanes.stacked([Order(e).filled(0, STEPS) for e in experiments])
+    rows = lanes.stacked([BatchOrder(e).filled(0, STEPS) for e in experiments])
     plan = padded([Segment(False, STEPS)])
 
     def run() -> Any:
@@ -87,7 +87,7 @@ def sinusoids() -> np.ndarray:
 def hand_written(task: Experiment, read_out_only: bool) -> Callable[[], Any]:
     """The same training as a JAX user would write it by hand, with optax."""
     inputs = jnp.asarray(task.data.train.inputs.astype(np.int32))
-    targets, order = jnp.asarray(task.data.train.targets), jnp.asarray(Order(task).rows(0, STEPS))
+    targets, order = jnp.asarray(task.data.train.targets), jnp.asarray(BatchOrder(task).rows(0, STEPS))
     random, places = np.random.default_rng(0), sinusoids()
 
     def drawn(*shape: int) -> jax.Array:
@@ -184,7 +184,7 @@ def torch_loop(task: Experiment, read_out_only: bool, compiled: bool) -> Callabl
     optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, betas=(B1, B2), weight_decay=DECAY, fused=True)
     inputs = torch.from_numpy(task.data.train.inputs.astype(np.int64)).to(device)
     targets = torch.from_numpy(task.data.train.targets.astype(np.int64)).to(device)
-    order = torch.from_numpy(Order(task).rows(0, STEPS).astype(np.int64)).to(device)
+    order = torch.from_numpy(BatchOrder(task).rows(0, STEPS).astype(np.int64)).to(device)
 
     def run() -> None:
         for rows in order:

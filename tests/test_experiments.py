@@ -9,14 +9,14 @@ import pandas
 import pytest
 
 from nnlab.config import load
-from nnlab.experiment import bind
-from nnlab.phenomena import gradient_flow, symmetry
-from nnlab.results import read_table
-from nnlab.runner import run
-from nnlab.states import State, Watch
-from nnlab.steps import Arguments, Layout, Resident, Steps
-from nnlab.store import RunDirectory
-from nnlab.sweep.trials import trials_of
+from nnlab.phenomena.signal import gradient_flow, symmetry
+from nnlab.runs.results import read_table
+from nnlab.runs.run import run
+from nnlab.storage.run_directory import RunDirectory
+from nnlab.sweeps.trials import trials_of
+from nnlab.training.experiment import build_experiment
+from nnlab.training.state import State, Watch
+from nnlab.training.steps import Arguments, DeviceData, EvalBlocks, Steps
 
 FOLDER = Path(__file__).parent.parent / "experiments"
 FILES = sorted(FOLDER.glob("*.yaml"))
@@ -96,7 +96,7 @@ def smoked(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_smoke(path, tmp_path):
     for number, config in enumerate(smoked(path)):
-        experiment, place = bind(config), tmp_path / str(number)
+        experiment, place = build_experiment(config), tmp_path / str(number)
         outcome = run(experiment, RunDirectory(place))
         assert outcome.summary["status"] == "complete"
         metrics = read_table(place / "metrics.csv")
@@ -117,8 +117,8 @@ def first_weights(experiment_file, *overrides):
     It takes the step that a run takes, without the evaluations around it, which would take longer to compile.
     """
     path = FOLDER / f"{experiment_file}.yaml"
-    runs = [bind(load(path, [*overrides, f"seed={seed}"])) for seed in SEEDS]
-    lead, layout = runs[0], Layout.of(runs[0])
+    runs = [build_experiment(load(path, [*overrides, f"seed={seed}"])) for seed in SEEDS]
+    lead, layout = runs[0], EvalBlocks.of(runs[0])
     probe = lead.probes[0]
 
     @jax.jit
@@ -137,7 +137,7 @@ def first_weights(experiment_file, *overrides):
         assert experiment.program_key == lead.program_key
         seed = experiment.parts.seed
         params, layer_state = experiment.model.init(seed)
-        data = Resident.of(experiment, layout)
+        data = DeviceData.of(experiment, layout)
         columns = look(Arguments(np.uint32(seed), experiment.numbers, params, data), layer_state)
         rows = probe.rows(lead.model.setup, lead.data)
         layers = pandas.DataFrame({"step": 0, **rows, **{k: np.asarray(v) for k, v in columns.items()}})

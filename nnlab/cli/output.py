@@ -14,13 +14,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from nnlab.config.document import dump
-from nnlab.config.schema import as_written, describe
-from nnlab.registry import Component, Of, marker_of, sections_in, signature
+from nnlab.config.resolve import as_written, describe
+from nnlab.registry import Component, ComponentOf, marker_of, sections_in, signature
 
 if TYPE_CHECKING:
     from nnlab.config import Config
     from nnlab.nn.layer import Setup, Shape
-    from nnlab.results import SweepResult
+    from nnlab.runs.results import SweepResult
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
@@ -41,7 +41,7 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Seque
 
 def print_run(place: Path, config: Config, summary: Mapping[str, Any], drawn: Sequence[Path]) -> None:
     """A run's outcome: final metrics, each phenomenon's numbers, the verdicts, where the figures are."""
-    from nnlab.judgement import judge
+    from nnlab.runs.expectations import judge
 
     final = summary.get("final", {})
     ended = f", ended by {summary['stopped_by']}" if "stopped_by" in summary else ""
@@ -65,7 +65,7 @@ def _row(record: Mapping[str, Any]) -> str:
 
 def print_sweep(result: SweepResult, drawn: Sequence[Path]) -> None:
     """A sweep's outcome: how its trials ended, each phenomenon's numbers, the verdicts, the figures."""
-    from nnlab.judgement import judge_sweep
+    from nnlab.runs.expectations import judge_sweep
 
     summary = result.summary
     words = ("complete", "pruned", "diverged", "failed", "missing")
@@ -153,7 +153,7 @@ def _stand_in(annotation: Any) -> Any:
         if "whole number" in words:
             return [10]
         return [{"type": "dense", "units": 10}, "relu"] if "layer" in words else [0.1, 0.01]
-    if marker_of(annotation) == Of("layer"):
+    if marker_of(annotation) == ComponentOf("layer"):
         return {"type": "lstm", "units": 10}
     if words.startswith("a whole number"):
         return 10

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
-from nnlab.errors import ConfigError, Path, Problem, dotted
+from nnlab.errors import ConfigError, KeyPath, Problem
+from nnlab.text import dotted, one_line
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 48
 MAX_NODES = 5_000
 MOST_LINES = 100  # of problems, of one file
-LONGEST_LINE = 800
-LONGEST_WORD = 300
 
 _NULL = re.compile(r"null|Null|NULL|~|")
 _TRUE = re.compile(r"true|True|TRUE")
@@ -50,11 +49,11 @@ class Document(NamedTuple):
     """Plain values, and for each path the mark of its value and, in mappings, of its key."""
 
     tree: Any
-    values: dict[Path, Mark]
-    keys: dict[Path, Mark]
+    values: dict[KeyPath, Mark]
+    keys: dict[KeyPath, Mark]
     source: str
 
-    def mark(self, path: Path) -> Mark:
+    def mark(self, path: KeyPath) -> Mark:
         """Where to point for a path: its key, its value, or the nearest parent that stands in the file."""
         for length in range(len(path), -1, -1):
             found = self.keys.get(path[:length]) or self.values.get(path[:length])
@@ -67,7 +66,7 @@ class Document(NamedTuple):
         return _located((self.mark(problem.path), problem) for problem in problems)
 
 
-def read(path: FilePath) -> Document:
+def read(path: Path) -> Document:
     """Read an experiment file. Raises ConfigError where it cannot be read or is no YAML mapping."""
     source = str(path)
     try:
@@ -178,7 +177,7 @@ class _Reader:
         self.problems: list[tuple[Mark, Problem]] = []
         self.visited = 0
 
-    def value(self, node: yaml.Node, path: Path, parents: tuple[int, ...]) -> Any:
+    def value(self, node: yaml.Node, path: KeyPath, parents: tuple[int, ...]) -> Any:
         self.document.values.setdefault(path, self._mark(node))
         self.visited += 1
         if id(node) in parents:
@@ -195,7 +194,7 @@ class _Reader:
         quoted = isinstance(node, yaml.ScalarNode) and node.style is not None
         return node.value if quoted else plain_scalar(node.value)
 
-    def _mapping(self, node: yaml.MappingNode, path: Path, parents: tuple[int, ...]) -> dict[str, Any]:
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath, parents: tuple[int, ...]) -> dict[str, Any]:
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
@@ -211,7 +210,7 @@ class _Reader:
             mapping[key] = self.value(value_node, here, parents)
         return mapping
 
-    def _refuse(self, node: yaml.Node, path: Path, message: str) -> None:
+    def _refuse(self, node: yaml.Node, path: KeyPath, message: str) -> None:
         self.problems.append((self._mark(node), Problem(path, message)))
 
     def _mark(self, node: yaml.Node) -> Mark:
@@ -235,21 +234,6 @@ def plain_scalar(text: str) -> Any:
     if match := _INFINITE.fullmatch(text):
         return float(f"{match[1]}inf")
     return float("nan") if _NAN.fullmatch(text) else text
-
-
-def one_line(text: str) -> str:
-    """Printable, and with the middle of endless words, and of what is endless still, left out."""
-    words = [_shortened(word, LONGEST_WORD) for word in str(text).split()]
-    return _shortened(printable(_shortened(" ".join(words), LONGEST_LINE)), LONGEST_LINE)
-
-
-def printable(text: str) -> str:
-    """Without line breaks or control characters, which a hostile file could send to the terminal."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(text.split()))
-
-
-def _shortened(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length // 2]} ... {text[-length // 3 :]}"
 
 
 _Base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # seven times as fast where it is there

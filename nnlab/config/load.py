@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from nnlab.config import overrides as command_line
 from nnlab.config.document import MAX_BYTES, MAX_DEPTH, MAX_NODES, Document, dump, read
-from nnlab.config.experiment_file import Parts, experiment
-from nnlab.config.schema import json_schema_of, json_schema_of_kind, resolve_arguments, with_references
-from nnlab.config.sweep_file import split_path
-from nnlab.errors import ConfigError, Path, Problem
+from nnlab.config.experiment_keys import Parts, experiment
+from nnlab.config.resolve import json_schema_of, json_schema_of_kind, resolve_arguments, with_references
+from nnlab.config.sweep_keys import split_path
+from nnlab.errors import ConfigError, KeyPath, Problem
 from nnlab.registry import KINDS, Component
 
 EXPERIMENT = Component("section", "experiment", experiment)
@@ -52,12 +52,12 @@ class Config(NamedTuple):
         """The experiment's components, built."""
         return EXPERIMENT(**self.tree)
 
-    def error(self, path: Path, message: str) -> ConfigError:
+    def error(self, path: KeyPath, message: str) -> ConfigError:
         """A problem that was found after the file was checked, pointing at its place."""
         return self.document.error([Problem(path, message)])
 
 
-def load(path: FilePath, overrides: Sequence[str] = (), smoke: bool = False, axes: bool = False) -> Config:
+def load(path: Path, overrides: Sequence[str] = (), smoke: bool = False, axes: bool = False) -> Config:
     """Read, override and check an experiment file. Raises ConfigError or UsageError.
 
     smoke: cut to two short records on a slice of the data, expectations left out. axes: overrides of several

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from nnlab.config.document import MAX_DEPTH, Document, Mark, one_line, parse_value, printable
-from nnlab.errors import ConfigError, Path, UsageError, near_miss
+from nnlab.config.document import MAX_DEPTH, Document, Mark, parse_value
+from nnlab.errors import ConfigError, KeyPath, UsageError
+from nnlab.text import one_line, printable, suggestion
 
 
 def apply(
@@ -121,7 +122,7 @@ def _apply_one(document: Document, override: str, defaults: Mapping[str, Any]) -
     document.values[path] = mark
 
 
-def _move_marks(document: Document, path: Path, by: int) -> None:
+def _move_marks(document: Document, path: KeyPath, by: int) -> None:
     """Take what was marked at a path and below out of the marks; for a list item that came in (by = 1) or
     went (by = -1), let the later items' marks follow their items."""
     level, index = len(path) - 1, path[-1]
@@ -138,14 +139,14 @@ def _move_marks(document: Document, path: Path, by: int) -> None:
 
 def _parent(
     document: Document, words: str, mark: Mark, defaults: Mapping[str, Any] | None
-) -> tuple[Any, Path]:
+) -> tuple[Any, KeyPath]:
     """The container that the last word of a dotted path lives in, and the whole path.
 
     A key may itself hold dots (`expect.gradient_flow.verdict`), so the longest key that is there wins.
     defaults: what stands for top-level keys that are not there; given, mappings on the way are made.
     """
     node, rest = document.tree, words
-    path: Path = ()
+    path: KeyPath = ()
     while True:
         head, rest = _split_key(node, rest, path)
         key: str | int = head
@@ -176,7 +177,7 @@ def _item(items: list[Any], index: int, mark: Mark) -> Any:
     return items[index]
 
 
-def _split_key(node: Any, words: str, path: Path) -> tuple[str, str]:
+def _split_key(node: Any, words: str, path: KeyPath) -> tuple[str, str]:
     """The next key and what is left; below `expect` the names of numbers hold dots themselves."""
     if isinstance(node, dict):
         for key in sorted(node, key=len, reverse=True):
@@ -190,4 +191,4 @@ def _split_key(node: Any, words: str, path: Path) -> tuple[str, str]:
 
 
 def _near(parent: Any, key: str | int) -> str:
-    return near_miss(key, parent) if isinstance(key, str) else ""
+    return suggestion(key, parent) if isinstance(key, str) else ""

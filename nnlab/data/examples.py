@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from nnlab.errors import ValueDoesNotFit
+from nnlab.errors import InvalidValue
 
 Task = Literal["classification", "regression"]
 
@@ -44,15 +44,15 @@ class Source(NamedTuple):
 
 
 def classified(inputs: np.ndarray, labels: np.ndarray, classes: int | None = None) -> Examples:
-    """Examples of a classification; `labels` are 0 .. classes - 1. Raises ValueDoesNotFit."""
+    """Examples of a classification; `labels` are 0 .. classes - 1. Raises InvalidValue."""
     count = classes or int(labels.max(initial=0)) + 1
     if labels.min(initial=0) < 0:
-        raise ValueDoesNotFit(f"label {labels.min()} is below 0; classes count from 0")
+        raise InvalidValue(f"label {labels.min()} is below 0; classes count from 0")
     return _checked(Examples(single(inputs), labels.astype(np.int32), count))
 
 
 def regressed(inputs: np.ndarray, values: np.ndarray) -> Examples:
-    """Examples of a regression. Raises ValueDoesNotFit."""
+    """Examples of a regression. Raises InvalidValue."""
     values = single(values)
     return _checked(Examples(single(inputs), values.reshape(len(values), -1), 0))
 
@@ -64,10 +64,10 @@ def single(values: np.ndarray) -> np.ndarray:
 
 
 def matched(train: Examples, test: Examples) -> tuple[Examples, Examples]:
-    """Training and test examples of one data set, classes counted over both. Raises ValueDoesNotFit."""
+    """Training and test examples of one data set, classes counted over both. Raises InvalidValue."""
     if train.inputs.shape[1:] != test.inputs.shape[1:]:
         ours, theirs = list(train.inputs.shape[1:]), list(test.inputs.shape[1:])
-        raise ValueDoesNotFit(f"training inputs have the shape {ours}, test inputs {theirs}", ("path",))
+        raise InvalidValue(f"training inputs have the shape {ours}, test inputs {theirs}", ("path",))
     classes = max(train.classes, test.classes)
     return replace(train, classes=classes), replace(test, classes=classes)
 
@@ -87,18 +87,18 @@ def from_labels(inputs: np.ndarray, labels: np.ndarray, task: Task) -> Examples:
         return regressed(inputs, np.asarray(labels, dtype=np.float64))
     known, numbers = np.unique(labels, return_inverse=True)
     if len(known) > 10_000:
-        raise ValueDoesNotFit(f"the targets have {len(known)} different values; is this a task: regression?")
+        raise InvalidValue(f"the targets have {len(known)} different values; is this a task: regression?")
     return classified(inputs, numbers.reshape(-1), len(known))
 
 
 def _checked(examples: Examples) -> Examples:
     inputs, targets = examples.inputs, examples.targets
     if len(inputs) != len(targets):
-        raise ValueDoesNotFit(f"{len(inputs)} inputs but {len(targets)} targets; there must be one for each")
+        raise InvalidValue(f"{len(inputs)} inputs but {len(targets)} targets; there must be one for each")
     if len(inputs) == 0:
-        raise ValueDoesNotFit("the data set is empty")
+        raise InvalidValue("the data set is empty")
     for what, array in (("input", inputs), ("target", targets)):
         if not np.isfinite(array).all():
             row = int(np.argwhere(~np.isfinite(array))[0][0])
-            raise ValueDoesNotFit(f"{what} of example {row} (counted from 0) is not a finite float32 number")
+            raise InvalidValue(f"{what} of example {row} (counted from 0) is not a finite float32 number")
     return examples

@@ -12,9 +12,9 @@ from annotated_types import Ge
 
 from nnlab.data.examples import Examples, Source, pooled, single
 from nnlab.data.splits import Split, divided, split
-from nnlab.errors import ValueDoesNotFit
-from nnlab.randomness import generator
-from nnlab.registry import Count, Fraction, Of, Section, shared_by
+from nnlab.errors import InvalidValue
+from nnlab.registry import ComponentOf, Count, Fraction, Section, common_options
+from nnlab.system.random import generator
 
 ClassNumber = Annotated[int, Ge(0)]
 
@@ -60,13 +60,13 @@ class DataPlan(NamedTuple):
     batch_size: int
 
 
-@shared_by("dataset")
+@common_options("dataset")
 def prepare(
     source: Source,
     /,
     *,
     split: Annotated[Any, Section(split)] | None = None,
-    normalize: Annotated[Any, Of("transform")] | None = None,
+    normalize: Annotated[Any, ComponentOf("transform")] | None = None,
     label_noise: Annotated[Any, Section(LabelNoise, number="fraction")] | None = None,
     batch_size: Count | Literal["full"] = 32,
     limit: Count | None = None,
@@ -84,7 +84,7 @@ def prepare(
     scaled and flattened to `[N, D]` values, for an autoencoder (a regression: loss squared_error, D outputs).
     """
     if reconstruct and label_noise is not None:
-        raise ValueDoesNotFit("has no labels to change where inputs are reconstructed", ("label_noise",))
+        raise InvalidValue("has no labels to change where inputs are reconstructed", ("label_noise",))
     parts = split or Split()
 
     def load(seed: int) -> Data:
@@ -115,17 +115,17 @@ def _of_classes(
 ) -> tuple[Examples, Examples | None]:
     """The examples, and the own test examples, of these classes, which become 0, 1, ... in this order."""
     if not examples.classes:
-        raise ValueDoesNotFit("needs class labels; this data set's targets are values", ("keep_classes",))
+        raise InvalidValue("needs class labels; this data set's targets are values", ("keep_classes",))
     if not kept:
-        raise ValueDoesNotFit("is empty; name at least one class, or leave it out", ("keep_classes",))
+        raise InvalidValue("is empty; name at least one class, or leave it out", ("keep_classes",))
     for place, number in enumerate(kept):
         if number >= examples.classes:
-            raise ValueDoesNotFit(
+            raise InvalidValue(
                 f"there is no class {number}; this data set's are 0 to {examples.classes - 1}",
                 ("keep_classes", place),
             )
         if number in kept[:place]:
-            raise ValueDoesNotFit(f"names class {number} twice; once is enough", ("keep_classes", place))
+            raise InvalidValue(f"names class {number} twice; once is enough", ("keep_classes", place))
     anew = np.full(examples.classes, -1, np.int32)
     anew[kept] = np.arange(len(kept))
 
@@ -135,7 +135,7 @@ def _of_classes(
 
     train = chosen(examples)
     if not len(train):
-        raise ValueDoesNotFit("there is no example of these classes", ("keep_classes",))
+        raise InvalidValue("there is no example of these classes", ("keep_classes",))
     return train, own_test and (chosen(own_test) or None)
 
 
@@ -150,7 +150,7 @@ def _some(examples: Examples, limit: int, random: np.random.Generator) -> Exampl
 
 def _with_noise(examples: Examples, noise: LabelNoise, random: np.random.Generator) -> Examples:
     if not examples.classes:
-        raise ValueDoesNotFit("needs class labels; this data set's targets are values", ("label_noise",))
+        raise InvalidValue("needs class labels; this data set's targets are values", ("label_noise",))
     rows = random.permutation(len(examples))[: round(noise.fraction * len(examples))]
     targets = examples.targets.copy()
     if noise.by == "any":

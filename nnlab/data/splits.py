@@ -11,7 +11,7 @@ import numpy as np
 from annotated_types import Ge, Le, Lt
 
 from nnlab.data.examples import Examples, pooled
-from nnlab.errors import ValueDoesNotFit
+from nnlab.errors import InvalidValue
 from nnlab.registry import Fraction
 
 Share = Annotated[int, Ge(0)] | Fraction
@@ -49,22 +49,22 @@ def split(
     data that are drawn; null is the run's, a number keeps the parts where runs of several seeds are to vote.
     """
     if folds is None and fold is not None:
-        raise ValueDoesNotFit("give 'folds' too: how many there are", ("fold",))
+        raise InvalidValue("give 'folds' too: how many there are", ("fold",))
     if folds is not None and (train is not None or validation):
         given = "validation" if train is None else "train"
-        raise ValueDoesNotFit(
+        raise InvalidValue(
             f"folds divide all that is not test among training and validation; leave out '{given}'",
             (given,),
         )
     if folds is not None and fold is not None and fold >= folds:
-        raise ValueDoesNotFit(f"{fold} is none of {folds} folds, counted from 0 to {folds - 1}", ("fold",))
+        raise InvalidValue(f"{fold} is none of {folds} folds, counted from 0 to {folds - 1}", ("fold",))
     return Split(train, validation, test, stratify, folds, fold, seed)
 
 
 def divided(examples: Examples, split: Split) -> tuple[Examples, Examples | None, Examples | None]:
-    """Training, validation and test examples; `examples` come in random order. Raises ValueDoesNotFit."""
+    """Training, validation and test examples; `examples` come in random order. Raises InvalidValue."""
     if split.stratify and not examples.classes:
-        raise ValueDoesNotFit("needs class labels; this data set's targets are values", ("split", "stratify"))
+        raise InvalidValue("needs class labels; this data set's targets are values", ("split", "stratify"))
     train, *others = _cut(examples, _sizes(len(examples), split), split.stratify)
     validation, test = (part if len(part) else None for part in others)
     if split.folds is not None:
@@ -86,9 +86,9 @@ def _sizes(total: int, split: Split) -> list[int]:
     ]
     ends = [math.floor(sum(wanted[: i + 1]) + 0.5) for i in range(3)]
     if wanted[0] < 0 or ends[2] > total:
-        raise ValueDoesNotFit(f"the shares add up to more than the {total} examples there are", ("split",))
+        raise InvalidValue(f"the shares add up to more than the {total} examples there are", ("split",))
     if ends[0] < 1:
-        raise ValueDoesNotFit(f"no example of {total} is left to train on", ("split",))
+        raise InvalidValue(f"no example of {total} is left to train on", ("split",))
     return [end - start for start, end in zip([0, *ends[:2]], ends, strict=True)]
 
 
@@ -98,7 +98,7 @@ def _folded(
     """Training and validation examples where a fold has its turn."""
     total = len(examples)
     if folds > total:
-        raise ValueDoesNotFit(f"{folds} folds of {total} examples; there cannot be more", ("split", "folds"))
+        raise InvalidValue(f"{folds} folds of {total} examples; there cannot be more", ("split", "folds"))
     if fold is None:
         return examples, None
     parts = _cut(examples, [total // folds + (i < total % folds) for i in range(folds)], stratify)

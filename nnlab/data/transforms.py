@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from nnlab.errors import ValueDoesNotFit
+from nnlab.errors import InvalidValue
 from nnlab.registry import NonNegative, register
 
 Scaling = Callable[[np.ndarray], np.ndarray]
@@ -41,7 +41,7 @@ def min_max(train: np.ndarray, /, *, low: float = 0.0, high: float = 1.0, togeth
     least, span = exact.min(axes), np.ptp(exact, axes)
     span = np.where(span > 0, span, 1.0)
     if low >= high:
-        raise ValueDoesNotFit(f"min_max: low {low:g} must lie below high {high:g}", ("normalize",))
+        raise InvalidValue(f"min_max: low {low:g} must lie below high {high:g}", ("normalize",))
     return lambda inputs: low + (high - low) * (inputs - least) / span
 
 

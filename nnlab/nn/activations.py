@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from nnlab.lazy import Array, jax, jnp
 from nnlab.nn.layer import Layer, Output, Setup, Shape, Tree
 from nnlab.registry import NonNegative, adopter, register
+from nnlab.system.imports import Array, jax, jnp
 
 activation = register("activation")
 

@@ -9,11 +9,11 @@ from typing import Annotated, Literal
 import numpy as np
 from annotated_types import Ge, Le
 
-from nnlab.errors import ValueDoesNotFit
-from nnlab.lazy import Array, jnp
+from nnlab.errors import InvalidValue
 from nnlab.nn.activations import elementwise, relu, scaled_tanh
 from nnlab.nn.combinators import residual, sequential
 from nnlab.nn.convolution import conv2d
+from nnlab.nn.dense import dense, dropout, flatten
 from nnlab.nn.initializers import constant, lecun_uniform
 from nnlab.nn.layer import (
     ActivationLike,
@@ -27,10 +27,10 @@ from nnlab.nn.layer import (
     Variable,
     layer,
 )
-from nnlab.nn.layers import dense, dropout, flatten
 from nnlab.nn.normalization import batch_norm
 from nnlab.nn.pooling import average_pool, global_average_pool, max_pool, subsample
 from nnlab.registry import BelowOne, Count
+from nnlab.system.imports import Array, jnp
 
 H2 = [[*range(8)]] * 4 + [[*range(4, 12)]] * 4 + [[*range(4), *range(8, 12)]] * 4
 """Which maps of H1 each filter of H2 sees in `lenet1989`."""
@@ -105,7 +105,7 @@ def lenet5(
     """
     original = form == "original"
     if original and pooling is not None:
-        raise ValueDoesNotFit("the original form subsamples; leave pooling out", ("pooling",))
+        raise InvalidValue("the original form subsamples; leave pooling out", ("pooling",))
     squash = elementwise(activation or (scaled_tanh if original else relu))
     c1 = conv2d(6, 5, padding=2, kernel_init=kernel_init)
     c3 = conv2d(16, 5, connections=C3 if original else None, kernel_init=kernel_init)
@@ -130,7 +130,7 @@ def rbf(units: Count) -> Layer:
 
     def setup(input_shape: Shape) -> Setup:
         if len(input_shape) != 1:
-            raise ValueDoesNotFit(f"rbf takes inputs of one axis, not {list(input_shape)}; flatten them")
+            raise InvalidValue(f"rbf takes inputs of one axis, not {list(input_shape)}; flatten them")
         return Setup((units,), state={"codes": Variable((input_shape[0], units), _signs)})
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:

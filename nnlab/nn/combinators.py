@@ -12,9 +12,9 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Le
 
-from nnlab.errors import ValueDoesNotFit
-from nnlab.lazy import Array, jax
+from nnlab.errors import InvalidValue
 from nnlab.nn.activations import elementwise
+from nnlab.nn.dense import dense
 from nnlab.nn.layer import (
     ActivationLike,
     InitializerLike,
@@ -27,8 +27,8 @@ from nnlab.nn.layer import (
     Tree,
     layer,
 )
-from nnlab.nn.layers import dense
 from nnlab.registry import Count
+from nnlab.system.imports import Array, jax
 
 MOST_LAYERS = 30_000  # of a chain
 
@@ -88,7 +88,7 @@ def residual(layers: list[LayerLike], shortcut: list[LayerLike] | None = None) -
         beside = {name: set_up(name, part, input_shape) for name, part in named.items()}
         passed = beside["shortcut"].output_shape if beside else input_shape
         if inner.output_shape != passed:
-            raise ValueDoesNotFit(
+            raise InvalidValue(
                 f"the layers of a residual make {list(inner.output_shape)} of {list(input_shape)}, and its "
                 f"shortcut {list(passed)}; they must make the same"
                 if beside
@@ -135,15 +135,15 @@ def _check_count(layers: Sequence[Layer], times: int = 1) -> None:
     """Chains in chains multiply; stop before the list of all their parts fills the memory."""
     count = times * sum(len(entry.layers) or 1 for entry in layers)
     if count > MOST_LAYERS:
-        raise ValueDoesNotFit(f"comes to {count:,} layers; there can be at most {MOST_LAYERS:,}")
+        raise InvalidValue(f"comes to {count:,} layers; there can be at most {MOST_LAYERS:,}")
 
 
 def set_up(name: str, part: Layer, shape: Shape) -> Setup:
-    """The setup of a part of a layer. Raises ValueDoesNotFit, which names the part."""
+    """The setup of a part of a layer. Raises InvalidValue, which names the part."""
     try:
         return part.setup(shape)._replace(type=part.type)
-    except ValueDoesNotFit as error:
-        raise ValueDoesNotFit(f"{name}: {error}") from None
+    except InvalidValue as error:
+        raise InvalidValue(f"{name}: {error}") from None
 
 
 class Children:

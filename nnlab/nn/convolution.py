@@ -15,11 +15,11 @@ from typing import Annotated, Literal, NamedTuple
 import numpy as np
 from annotated_types import Ge, Le
 
-from nnlab import device
-from nnlab.errors import ValueDoesNotFit
-from nnlab.lazy import Array, jax, jnp
+from nnlab.errors import InvalidValue
 from nnlab.nn.layer import InitializerLike, Layer, Output, Setup, Shape, Tree, Variable, layer
 from nnlab.registry import Count
+from nnlab.system import device
+from nnlab.system.imports import Array, jax, jnp
 
 Channel = Annotated[int, Ge(0)]
 Places = Annotated[int, Ge(0), Le(10**6)]
@@ -107,7 +107,7 @@ def conv2d(
     _check_groups(filters, groups)
     _check_connections(filters, groups, connections)
     if untied_bias and not use_bias:
-        raise ValueDoesNotFit("untied_bias needs biases; leave use_bias out", ("untied_bias",))
+        raise InvalidValue("untied_bias needs biases; leave use_bias out", ("untied_bias",))
 
     def spans(height: int, width: int) -> tuple[Span, Span]:
         return (
@@ -139,7 +139,7 @@ def conv2d(
 
 
 def span(axis: str, length: int, size: int, stride: int, padding: Padding, dilation: int = 1) -> Span:
-    """The windows on an axis of `length` places. Raises ValueDoesNotFit with the formula's numbers."""
+    """The windows on an axis of `length` places. Raises InvalidValue with the formula's numbers."""
     reach = dilation * (size - 1) + 1
     if padding == "same":
         count = -(-length // stride)
@@ -149,11 +149,11 @@ def span(axis: str, length: int, size: int, stride: int, padding: Padding, dilat
     steps = length - reach + before + after
     formula = f"{axis}: ({length} - {reach} + {before + after})/{stride} + 1 = {steps / stride + 1:g}"
     if steps < 0:
-        raise ValueDoesNotFit(f"{formula}: the window is larger than the input; let size be smaller")
+        raise InvalidValue(f"{formula}: the window is larger than the input; let size be smaller")
     if steps % stride:
         more = stride - steps % stride
         pads = f"[{before + more - more // 2}, {after + more // 2}]"
-        raise ValueDoesNotFit(f"{formula}: stride {stride} does not divide; let padding be {pads} or same")
+        raise InvalidValue(f"{formula}: stride {stride} does not divide; let padding be {pads} or same")
     return Span(steps // stride + 1, size, stride, dilation, before, after)
 
 
@@ -237,10 +237,10 @@ def _by_filter(
 
 
 def with_channels(name: str, shape: Shape, places: int) -> Shape:
-    """An image's or signal's shape with its channels. Raises ValueDoesNotFit."""
+    """An image's or signal's shape with its channels. Raises InvalidValue."""
     if len(shape) not in (places, places + 1):
         taken = "signals, [L] or [L, C]" if places == 1 else "images, [H, W] or [H, W, C]"
-        raise ValueDoesNotFit(f"{name} takes {taken}, not {list(shape)}; a reshape before it may help")
+        raise InvalidValue(f"{name} takes {taken}, not {list(shape)}; a reshape before it may help")
     return shape if len(shape) > places else (*shape, 1)
 
 
@@ -248,34 +248,34 @@ def _pair(name: str, value: int | Sequence[int] | str, words: str = "[height, wi
     if isinstance(value, int):
         return value, value
     if len(value) != 2:
-        raise ValueDoesNotFit(f"{name} takes a number or {words}, not {list(value)}", (name,))
+        raise InvalidValue(f"{name} takes a number or {words}, not {list(value)}", (name,))
     return int(value[0]), int(value[1])
 
 
 def _check_groups(filters: int, groups: int) -> None:
     if filters % groups:
-        raise ValueDoesNotFit(f"{groups} groups must divide the {filters} filters", ("groups",))
+        raise InvalidValue(f"{groups} groups must divide the {filters} filters", ("groups",))
 
 
 def _check_connections(filters: int, groups: int, connections: list[list[int]] | None) -> None:
     if connections is None:
         return
     if groups != 1:
-        raise ValueDoesNotFit("connections say what a filter sees; leave groups out", ("connections",))
+        raise InvalidValue("connections say what a filter sees; leave groups out", ("connections",))
     if len(connections) != filters:
-        raise ValueDoesNotFit(
+        raise InvalidValue(
             f"there are {filters} filters, and connections of {len(connections)}", ("connections",)
         )
     for k, seen in enumerate(connections):
         if not seen or len(set(seen)) != len(seen):
-            raise ValueDoesNotFit("each filter sees one channel or more, each once", ("connections", k))
+            raise InvalidValue("each filter sees one channel or more, each once", ("connections", k))
 
 
 def _check_channels(channels: int, groups: int, connections: list[list[int]] | None = None) -> None:
     if channels % groups:
-        raise ValueDoesNotFit(f"{groups} groups must divide the {channels} channels")
+        raise InvalidValue(f"{groups} groups must divide the {channels} channels")
     beyond = max((channel for seen in connections or [] for channel in seen), default=-1)
     if beyond >= channels:
-        raise ValueDoesNotFit(
+        raise InvalidValue(
             f"connections: there is no channel {beyond}; the {channels} there are count from 0"
         )

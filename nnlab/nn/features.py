@@ -14,11 +14,11 @@ from typing import Annotated, Any
 import numpy as np
 from annotated_types import Ge, Le
 
-from nnlab.errors import ValueDoesNotFit
-from nnlab.lazy import Array, jax, jnp
+from nnlab.errors import InvalidValue
 from nnlab.nn.initializers import normal
 from nnlab.nn.layer import Layer, Output, Setup, Shape, Tree, Variable, layer
 from nnlab.registry import Count, Positive
+from nnlab.system.imports import Array, jax, jnp
 
 ON_HOST = frozenset({"legendre", "random_fourier"})  # those whose `apply` takes NumPy's arrays too
 
@@ -34,7 +34,7 @@ def legendre(degree: Annotated[int, Ge(1), Le(10_000)], constant: bool = False) 
 
     def setup(input_shape: Shape) -> Setup:
         if input_shape != (1,):
-            raise ValueDoesNotFit(f"legendre takes inputs of one feature, shape [1], not {list(input_shape)}")
+            raise InvalidValue(f"legendre takes inputs of one feature, shape [1], not {list(input_shape)}")
         return Setup((degree + constant,))
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
@@ -58,7 +58,7 @@ def random_fourier(units: Count, scale: Positive = 1.0) -> Layer:
 
     def setup(input_shape: Shape) -> Setup:
         if len(input_shape) != 1:
-            raise ValueDoesNotFit(
+            raise InvalidValue(
                 f"random_fourier takes inputs of one axis, not {list(input_shape)}; put flatten before it"
             )
         directions = Variable((input_shape[0], units), functools.partial(normal, std=1.0))

@@ -16,7 +16,7 @@ import math
 
 import numpy as np
 
-from nnlab.errors import ValueDoesNotFit
+from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Shape
 from nnlab.registry import NonNegative, Positive, register
 
@@ -123,9 +123,9 @@ def orthogonal(random: np.random.Generator, shape: Shape, /, *, gain: Positive =
 
 
 def _fans(shape: Shape) -> tuple[int, int]:
-    """fan_in and fan_out; the axes before the last two are the receptive field. Raises ValueDoesNotFit."""
+    """fan_in and fan_out; the axes before the last two are the receptive field. Raises InvalidValue."""
     if len(shape) < 2:
-        raise ValueDoesNotFit(
+        raise InvalidValue(
             f"the initializer needs at least two axes, and the shape is {list(shape)}; "
             "for a bias take zeros, constant, normal, truncated_normal or uniform"
         )

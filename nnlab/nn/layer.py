@@ -19,15 +19,15 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
-from nnlab.lazy import Array
-from nnlab.registry import Of, register
+from nnlab.registry import ComponentOf, register
+from nnlab.system.imports import Array
 
 Shape = tuple[int, ...]
 Tree = Mapping[str, Any]
 
-LayerLike = Annotated[Any, Of("layer")]
-ActivationLike = Annotated[Any, Of("activation")]
-InitializerLike = Annotated[Any, Of("initializer")]
+LayerLike = Annotated[Any, ComponentOf("layer")]
+ActivationLike = Annotated[Any, ComponentOf("activation")]
+InitializerLike = Annotated[Any, ComponentOf("initializer")]
 
 
 class Variable(NamedTuple):

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nnlab.errors import ValueDoesNotFit
-from nnlab.lazy import Array
+from nnlab.errors import InvalidValue
 from nnlab.nn.combinators import chain, sequential
 from nnlab.nn.layer import Layer, Output, Setup, Shape, Training, Variable
-from nnlab.randomness import generator
+from nnlab.system.imports import Array
+from nnlab.system.random import generator
 
 
 class Model(NamedTuple):
@@ -22,7 +22,7 @@ class Model(NamedTuple):
     def init(self, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """First params and state: nested dicts of float32 arrays of the host, nothing compiled.
 
-        An array depends on the seed and its path alone. Raises ValueDoesNotFit.
+        An array depends on the seed and its path alone. Raises InvalidValue.
         """
         return _drawn(self.setup.tree("params"), seed), _drawn(self.setup.tree("state"), seed)
 
@@ -44,7 +44,7 @@ class Model(NamedTuple):
 
 
 def model(layer: Layer, input_shape: Shape) -> Model:
-    """Set a layer up for inputs of a shape. Raises ValueDoesNotFit."""
+    """Set a layer up for inputs of a shape. Raises InvalidValue."""
     whole = sequential([layer])
     return Model(whole.setup(input_shape), whole)
 
@@ -65,5 +65,5 @@ def _draw(variable: Variable, seed: int, path: str) -> np.ndarray:
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # the run itself says that it diverged
             return variable.initializer(random, variable.shape)
-    except ValueDoesNotFit as error:
-        raise ValueDoesNotFit(f"{path[1:]}: {error}") from None
+    except InvalidValue as error:
+        raise InvalidValue(f"{path[1:]}: {error}") from None

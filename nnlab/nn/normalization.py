@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnlab.errors import ValueDoesNotFit
-from nnlab.lazy import Array, jax, jnp
+from nnlab.errors import InvalidValue
 from nnlab.nn.initializers import constant, zeros
 from nnlab.nn.layer import Layer, Output, Setup, Shape, Tree, Variable, layer
 from nnlab.registry import BelowOne, Count, Positive
+from nnlab.system.imports import Array, jax, jnp
 
 
 def _ones(random: np.random.Generator, shape: Shape) -> np.ndarray:
@@ -28,7 +28,7 @@ def batch_norm(momentum: BelowOne = 0.99, epsilon: Positive = 1e-3) -> Layer:
 
     def setup(input_shape: Shape) -> Setup:
         if not input_shape:
-            raise ValueDoesNotFit("batch_norm needs inputs with at least one axis")
+            raise InvalidValue("batch_norm needs inputs with at least one axis")
         features = input_shape[-1:]
         params = {"scale": Variable(features, _ones), "shift": Variable(features, zeros)}
         state = {"mean": Variable(features, zeros), "variance": Variable(features, _ones)}
@@ -59,7 +59,7 @@ def layer_norm(epsilon: Positive = 1e-5) -> Layer:
 
     def setup(input_shape: Shape) -> Setup:
         if not input_shape:
-            raise ValueDoesNotFit("layer_norm needs inputs with at least one axis")
+            raise InvalidValue("layer_norm needs inputs with at least one axis")
         features = input_shape[-1:]
         return Setup(input_shape, {"scale": Variable(features, _ones), "shift": Variable(features, zeros)})
 
@@ -82,10 +82,10 @@ def group_norm(groups: Count, epsilon: Positive = 1e-5) -> Layer:
 
     def setup(input_shape: Shape) -> Setup:
         if not input_shape:
-            raise ValueDoesNotFit("group_norm needs inputs with at least one axis")
+            raise InvalidValue("group_norm needs inputs with at least one axis")
         features = input_shape[-1:]
         if features[0] % groups:
-            raise ValueDoesNotFit(f"{groups} groups must divide the {features[0]} features")
+            raise InvalidValue(f"{groups} groups must divide the {features[0]} features")
         return Setup(input_shape, {"scale": Variable(features, _ones), "shift": Variable(features, zeros)})
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:

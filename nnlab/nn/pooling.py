@@ -13,12 +13,12 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge, Le
 
-from nnlab.errors import ValueDoesNotFit
-from nnlab.lazy import Array, jax, jnp
+from nnlab.errors import InvalidValue
 from nnlab.nn.convolution import Padding, Span, span, windows, with_channels
 from nnlab.nn.initializers import constant, zeros
 from nnlab.nn.layer import Layer, Output, Setup, Shape, Tree, Variable, layer
 from nnlab.registry import Count
+from nnlab.system.imports import Array, jax, jnp
 
 Factor = Annotated[int, Ge(1), Le(1000)]
 Pool = Callable[[Array, tuple[Span, Span]], Array]  # of [B, H, W, C]
@@ -122,7 +122,7 @@ def reshape(shape: list[Count]) -> Layer:
 
     def setup(input_shape: Shape) -> Setup:
         if math.prod(input_shape) != math.prod(shape):
-            raise ValueDoesNotFit(
+            raise InvalidValue(
                 f"{list(input_shape)} has {math.prod(input_shape)} values and {shape} {math.prod(shape)}"
             )
         return Setup(tuple(shape))
@@ -141,7 +141,7 @@ def _pool(name: str, axes: int, size: int, stride: int | None, padding: Padding,
         *places, _ = with_channels(name, input_shape, axes)
         spans = _spans(places, size, step, padding)
         if any(max(axis.before, axis.after) >= size for axis in spans):
-            raise ValueDoesNotFit(f"padding must be smaller than the size, {size}, or windows are empty")
+            raise InvalidValue(f"padding must be smaller than the size, {size}, or windows are empty")
         return Setup((*(axis.windows for axis in spans), *input_shape[axes:]))
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
@@ -228,7 +228,7 @@ def _global(name: str, pool: Callable[[Array], Array]) -> Layer:
 
     def setup(input_shape: Shape) -> Setup:
         if len(input_shape) < 2:
-            raise ValueDoesNotFit(f"{name} takes inputs with channels, [..., C], not {list(input_shape)}")
+            raise InvalidValue(f"{name} takes inputs with channels, [..., C], not {list(input_shape)}")
         return Setup(input_shape[-1:])
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:

@@ -17,8 +17,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from nnlab.errors import ValueDoesNotFit, listed
-from nnlab.lazy import Array, jax, jnp
+from nnlab.errors import InvalidValue
+from nnlab.nn.attention import FileDigest, place_of
 from nnlab.nn.combinators import Children, set_up
 from nnlab.nn.layer import (
     ActivationLike,
@@ -32,8 +32,9 @@ from nnlab.nn.layer import (
     Variable,
     layer,
 )
-from nnlab.nn.sequences import Position, place_of
 from nnlab.registry import Count
+from nnlab.system.imports import Array, jax, jnp
+from nnlab.text import join_words
 
 State = tuple[Array, ...]  # what is carried from step to step; its first is h
 Initializer = Callable[[np.random.Generator, Shape], np.ndarray]
@@ -44,7 +45,7 @@ Initializers = dict[str, Initializer]  # by the name of the array
 def simple_rnn(
     units: Count,
     activation: ActivationLike = "tanh",
-    read: Position | None = -1,
+    read: FileDigest | None = -1,
     use_bias: bool = True,
     kernel_init: InitializerLike = "glorot_uniform",
     recurrent_init: InitializerLike = "orthogonal",
@@ -67,7 +68,7 @@ def simple_rnn(
 @layer
 def lstm(
     units: Count,
-    read: Position | None = -1,
+    read: FileDigest | None = -1,
     use_bias: bool = True,
     forget_bias: float = 1.0,
     kernel_init: InitializerLike = "glorot_uniform",
@@ -100,7 +101,7 @@ def lstm(
 @layer
 def gru(
     units: Count,
-    read: Position | None = -1,
+    read: FileDigest | None = -1,
     use_bias: bool = True,
     kernel_init: InitializerLike = "glorot_uniform",
     recurrent_init: InitializerLike = "orthogonal",
@@ -143,7 +144,7 @@ def bidirectional(layer: LayerLike) -> Layer:
     Paliwal 1997.
     """
     if layer.type not in RECURRENT:
-        raise ValueDoesNotFit(f"{layer.type} has no states; take {listed(RECURRENT, 'or')}", ("layer",))
+        raise InvalidValue(f"{layer.type} has no states; take {join_words(RECURRENT, 'or')}", ("layer",))
     named = {"forward": layer, "backward": layer}
 
     def setup(input_shape: Shape) -> Setup:
@@ -190,7 +191,7 @@ def _recurrent(
 
     def setup(input_shape: Shape) -> Setup:
         if len(input_shape) not in (1, 2):
-            raise ValueDoesNotFit(f"{name} takes sequences, [T, D] or [T], not {list(input_shape)}")
+            raise InvalidValue(f"{name} takes sequences, [T, D] or [T], not {list(input_shape)}")
         length, features = (*input_shape, 1)[:2]
         rows = {"kernel": (features,), "recurrent_kernel": (units,)}
         shapes = {array: (*rows.get(array, ()), gates * units) for array in drawn_by}

@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 
 from nnlab.config import Config, load
 from nnlab.config.load import EXPERIMENT
-from nnlab.config.sweep_file import DISTRIBUTIONS, SPACINGS
+from nnlab.config.sweep_keys import DISTRIBUTIONS, SPACINGS
 from nnlab.errors import NnlabError
-from nnlab.experiment import bind
-from nnlab.registry import KINDS, Component, Of, Parameter, Section, components, marker_of
+from nnlab.registry import KINDS, Component, ComponentOf, Parameter, Section, components, marker_of
+from nnlab.training.experiment import build_experiment
 from torture import Report
 
 SHIPPED = sorted((Path(__file__).parents[2] / "experiments").glob("*.yaml"))
@@ -107,7 +107,7 @@ class _Judge:
         problem = self._read_back(config)
         if not problem and self.loaded % ONE_IN == 0 and _is_small(config):
             self.bound += 1
-            _, problem = _outcome(lambda: bind(config))
+            _, problem = _outcome(lambda: build_experiment(config))
         return problem
 
     def _read_back(self, config: Config) -> str:
@@ -254,7 +254,7 @@ class _Author:
         if self.errs():
             return self.draw(_ANYTHING)
         marker = marker_of(annotation)
-        if isinstance(marker, Of):
+        if isinstance(marker, ComponentOf):
             return self.component(marker.kind, depth + 1)
         if isinstance(marker, Section):
             return self.section(marker, depth + 1)

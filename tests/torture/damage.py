@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from nnlab import checkpoints, disk
-from nnlab.checkpoints import DamagedError
+from nnlab.storage import checkpoints
+from nnlab.storage.checkpoints import DamagedError
+from nnlab.system import files
 from torture import Report
 from torture.faults import RUN, train
 
@@ -29,7 +30,7 @@ def loads(place: Path) -> bool:
         tables = checkpoints.load(place).facts.tables
     except DamagedError:
         return False
-    return all(disk.holds(place.parents[1] / f"{name}.csv", position) for name, position in tables.items())
+    return all(files.holds(place.parents[1] / f"{name}.csv", position) for name, position in tables.items())
 
 
 def damage(folder: Path, truncations: int = 200, flips: int = 1000, seed: int = 0) -> Report:

@@ -69,7 +69,7 @@ def faulty(at: int, fault: str) -> Iterator[FaultySystem]:
 
 
 def train(config: Path, out: Path) -> Result:
-    from nnlab.cli import cli
+    from nnlab.cli.main import cli
 
     words = ["train", config, "--out", out, "--no-plots", "--quiet", "--checkpoint-every", 0]
     return CliRunner().invoke(cli, [str(word) for word in words])

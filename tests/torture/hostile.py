@@ -147,7 +147,7 @@ FIGURES = {
 
 
 def nnlab(*words: object) -> Any:
-    from nnlab.cli import cli
+    from nnlab.cli.main import cli
 
     return CliRunner().invoke(cli, [str(word) for word in words])
 

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import yaml
 from click.testing import CliRunner
 
-from nnlab.cli import cli
+from nnlab.cli.main import cli
 from nnlab.config.load import EXPERIMENT
-from nnlab.config.schema import words_of
-from nnlab.config.sweep_file import DISTRIBUTIONS, SPACINGS
-from nnlab.errors import one_letter_off
-from nnlab.registry import Of, Section, components, marker_of
+from nnlab.config.resolve import words_of
+from nnlab.config.sweep_keys import DISTRIBUTIONS, SPACINGS
+from nnlab.registry import ComponentOf, Section, components, marker_of
+from nnlab.text import is_one_edit_apart
 from torture import Report
 from torture.configs import LETTERS, SHIPPED, memory_folder
 
@@ -57,7 +57,7 @@ def _typo_of_a_word(words: list[_Word], pick: random.Random) -> tuple[_Word, str
     while True:
         word = pick.choice(words)
         typo = _with_typo(word.text, pick)
-        several = sum(one_letter_off(typo, other) for other in word.legal) > 1
+        several = sum(is_one_edit_apart(typo, other) for other in word.legal) > 1
         if typo and typo not in word.legal and not (several and len(word.text) <= 2):
             return word, typo
 
@@ -114,7 +114,7 @@ def _expected(number: yaml.Node, bound: yaml.Node) -> Iterator[_Word]:
 def _words_at(node: yaml.Node, annotation: Any) -> Iterator[_Word]:
     """Of a value that is annotated so."""
     marker = marker_of(annotation)
-    if isinstance(marker, Of):
+    if isinstance(marker, ComponentOf):
         yield from _words_of_component(node, marker.kind)
     elif isinstance(marker, Section) and isinstance(node, yaml.MappingNode):
         parameters = marker.component.parameters

@@ -1,0 +1,60 @@
+"""list, show, schema: the registry, read out."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from nnlab.errors import UsageError
+from nnlab.text import join_words, suggestion
+
+
+@click.command("list", short_help="List the registry, or one kind of it.")
+@click.argument("kind", required=False)
+def list_components(kind: str | None) -> None:
+    """List the registry: every component, or those of one KIND."""
+    from nnlab.cli.output import print_table
+    from nnlab.registry import KINDS, components
+
+    if kind is not None:
+        _check_kind(kind)
+    for name in [kind] if kind else KINDS:
+        entries = {n: c for n, c in components(name).items() if kind or c.kind == name}
+        rows = [(n, c.headline) for n, c in entries.items()]
+        print_table((name, KINDS[name].about), rows)
+
+
+@click.command(short_help="Show one component: keys, equation, example.")
+@click.argument("kind")
+@click.argument("name")
+def show(kind: str, name: str) -> None:
+    """Show one component: what it does, its keys, defaults and source, and an example."""
+    from nnlab.cli.output import print_component
+    from nnlab.registry import components
+
+    _check_kind(kind)
+    known = components(kind)
+    if name not in known:
+        raise UsageError(
+            f"there is no {kind} '{name}'{suggestion(name, known) or ';'} `nnlab list {kind}` shows all"
+        )
+    print_component(kind, known[name])
+
+
+@click.command(short_help="Print the JSON Schema of experiment files.")
+def schema() -> None:
+    """Print the JSON Schema of an experiment file, for editors."""
+    from nnlab.config.load import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2))
+
+
+def _check_kind(kind: str) -> None:
+    from nnlab.registry import KINDS
+
+    if kind not in KINDS:
+        raise UsageError(
+            f"there is no kind '{kind}'{suggestion(kind, KINDS) or ';'} "
+            f"kinds are {join_words(list(KINDS), 'and')}"
+        )

@@ -1,0 +1,132 @@
+"""plot, check, runs, compare: finished runs, read back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nnlab.errors import UsageError
+
+DIRECTORY = click.Path(path_type=Path)
+
+
+@click.command(short_help="Draw the figures of runs and sweeps.")
+@click.argument("paths", nargs=-1, required=True, type=DIRECTORY, metavar="PATH...")
+@click.option("--figure", "figures", multiple=True, help="Draw only this figure; may be given again.")
+@click.option(
+    "--format", "form", type=click.Choice(["png", "svg", "pdf"]), default="png", help="File format."
+)
+@click.option(
+    "--out",
+    type=DIRECTORY,
+    help="Folder to draw into; default PATH/plots; for several, plots/ beside them.",
+)
+def plot(paths: tuple[Path, ...], figures: tuple[str, ...], form: str, out: Path | None) -> None:
+    """Draw the figures of a run or a sweep, finished or running; several come on one axes.
+
+    Of an experiment file it draws the learning-rate schedule, before anything is trained, into plots/: that
+    of the optimizer itself, not those of its groups or of a sweep's values.
+    """
+    from nnlab.config import load
+    from nnlab.runs.figures import draw, planned
+    from nnlab.runs.results import open_any
+    from nnlab.training.experiment import build_experiment
+
+    files = all(path.is_file() for path in paths)
+    runs = [planned(build_experiment(load(path))) if files else open_any(path) for path in paths]
+    beside = Path() if files else paths[0] if len(paths) == 1 else paths[0].parent
+    folder = out or beside / "plots"
+    for path in draw(runs, folder, figures, form, linked=out is not None):
+        click.echo(path)
+
+
+@click.command(short_help="Judge the expectations of runs and sweeps.")
+@click.argument("paths", nargs=-1, required=True, type=DIRECTORY, metavar="PATH...")
+def check(paths: tuple[Path, ...]) -> None:
+    """Judge the expectations of runs and sweeps; exit 0 when all hold, 1 when not."""
+    from nnlab.cli.output import print_verdicts
+    from nnlab.runs.expectations import judge_any
+    from nnlab.runs.results import open_any
+
+    good = True
+    for path in paths:
+        run = open_any(path)
+        verdicts = judge_any(run)
+        finished = run.summary.get("status") in ("complete", "diverged")
+        if not finished:
+            click.echo(f"{path}: not finished (status {run.summary.get('status')})", err=True)
+        if not verdicts:
+            click.echo(f"{path}: its config has no expect: block, nothing to judge", err=True)
+        print_verdicts(run.label, verdicts)
+        good = good and finished and all(holds for *_, holds in verdicts)
+    raise click.exceptions.Exit(0 if good else 1)
+
+
+@click.command(short_help="List the runs and sweeps in a folder.")
+@click.argument("folder", default="results", type=DIRECTORY)
+def runs(folder: Path) -> None:
+    """List the runs and sweeps in FOLDER (default: results)."""
+    from nnlab.cli.output import print_table
+    from nnlab.errors import NnlabError
+    from nnlab.runs.expectations import judge_any
+    from nnlab.runs.results import Run, find_runs, open_any
+
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder")
+    rows = []
+    for path in find_runs(folder):
+        try:
+            run = open_any(path)
+            verdicts = [holds for *_, holds in judge_any(run)]
+        except NnlabError as error:
+            rows.append((path.name, "damaged", "", "", str(error)))
+            continue
+        final = run.summary.get("final", {})
+        shown = [f"{name} {final[name]:.4g}" for name in _outcomes(final)]
+        expected = f"{sum(verdicts)} of {len(verdicts)} hold" if verdicts else "-"
+        rows.append(
+            (
+                path.name,
+                run.summary.get("status", "unknown"),
+                str(run.summary.get("step", "")) if isinstance(run, Run) else f"{len(run.table)} trials",
+                expected,
+                ", ".join(shown),
+            )
+        )
+    print_table(("run", "status", "steps", "expectations", "final"), rows)
+
+
+@click.command(short_help="Show what differs between runs.")
+@click.argument("paths", nargs=-1, required=True, type=DIRECTORY, metavar="RUN RUN...")
+def compare(paths: tuple[Path, ...]) -> None:
+    """Show what differs between runs, in config and in outcome."""
+    from nnlab.cli.output import exact, print_table, short
+    from nnlab.runs.results import open_run
+
+    if len(paths) < 2:
+        raise UsageError("compare: name two or more runs")
+    opened = [open_run(path) for path in paths]
+    heads = [path.name for path in paths]
+    for title, trees, words in (
+        ("config", [run.config.tree for run in opened], exact),
+        ("outcome", [run.summary for run in opened], short),
+    ):
+        flat = [_flattened(tree) for tree in trees]
+        keys = dict.fromkeys(key for leaves in flat for key in leaves)
+        rows = [(key, *(words(leaves.get(key, "-")) for leaves in flat)) for key in keys]
+        print_table((title, *heads), [row for row in rows if len(set(row[1:])) > 1])
+
+
+def _outcomes(final: dict[str, Any]) -> list[str]:
+    split = next((s for s in ("test", "validation", "train") if f"{s}_loss" in final), "train")
+    return [name for name in (f"{split}_loss", f"{split}_accuracy") if final.get(name) is not None]
+
+
+def _flattened(tree: Any, path: str = "") -> dict[str, Any]:
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    leaves: dict[str, Any] = {}
+    for key, value in items:
+        leaves |= _flattened(value, f"{path}.{key}" if path else str(key))
+    return leaves if leaves or not path else {path: tree}

@@ -1,0 +1,232 @@
+"""The keys of an experiment file's `sweep:` block, and the values that its axes run through."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from annotated_types import Ge, Le, Lt
+
+from nnlab.errors import InvalidValue
+from nnlab.registry import ComponentOf, Section
+from nnlab.system.random import generator
+from nnlab.text import join_words, suggestion
+
+MOST_VALUES = 100_000
+LARGEST = sys.float_info.max
+TrialCount = Annotated[int, Ge(1), Le(MOST_VALUES)]
+Seed = Annotated[int, Ge(0), Lt(2**32)]
+
+AxisPath = str  # a dotted path of the experiment, or several with commas between that take the same value
+SPACINGS = ("range", "linspace", "geomspace", "logspace")
+DISTRIBUTIONS = ("uniform", "log_uniform", "integers", "choice")
+
+
+class Random(NamedTuple):
+    """draws: how many. axes: path -> distribution, as written."""
+
+    draws: int
+    axes: Mapping[AxisPath, Mapping[str, Any]]
+
+
+def random(draws: TrialCount, axes: dict[str, dict[str, list[Any]]]) -> Random:
+    """`draws` random draws of the paths in `axes`, each with one of these distributions.
+
+    uniform: [low, high]. log_uniform: [low, high], uniform in the logarithm. integers: [low, high], both
+    among them. choice: [a, b, ...]. Draw i is the same however many there are.
+    """
+    for path, distribution in axes.items():
+        _check_distribution(distribution, ("axes", path))
+    return Random(draws, axes)
+
+
+class Sweep(NamedTuple):
+    """See `sweep`. Values are as written: lists, or a mapping with one of SPACINGS."""
+
+    axes: Mapping[AxisPath, Any]
+    zip: Mapping[AxisPath, Any]
+    random: Random | None
+    seeds: int | Sequence[int]
+    method: Any
+
+    @property
+    def paths(self) -> list[AxisPath]:
+        """The paths that vary, in the order of the trial table's columns."""
+        return [*self.axes, *self.zip, *(self.random.axes if self.random else ())]
+
+    def place(self, path: AxisPath) -> tuple[str, ...]:
+        """Where an axis stands in the block."""
+        if path in self.axes:
+            return ("axes", path)
+        return ("zip", path) if path in self.zip else ("random", "axes", path)
+
+
+def sweep(
+    axes: dict[str, Any] = {},  # noqa: B006 - never changed
+    zip: dict[str, Any] = {},  # noqa: B006
+    random: Annotated[Any, Section(random)] | None = None,
+    seeds: TrialCount | list[Seed] = 1,
+    method: Annotated[Any, ComponentOf("search")] | None = None,
+) -> Sweep:
+    """Many runs of one experiment: every combination of `axes`, with `zip`, `random` and `seeds` beside.
+
+    axes: dotted path -> a list of values, or {range: [a, b, step]} (b left out), {linspace: [a, b, n]},
+    {geomspace: [a, b, n]}, {logspace: [a, b, n]} (10^a to 10^b). Several paths with commas between take the
+    same value. zip: axes that move together, the first values of all, then the second ones. seeds: how many,
+    counted from the experiment's `seed`, or a list of seeds. method: null runs every trial; a search draws
+    from the ranges of `random` as it goes, by what the trials before came to, `draws` trials in all.
+    """
+    for key, group in (("axes", axes), ("zip", zip)):
+        for path, values in group.items():
+            _check_values(values, (key, path))
+    lengths = {path: _count(values) for path, values in zip.items()}
+    if len(set(lengths.values())) > 1:
+        shown = join_words([f"{path} {length}" for path, length in lengths.items()], "and")
+        raise InvalidValue(f"axes that move together need as many values each; there are {shown}", ("zip",))
+    made = Sweep(axes, zip, random, seeds, method)
+    seen: set[str] = set()
+    for path in made.paths:
+        for name in split_path(path):
+            if name in seen:
+                raise InvalidValue(f"'{name}' is varied twice; once is enough", made.place(path))
+            seen.add(name)
+            if name.split(".")[0] in ("seed", "sweep", "expect", "name"):
+                hint = "; give sweep.seeds" if name == "seed" else ""
+                raise InvalidValue(f"'{name}' cannot be an axis{hint}", made.place(path))
+    sizes = [_count(values) for values in axes.values()]
+    draws = random.draws if random else 1
+    count = math.prod(sizes) * max(lengths.values(), default=1) * draws
+    count *= seeds if isinstance(seeds, int) else len(seeds)
+    if count > MOST_VALUES:
+        shown = f"{count:,}" if count < 10**15 else "more than 10^15"
+        raise InvalidValue(f"comes to {shown} trials; a sweep has at most {MOST_VALUES:,}")
+    if isinstance(seeds, list) and (not seeds or len(set(seeds)) < len(seeds)):
+        raise InvalidValue("a list of seeds names at least one, each once", ("seeds",))
+    if method is not None:
+        _check_search(made)
+    return made
+
+
+def _check_search(sweep: Sweep) -> None:
+    """A search varies the random axes, and nothing else."""
+    if sweep.random is None:
+        raise InvalidValue("a search needs 'random': the ranges that it may draw from", ("method",))
+    for name, axes in (("axes", sweep.axes), ("zip", sweep.zip)):
+        if axes:
+            raise InvalidValue("a search varies what is under 'random' only; leave this out", (name,))
+    if (sweep.seeds if isinstance(sweep.seeds, int) else len(sweep.seeds)) > 1:
+        raise InvalidValue("a search runs each trial with one seed", ("seeds",))
+
+
+def split_path(path: AxisPath) -> list[str]:
+    """The single paths of an axis' key."""
+    return [part.strip() for part in path.split(",")]
+
+
+def values_of(values: Any, whole: bool) -> list[Any]:
+    """The values of an axis; whole: spaced ones are rounded to whole numbers, each kept once."""
+    if isinstance(values, list):
+        return values
+    (spacing, numbers), *_ = values.items()
+    spaced = _spaced(spacing, numbers)
+    if whole:
+        return list(dict.fromkeys(round(value) for value in spaced))
+    return spaced
+
+
+def _count(values: Any) -> int:
+    """How many values an axis has, as written: cheaper than the values themselves."""
+    if isinstance(values, list):
+        return len(values)
+    (spacing, numbers), *_ = values.items()
+    return _range_count(numbers) if spacing == "range" else int(numbers[2])
+
+
+def _range_count(numbers: Sequence[float]) -> int:
+    start, stop, step = (*numbers, 1)[:3]
+    return max(0, math.ceil((stop - start) / step - 1e-9))
+
+
+def drawn(distribution: Mapping[str, Any], seed: int, path: AxisPath, draw: int) -> Any:
+    """The value of one random axis at one draw."""
+    (name, bounds), *_ = distribution.items()
+    source = generator(seed, "random axis", path, draw)
+    if name == "choice":
+        return bounds[int(source.integers(len(bounds)))]
+    if name == "integers":
+        return int(source.integers(bounds[0], bounds[1] + 1))
+    if name == "log_uniform":
+        return float(math.exp(source.uniform(math.log(bounds[0]), math.log(bounds[1]))))
+    return float(source.uniform(*bounds))
+
+
+def _spaced(spacing: str, numbers: Sequence[float]) -> list[Any]:
+    if spacing == "range":
+        start, _, step = (*numbers, 1)[:3]
+        return [start + i * step for i in range(_range_count(numbers))]
+    with np.errstate(over="ignore", invalid="ignore"):  # refused where the values are checked
+        between: Any = {"linspace": np.linspace, "geomspace": np.geomspace, "logspace": np.logspace}[spacing]
+        return between(float(numbers[0]), float(numbers[1]), int(numbers[2])).tolist()
+
+
+def _check_values(values: Any, at: tuple[str, ...]) -> None:
+    if isinstance(values, list):
+        if not values:
+            raise InvalidValue("an axis needs at least one value", at)
+        return
+    if not isinstance(values, Mapping) or len(values) != 1:
+        raise InvalidValue(f"takes a list of values or a mapping with one of {', '.join(SPACINGS)}", at)
+    (spacing, numbers), *_ = values.items()
+    if spacing not in SPACINGS:
+        near = suggestion(str(spacing), SPACINGS) or ";"
+        raise InvalidValue(f"unknown spacing '{spacing}'{near} there are {', '.join(SPACINGS)}", at)
+    _check_spacing(spacing, numbers, at)
+
+
+def _check_spacing(spacing: str, numbers: Any, at: tuple[str, ...]) -> None:
+    form = "[start, stop] or [start, stop, step]" if spacing == "range" else "[first, last, count]"
+    if not _numbers(numbers) or len(numbers) not in ((2, 3) if spacing == "range" else (3,)):
+        raise InvalidValue(f"{spacing} takes {form}", at)
+    if spacing == "range":
+        start, stop, step = map(float, (*numbers, 1)[:3])
+        if not step or (stop - start) / step <= 0:
+            raise InvalidValue("range is empty: the step must lead from start to stop", at)
+        if (stop - start) / step > MOST_VALUES:
+            raise InvalidValue(f"an axis has at most {MOST_VALUES:,} values", at)
+        return
+    if not isinstance(numbers[2], int) or not 1 <= numbers[2] <= MOST_VALUES:
+        raise InvalidValue(f"{spacing} takes {form}; count is a whole number from 1 to {MOST_VALUES:,}", at)
+    if spacing == "geomspace" and (0 in numbers[:2] or (numbers[0] > 0) != (numbers[1] > 0)):
+        raise InvalidValue("geomspace needs two numbers of one sign, neither 0", at)
+    ends = _spaced(spacing, [*numbers[:2], min(numbers[2], 2)])
+    if not np.isfinite(ends).all():
+        raise InvalidValue(f"{spacing} goes beyond what a number can hold", at)
+
+
+def _check_distribution(distribution: Mapping[str, Any], at: tuple[str, ...]) -> None:
+    if len(distribution) != 1 or next(iter(distribution)) not in DISTRIBUTIONS:
+        word = str(next(iter(distribution), ""))
+        near = suggestion(word, DISTRIBUTIONS) or ";"
+        raise InvalidValue(f"takes one distribution{near} there are {', '.join(DISTRIBUTIONS)}", at)
+    (name, bounds), *_ = distribution.items()
+    if name == "choice":
+        if not bounds:
+            raise InvalidValue("choice needs at least one value", at)
+        return
+    if not _numbers(bounds) or len(bounds) != 2 or bounds[0] > bounds[1]:
+        raise InvalidValue(f"{name} takes [low, high]", at)
+    if not math.isfinite(float(bounds[1]) - float(bounds[0])):
+        raise InvalidValue(f"{name} spans more than a number can hold", at)
+    if name == "log_uniform" and bounds[0] <= 0:
+        raise InvalidValue("log_uniform needs numbers above 0", at)
+    if name == "integers" and not all(isinstance(bound, int) and abs(bound) < 2**62 for bound in bounds):
+        raise InvalidValue("integers takes whole numbers below 2^62", at)
+
+
+def _numbers(values: Any) -> bool:
+    return isinstance(values, list) and all(
+        isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) <= LARGEST for v in values
+    )

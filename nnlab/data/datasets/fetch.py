@@ -1,0 +1,87 @@
+"""Files fetched from their publishers: the one module that goes out to the network.
+
+A file is kept only where its SHA-256 is the known one, and under its name it is whole or not there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from nnlab.errors import InvalidValue
+from nnlab.text import join_words
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+class Published(NamedTuple):
+    """What a publisher lends.
+
+    mirrors: addresses to which a file's name is added, tried in this order. files: name -> SHA-256.
+    """
+
+    mirrors: Sequence[str]
+    files: Mapping[str, str]
+
+
+def fetch(published: Published, names: Sequence[str], folder: Path) -> None:
+    """Fetch these files into a folder. Raises InvalidValue, which says what to do by hand."""
+    for position, name in enumerate(names):
+        reasons = []
+        for mirror in published.mirrors:
+            try:
+                _fetch(f"{mirror}{name}", published.files[name], folder / name)
+                break
+            except (OSError, ValueError) as error:  # no connection, a wrong hash, a full disk
+                reasons.append(textwrap.shorten(str(error), 240, placeholder=" ..."))
+        else:
+            raise InvalidValue(
+                f"{name} is not in '{folder}' and cannot be fetched: {reasons[0]}; put "
+                f"{join_words(names[position:], 'and')} from {join_words(published.mirrors)} into that "
+                "folder by hand, or name with 'path' a folder that holds them",
+                ("path",),
+            )
+
+
+def _fetch(address: str, sha256: str, file: Path) -> None:
+    import pooch
+
+    pooch.get_logger().setLevel("ERROR")  # the bar, or an error, tells it already
+    with _bar(file.name) as bar:
+        downloader = pooch.HTTPDownloader(progressbar=bar, timeout=30)
+        pooch.retrieve(address, f"sha256:{sha256}", file.name, file.parent, downloader=downloader)
+
+
+@contextlib.contextmanager
+def _bar(name: str) -> Iterator[Any]:
+    """What pooch takes for a progress bar; none where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield False
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        yield _Bar(progress, progress.add_task(name, total=None))
+
+
+class _Bar:
+    """pooch sets `total`, in bytes, and calls the rest."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress, self._task, self.total = progress, task, 0
+
+    def update(self, count: int) -> None:
+        self._progress.update(self._task, advance=count, total=self.total or None)
+
+    def reset(self) -> None:
+        self._progress.update(self._task, completed=0)
+
+    def close(self) -> None:
+        """The bar ends where the fetch does."""

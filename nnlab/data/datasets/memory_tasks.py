@@ -1,0 +1,67 @@
+"""Tasks of memory: what comes early in a sequence is asked for at its end. `N` examples, `T` steps."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Ge, Le
+
+from nnlab.data.datasets.synthetic import MOST_VALUES, Classes, ExampleCount
+from nnlab.data.examples import Examples, Source, classified, regressed
+from nnlab.errors import InvalidValue
+from nnlab.registry import NonNegative, register
+from nnlab.system.random import generator
+
+Length = Annotated[int, Ge(2), Le(10**6)]
+
+
+@register("dataset")
+def recall(
+    length: Length = 20, examples: ExampleCount = 1000, symbols: Classes = 4, noise: NonNegative = 0.1
+) -> Source:
+    """Which symbol came first? One of K symbols, then T - 1 steps of noise; the class is the symbol.
+
+    length: T; the symbol must be kept over T - 1 steps. symbols: K, equally many examples of each; inputs
+    `[N, T, K]`: a one for the symbol in the first step, N(0, noise^2) in all later ones. Who has forgotten it
+    is right in 1 / K of the cases. The latching problem of Bengio et al. 1994, with K symbols.
+    """
+    _check_size(examples, length, symbols)
+
+    def load(seed: int) -> tuple[Examples, None]:
+        random = generator(seed, "recall")
+        inputs = random.standard_normal((examples, length, symbols), np.float32)
+        inputs *= noise
+        labels = np.arange(examples) % symbols
+        inputs[:, 0] = 0
+        inputs[np.arange(examples), 0, labels] = 1
+        return classified(inputs, labels, symbols), None
+
+    return Source(load)
+
+
+@register("dataset")
+def adding(length: Length = 50, examples: ExampleCount = 1000) -> Source:
+    """Add the two numbers that are marked: a regression from T pairs (number, mark) to one sum.
+
+    length: T. Inputs `[N, T, 2]`: numbers uniform in [0, 1], and marks, 1 at one step of the first half and
+    at one of the second, else 0. Who says 1 always has a mean squared error of 1 / 6 = 0.167. Hochreiter &
+    Schmidhuber 1997, in the form of Le et al. 2015.
+    """
+    _check_size(examples, length, 2)
+
+    def load(seed: int) -> tuple[Examples, None]:
+        random = generator(seed, "adding")
+        numbers, marks = random.random((examples, length)), np.zeros((examples, length))
+        rows, half = np.arange(examples), length // 2
+        for low, high in ((0, half), (half, length)):
+            marks[rows, random.integers(low, high, examples)] = 1
+        return regressed(np.stack([numbers, marks], axis=-1), (numbers * marks).sum(1)), None
+
+    return Source(load)
+
+
+def _check_size(*shape: int) -> None:
+    if np.prod(shape, dtype=float) > MOST_VALUES:
+        examples, *one = shape
+        raise InvalidValue(f"{examples} x {one} values need more memory than there is")

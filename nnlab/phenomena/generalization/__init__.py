@@ -1,0 +1,1 @@
+"""What a net knows of examples that it was not trained on, and when."""

@@ -1,0 +1,1 @@
+"""What one trained net does with single inputs."""

@@ -1,0 +1,1 @@
+"""Choosing and combining trained nets."""

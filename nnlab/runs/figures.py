@@ -1,0 +1,214 @@
+"""Which figures a run has, and drawing them to files."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nnlab import plotting
+from nnlab.errors import InvalidValue, NnlabError, UsageError
+from nnlab.optim.schedules import Time
+from nnlab.runs.results import Run, SweepResult
+from nnlab.system.imports import jax, jnp
+from nnlab.text import one_line, suggestion
+from nnlab.training.experiment import Experiment
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_POINTS = 1_000  # of a curve that is drawn before it is trained
+
+Draw = Callable[[Sequence[Any]], "Figure"]
+Results = Sequence[Run | SweepResult]
+
+
+def available(results: Results) -> dict[str, Draw]:
+    """The figures that all of the runs, or all of the sweeps, can be drawn in, by name."""
+    shared: Mapping[str, Draw] | None = None
+    for result in results:
+        own = _figures_of(result)
+        shared = own if shared is None else {name: draw for name, draw in shared.items() if name in own}
+    return dict(shared or {})
+
+
+def _figures_of(result: Run | SweepResult) -> dict[str, Draw]:
+    scope = "run" if isinstance(result, Run) else "sweep"
+    found: dict[str, Draw] = {}
+    if isinstance(result, Run):
+        metrics: Any = result.tables.get("metrics", {})
+        if len(metrics) and "train_loss" not in metrics:  # it is yet to be trained
+            return {"learning_rate": learning_rate}
+        if result.config.tree["solver"] is None:
+            found["training_curves"] = training_curves
+        if "learning_rate" in metrics and metrics["learning_rate"].nunique() > 1:
+            found["learning_rate"] = learning_rate
+    for phenomenon in result.config.build().phenomena:
+        late = {probe.table for probe in phenomenon.probes if probe.when == "end"}
+        there = not isinstance(result, Run) or late <= result.tables.keys()
+        found |= phenomenon.figures if phenomenon.scope == scope and there else {}
+    return found
+
+
+def draw(
+    results: Results, folder: Path, names: Sequence[str] = (), form: str = "png", linked: bool = False
+) -> list[Path]:
+    """Draw figures (those named, or all that these results have what it takes for) into a folder. linked: it
+    may be a link to one; that of a run must not be, lest a run from elsewhere lead output out of itself.
+    Raises UsageError."""
+    if folder.is_symlink() and not linked:
+        raise UsageError(f"{folder}: is a symbolic link; remove it, or name another folder with plot --out")
+    if len({type(result) for result in results}) > 1:
+        raise UsageError("plot: runs and sweeps do not come on one axes; name the one or the other")
+    there = available(results)
+    for name in names:
+        if name not in there:
+            known = f"; there are {', '.join(there)}" if there else "; there are none"
+            raise UsageError(f"--figure {name}: unknown{suggestion(name, there)}{known}")
+    for result in results:
+        _check_records(result)
+    labelled = _told_apart(results)
+    paths = []
+    for name in names or there:
+        path = folder / f"{name}.{form}"
+        with plotting.style(), _fitting(name, results):
+            try:
+                figure = there[name](labelled)
+            except InvalidValue as error:
+                if names:
+                    raise UsageError(f"--figure {name}: {one_line(str(error))}") from None
+                continue
+            plotting.save(figure, path)
+        paths.append(path)
+    return paths
+
+
+@contextlib.contextmanager
+def _fitting(name: str, results: Results) -> Iterator[None]:
+    """Turn what goes wrong with a figure into one line that names the directories."""
+    try:
+        yield
+    except NnlabError:
+        raise
+    except Exception as error:
+        # Config, summary and tables come from a disk, may be damaged or of different runs, and meet here code
+        # that takes them as nnlab leaves them: they break it in more ways than reading could check. A mistake
+        # of that code itself is not hidden: its words are in the line, and the tests call it directly.
+        places = ", ".join(str(result.path) for result in results)
+        reason = one_line(f"{type(error).__name__}: {error}")
+        raise UsageError(
+            f"{places}: figure '{name}' cannot be drawn of what its files hold ({reason})"
+        ) from error
+
+
+def _check_records(result: Run | SweepResult) -> None:
+    table = result.tables.get("metrics") if isinstance(result, Run) else result.trials
+    if table is None or table.empty:
+        what = "records" if isinstance(result, Run) else "finished trials"
+        raise UsageError(f"{result.path}: has no {what} yet, nothing to draw")
+    if isinstance(result, SweepResult):
+        lost = [axis for axis in result.axes if axis not in table]
+        if lost:
+            raise UsageError(f"{result.path / 'trials.csv'}: damaged: has no column '{one_line(lost[0])}'")
+
+
+SPLITS = {"train": "--", "validation": "-", "test": ":"}
+
+
+def training_curves(runs: Sequence[Run]) -> Figure:
+    """Loss and, for a classification, error over training: a line style a split, a colour a run."""
+    columns = [
+        what for what in ("loss", "accuracy") if any(f"train_{what}" in r.tables["metrics"] for r in runs)
+    ]
+    figure, axes = plotting.panels(1, len(columns), width=4.1 * len(columns), height=3.4 + 0.15 * len(runs))
+    for ax, what in zip(axes[0], columns, strict=True):
+        drawn = [
+            value
+            for run, colour in zip(runs, plotting.colours(len(runs)), strict=True)
+            for value in _draw_splits(ax, run, what, colour if len(runs) > 1 else None)
+        ]
+        plotting.step_axis(ax, runs[0].tables["metrics"]["step"].tolist())
+        if what == "loss":
+            ax.set(ylabel="mean loss", title=runs[0].label if len(runs) == 1 else "Loss")
+            plotting.log_if_wide(ax, drawn)
+        else:
+            ax.set(ylabel="error, % of examples", title=_outcome(runs))
+            ax.set_ylim(0, 100 if max(drawn) > 50 else None)
+    if len(runs) == 1:
+        plotting.legend(axes[0][0])
+        return figure
+    styles = ", ".join(
+        f"{split} {name}" for split, name in zip(SPLITS, ("dashed", "solid", "dotted"), strict=True)
+    )
+    plotting.colour_legend(figure, [run.label for run in runs], styles)
+    return figure
+
+
+def _draw_splits(ax: Axes, run: Run, what: str, colour: str | None) -> list[float]:
+    """Draw the splits of one run, and return what was drawn."""
+    metrics, drawn = run.tables["metrics"], []
+    for number, (split, style) in enumerate(SPLITS.items()):
+        if f"{split}_{what}" not in metrics:
+            continue
+        values = metrics[f"{split}_{what}"]
+        values = values if what == "loss" else 100 * (1 - values)
+        label = None if colour else split
+        ax.plot(metrics["step"], values, style, color=colour or plotting.COLOURS[number], label=label)
+        drawn += values.tolist()
+    return drawn
+
+
+def _outcome(runs: Sequence[Run]) -> str:
+    if len(runs) > 1:
+        return "Error"
+    final = runs[0].tables["metrics"].iloc[-1]
+    split = next(s for s in ("test", "validation", "train") if f"{s}_accuracy" in final)
+    return f"{split} error ends at {100 * (1 - final[f'{split}_accuracy']):.1f} %"
+
+
+def learning_rate(runs: Sequence[Run]) -> Figure:
+    """The learning rate over training, of one run or several."""
+    figure, axes = plotting.panels(1, 1, height=3.4)
+    ax, drawn = axes[0][0], list[float]()
+    for run, colour in zip(runs, plotting.colours(len(runs)), strict=True):
+        metrics = run.tables["metrics"]
+        ax.plot(metrics["step"], metrics["learning_rate"], color=colour, label=run.label)
+        drawn += metrics["learning_rate"].tolist()
+    plotting.step_axis(ax, runs[0].tables["metrics"]["step"].tolist())
+    ax.set(ylabel="learning rate", title=runs[0].label if len(runs) == 1 else "Learning rate")
+    plotting.log_if_wide(ax, drawn)
+    plotting.legend(ax)
+    return figure
+
+
+def planned(experiment: Experiment) -> Run:
+    """An experiment that is yet to be trained, with what is known of it: its learning rate. Raises
+    ConfigError where that goes by the loss."""
+    import pandas
+
+    config, optimizer = experiment.config, experiment.parts.optimizer
+    if optimizer is None:
+        raise config.error(("solver",), "takes no steps, there is no learning rate to draw")
+    schedule = optimizer.learning_rate
+    memory, total = schedule.begin(), experiment.total_steps
+    if jax.tree.leaves(memory):
+        message = "goes by the loss as it trains; `nnlab plot` of the run draws it"
+        raise config.error(("optimizer",), message)
+
+    def rate(step: Any) -> Any:
+        return schedule.rate(memory, Time(step, total, experiment.steps_per_epoch))
+
+    steps = sorted({round(total * i / MOST_POINTS) for i in range(MOST_POINTS + 1)})
+    rates = jax.jit(jax.vmap(rate))(jnp.array(steps, jnp.int32))
+    table = pandas.DataFrame({"step": steps, "learning_rate": np.asarray(rates)})
+    return Run(Path(config.document.source), config, {}, {"metrics": table})
+
+
+def _told_apart(results: Results) -> Sequence[Any]:
+    """Results of one name get their directory's name as label."""
+    names = [result.config.name for result in results]
+    return [r if names.count(r.config.name) == 1 else r.titled(r.path.name) for r in results]

@@ -1,0 +1,1 @@
+"""What lies on disk: run directories, tables and checkpoints."""

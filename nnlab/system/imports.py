@@ -1,0 +1,35 @@
+"""JAX, optax and Optuna, imported at their first use.
+
+Component modules are read by `nnlab list` and `nnlab validate`, which need signatures only: so that these
+take a fraction of a second, `from nnlab.system.imports import jax, jnp` binds names that import when touched.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__all__ = ["Array", "jax", "jnp", "optax", "optuna"]
+
+if TYPE_CHECKING:
+    import jax
+    import jax.numpy as jnp
+    import optax
+    import optuna
+    from jax import Array
+else:
+    Array = Any
+
+    class _Lazy:
+        def __init__(self, name: str) -> None:
+            self._name = name
+
+        def __getattr__(self, attribute: str) -> Any:
+            value = getattr(importlib.import_module(self._name), attribute)
+            setattr(self, attribute, value)
+            return value
+
+    jax = _Lazy("jax")
+    jnp = _Lazy("jax.numpy")
+    optax = _Lazy("optax")
+    optuna = _Lazy("optuna")

@@ -1,0 +1,59 @@
+"""Words for messages: near misses, lists, paths of keys, and text that is safe to print in one line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+LONGEST_LINE = 800
+LONGEST_WORD = 300
+
+
+def dotted(path: tuple[str | int, ...]) -> str:
+    """`("model", 2, "units")` as `model[2].units`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'dense'?`, or nothing where no known word is close."""
+    words = list(known)
+    close = [other for other in words if is_one_edit_apart(word, other)]
+    close = close or difflib.get_close_matches(word, words, n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def is_one_edit_apart(word: str, other: str) -> bool:
+    """Whether one is the other with a letter more, less or another in its place, or with two that swapped."""
+    if abs(len(word) - len(other)) > 1 or word == other:
+        return False
+    same = next((i for i, pair in enumerate(zip(word, other, strict=False)) if pair[0] != pair[1]), None)
+    if same is None:
+        return True  # one goes on where the other ends
+    word, other = word[same:], other[same:]
+    swapped = word[:2] == other[1::-1] and word[2:] == other[2:]
+    return swapped or word[1:] == other[1:] or word[1:] == other or word == other[1:]
+
+
+def join_words(words: Sequence[str], last: str = "or") -> str:
+    """`a, b or c`."""
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} {last} {words[-1]}"
+
+
+def one_line(text: str) -> str:
+    """Printable, and with the middle of endless words, and of what is endless still, left out."""
+    words = [_shortened(word, LONGEST_WORD) for word in str(text).split()]
+    return _shortened(printable(_shortened(" ".join(words), LONGEST_LINE)), LONGEST_LINE)
+
+
+def printable(text: str) -> str:
+    """Without line breaks or control characters, which a hostile file could send to the terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(text.split()))
+
+
+def _shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length // 2]} ... {text[-length // 3 :]}"

@@ -1,0 +1,1 @@
+"""An experiment as compiled programs that yield records."""

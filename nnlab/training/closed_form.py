@@ -1,0 +1,138 @@
+"""Closed-form studies: the last layer is solved for on fixed features, in float64.
+
+What of the model comes before its last dense layer is a fixed feature map at its first weights. Where its
+layers compute with NumPy's arrays, as in linear, polynomial and random Fourier regression, JAX has no part
+in it; else it is compiled once for a model and shape, the weights being its arguments.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from nnlab.data.examples import Examples
+from nnlab.nn.combinators import sequential
+from nnlab.nn.features import ON_HOST
+from nnlab.nn.layer import Shape, Tree, Variable
+from nnlab.optim.solvers import Solution
+from nnlab.registry import build, spell_out
+from nnlab.system.imports import Array, jax
+from nnlab.training.experiment import Experiment
+from nnlab.training.loop import Chunk, Table
+from nnlab.training.predictions import predictions_table
+
+FEATURE_MAPS = 64  # so many compiled feature maps are kept
+
+
+def fit(experiment: Experiment) -> Iterator[Chunk]:
+    """Solve for the last layer: one chunk, at step 0. Takes the place of `train` where there is a solver."""
+    began = time.perf_counter()
+    loss = spell_out("loss", experiment.config.tree["loss"])
+    low = loss[1].get("low", 0.0) if loss else 0.0
+    targets = {name: _targets(part, low) for name, part in experiment.data.splits.items()}
+    with _blas_threads().limit(limits=1, user_api="blas"):
+        features, compiling = _features(experiment)
+        solution = experiment.parts.solver.solve(features["train"], targets["train"])
+        outputs = {
+            name: (found if name == "train" else solution.project(found)) @ solution.kernel
+            for name, found in features.items()
+        }
+    metrics = _metrics(experiment, solution, outputs, targets)
+    tables = {"metrics": metrics}
+    if experiment.parts.record.predictions:
+        tables["predictions"] = predictions_table(experiment.data, outputs)
+    finite = all(np.isfinite(column).all() for name, column in metrics.items() if name.endswith("_loss"))
+    yield Chunk(0, tables, finite, True, time.perf_counter() - began, compiling)
+
+
+@functools.cache
+def _blas_threads() -> ThreadpoolController:
+    """NumPy's linear algebra gets one thread: the numbers are the same on any machine's number of cores, and
+    two processes on two cores do not wait for each other (150 x 150 then took 700 ms in place of 7)."""
+    return ThreadpoolController()
+
+
+def _metrics(
+    experiment: Experiment,
+    solution: Solution,
+    outputs: Mapping[str, np.ndarray],
+    targets: Mapping[str, np.ndarray],
+) -> Table:
+    """The one row of the table `metrics`, float64."""
+    _, loss = spell_out("loss", experiment.config.tree["loss"]) or ("", {})
+    row: dict[str, Any] = {"epoch": 0.0}
+    with np.errstate(over="ignore", invalid="ignore"):  # said by `finite`
+        for name, part in experiment.data.splits.items():
+            errors = np.square(outputs[name] - targets[name])
+            per_example = errors.sum(1) if loss["outputs"] == "sum" else errors.mean(1)
+            row[f"{name}_loss"] = per_example.mean()
+            if part.classes:
+                row[f"{name}_accuracy"] = (outputs[name].argmax(1) == part.targets).mean()
+        row["weight_norm"] = np.linalg.norm(solution.kernel)
+    row["smallest_singular_value"] = solution.singular_values[-1]
+    return {"step": np.zeros(1, np.int32)} | {k: np.array([v], np.float64) for k, v in row.items()}
+
+
+def _targets(examples: Examples, low: float) -> np.ndarray:
+    """`[N, K]` float64; of a class 1, of the others `low`."""
+    if examples.classes:
+        return np.where(np.eye(examples.classes, dtype=bool)[examples.targets], 1.0, low)
+    return examples.targets.astype(np.float64)
+
+
+def _features(experiment: Experiment) -> tuple[dict[str, np.ndarray], float]:
+    """What the last layer gets, `[N, P]` by split, and the seconds that went into compiling."""
+    inputs = {name: part.inputs.astype(np.float64) for name, part in experiment.data.splits.items()}
+    layers = experiment.model.layer.layers[:-1]
+    if not layers:
+        return inputs, 0.0
+    names = list(experiment.model.setup.children)[:-1]
+    params, state = (_doubled(tree, names) for tree in experiment.first_weights())
+    found: Any = np.concatenate(list(inputs.values()))
+    began, compiling = time.perf_counter(), 0.0
+    if all(layer.type in ON_HOST for layer in layers):
+        for name, layer in zip(names, layers, strict=True):
+            found = layer.apply({}, state.get(name, {}), found, key=None, train=False).value
+    else:
+        with jax.enable_x64(True):
+            feature_map = _feature_map(json.dumps(experiment.config.tree["model"]), found.shape)
+            compiling = time.perf_counter() - began
+            found = np.asarray(feature_map(params, state, found))
+    ends = np.cumsum([len(x) for x in inputs.values()])[:-1]
+    return dict(zip(inputs, np.split(found, ends), strict=True)), compiling
+
+
+@functools.lru_cache(FEATURE_MAPS)
+def _feature_map(model: str, shape: Shape) -> Callable[[Tree, Tree, np.ndarray], Array]:
+    """(params, state, inputs of a shape) -> features, compiled; the model is written as JSON."""
+    chain = sequential([build("layer", json.loads(model))])
+    head = sequential(list(chain.layers[:-1]))
+    setup = head.setup(shape[1:])
+
+    def apply(params: Tree, state: Tree, x: Array) -> Array:
+        return head.apply(params, state, x, key=jax.random.key(0), train=False).value
+
+    def drawn(part: str) -> Any:
+        return jax.tree.map(
+            lambda variable: jax.ShapeDtypeStruct(variable.shape, np.float64),
+            setup.tree(part),
+            is_leaf=lambda entry: isinstance(entry, Variable),
+        )
+
+    inputs = jax.ShapeDtypeStruct(shape, np.float64)
+    return jax.jit(apply).lower(drawn("params"), drawn("state"), inputs).compile()
+
+
+def _doubled(tree: Mapping[str, Any], names: Collection[str] | None = None) -> dict[str, Any]:
+    """A tree of arrays in float64, or the entries of these names."""
+    return {
+        name: _doubled(entry) if isinstance(entry, Mapping) else entry.astype(np.float64)
+        for name, entry in tree.items()
+        if names is None or name in names
+    }

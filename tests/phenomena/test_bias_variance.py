@@ -1,0 +1,214 @@
+"""Bias and variance on tables with a known answer, and on random features with and without a penalty."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+
+from nnlab.config import check_tree, load
+from nnlab.config.document import Document
+from nnlab.errors import ConfigError, InvalidValue
+from nnlab.phenomena.generalization import bias_variance
+from nnlab.phenomena.generalization.bias_variance import decomposed, summarize
+from nnlab.registry import build
+from nnlab.training.closed_form import fit
+from nnlab.training.experiment import build_experiment
+
+UNITS = "model.0.units"
+
+
+class Sweep:
+    """What a detector sees of a sweep, from tables by (capacity, seed)."""
+
+    label = "sweep"
+    summary = {}  # noqa: RUF012 - never changed
+
+    def __init__(self, predictions, losses=None, axis=UNITS):
+        parts, rows = [], []
+        for (capacity, seed), table in predictions.items():
+            row = {"trial": f"{capacity}-{seed}", axis: capacity, "seed": seed}
+            parts.append(table.assign(**row))
+            test = table[table["split"] == "test"]
+            loss = float(((test["prediction"] - test["target"]) ** 2).mean())
+            rows.append(row | {"status": "complete", "final.test_loss": losses[capacity] if losses else loss})
+        self.axes, self.trials = [axis], pandas.DataFrame(rows)
+        self.tables = {"predictions": pandas.concat(parts).sample(frac=1, random_state=0)}
+
+    def joined(self, table):
+        if table not in self.tables:
+            raise InvalidValue(f"the trials have no table '{table}'")
+        return self.tables[table]
+
+
+def table_of(test, target, outputs=1):
+    """The table `predictions` of one trial; its training rows are far off and must not count."""
+    count = len(test) // outputs
+    columns = {
+        "example": np.repeat(np.arange(count), outputs),
+        "output": np.tile(np.arange(outputs), count),
+        "target": target,
+    }
+    train = pandas.DataFrame({"split": "train", **columns, "prediction": 1e6})
+    return pandas.concat([train, pandas.DataFrame({"split": "test", **columns, "prediction": test})])
+
+
+def constructed(bias, spread, seeds=4, outputs=1, **options):
+    """Predictions target + bias +- spread, half of the seeds each: variance spread^2, whatever the point."""
+    target = np.linspace(-1, 1, 6 * outputs)
+    tables = {}
+    for capacity in bias:
+        for seed in range(seeds):
+            off = bias[capacity] + (spread[capacity] if seed % 2 else -spread[capacity])
+            tables[capacity, seed] = table_of(target + off, target, outputs)
+    return Sweep(tables, **options)
+
+
+PEAKED = {"bias": {3: 0.9, 10: 0.5, 30: 0.4, 100: 0.3}, "spread": {3: 0.1, 10: 5.0, 30: 1.0, 100: 0.2}}
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_the_parts_are_those_that_were_put_in(outputs):
+    curve = decomposed(constructed(**PEAKED, outputs=outputs), UNITS)
+    assert curve.index.tolist() == [3, 10, 30, 100]
+    np.testing.assert_allclose(curve["bias_squared"], np.square([0.9, 0.5, 0.4, 0.3]))
+    np.testing.assert_allclose(curve["variance"], np.square([0.1, 5.0, 1.0, 0.2]))
+    np.testing.assert_allclose(curve["bias_squared"] + curve["variance"], curve["risk"])
+    np.testing.assert_allclose(curve["risk"], curve["test_loss"])
+
+
+def test_the_numbers_of_a_peak():
+    found = summarize(constructed(**PEAKED), UNITS)
+    assert found.variance_peak == pytest.approx(25.0)
+    assert found.variance_peak_capacity == 10
+    assert found.variance_peaks_sharply is True
+    assert found.bias_falls is True
+    assert found.decomposition_error < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("spread", "rises_then_falls"),
+    [
+        ([0.1, 1.0, 2.0, 0.1], True),
+        ([2.0, 1.0, 0.5, 0.1], False),  # only falls
+        ([0.1, 0.5, 1.0, 2.0], False),  # only rises
+        ([0.1, 1.0, 2.0, 0.64], False),  # falls to 0.1024 of its peak
+        ([0.1, 1.0, 2.0, 0.63], True),
+        ([0.64, 1.0, 2.0, 0.1], False),
+        ([0.0, 0.0, 0.0, 0.0], False),
+    ],
+)
+def test_a_peak_is_ten_times_both_ends(spread, rises_then_falls):
+    capacities = [1, 2, 3, 4]
+    bias = dict.fromkeys(capacities, 1.0)
+    found = summarize(constructed(bias, dict(zip(capacities, spread, strict=True))), UNITS)
+    assert found.variance_peaks_sharply is rises_then_falls
+    assert found.bias_falls is False
+
+
+def test_the_order_of_capacities_is_that_of_the_numbers():
+    shuffled = {part: {c: PEAKED[part][c] for c in (100, 3, 30, 10)} for part in PEAKED}
+    assert summarize(constructed(**shuffled), UNITS)[:4] == summarize(constructed(**PEAKED), UNITS)[:4]
+
+
+def test_a_risk_that_is_not_the_sum_is_told():
+    losses = {3: 0.82, 10: 25.25, 30: 1.16 * 1.25, 100: 0.13}
+    found = summarize(constructed(**PEAKED, losses=losses), UNITS)
+    assert found.decomposition_error == pytest.approx(0.2)
+
+
+def test_paths_that_move_together_are_one_capacity():
+    joint = "model.0.units, model.1.units"
+    assert summarize(constructed(**PEAKED, axis=joint), UNITS).variance_peak_capacity == 10
+
+
+def test_without_predictions_the_key_that_is_missing_is_named():
+    file = Path(__file__).parents[2] / "experiments" / "bias_variance.yaml"
+    with pytest.raises(ConfigError, match=r"reads the final outputs; give record: .*predictions: true"):
+        load(file, ["record.predictions=false"])
+
+
+def test_a_test_set_that_changes_with_the_seed_is_refused():
+    tables = {(c, s): table_of(np.zeros(4), np.full(4, float(s))) for c in (1, 2, 3) for s in range(2)}
+    with pytest.raises(InvalidValue, match="one test set"):
+        summarize(Sweep(tables), UNITS)
+
+
+def test_one_seed_is_refused():
+    with pytest.raises(InvalidValue, match="two seeds"):
+        summarize(constructed(**PEAKED, seeds=1), UNITS)
+
+
+def test_data_without_a_test_set_are_refused():
+    sweep = constructed(**PEAKED)
+    table = sweep.tables["predictions"]
+    sweep.tables["predictions"] = table[table["split"] == "train"]
+    with pytest.raises(InvalidValue, match="test examples"):
+        summarize(sweep, UNITS)
+
+
+# --- random features -------------------------------------------------------------------------------------
+
+
+def random_features(ridge, capacities=(3, 10, 20, 30, 40, 90, 300), seeds=16):
+    """A small version of bias_variance.yaml: 30 examples of 5 features."""
+    tables = {}
+    for capacity in capacities:
+        for seed in range(seeds):
+            tree = {
+                "name": "t",
+                "seed": seed,
+                "data": {"type": "linear_teacher", "examples": 30, "features": 5, "noise": 0.3}
+                | {"weight_norm": 1.0, "test_examples": 50},
+                "model": [
+                    {"type": "random_fourier", "units": capacity, "scale": 0.5},
+                    {"type": "dense", "units": 1, "use_bias": False},
+                ],
+                "loss": "squared_error",
+                "solver": {"type": "least_squares", "ridge": ridge},
+                "record": {"every": {"epochs": 1}, "predictions": True},
+            }
+            (chunk,) = fit(build_experiment(check_tree(Document(tree, {}, {}, "test"))))
+            tables[capacity, seed] = pandas.DataFrame(chunk.tables["predictions"])
+    return Sweep(tables)
+
+
+def test_the_variance_peaks_at_the_number_of_examples():
+    found = summarize(random_features(ridge=0.0), UNITS)
+    assert found.variance_peaks_sharply
+    assert found.variance_peak_capacity == 30
+    assert found.bias_falls
+    assert found.decomposition_error < 1e-9
+
+
+def test_with_a_penalty_it_does_not():
+    found = summarize(random_features(ridge=0.3), UNITS)
+    assert not found.variance_peaks_sharply
+    assert found.variance_peak < 1.0
+    assert found.bias_falls
+
+
+# --- the component ---------------------------------------------------------------------------------------
+
+
+def test_it_is_seen_across_a_sweep_of_its_capacity():
+    built = build("phenomenon", {"type": "bias_variance", "capacity": UNITS})
+    assert (built.scope, built.axis, built.name) == ("sweep", UNITS, "bias_variance")
+    sweep = constructed(**PEAKED)
+    assert tuple(built.summarize(sweep)) == built.numbers
+    assert list(built.figures) == ["bias_variance"]
+    (ax,) = built.figures["bias_variance"]([sweep]).axes
+    assert "variance peaks at 10: 25" in ax.get_title(loc="left") + ax.get_title()
+    assert ax.get_xlabel().startswith(UNITS)
+    assert ax.get_ylabel()
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+    curve = decomposed(sweep, UNITS)
+    for line, column in zip(ax.get_lines(), ("bias_squared", "variance", "risk"), strict=True):
+        np.testing.assert_array_equal(line.get_ydata(), curve[column])
+
+
+def test_two_sweeps_are_two_panels_and_a_flat_one_says_so():
+    flat = constructed(PEAKED["bias"], dict.fromkeys(PEAKED["spread"], 0.5))
+    figure = bias_variance.figure([constructed(**PEAKED), flat], UNITS)
+    assert len(figure.axes) == 2
+    assert "no sharp peak" in figure.axes[1].get_title(loc="left") + figure.axes[1].get_title()

@@ -1,0 +1,580 @@
+"""Double descent: its detector on curves whose answer is known, its figures; judgement across a sweep."""
+
+import json
+import math
+
+import numpy as np
+import pandas
+import pytest
+from support import run_nnlab
+
+from nnlab import plotting
+from nnlab.errors import InvalidValue, UsageError
+from nnlab.phenomena.generalization.double_descent import Curve, DoubleDescent, curve, detect
+from nnlab.registry import build
+from nnlab.runs.expectations import judge_sweep
+from nnlab.runs.figures import available, draw
+from nnlab.runs.results import SweepResult
+
+WIDTHS = [1, 2, 4, 8, 16, 32, 64, 128]
+TRAIN = [0.50, 0.40, 0.30, 0.20, 0.05, 0.00, 0.00, 0.00]
+TEXTBOOK = [0.50, 0.40, 0.35, 0.45, 0.60, 0.50, 0.35, 0.30]
+MONOTONE = [0.50, 0.45, 0.40, 0.35, 0.32, 0.30, 0.29, 0.28]
+CLASSICAL = [0.50, 0.40, 0.35, 0.36, 0.40, 0.45, 0.50, 0.60]
+PEAK = [0.50, 0.40, 0.30, 0.45, 0.60, 0.50, 0.38, 0.34]
+
+
+def table(values, seeds=1, spread=0.0):
+    """`[seeds, points]`; spread: seeds lie so far above and below the values, in turns."""
+    away = spread * np.array([(-1.0) ** seed for seed in range(seeds)])
+    return np.asarray(values, float)[None] + (away - away.mean())[:, None]
+
+
+def found(test, train=TRAIN, *, x=WIDTHS, epsilon=0.1, statistic="mean", falling=False):
+    """What is detected in curves, each of one seed or `[seeds, points]`."""
+    test, train = (np.atleast_2d(np.asarray(values, float)) for values in (test, train))
+    train = np.broadcast_to(train, test.shape) if len(train) == 1 else train
+    return detect(Curve(np.asarray(x, float), train, test, "error", falling), epsilon, statistic)
+
+
+# --- the detector ----------------------------------------------------------------------------------------
+
+
+def test_the_numbers_of_a_textbook_curve():
+    numbers = found(TEXTBOOK)
+    expected = DoubleDescent(
+        metric="error",
+        statistic="mean",
+        epsilon=0.1,
+        threshold=16,
+        classical_minimum=0.35,
+        classical_capacity=4,
+        peak=0.60,
+        peak_capacity=16,
+        second_minimum=0.30,
+        second_capacity=128,
+        rise=0.25,
+        prominence=0.25,
+        second_descent=0.05,
+        peak_at_threshold=True,
+        verdict="double descent",
+    )
+    for name in DoubleDescent._fields:
+        value = getattr(expected, name)
+        near = pytest.approx(value) if isinstance(value, float) else value
+        assert getattr(numbers, name) == near, name
+
+
+@pytest.mark.parametrize("test", [MONOTONE, CLASSICAL, MONOTONE[::-1], [0.3] * 8])
+@pytest.mark.parametrize("statistic", ["mean", "median"])
+def test_a_curve_without_a_second_fall_has_no_peak(test, statistic):
+    numbers = found(table(test, 4, 0.01), statistic=statistic)
+    assert numbers.verdict == "none"
+    assert numbers.peak_at_threshold is False
+    lowest = int(np.argmin(test))
+    assert numbers.classical_minimum == pytest.approx(min(test))
+    assert numbers.classical_capacity == WIDTHS[lowest]
+    assert numbers.threshold == 16
+
+
+@pytest.mark.parametrize("test", [MONOTONE, CLASSICAL])
+def test_without_a_peak_there_are_no_numbers_of_one(test):
+    numbers = found(test)
+    assert (numbers.peak, numbers.peak_capacity, numbers.second_minimum) == (None, None, None)
+    assert (numbers.rise, numbers.prominence, numbers.second_descent) == (0, 0, None)
+
+
+def test_a_peak_that_does_not_come_back_below_is_a_peak():
+    numbers = found(PEAK)
+    assert numbers.verdict == "peak"
+    assert numbers.second_descent == pytest.approx(-0.04)
+    assert numbers.rise == pytest.approx(0.30)
+    assert numbers.prominence == pytest.approx(0.26), "above the higher of the two minima"
+    assert numbers.peak_at_threshold is True
+    below = [*PEAK[:-1], 0.299]
+    assert found(below).verdict == "double descent"
+
+
+def bump(height, spread=0.0, seeds=1):
+    """A fall to 0.4, a bump at 16, by `spread` more or less in every other seed, a fall to 0.3."""
+    values = table([0.6, 0.5, 0.4, 0.4, 0.4, 0.38, 0.35, 0.3], seeds)
+    values[:, 4] += height + spread * np.array([(-1.0) ** seed for seed in range(seeds)])
+    return values
+
+
+@pytest.mark.parametrize("statistic", ["mean", "median"])
+@pytest.mark.parametrize(("share", "verdict"), [(0.04, "none"), (0.06, "double descent")])
+def test_a_bump_is_one_from_five_percent_of_the_classical_minimum(share, verdict, statistic):
+    numbers = found(bump(share * 0.4, seeds=4), statistic=statistic)
+    assert numbers.verdict == verdict
+    assert numbers.peak_at_threshold == (verdict != "none")
+    assert numbers.rise == pytest.approx(share * 0.4)
+
+
+@pytest.mark.parametrize(
+    ("share", "verdict"), [(0.04, "none"), (0.06, "double descent")], ids=["shallow", "deep"]
+)
+def test_the_fall_beyond_counts_as_the_rise_before(share, verdict):
+    """From a plateau at 0.6 only a little down again: the second side of the peak is the low one."""
+    values = [0.5, 0.45, 0.4, 0.5, 0.6, 0.6 - share * 0.4, 0.6 - share * 0.4 + 1e-3, 0.6]
+    assert found(values).verdict == {"none": "none", "double descent": "peak"}[verdict]
+
+
+@pytest.mark.parametrize(("spread", "verdict"), [(0.05, "double descent"), (0.2, "none")])
+def test_a_bump_must_stand_out_of_the_noise_of_the_seeds(spread, verdict):
+    """Four seeds: a standard error of spread * 2 / sqrt(3) / 2, against a rise of 0.1."""
+    rises = bump(0.1, spread, 4)[:, 4] - 0.4
+    error = rises.std(ddof=1) / 2
+    assert (2 * error < 0.1) == (verdict != "none")
+    assert found(bump(0.1, spread, 4)).verdict == verdict
+
+
+def test_the_noise_that_counts_is_that_of_the_rise():
+    """Seeds that lie far apart but rise alike leave no doubt."""
+    assert found(table(TEXTBOOK, 4, 0.15)).verdict == "double descent"
+
+
+def test_more_seeds_find_a_smaller_bump():
+    assert found(bump(0.05, 0.06, 4)).verdict == "none"
+    assert found(bump(0.05, 0.06, 40)).verdict == "double descent"
+
+
+@pytest.mark.parametrize(("risen", "verdict"), [(8, "double descent"), (7, "double descent"), (5, "none")])
+def test_a_median_asks_for_three_quarters_of_the_seeds(risen, verdict):
+    values = bump(0.2, seeds=8)
+    values[risen:, 4] = 0.3
+    assert found(values, statistic="median").verdict == verdict
+
+
+def test_one_outlying_seed_moves_the_mean_and_not_the_median():
+    quiet = table(MONOTONE, 9)
+    quiet[0, 4] = 100.0
+    assert found(quiet, statistic="mean").peak == pytest.approx(100 / 9 + 0.32 * 8 / 9)
+    assert found(quiet, statistic="median").peak is None
+    assert found(quiet, statistic="mean").verdict == "none", "a single seed is no peak of the mean either"
+    loud = table(TEXTBOOK, 9)
+    loud[0, -1] = 100.0
+    assert found(loud, statistic="median").verdict == "double descent"
+    assert found(loud, statistic="median").second_minimum == pytest.approx(0.30)
+    assert found(loud, statistic="mean").second_minimum == pytest.approx(0.35)
+
+
+def test_the_highest_of_several_peaks_is_the_one():
+    twice = [0.5, 0.4, 0.48, 0.35, 0.6, 0.45, 0.5, 0.3]
+    numbers = found(twice)
+    assert (numbers.peak_capacity, numbers.classical_capacity, numbers.second_capacity) == (16, 8, 128)
+
+
+def test_the_peak_is_the_one_that_rises_highest_not_the_highest_point():
+    falling = [0.9, 0.85, 0.86, 0.5, 0.65, 0.4, 0.35, 0.3]
+    numbers = found(falling)
+    assert (numbers.peak, numbers.peak_capacity) == (0.65, 16)
+    assert numbers.classical_minimum == 0.5
+
+
+# --- threshold -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("epsilon", "threshold"), [(0.0, 32), (0.05, 16), (0.1, 16), (0.2, 8), (0.9, 1)])
+def test_the_threshold_is_the_first_capacity_that_fits(epsilon, threshold):
+    numbers = found(TEXTBOOK, epsilon=epsilon)
+    assert (numbers.threshold, numbers.epsilon) == (threshold, epsilon)
+
+
+def test_of_numbers_of_examples_it_is_the_last_that_is_fitted():
+    train = [0.0, 0.0, 0.0, 0.02, 0.08, 0.2, 0.3, 0.4]
+    for epsilon, threshold in ((0.1, 16), (0.0, 4), (0.05, 8), (0.5, 128)):
+        assert found(TEXTBOOK, train, epsilon=epsilon, falling=True).threshold == threshold
+    assert found(TEXTBOOK, train, falling=False).threshold == 1
+
+
+def test_data_that_are_never_fitted_have_no_threshold():
+    numbers = found(TEXTBOOK, [0.5] * 8)
+    assert numbers.threshold is None
+    assert numbers.verdict == "double descent"
+    assert numbers.peak_at_threshold is False
+
+
+@pytest.mark.parametrize(("fits_at", "near"), [(2, False), (3, True), (4, True), (5, True), (6, False)])
+@pytest.mark.parametrize("falling", [False, True])
+def test_a_peak_is_at_the_threshold_within_one_step_of_the_grid(fits_at, near, falling):
+    train = [0.5] * fits_at + [0.0] * (8 - fits_at)
+    if falling:
+        train = [0.0] * (fits_at + 1) + [0.5] * (7 - fits_at)
+    numbers = found(TEXTBOOK, train, falling=falling)
+    assert numbers.threshold == WIDTHS[fits_at]
+    assert numbers.peak_at_threshold is near
+
+
+def test_a_bump_that_is_chance_is_not_at_the_threshold():
+    assert found(bump(0.005)).peak_at_threshold is False
+    assert found(bump(0.05)).peak_at_threshold is True
+
+
+# --- gaps ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("statistic", ["mean", "median"])
+def test_a_seed_that_is_missing_at_a_point_is_left_out_there(statistic):
+    train, test = table(TRAIN, 3), table(TEXTBOOK, 3, 0.02)
+    for seed, point in ((0, 4), (1, 2), (2, 7)):
+        train[seed, point] = test[seed, point] = np.nan
+    numbers = found(test, train, statistic=statistic)
+    assert numbers.verdict == "double descent"
+    assert (numbers.peak_capacity, numbers.threshold) == (16, 16)
+    assert numbers.peak == pytest.approx(np.nanmean(test[:, 4]))
+    assert all(not isinstance(n, float) or math.isfinite(n) for n in numbers)
+
+
+def test_no_seed_that_has_both_peak_and_minimum_is_no_evidence():
+    test = table(TEXTBOOK, 2)
+    test[0, 4] = test[1, 2] = np.nan
+    assert found(test).verdict == "none"
+    test[1, 2] = 0.35
+    assert found(test).verdict == "double descent"
+
+
+@pytest.mark.parametrize("statistic", ["mean", "median"])
+def test_a_point_that_no_seed_has_is_passed_over(statistic):
+    test = table(TEXTBOOK, 2)
+    test[:, 3] = np.nan
+    numbers = found(test, statistic=statistic)
+    assert (numbers.verdict, numbers.peak_capacity) == ("double descent", 16)
+
+
+# --- read from a sweep -----------------------------------------------------------------------------------
+
+BASE = """\
+name: made
+data: {type: xor, examples: 120, batch_size: 8}
+model: {type: mlp, width: 4, depth: 1, outputs: 2}
+train: {steps: 20}
+"""
+EPOCHS = np.array([0, 1, 2, 4, 8, 16])
+
+
+def made(folder, test=TEXTBOOK, train=TRAIN, *, seeds=3, path="model.width", x=WIDTHS, classes=True,
+         split="test", expect="{}", lost=(), capacity=None, name="made"):  # fmt: skip
+    """A finished sweep directory over some path, its trials without their configs. lost: (seed, point) that
+    diverged. Test loss is four times the error, and the error of a seed a little off the others'."""
+    folder.mkdir()
+    axes = f"axes: {{{path}: {json.dumps(x)}}}, " if path else ""
+    (folder / "sweep.yaml").write_text(
+        f"{BASE.replace('made', name)}sweep: {{{axes}seeds: {seeds}}}\nexpect: {expect}\n"
+        f"phenomena: [{{type: double_descent, capacity: '{capacity or path}'}}]\n"
+    )
+    rows = []
+    for point, value in enumerate(x if path else [None]):
+        for seed in range(seeds):
+            trial = f"t{point}x{seed}"
+            gone = (seed, point) in lost
+            row = {"trial": trial} | ({path: value} if path else {})
+            row |= {"seed": seed, "status": "diverged" if gone else "complete", "reason": ""}
+            off = 0.01 * seed
+            final = {"train_loss": 4 * train[point], f"{split}_loss": 4 * (test[point] + off)}
+            if classes:
+                final |= {"train_accuracy": 1 - train[point], f"{split}_accuracy": 1 - test[point] - off}
+            rows.append(row | {f"final.{name}": None if gone else number for name, number in final.items()})
+            run = folder / "trials" / trial
+            run.mkdir(parents=True)
+            table = pandas.DataFrame({"step": 10 * EPOCHS, "epoch": EPOCHS})
+            for name_, number in final.items():
+                table[name_] = number + (0.1 / (1 + EPOCHS) if name_.endswith("loss") else 0)
+            table.to_csv(run / "metrics.csv", index=False)
+    pandas.DataFrame(rows).to_csv(folder / "trials.csv", index=False)
+    (folder / "summary.json").write_text(
+        json.dumps({"name": name, "status": "complete", "trials": len(rows)})
+    )
+    return SweepResult.of(folder)
+
+
+def summarized(sweep, **arguments):
+    phenomenon = build("phenomenon", {"type": "double_descent", "capacity": "model.width"} | arguments)
+    return phenomenon.summarize(sweep)
+
+
+def test_a_sweep_is_read_along_its_capacity(tmp_path):
+    numbers = summarized(made(tmp_path / "made"))
+    assert (numbers["metric"], numbers["threshold"], numbers["verdict"]) == ("error", 16, "double descent")
+    assert numbers["peak"] == pytest.approx(0.61)
+    assert numbers["classical_minimum"] == pytest.approx(0.36)
+
+
+def test_its_order_in_the_file_does_not_matter(tmp_path):
+    order = [5, 0, 7, 2, 4, 1, 6, 3]
+    parts = ([values[i] for i in order] for values in (TEXTBOOK, TRAIN, WIDTHS))
+    test, train, x = parts
+    numbers = summarized(made(tmp_path / "shuffled", test, train, x=x))
+    assert numbers == summarized(made(tmp_path / "made"))
+
+
+def test_the_error_of_classes_and_the_loss_of_values(tmp_path):
+    classes, values = made(tmp_path / "classes"), made(tmp_path / "values", classes=False)
+    assert summarized(classes)["metric"] == "error"
+    loss = summarized(classes, metric="loss")
+    assert (loss["metric"], loss["peak"]) == ("loss", pytest.approx(4 * 0.61))
+    assert loss["threshold"] == 32, "the train loss is below 0.1 later than the error"
+    assert summarized(values)["metric"] == "loss"
+    with pytest.raises(InvalidValue, match="no classes, so no error"):
+        summarized(values, metric="error")
+
+
+def test_without_a_test_split_it_is_the_validations(tmp_path):
+    assert summarized(made(tmp_path / "validation", split="validation"))["verdict"] == "double descent"
+    with pytest.raises(InvalidValue, match="no test split"):
+        summarized(made(tmp_path / "none", split="other"))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_fewer_than_three_points_are_no_curve(tmp_path, count):
+    short = made(tmp_path / "short", TEXTBOOK[:count], TRAIN[:count], x=WIDTHS[:count])
+    with pytest.raises(InvalidValue, match=f"three points or more; there are {count}"):
+        summarized(short)
+    three = made(tmp_path / "three", [0.4, 0.6, 0.3], [0.4, 0.0, 0.0], x=[1, 2, 3])
+    assert summarized(three)["verdict"] == "double descent"
+
+
+def test_diverged_trials_are_left_out(tmp_path):
+    numbers = summarized(made(tmp_path / "some", lost=[(0, 4), (1, 2)]))
+    assert numbers["verdict"] == "double descent"
+    assert numbers["peak"] == pytest.approx(0.615)
+    all_of_one = made(tmp_path / "all", lost=[(seed, 4) for seed in range(3)])
+    assert summarized(all_of_one)["peak_capacity"] == 32
+
+
+def test_an_axis_that_moves_the_capacity_with_another_path(tmp_path):
+    both = made(tmp_path / "both", path='"data.limit, model.width"', capacity="model.width")
+    text = (tmp_path / "both" / "trials.csv").read_text().replace('"""', '"')
+    (tmp_path / "both" / "trials.csv").write_text(text)
+    both = SweepResult.of(tmp_path / "both")
+    assert both.axes == ["data.limit, model.width"]
+    assert summarized(both)["peak_capacity"] == 16
+
+
+def test_a_number_of_examples_is_a_falling_capacity(tmp_path):
+    more = made(tmp_path / "more", TEXTBOOK, TRAIN[::-1], path="data.limit")
+    found = curve(more, "data.limit", None)
+    assert found.falling
+    numbers = summarized(more, capacity="data.limit")
+    assert (numbers["threshold"], numbers["peak_capacity"]) == (8, 16)
+    assert numbers["peak_at_threshold"] is True
+    assert not curve(made(tmp_path / "widths"), "model.width", None).falling
+
+
+def by_epoch(folder, test, train):
+    """A sweep of seeds whose errors go through these values at the epochs after the first record."""
+    made(folder, [0.0], [0.0], path=None, capacity="epochs")
+    for seed in range(3):
+        file = folder / "trials" / f"t0x{seed}" / "metrics.csv"
+        columns = {"test_accuracy": [0.0, *(1 - np.array(test) - 0.01 * seed)]}
+        columns |= {"train_accuracy": [1.0, *(1 - np.array(train))]}
+        pandas.read_csv(file).assign(**columns).to_csv(file, index=False)
+    return SweepResult.of(folder)
+
+
+def test_epochs_are_a_capacity(tmp_path):
+    sweep = by_epoch(tmp_path / "epochs", [0.5, 0.3, 0.6, 0.4, 0.2], [0.5, 0.3, 0.05, 0.0, 0.0])
+    numbers = summarized(sweep, capacity="epochs")
+    assert (numbers["verdict"], numbers["peak_capacity"], numbers["threshold"]) == ("double descent", 4, 4)
+    assert numbers["classical_capacity"] == 2, "the record before training does not count"
+    assert numbers["peak"] == pytest.approx(0.61)
+    even = by_epoch(tmp_path / "even", [0.5, 0.4, 0.3, 0.25, 0.2], [0.5, 0.3, 0.05, 0.0, 0.0])
+    assert summarized(even, capacity="epochs")["verdict"] == "none"
+
+
+@pytest.mark.parametrize("x", [["relu", "tanh", "square", "sigmoid"], [[1], [2], [3], [4]]])
+def test_a_capacity_that_is_no_number_is_refused(tmp_path, x):
+    with pytest.raises(UsageError, match=r"reads along numbers, and .model\.activation. has the value"):
+        made(tmp_path / "words", x=x, path="model.activation")
+
+
+# --- figures ---------------------------------------------------------------------------------------------
+
+
+def drawn(sweeps, folder, *names):
+    """The figures that come out, by name; pytest makes any warning an error."""
+    return {path.stem: path for path in draw(sweeps, folder, names)}
+
+
+def axes_of(sweeps, figure):
+    with plotting.style():
+        return available(sweeps)[figure](sweeps).axes
+
+
+@pytest.mark.parametrize("classes", [True, False])
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_figures_of_a_sweep(tmp_path, classes, seeds):
+    sweep = made(tmp_path / "made", classes=classes, seeds=seeds)
+    paths = drawn([sweep], tmp_path / "plots")
+    assert set(paths) == {"double_descent", "epochs_by_capacity"}
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths.values())
+
+
+def test_the_curve_is_that_of_the_trials(tmp_path):
+    error, loss = axes_of([made(tmp_path / "made")], "double_descent")
+    lines = {line.get_label(): line for line in error.get_lines()}
+    np.testing.assert_allclose(lines["test"].get_xdata(), WIDTHS)
+    np.testing.assert_allclose(lines["test"].get_ydata(), 100 * (np.array(TEXTBOOK) + 0.01), rtol=1e-9)
+    np.testing.assert_allclose(lines["train"].get_ydata(), 100 * np.array(TRAIN), atol=1e-9)
+    assert lines["train error <= 10 %"].get_xdata()[0] == 16
+    circles = {(line.get_xdata()[0], round(float(line.get_ydata()[0]), 6))
+               for line in error.get_lines() if len(line.get_xdata()) == 1}  # fmt: skip
+    assert circles == {(4, 36.0), (16, 61.0), (128, 31.0)}
+    assert error.get_title(loc="left") == "made: double descent"
+    assert "3 seeds" in error.get_ylabel()
+    np.testing.assert_allclose(loss.get_lines()[0].get_ydata(), 4 * (np.array(TEXTBOOK) + 0.01), rtol=1e-9)
+
+
+def test_values_have_no_panel_of_errors(tmp_path):
+    (loss,) = axes_of([made(tmp_path / "made", classes=False)], "double_descent")
+    assert "loss" in loss.get_ylabel()
+
+
+def test_without_a_peak_only_the_minimum_is_marked(tmp_path):
+    error, _ = axes_of([made(tmp_path / "made", MONOTONE)], "double_descent")
+    assert [line.get_xdata()[0] for line in error.get_lines() if len(line.get_xdata()) == 1] == [128]
+    assert error.get_title(loc="left") == "made: none"
+
+
+def test_diverged_trials_are_marked(tmp_path):
+    error, _ = axes_of([made(tmp_path / "made", lost=[(0, 4), (2, 4), (1, 6)])], "double_descent")
+    (lost,) = [line for line in error.get_lines() if line.get_label() == "diverged"]
+    assert list(lost.get_xdata()) == [16, 16, 64]
+    whole, _ = axes_of([made(tmp_path / "whole")], "double_descent")
+    assert "diverged" not in [line.get_label() for line in whole.get_lines()]
+
+
+def test_a_sweep_with_a_capacity_of_which_nothing_is_left_is_drawn(tmp_path):
+    sweep = made(tmp_path / "made", lost=[(seed, 3) for seed in range(3)] + [(0, 4), (1, 4)])
+    assert set(drawn([sweep], tmp_path / "plots")) == {"double_descent", "epochs_by_capacity"}
+
+
+def test_several_sweeps_come_on_one_axes(tmp_path):
+    sweeps = [made(tmp_path / "a"), made(tmp_path / "b", CLASSICAL, name="classical")]
+    paths = drawn(sweeps, tmp_path / "plots")
+    assert set(paths) == {"double_descent", "epochs_by_capacity"}
+    error, _ = axes_of(sweeps, "double_descent")
+    assert len([line for line in error.get_lines() if len(line.get_xdata()) == 8]) == 4
+
+
+def test_epochs_have_a_curve_and_no_map(tmp_path):
+    sweep = by_epoch(tmp_path / "epochs", [0.5, 0.3, 0.6, 0.4, 0.2], [0.5, 0.3, 0.05, 0.0, 0.0])
+    assert set(drawn([sweep], tmp_path / "plots")) == {"double_descent"}
+
+
+def test_a_capacity_of_zero_is_drawn(tmp_path):
+    sweep = made(tmp_path / "made", x=[0, 1, 2, 3, 4, 5, 6, 7], path="model.depth")
+    assert "double_descent" in drawn([sweep], tmp_path / "plots")
+
+
+def test_training_against_capacity_has_a_cell_for_each_epoch_and_width(tmp_path):
+    chart, bar = axes_of([made(tmp_path / "made")], "epochs_by_capacity")
+    (mesh,) = chart.collections
+    assert mesh.get_array().shape == (len(EPOCHS) - 1, len(WIDTHS))
+    np.testing.assert_allclose(mesh.get_array()[-1], 100 * (np.array(TEXTBOOK) + 0.01), rtol=1e-9)
+    assert "test error" in bar.get_ylabel()
+
+
+def test_fitted_functions_below_at_and_beyond(tmp_path):
+    sweep = made(tmp_path / "made")
+    for run in (tmp_path / "made" / "trials").iterdir():
+        inputs = np.linspace(-1, 1, 20)
+        split = ["train", "test"] * 10
+        table = pandas.DataFrame({"split": split, "input": inputs, "target": inputs**2})
+        table.assign(prediction=inputs**2 + int(run.name[1])).to_csv(run / "predictions.csv", index=False)
+    paths = drawn([sweep], tmp_path / "plots")
+    assert set(paths) == {"double_descent", "epochs_by_capacity", "fitted_functions"}
+    panels = axes_of([sweep], "fitted_functions")
+    assert [panel.get_title(loc="left").rpartition(": ")[2] for panel in panels] == ["4", "16", "128"]
+    for panel, point in zip(panels, (2, 4, 7), strict=True):
+        lines = {line.get_label(): line for line in panel.get_lines()}
+        np.testing.assert_allclose(
+            np.asarray(lines["fit"].get_ydata()) - lines["truth"].get_ydata(), point, rtol=1e-9
+        )
+        assert len(lines["training"].get_xdata()) == 10
+
+
+# --- judgement across a sweep ----------------------------------------------------------------------------
+
+
+def judged(folder, expect, change=None, **arguments):
+    sweep = made(folder, expect=expect, **arguments)
+    if change is not None:
+        change(sweep.table).to_csv(folder / "trials.csv", index=False)
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["double_descent"] = dict(summarized(sweep))
+    (folder / "summary.json").write_text(json.dumps(summary))
+    return judge_sweep(SweepResult.of(folder))
+
+
+def test_what_is_seen_across_the_sweep_has_one_number(tmp_path):
+    expect = (
+        "{double_descent.verdict: {equals: double descent}, "
+        "double_descent.peak_at_threshold: {equals: true}, double_descent.rise: {min: 0.3}, "
+        "status: {equals: complete}}"
+    )
+    verdicts = judged(tmp_path / "made", expect)
+    assert [key for key, *_ in verdicts] == [
+        "double_descent.verdict", "double_descent.peak_at_threshold", "double_descent.rise", "status",
+    ]  # fmt: skip
+    assert [found for _, _, found, _ in verdicts] == [
+        "double descent", True, pytest.approx(0.25), "complete",
+    ]  # fmt: skip
+    assert [holds for *_, holds in verdicts] == [True, True, False, True]
+    checked = run_nnlab("check", tmp_path / "made")
+    assert checked.exit_code == 1
+    assert checked.stdout.count("FAILS") == 1
+
+
+def test_a_runs_number_must_hold_in_every_trial_and_the_worst_is_found(tmp_path):
+    lowest, highest = 4 * 0.30, 4 * 0.62
+    for number, (bound, found, holds) in enumerate(
+        [
+            ("{max: 3}", highest, True),
+            ("{max: 2.4}", None, False),
+            ("{min: 1}", lowest, True),
+            ("{min: 1.21}", lowest, False),
+            ("{min: 1, max: 3}", None, True),
+            ("{min: 1, max: 2.45}", None, False),
+        ]
+    ):
+        ((key, _, value, verdict),) = judged(tmp_path / f"{number}", f"{{final.test_loss: {bound}}}")
+        assert key == "final.test_loss (every trial)"
+        assert verdict is holds
+        assert found is None or value == pytest.approx(found)
+        if not holds:
+            assert not (1.21 <= value <= 2.4), "what is shown is one that breaks the bound"
+    assert number == 5
+
+
+def test_the_one_furthest_off_is_shown_not_the_first(tmp_path):
+    """Of the seeds at the peak, 2.40, 2.44 and 2.48, all break the bound."""
+    ((*_, value, holds),) = judged(tmp_path / "made", "{final.test_loss: {max: 2.39}}")
+    assert not holds
+    assert value == pytest.approx(2.48)
+
+
+def test_a_trial_that_lacks_the_number_breaks_the_bound(tmp_path):
+    ((*_, value, holds),) = judged(tmp_path / "gap", "{final.test_loss: {max: 9}}", lost=[(1, 6)])
+    assert not holds
+    assert value is None or math.isnan(value)
+
+
+def test_a_number_that_no_trial_has_breaks_the_bound(tmp_path):
+    ((*_, value, holds),) = judged(tmp_path / "none", "{final.validation_loss: {max: 9}}")
+    assert (value, holds) == (None, False)
+
+
+@pytest.mark.parametrize(("wrong", "holds"), [(None, True), (7, False)])
+def test_a_number_that_every_trial_must_equal(tmp_path, wrong, holds):
+    def change(table):
+        counts = [20] * len(table)
+        counts[5] = wrong or 20
+        return table.assign(parameters=counts)
+
+    ((key, _, value, verdict),) = judged(tmp_path / "made", "{parameters: {equals: 20}}", change)
+    assert (key, value, verdict) == ("parameters (every trial)", wrong or 20, holds)
+
+
+def test_a_sweep_without_expectations_has_nothing_to_judge(tmp_path):
+    assert judged(tmp_path / "made", "{}") == []

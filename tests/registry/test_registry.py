@@ -1,0 +1,156 @@
+"""The whole registry: every component is documented, in words, shown and listed, and its example works."""
+
+import re
+
+import pytest
+from support import run_nnlab
+
+from nnlab.config.document import parse_value
+from nnlab.config.resolve import describe, resolve, resolve_arguments
+from nnlab.registry import KINDS, Component, ComponentOf, Section, build, components, marker_of, register
+
+OWN = [(kind, name) for kind in KINDS for name, c in components(kind).items() if c.kind == kind]
+ALL = [(kind, name) for kind in KINDS for name in components(kind)]
+SHORTEST_DOCUMENT = 5
+
+own = pytest.mark.parametrize(("kind", "name"), OWN, ids=[f"{kind}-{name}" for kind, name in OWN])
+every = pytest.mark.parametrize(("kind", "name"), ALL, ids=[f"{kind}-{name}" for kind, name in ALL])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_has_components(kind):
+    assert components(kind)
+    assert KINDS[kind].about
+
+
+@own
+def test_a_component_is_documented(kind, name):
+    headline = components(kind)[name].headline
+    assert len(headline) >= SHORTEST_DOCUMENT
+    equation = re.search(r"[=(]", headline)
+    assert headline.endswith((".", "?")) or equation, f"'{headline}' is neither a sentence nor an equation"
+
+
+@own
+def test_its_parameters_can_be_said_in_words(kind, name):
+    for parameter in components(kind)[name].parameters.values():
+        words = describe(parameter.annotation)
+        assert words
+        assert not re.search(r"typing\.|<class|Annotated|\[|any value", words), f"{parameter.name}: {words}"
+
+
+def sections(parameters):
+    """Parameters, and those of the sections among them, at any depth."""
+    for parameter in parameters:
+        yield parameter
+        for annotation in (parameter.annotation, *getattr(parameter.annotation, "__args__", ())):
+            if isinstance(marker := marker_of(annotation), Section):
+                yield from sections(marker.component.parameters.values())
+
+
+@own
+def test_its_sections_can_be_said_in_words(kind, name):
+    for parameter in sections(components(kind)[name].parameters.values()):
+        assert "typing." not in describe(parameter.annotation)
+
+
+@own
+def test_its_defaults_pass_their_own_validation(kind, name):
+    component = components(kind)[name]
+    problems = []
+    resolve_arguments(component, {}, (), problems)
+    missing = [p for p in problems if p.message.endswith("is missing") or "' is missing: " in p.message]
+    assert problems == missing
+    assert len(missing) == sum(p.required for p in component.parameters.values())
+
+
+@every
+def test_what_it_resolves_to_is_canonical(kind, name):
+    example = example_of(kind, name)
+    problems = []
+    once = resolve(kind, example, (), problems)
+    assert problems == []
+    assert resolve(kind, once, (), problems) == once
+    assert problems == []
+    assert build(kind, once) is not None
+
+
+def example_of(kind, name):
+    """The example that `nnlab show` prints, read back."""
+    shown = run_nnlab("show", kind, name)
+    assert shown.exit_code == 0
+    return parse_value(shown.stdout.split("\nExample:", 1)[1].strip(), "example").tree
+
+
+@every
+def test_show(kind, name):
+    shown = run_nnlab("show", kind, name)
+    component = components(kind)[name]
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    lines = shown.stdout.splitlines()
+    assert name in lines[0]
+    assert component.document.splitlines()[0] in lines
+    table = {line.split("  ")[0].strip() for line in lines}
+    assert set(component.parameters) <= table
+    example = example_of(kind, name)
+    assert (example["type"] if isinstance(example, dict) else example) == name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_list_of_a_kind(kind):
+    listed = run_nnlab("list", kind)
+    assert (listed.exit_code, listed.stderr) == (0, "")
+    words = {line.split()[0] for line in listed.stdout.splitlines() if line.strip()}
+    assert set(components(kind)) <= words
+
+
+def test_list_of_everything():
+    listed = run_nnlab("list")
+    words = [line.split()[0] for line in listed.stdout.splitlines() if line.strip()]
+    assert set(KINDS) <= set(words)
+    for kind, name in OWN:
+        assert words.count(name) >= 1, f"{kind} {name} is not listed"
+
+
+@pytest.mark.parametrize("name", components("activation"))
+def test_an_activation_serves_as_a_layer(name):
+    layer = build("layer", name)
+    assert layer.setup((3,)).output_shape == (3,)
+    assert layer.setup((3,)).count("params") == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("show", "layer", "dens"), ("show", "layr", "dense"), ("list", "layr"), ("show", "activation", "dense")],
+)
+def test_unknown_names_are_one_line(arguments):
+    result = run_nnlab(*arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_unknown_names_have_their_near_miss():
+    assert "did you mean 'dense'?" in run_nnlab("show", "layer", "dens").stderr
+    assert "did you mean 'layer'?" in run_nnlab("list", "layr").stderr
+
+
+def test_a_name_is_registered_once():
+    with pytest.raises(ValueError, match="registered twice"):
+        register("activation", "relu")(lambda z, /: z)
+
+
+def test_a_component_valued_argument_may_be_given_in_python_too():
+    from nnlab.nn.dense import dense
+
+    layer = dense(3, kernel_init="zeros")
+    assert layer.setup((2,)).params["kernel"].shape == (2, 3)
+
+
+def test_no_component_is_named_like_a_kind_s_marker():
+    """`Of` must name a kind that exists."""
+    for kind, name in OWN:
+        for parameter in sections(components(kind)[name].parameters.values()):
+            marker = marker_of(parameter.annotation)
+            assert not isinstance(marker, ComponentOf) or marker.kind in KINDS
+    assert all(isinstance(c, Component) for kind in KINDS for c in components(kind).values())

@@ -1,0 +1,160 @@
+"""What tests of several packages share."""
+
+import os
+import struct
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from click.testing import CliRunner
+
+from nnlab.config.resolve import resolve
+from nnlab.registry import build
+
+
+def put(file, content):
+    """A file that is whole whenever another process looks."""
+    if not file.exists() or file.read_bytes() != content:
+        beside = file.with_name(f".{file.name}.{os.getpid()}")
+        beside.write_bytes(content)
+        beside.replace(file)
+
+
+def blobs(count, side, seed):
+    """Images `[count, side, side]` of bytes: a bright spot, whose place is the class, on noise."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(count, dtype=np.uint8) % 10
+    angle = 2 * np.pi * labels / 10
+    place = side / 4 * np.stack([np.sin(angle), np.cos(angle)], 1)
+    centre = side / 2 + place + random.normal(0, 1, (count, 2))
+    away = ((np.arange(side) - centre[..., None]) / (side / 10)) ** 2
+    spot = np.exp(-(away[:, 0, :, None] + away[:, 1, None, :]) / 2)
+    return (200 * spot + random.uniform(0, 55, spot.shape)).astype(np.uint8), labels
+
+
+def idx_bytes(array):
+    """The content of an IDX file of bytes."""
+    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+def put_image_sets(folder):
+    """300 images, 100 for test, in the place of each image set that is fetched, as if put there by hand."""
+    for name in ("mnist", "fashion_mnist", "cifar10"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for seed, name in enumerate(("mnist", "fashion_mnist")):
+        for stem, count in (("train", 300), ("t10k", 100)):
+            images, labels = blobs(count, 28, seed=10 * seed + count)
+            put(folder / name / f"{stem}-images-idx3-ubyte", idx_bytes(images))
+            put(folder / name / f"{stem}-labels-idx1-ubyte", idx_bytes(labels))
+    for number in range(1, 6):
+        put_cifar(folder / "cifar10" / f"data_batch_{number}.bin", 60, number)
+    put_cifar(folder / "cifar10" / "test_batch.bin", 100, 9)
+
+
+def put_cifar(file, count, seed):
+    planes = [blobs(count, 32, seed=100 + 3 * seed + channel)[0] for channel in range(3)]
+    labels = np.arange(count, dtype=np.uint8)[:, None] % 10
+    put(file, np.concatenate([labels, *(plane.reshape(count, -1) for plane in planes)], axis=1).tobytes())
+
+
+TINY = """\
+name: tiny
+data: {type: xor, examples: 120, batch_size: 8}
+model: {type: mlp, width: 4, depth: 2, activation: tanh, outputs: 2}
+optimizer: {type: sgd, learning_rate: 0.1}
+train: {steps: 20}
+record: {every: {steps: 5}}
+phenomena: [gradient_flow]
+expect:
+  gradient_flow.first_to_last_ratio: {min: 0.0}
+  final.train_loss: {max: 100}
+"""
+
+
+def run_nnlab(*arguments):
+    """`nnlab ...` in this process: exit_code, stdout, stderr."""
+    from nnlab.cli.main import cli
+
+    result = CliRunner().invoke(cli, [str(word) for word in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def title_of(ax):
+    return ax.get_title(loc="left") + ax.get_title()
+
+
+def panels_of(figure):
+    """The axes that show something, colour bars left out."""
+    bars = [ax for ax in figure.axes if ax.get_label() == "<colorbar>"]
+    assert all(ax.get_ylabel() for ax in bars)
+    return [ax for ax in figure.axes if ax not in bars and ax.axison]
+
+
+def legends_of(figure):
+    return [legend for legend in (*figure.legends, *(ax.get_legend() for ax in figure.axes)) if legend]
+
+
+def assert_labelled(figure, empty=False):
+    shown = panels_of(figure)
+    assert shown
+    title = figure.get_suptitle()
+    for ax in shown:
+        assert title_of(ax) or title, "every panel says what is seen"
+        assert ax.get_xlabel() or not ax.get_subplotspec().is_last_row(), f"no x label on '{title_of(ax)}'"
+        spec = ax.get_subplotspec()
+        shares = ax.get_shared_y_axes().joined(ax, shown[0]) and ax is not shown[0]
+        assert ax.get_ylabel() or shares or not spec.is_first_col(), "no y label"
+        assert ax.has_data() or empty
+
+
+def assert_told_apart(figure, names):
+    words = " ".join(
+        [text.get_text() for legend in legends_of(figure) for text in legend.get_texts()]
+        + [title_of(ax) + ax.get_ylabel() for ax in panels_of(figure)]
+    )
+    assert len(names) < 2 or all(name in words for name in names), "they are told apart"
+
+
+SEED = 7
+
+
+KEY = jax.random.key(SEED)
+
+
+def from_config(config):
+    """A layer from what would stand in a file."""
+    problems = []
+    resolved = resolve("layer", config, (), problems)
+    assert problems == []
+    return build("layer", resolved)
+
+
+def drawn(shape, seed=0, scale=1.0, shift=0.0):
+    return (shift + scale * np.random.default_rng(seed).standard_normal(shape)).astype(np.float32)
+
+
+def pulled_back(net, params, state, x, train=True):
+    """Output, and gradients of sum(weights * output) by params and inputs, weights being fixed and random."""
+    weights = jnp.asarray(drawn((x.shape[0], *net.setup.output_shape), seed=99))
+
+    def total(params, x):
+        out = net.apply(params, state, x, key=KEY, train=train)
+        return (weights * out.value).sum(), out
+
+    (_, out), grads = jax.value_and_grad(total, argnums=(0, 1), has_aux=True)(params, jnp.asarray(x))
+    return out, grads, np.asarray(weights)
+
+
+def close(found, expected, tolerance=1e-5):
+    expected = expected.detach().numpy() if hasattr(expected, "detach") else expected
+    np.testing.assert_allclose(np.asarray(found), expected, rtol=tolerance, atol=tolerance)
+
+
+def load(config, seed=0):
+    """The data of what would stand in a file."""
+    problems = []
+    resolved = resolve("dataset", config, (), problems)
+    assert problems == []
+    return build("dataset", resolved).load(seed)
