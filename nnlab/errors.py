@@ -1,24 +1,33 @@
-"""Every error a user can meet, and the states that a run can be in.
+"""Every error a user can meet, and the statuses a run can have.
 
 NnlabError                 exit 1; its text is the one line that is printed
-├── ConfigError            exit 2; one line a problem, each with file:line:column
-├── UsageError             exit 2; the command's words or paths are off
+├── ConfigError            exit 2; one line per problem, each with file:line:column
+├── UsageError             exit 2; the command's words or paths are wrong
 │   └── DriftError         a run was begun where other numbers come out
 └── DiskError              exit 1; something cannot be written
 
-InvalidValue            raised by a component about its own arguments, shapes or data;
-                           whoever knows the place in the file turns it into a ConfigError
+InvalidValue               raised by a component about its arguments, shapes or data;
+                           the caller that knows the place in the file turns it into a ConfigError
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import NamedTuple
 
 KeyPath = tuple[str | int, ...]
 
-# of a run, in its summary; a search ends a trial that is not worth going on with: it is pruned
-STATUSES = ("running", "complete", "interrupted", "diverged", "pruned", "failed")
+
+class RunStatus(StrEnum):
+    """The status of a run, as its summary.json holds it."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    INTERRUPTED = "interrupted"
+    DIVERGED = "diverged"
+    PRUNED = "pruned"  # a search ended the trial before its time: others do better
+    FAILED = "failed"
 
 
 class NnlabError(Exception):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 from annotated_types import Ge, Gt, Le, Lt
 
 from nnlab.config.sweep_keys import Sweep, split_path, sweep, values_of
-from nnlab.errors import STATUSES, InvalidValue, KeyPath
+from nnlab.errors import InvalidValue, KeyPath, RunStatus
 from nnlab.registry import ComponentOf, Count, Section
 from nnlab.text import join_words, suggestion
 
@@ -353,9 +353,9 @@ def _check_expectation(key: str, bound: Bound, phenomena: list[Any], criteria: l
     numbers = {p.name: p.numbers for p in phenomena}
     if prefix in ("final", "best", "selected") and number:
         return
-    if key == "status" and bound.equals not in STATUSES:
-        near = suggestion(str(bound.equals), STATUSES) or ";"
-        raise InvalidValue(f"'{bound}' is no status{near} it equals one of {', '.join(STATUSES)}", at)
+    if key == "status" and bound.equals not in list(RunStatus):
+        near = suggestion(str(bound.equals), RunStatus) or ";"
+        raise InvalidValue(f"'{bound}' is no status{near} it equals one of {', '.join(RunStatus)}", at)
     if key == "stopped_by" and bound.equals not in criteria:
         there = f"it equals one of {', '.join(criteria)}" if criteria else "there is none under train.stop"
         raise InvalidValue(f"'{bound.equals}' ends no training here; {there}", at)

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from nnlab.errors import STATUSES, UsageError
+from nnlab.errors import RunStatus, UsageError
 from nnlab.system import files
 from nnlab.system.files import FileDigest, GrowingFile
 
@@ -180,8 +180,8 @@ def read_summary(directory: Path) -> dict[str, Any]:
     of its form."""
     file = directory / "summary.json"
     summary = read_json(file)
-    if summary.get("status") not in STATUSES:
-        raise UsageError(f"{file}: damaged: its status is none of {', '.join(STATUSES)}")
+    if summary.get("status") not in list(RunStatus):
+        raise UsageError(f"{file}: damaged: its status is none of {', '.join(RunStatus)}")
     swept = "trials" in summary  # a search's best names a trial and its values, of any form
     count = len(summary)
     for part, values in summary.items():
