@@ -195,7 +195,7 @@ def _print_plan(place: Path, todo: Plan, jobs: int | None) -> None:
 def _estimate(todo: Plan, work: float, jobs: int | None) -> str:
     from nnlab.system import device
 
-    workers = min(jobs or device.cores(), max(1, todo.left))
+    workers = min(jobs or device.core_count(), max(1, todo.left))
     seconds = (work / _rate() + COMPILE_SECONDS * len(todo.groups)) / workers
     return f"{work:.2g} floating-point operations: about {_duration(seconds)} on {workers} workers"
 

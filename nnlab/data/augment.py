@@ -42,12 +42,12 @@ class Augmented(NamedTuple):
 
 class Augmentation(NamedTuple):
     """apply: (key, inputs `[B, ...]`) -> Augmented, a pure function; the same key gives the same change.
-    fits: raises InvalidValue where inputs of a shape, without batch, are not what it changes. mixes:
+    validate: raises InvalidValue where inputs of a shape, without batch, are not what it changes. mixes:
     whether it mixes examples with each other, and so their targets.
     """
 
     apply: Callable[[Array, Array], Augmented]
-    fits: Callable[[Shape], None] = lambda shape: None
+    validate: Callable[[Shape], None] = lambda shape: None
     mixes: bool = False
     name: str = ""
 
@@ -56,7 +56,7 @@ augmentation = register("augmentation", label="name")
 """Register a function that returns an Augmentation."""
 
 
-def chained(augmentations: Sequence[Augmentation], key: Array, inputs: Array) -> Augmented:
+def apply_augmentations(augmentations: Sequence[Augmentation], key: Array, inputs: Array) -> Augmented:
     """One after the other, each with a key of its own; at most one mixes, see `check_mixing`."""
     found = Augmented(inputs)
     for number, one in enumerate(augmentations):
@@ -94,13 +94,13 @@ def shift(pixels: Pixels = 1, fill: Fill = 0.0) -> Augmentation:
 
         return Augmented(jax.vmap(cut)(_padded(inputs, pixels, fill), starts))
 
-    def fits(shape: Shape) -> None:
+    def validate(shape: Shape) -> None:
         _check("shift", shape)
         if pixels >= min(shape[:2]):
             message = f"{pixels} can move all of an input {list(shape)} out of sight"
             raise InvalidValue(message, ("pixels",))
 
-    return Augmentation(apply, fits)
+    return Augmentation(apply, validate)
 
 
 @augmentation

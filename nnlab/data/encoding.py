@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from nnlab.data.examples import single
+from nnlab.data.examples import as_float32
 from nnlab.errors import InvalidValue, KeyPath
 from nnlab.text import join_words, suggestion
 
@@ -58,16 +58,16 @@ def _units(column: pandas.Series, numeric: bool, code: Code | Values | None) -> 
     if code is None and not numeric:
         raise InvalidValue("holds text; inputs must be numbers, or be given a 'coding' such as one_hot")
     if code is None:
-        return single(column.to_numpy(np.float64))[:, None]
+        return as_float32(column.to_numpy(np.float64))[:, None]
     numbers, k = _numbered(column, numeric, code)
     if code == "one_hot":
         if k > MOST_UNITS or k * len(column) > MOST:
             raise InvalidValue(f"has {k:,} values, too many for a unit each; code it as binary or ordinal")
-        return single(numbers[:, None] == np.arange(k))
+        return as_float32(numbers[:, None] == np.arange(k))
     if code == "binary":
         places = np.arange((k - 1).bit_length())[::-1]
-        return single(numbers[:, None] >> places & 1)
-    return single(numbers)[:, None]
+        return as_float32(numbers[:, None] >> places & 1)
+    return as_float32(numbers)[:, None]
 
 
 def _numbered(column: pandas.Series, numeric: bool, code: Code | Values) -> tuple[np.ndarray, int]:

@@ -40,30 +40,30 @@ class Source(NamedTuple):
     """
 
     load: Callable[[int], tuple[Examples, Examples | None]]
-    whole: bool = False
+    train_on_all: bool = False
 
 
-def classified(inputs: np.ndarray, labels: np.ndarray, classes: int | None = None) -> Examples:
+def classification_examples(inputs: np.ndarray, labels: np.ndarray, classes: int | None = None) -> Examples:
     """Examples of a classification; `labels` are 0 .. classes - 1. Raises InvalidValue."""
     count = classes or int(labels.max(initial=0)) + 1
     if labels.min(initial=0) < 0:
         raise InvalidValue(f"label {labels.min()} is below 0; classes count from 0")
-    return _checked(Examples(single(inputs), labels.astype(np.int32), count))
+    return _checked(Examples(as_float32(inputs), labels.astype(np.int32), count))
 
 
-def regressed(inputs: np.ndarray, values: np.ndarray) -> Examples:
+def regression_examples(inputs: np.ndarray, values: np.ndarray) -> Examples:
     """Examples of a regression. Raises InvalidValue."""
-    values = single(values)
-    return _checked(Examples(single(inputs), values.reshape(len(values), -1), 0))
+    values = as_float32(values)
+    return _checked(Examples(as_float32(inputs), values.reshape(len(values), -1), 0))
 
 
-def single(values: np.ndarray) -> np.ndarray:
+def as_float32(values: np.ndarray) -> np.ndarray:
     """As float32; what does not fit becomes infinite, which is refused where examples are checked."""
     with np.errstate(over="ignore"):
         return values.astype(np.float32, copy=False)
 
 
-def matched(train: Examples, test: Examples) -> tuple[Examples, Examples]:
+def align_classes(train: Examples, test: Examples) -> tuple[Examples, Examples]:
     """Training and test examples of one data set, classes counted over both. Raises InvalidValue."""
     if train.inputs.shape[1:] != test.inputs.shape[1:]:
         ours, theirs = list(train.inputs.shape[1:]), list(test.inputs.shape[1:])
@@ -72,7 +72,7 @@ def matched(train: Examples, test: Examples) -> tuple[Examples, Examples]:
     return replace(train, classes=classes), replace(test, classes=classes)
 
 
-def pooled(*parts: Examples) -> Examples:
+def concatenate_examples(*parts: Examples) -> Examples:
     """All examples of some parts of a data set."""
     return Examples(
         np.concatenate([part.inputs for part in parts]),
@@ -81,14 +81,14 @@ def pooled(*parts: Examples) -> Examples:
     )
 
 
-def from_labels(inputs: np.ndarray, labels: np.ndarray, task: Task) -> Examples:
+def examples_from_labels(inputs: np.ndarray, labels: np.ndarray, task: Task) -> Examples:
     """Examples from a file's targets: for a classification, sorted different values become 0, 1, ..."""
     if task == "regression":
-        return regressed(inputs, np.asarray(labels, dtype=np.float64))
+        return regression_examples(inputs, np.asarray(labels, dtype=np.float64))
     known, numbers = np.unique(labels, return_inverse=True)
     if len(known) > 10_000:
         raise InvalidValue(f"the targets have {len(known)} different values; is this a task: regression?")
-    return classified(inputs, numbers.reshape(-1), len(known))
+    return classification_examples(inputs, numbers.reshape(-1), len(known))
 
 
 def _checked(examples: Examples) -> Examples:

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 from annotated_types import Ge
 
-from nnlab.data.examples import Examples, Source, pooled, single
-from nnlab.data.splits import Split, divided, split
+from nnlab.data.examples import Examples, Source, as_float32, concatenate_examples
+from nnlab.data.splits import Split, split, split_examples
 from nnlab.errors import InvalidValue
 from nnlab.registry import ComponentOf, Count, Fraction, Section, common_options
 from nnlab.system.random import generator
@@ -92,15 +92,15 @@ def prepare(
         examples, own_test = source.load(own)
         if keep_classes is not None:
             examples, own_test = _of_classes(examples, own_test, keep_classes)
-        as_it_comes = split is None and (source.whole or own_test is not None)
+        as_it_comes = split is None and (source.train_on_all or own_test is not None)
         if parts.test is not None and own_test is not None:
-            examples, own_test = pooled(examples, own_test), None
+            examples, own_test = concatenate_examples(examples, own_test), None
         shuffled = examples if as_it_comes else _shuffled(examples, generator(own, "split"))
         if limit is not None:
             shuffled = _some(shuffled, limit, generator(own, "limit"))
             own_test = own_test and _some(own_test, limit, generator(own, "limit"))
         chosen = parts if split is not None or as_it_comes else Split(0.7, 0.15, 0.15)
-        train, validation, test = divided(shuffled, chosen)
+        train, validation, test = split_examples(shuffled, chosen)
         data = Data(train, validation, test or own_test)
         if label_noise is not None:
             data = data._replace(train=_with_noise(data.train, label_noise, generator(seed, "label noise")))
@@ -164,7 +164,7 @@ def _with_noise(examples: Examples, noise: LabelNoise, random: np.random.Generat
 def _scaled(data: Data, normalize: Callable[[np.ndarray], Callable[[np.ndarray], np.ndarray]]) -> Data:
     scale = normalize(data.train.inputs)
     splits = data.splits.items()
-    return data._replace(**{name: replace(p, inputs=single(scale(p.inputs))) for name, p in splits})
+    return data._replace(**{name: replace(p, inputs=as_float32(scale(p.inputs))) for name, p in splits})
 
 
 def _reconstructing(data: Data) -> Data:

@@ -10,7 +10,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from annotated_types import Ge, Le, Lt
 
-from nnlab.data.examples import Examples, pooled
+from nnlab.data.examples import Examples, concatenate_examples
 from nnlab.errors import InvalidValue
 from nnlab.registry import Fraction
 
@@ -61,7 +61,7 @@ def split(
     return Split(train, validation, test, stratify, folds, fold, seed)
 
 
-def divided(examples: Examples, split: Split) -> tuple[Examples, Examples | None, Examples | None]:
+def split_examples(examples: Examples, split: Split) -> tuple[Examples, Examples | None, Examples | None]:
     """Training, validation and test examples; `examples` come in random order. Raises InvalidValue."""
     if split.stratify and not examples.classes:
         raise InvalidValue("needs class labels; this data set's targets are values", ("split", "stratify"))
@@ -102,7 +102,7 @@ def _folded(
     if fold is None:
         return examples, None
     parts = _cut(examples, [total // folds + (i < total % folds) for i in range(folds)], stratify)
-    return pooled(*parts[:fold], *parts[fold + 1 :]), parts[fold]
+    return concatenate_examples(*parts[:fold], *parts[fold + 1 :]), parts[fold]
 
 
 def _cut(examples: Examples, sizes: Sequence[int], stratify: bool) -> list[Examples]:

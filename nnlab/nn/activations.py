@@ -115,6 +115,6 @@ def elementwise(function: Callable[[Array], Array]) -> Layer:
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
         z = jax.lax.stop_gradient(x)
         _, slope = jax.jvp(function, (z,), (jnp.ones_like(z),))
-        return Output(function(x), inside={"slopes": {"": slope}})
+        return Output(function(x), intermediates={"slopes": {"": slope}})
 
     return Layer(setup, apply, type=getattr(function, "func", function).__name__)

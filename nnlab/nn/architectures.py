@@ -6,31 +6,27 @@ import functools
 import math
 from typing import Annotated, Literal
 
-import numpy as np
 from annotated_types import Ge, Le
 
 from nnlab.errors import InvalidValue
 from nnlab.nn.activations import elementwise, relu, scaled_tanh
 from nnlab.nn.combinators import residual, sequential
 from nnlab.nn.convolution import conv2d
-from nnlab.nn.dense import dense, dropout, flatten
+from nnlab.nn.dense import dense
 from nnlab.nn.initializers import constant, lecun_uniform
 from nnlab.nn.layer import (
     ActivationLike,
     InitializerLike,
     Layer,
     LayerLike,
-    Output,
-    Setup,
-    Shape,
-    Tree,
-    Variable,
     layer,
 )
 from nnlab.nn.normalization import batch_norm
 from nnlab.nn.pooling import average_pool, global_average_pool, max_pool, subsample
+from nnlab.nn.rbf import rbf
+from nnlab.nn.regularization import dropout
+from nnlab.nn.reshaping import flatten
 from nnlab.registry import BelowOne, Count
-from nnlab.system.imports import Array, jnp
 
 H2 = [[*range(8)]] * 4 + [[*range(4, 12)]] * 4 + [[*range(4), *range(8, 12)]] * 4
 """Which maps of H1 each filter of H2 sees in `lenet1989`."""
@@ -117,33 +113,6 @@ def lenet5(
     read_out = rbf(outputs) if original else dense(outputs, kernel_init=kernel_init)
     first = [c1, squash, *smaller, c3, squash, *smaller, c5, squash]
     return sequential([*first, flatten(), f6, squash, read_out])
-
-
-@layer
-def rbf(units: Count) -> Layer:
-    """y_k = -||x - w_k||^2, the codes w_k being fixed, of +-1 with equal probability. `[B, D] -> [B, units]`.
-
-    Cross-entropy on it is the criterion of LeCun et al. 1998, eq. 9, without its constant for rubbish. The
-    paper's codes are drawn by hand, as pictures of the characters; it names random ones as the alternative.
-    The codes `[D, units]` are state, not parameters.
-    """
-
-    def setup(input_shape: Shape) -> Setup:
-        if len(input_shape) != 1:
-            raise InvalidValue(f"rbf takes inputs of one axis, not {list(input_shape)}; flatten them")
-        return Setup((units,), state={"codes": Variable((input_shape[0], units), _signs)})
-
-    def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
-        codes = state["codes"]
-        shape = (x.shape[0], *codes.shape)
-        apart = jnp.broadcast_to(x[:, :, None], shape) - jnp.broadcast_to(codes[None], shape)
-        return Output(-jnp.square(apart).sum(1), state)
-
-    return Layer(setup, apply)
-
-
-def _signs(random: np.random.Generator, shape: Shape) -> np.ndarray:
-    return (2 * random.integers(0, 2, shape) - 1).astype(np.float32)
 
 
 @layer

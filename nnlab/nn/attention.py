@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import numpy as np
 from annotated_types import Ge, Lt
 
 from nnlab.errors import InvalidValue
 from nnlab.nn.activations import elementwise
-from nnlab.nn.combinators import Children, sequential, set_up
-from nnlab.nn.dense import dense, dropout
-from nnlab.nn.layer import ActivationLike, InitializerLike, Layer, Output, Setup, Shape, Tree, Variable, layer
+from nnlab.nn.combinators import BoundChildren, sequential, setup_child
+from nnlab.nn.dense import dense
+from nnlab.nn.layer import ActivationLike, InitializerLike, Layer, Output, Setup, Shape, Tree, layer
 from nnlab.nn.normalization import layer_norm
+from nnlab.nn.regularization import dropout
 from nnlab.registry import BelowOne, Count
-from nnlab.system.imports import Array, jax, jnp
+from nnlab.system.imports import Array, jax
 
-FileDigest = Annotated[int, Ge(-(2**31)), Lt(2**31)]
+Position = Annotated[int, Ge(-(2**31)), Lt(2**31)]
 
 ORDER = {  # of a transformer block's parts, by where it is normalized
     "pre": ("attention_norm", "attention", "attention_dropout", "mlp_norm", "mlp"),
@@ -30,50 +30,10 @@ ORDER = {  # of a transformer block's parts, by where it is normalized
 
 
 @layer
-def embedding(
-    vocabulary: Count,
-    units: Count,
-    positions: Literal["none", "learned", "sinusoidal"] = "none",
-    embedding_init: InitializerLike = "uniform",
-) -> Layer:
-    """y_t = E[token_t] + P[t]: a learned vector for each token, and for its place. `[B, T] -> [B, T, D]`.
-
-    vocabulary: the number V of tokens, whole numbers from 0 to V - 1. units: D. positions: P is `learned`,
-    `[T, D]`; `sinusoidal`, P[t, 2i] = sin(t / 10000^(2i / D)) and P[t, 2i + 1] = cos of the same (Vaswani et
-    al. 2017); or there is `none`. V D parameters, and T D for learned positions. embedding_init: of E and P;
-    Keras's default (PyTorch: normal with std 1).
-    """
-
-    def setup(input_shape: Shape) -> Setup:
-        if len(input_shape) != 1:
-            raise InvalidValue(f"embedding takes a sequence of tokens, shape [T], not {list(input_shape)}")
-        params = {"embedding": Variable((vocabulary, units), embedding_init)}
-        if positions == "learned":
-            params["positions"] = Variable((*input_shape, units), embedding_init)
-        return Setup((*input_shape, units), params, vocabulary=vocabulary)
-
-    def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
-        y = params["embedding"][x.astype(jnp.int32)]
-        if positions == "none":
-            return Output(y)
-        places = params["positions"] if positions == "learned" else _sinusoids(*y.shape[1:])
-        return Output(y + jnp.broadcast_to(places, y.shape))
-
-    return Layer(setup, apply)
-
-
-def _sinusoids(length: int, units: int) -> np.ndarray:
-    """`[T, D]`, see `embedding`."""
-    pair = np.arange(units) // 2
-    angles = np.arange(length)[:, None] / 10_000.0 ** (2 * pair / units)
-    return np.where(np.arange(units) % 2 == 0, np.sin(angles), np.cos(angles)).astype(np.float32)
-
-
-@layer
 def attention(
     heads: Count,
     causal: bool = False,
-    read: FileDigest | None = None,
+    read: Position | None = None,
     use_bias: bool = True,
     kernel_init: InitializerLike = "glorot_uniform",
     bias_init: InitializerLike = "zeros",
@@ -92,12 +52,12 @@ def attention(
         length, units = input_shape
         if units % heads:
             raise InvalidValue(f"{heads} heads must divide the {units} features")
-        place = place_of(read, length)
+        place = resolve_position(read, length)
         asking = input_shape if place is None else (units,)
         heard = (_heard(place, causal, length), units)
         shapes = {"query": asking, "key": heard, "value": heard, "output": asking}
         parts = projections(units)
-        return Setup(asking, children={n: set_up(n, parts[n], shape) for n, shape in shapes.items()})
+        return Setup(asking, children={n: setup_child(n, parts[n], shape) for n, shape in shapes.items()})
 
     def projections(units: int) -> dict[str, Layer]:
         one = dense(units, use_bias, kernel_init, bias_init)
@@ -105,9 +65,9 @@ def attention(
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
         examples, length, units = x.shape
-        place = place_of(read, length)
+        place = resolve_position(read, length)
         heard = x[:, : _heard(place, causal, length)]
-        children = Children(projections(units), params, state, key, train)
+        children = BoundChildren(projections(units), params, state, key, train)
 
         def by_head(values: Array) -> Array:
             return values.reshape(examples, -1, heads, units // heads)
@@ -132,7 +92,7 @@ def transformer_block(
     activation: ActivationLike = "gelu",
     norm: Literal["pre", "post", "none"] = "pre",
     causal: bool = False,
-    read: FileDigest | None = None,
+    read: Position | None = None,
     dropout_rate: BelowOne = 0.0,
     use_bias: bool = True,
     kernel_init: InitializerLike = "glorot_uniform",
@@ -170,12 +130,12 @@ def transformer_block(
         shape: Shape = input_shape
         children = {}
         for name, part in named(input_shape[-1]).items():
-            children[name] = set_up(name, part, shape)
+            children[name] = setup_child(name, part, shape)
             shape = children[name].output_shape
         return Setup(shape, children=children)
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
-        children = Children(named(x.shape[-1]), params, state, key, train)
+        children = BoundChildren(named(x.shape[-1]), params, state, key, train)
 
         def normed(when: str, name: str, values: Array) -> Array:
             return children(name, values) if norm == when else values
@@ -183,7 +143,7 @@ def transformer_block(
         added = children("attention", normed("pre", "attention_norm", x))
         if dropout_rate:
             added = children("attention_dropout", added)
-        place = place_of(read, x.shape[1])
+        place = resolve_position(read, x.shape[1])
         x = normed("post", "attention_norm", (x if place is None else x[:, place]) + added)
         x = normed("post", "mlp_norm", x + children("mlp", normed("pre", "mlp_norm", x)))
         return children.output(x)
@@ -191,7 +151,7 @@ def transformer_block(
     return Layer(setup, apply)
 
 
-def place_of(read: int | None, length: int) -> int | None:
+def resolve_position(read: int | None, length: int) -> int | None:
     """The position that is read out, counted from 0. Raises InvalidValue."""
     if read is None:
         return None

@@ -23,14 +23,14 @@ from nnlab.nn.layer import (
     Output,
     Setup,
     Shape,
-    Training,
+    TrainUnlessFrozen,
     Tree,
     layer,
 )
 from nnlab.registry import Count
 from nnlab.system.imports import Array, jax
 
-MOST_LAYERS = 30_000  # of a chain
+MAX_LAYERS = 30_000  # of a chain
 
 
 @layer
@@ -53,12 +53,12 @@ def chain(named: Mapping[str, Layer], first: int = 0) -> Layer:
     def setup(input_shape: Shape) -> Setup:
         shape, children = input_shape, {}
         for name, part in named.items():
-            children[name] = set_up(name, part, shape)
+            children[name] = setup_child(name, part, shape)
             shape = children[name].output_shape
         return Setup(shape, children=children)
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
-        children = Children(named, params, state, key, train, first)
+        children = BoundChildren(named, params, state, key, train, first)
         for name in named:
             x = children(name, x)
         return children.output(x)
@@ -85,7 +85,7 @@ def residual(layers: list[LayerLike], shortcut: list[LayerLike] | None = None) -
 
     def setup(input_shape: Shape) -> Setup:
         inner = branch.setup(input_shape)
-        beside = {name: set_up(name, part, input_shape) for name, part in named.items()}
+        beside = {name: setup_child(name, part, input_shape) for name, part in named.items()}
         passed = beside["shortcut"].output_shape if beside else input_shape
         if inner.output_shape != passed:
             raise InvalidValue(
@@ -101,11 +101,11 @@ def residual(layers: list[LayerLike], shortcut: list[LayerLike] | None = None) -
         output = branch.apply(params, state, x, key=key, train=train)
         if not named:
             return output._replace(value=x + output.value)
-        beside = Children(named, params, state, jax.random.fold_in(key, len(branch.layers)), train)
+        beside = BoundChildren(named, params, state, jax.random.fold_in(key, len(branch.layers)), train)
         passed = beside("shortcut", x)
         inside = {
-            what: {**output.inside.get(what, {}), **beside.inside.get(what, {})}
-            for what in {**output.inside, **beside.inside}
+            what: {**output.intermediates.get(what, {}), **beside.intermediates.get(what, {})}
+            for what in {**output.intermediates, **beside.intermediates}
         }
         return Output(passed + output.value, {**output.state, **beside.new_state}, inside)
 
@@ -134,11 +134,11 @@ def mlp(
 def _check_count(layers: Sequence[Layer], times: int = 1) -> None:
     """Chains in chains multiply; stop before the list of all their parts fills the memory."""
     count = times * sum(len(entry.layers) or 1 for entry in layers)
-    if count > MOST_LAYERS:
-        raise InvalidValue(f"comes to {count:,} layers; there can be at most {MOST_LAYERS:,}")
+    if count > MAX_LAYERS:
+        raise InvalidValue(f"comes to {count:,} layers; there can be at most {MAX_LAYERS:,}")
 
 
-def set_up(name: str, part: Layer, shape: Shape) -> Setup:
+def setup_child(name: str, part: Layer, shape: Shape) -> Setup:
     """The setup of a part of a layer. Raises InvalidValue, which names the part."""
     try:
         return part.setup(shape)._replace(type=part.type)
@@ -146,7 +146,7 @@ def set_up(name: str, part: Layer, shape: Shape) -> Setup:
         raise InvalidValue(f"{name}: {error}") from None
 
 
-class Children:
+class BoundChildren:
     """The children of a layer while it is applied: `children("dense_1", x)` is that one's value.
 
     Gathers each child's state and intermediate values under its name.
@@ -158,26 +158,26 @@ class Children:
         params: Tree,
         state: Tree,
         key: Array,
-        train: bool | Training,
+        train: bool | TrainUnlessFrozen,
         first: int = 0,
     ) -> None:
         self.named, self.params, self.state, self.train = named, params, state, train
         self.keys = {name: jax.random.fold_in(key, index) for index, name in enumerate(named, first)}
         self.new_state: dict[str, Any] = {}
-        self.inside: dict[str, dict[str, Array]] = {"outputs": {}}
+        self.intermediates: dict[str, dict[str, Array]] = {"outputs": {}}
 
     def __call__(self, name: str, x: Array) -> Array:
         params, state = self.params.get(name, {}), self.state.get(name, {})
-        train = self.train.inside(name) if isinstance(self.train, Training) else self.train
+        train = self.train.for_child(name) if isinstance(self.train, TrainUnlessFrozen) else self.train
         output = self.named[name].apply(params, state, x, key=self.keys[name], train=train)
         if output.state:
             self.new_state[name] = output.state
-        for what, values in output.inside.items():
+        for what, values in output.intermediates.items():
             filed = {f"{name}/{path}" if path else name: value for path, value in values.items()}
-            self.inside.setdefault(what, {}).update(filed)
-        self.inside["outputs"][name] = output.value
+            self.intermediates.setdefault(what, {}).update(filed)
+        self.intermediates["outputs"][name] = output.value
         return output.value
 
     def output(self, value: Array) -> Output:
         """What the layer returns, `value` being its own."""
-        return Output(value, self.new_state, self.inside)
+        return Output(value, self.new_state, self.intermediates)

@@ -67,7 +67,7 @@ def conv1d(
         if use_bias:
             params["bias"] = Variable((filters,), bias_init)
         windows = columns(length).windows
-        return Setup((windows, filters), params, workspace=windows * size * channels)
+        return Setup((windows, filters), params, workspace_values=windows * size * channels)
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
         x = x.reshape(x.shape[0], 1, x.shape[1], -1)
@@ -125,7 +125,7 @@ def conv2d(
         output_shape = (*(axis.windows for axis in spans(*places)), filters)
         seen = math.prod(output_shape[:2]) * math.prod(sizes) * channels  # by all windows, on CPU
         bias = {"bias": Variable(output_shape if untied_bias else (filters,), bias_init)} if use_bias else {}
-        return Setup(output_shape, {"kernel": kernel, **bias}, workspace=seen)
+        return Setup(output_shape, {"kernel": kernel, **bias}, workspace_values=seen)
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
         x = x.reshape(*x.shape[:3], -1)

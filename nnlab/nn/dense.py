@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import InitializerLike, Layer, Output, Setup, Shape, Tree, Variable, layer
-from nnlab.registry import BelowOne, Count
-from nnlab.system.imports import Array, jax, jnp
+from nnlab.registry import Count
+from nnlab.system.imports import Array, jnp
 
 
 @layer
@@ -35,38 +33,5 @@ def dense(
         rows = x.reshape(-1, x.shape[-1])  # two axes: over more, XLA's CPU backend is slow at the gradient
         y = (rows @ params["kernel"]).reshape(*x.shape[:-1], units)
         return Output(y + jnp.broadcast_to(params["bias"], y.shape) if use_bias else y)
-
-    return Layer(setup, apply)
-
-
-@layer
-def flatten() -> Layer:
-    """All axes but the batch into one. `[B, ...] -> [B, D]`."""
-
-    def setup(input_shape: Shape) -> Setup:
-        return Setup((math.prod(input_shape),))
-
-    def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
-        return Output(x.reshape(x.shape[0], -1))
-
-    return Layer(setup, apply)
-
-
-@layer
-def dropout(rate: BelowOne) -> Layer:
-    """In training each value is 0 with probability `rate`, else divided by 1 - rate; in evaluation as it is.
-
-    So the expected output equals the evaluation's (Hinton et al. 2012, in Srivastava's inverted form).
-    Lecture 001 says to scale by the dropout probability; it is the keep probability, 1 - rate.
-    """
-
-    def setup(input_shape: Shape) -> Setup:
-        return Setup(input_shape, random=True)
-
-    def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
-        if not train:
-            return Output(x)
-        kept = jax.random.bernoulli(key, 1.0 - rate, x.shape)
-        return Output(jnp.where(kept, x / (1.0 - rate), jnp.zeros_like(x)))
 
     return Layer(setup, apply)

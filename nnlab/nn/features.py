@@ -20,7 +20,7 @@ from nnlab.nn.layer import Layer, Output, Setup, Shape, Tree, Variable, layer
 from nnlab.registry import Count, Positive
 from nnlab.system.imports import Array, jax, jnp
 
-ON_HOST = frozenset({"legendre", "random_fourier"})  # those whose `apply` takes NumPy's arrays too
+NUMPY_LAYERS = frozenset({"legendre", "random_fourier"})  # those whose `apply` takes NumPy's arrays too
 
 
 @layer

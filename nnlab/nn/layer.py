@@ -46,7 +46,7 @@ class Setup(NamedTuple):
 
     type: the layer's name in the registry. activation: f, where the layer is elementwise. vocabulary: how
     many tokens there are, where the layer's inputs are such whole numbers. random: whether its outputs are
-    in training. workspace: how many values an example it makes on the way to its outputs.
+    in training. workspace_values: how many values an example it makes on the way to its outputs.
     """
 
     output_shape: Shape
@@ -57,17 +57,17 @@ class Setup(NamedTuple):
     activation: Callable[[Array], Array] | None = None
     vocabulary: int | None = None
     random: bool = False
-    workspace: int = 0
+    workspace_values: int = 0
 
     @property
-    def values(self) -> int:
+    def values_per_example(self) -> int:
         """The values an example that all layers make."""
-        return sum(math.prod(leaf.output_shape) + leaf.workspace for _, leaf in self.leaves())
+        return sum(math.prod(leaf.output_shape) + leaf.workspace_values for _, leaf in self.leaves())
 
-    def tree(self, part: str) -> dict[str, Any]:
+    def variables(self, part: str) -> dict[str, Any]:
         """The variables of one part ("params" or "state"), nested as the children are."""
         own = dict(getattr(self, part))
-        inner = {name: child.tree(part) for name, child in self.children.items()}
+        inner = {name: child.variables(part) for name, child in self.children.items()}
         return own | {name: variables for name, variables in inner.items() if variables}
 
     def leaves(self, prefix: str = "") -> Iterator[tuple[str, Setup]]:
@@ -93,17 +93,17 @@ class Output(NamedTuple):
 
     value: Array
     state: Tree = {}  # noqa: RUF012 - never changed
-    inside: Mapping[str, Mapping[str, Array]] = {}
+    intermediates: Mapping[str, Mapping[str, Array]] = {}
 
 
-def matches(path: str, patterns: Sequence[str]) -> bool:
+def path_matches(path: str, patterns: Sequence[str]) -> bool:
     """Whether a layer's path, or that of a layer around it, matches one of the patterns."""
     names = path.split("/")
     around = ["/".join(names[: i + 1]) for i in range(len(names))]
     return any(fnmatch.fnmatchcase(part, pattern) for pattern in patterns for part in around)
 
 
-class Training:
+class TrainUnlessFrozen:
     """`train` where some layers are frozen: false, as in evaluation, for those of which `frozen(path)` says
     so."""
 
@@ -113,9 +113,9 @@ class Training:
     def __bool__(self) -> bool:
         return not self.frozen(self.path)
 
-    def inside(self, name: str) -> Training:
+    def for_child(self, name: str) -> TrainUnlessFrozen:
         """For the layer of that name inside this one."""
-        return Training(self.frozen, f"{self.path}/{name}" if self.path else name)
+        return TrainUnlessFrozen(self.frozen, f"{self.path}/{name}" if self.path else name)
 
 
 class Layer(NamedTuple):

@@ -8,7 +8,7 @@ import numpy as np
 
 from nnlab.errors import InvalidValue
 from nnlab.nn.combinators import chain, sequential
-from nnlab.nn.layer import Layer, Output, Setup, Shape, Training, Variable
+from nnlab.nn.layer import Layer, Output, Setup, Shape, TrainUnlessFrozen, Tree, Variable
 from nnlab.system.imports import Array
 from nnlab.system.random import generator
 
@@ -24,13 +24,15 @@ class Model(NamedTuple):
 
         An array depends on the seed and its path alone. Raises InvalidValue.
         """
-        return _drawn(self.setup.tree("params"), seed), _drawn(self.setup.tree("state"), seed)
+        return _drawn(self.setup.variables("params"), seed), _drawn(self.setup.variables("state"), seed)
 
-    def apply(self, params: Any, state: Any, x: Array, *, key: Array, train: bool | Training) -> Output:
+    def apply(
+        self, params: Tree, state: Tree, x: Array, *, key: Array, train: bool | TrainUnlessFrozen
+    ) -> Output:
         """`[B, ...]` to the outputs `[B, K]`."""
         return self.layer.apply(params, state, x, key=key, train=train)
 
-    def cut(self, place: int) -> tuple[Model, Model]:
+    def split_at(self, place: int) -> tuple[Model, Model]:
         """Its first layers, so many of its chain, and the rest, which goes on from their outputs."""
         named = dict(zip(self.setup.children, self.layer.layers, strict=True))
         names = list(named)
@@ -43,7 +45,7 @@ class Model(NamedTuple):
         return parts[0], parts[1]
 
 
-def model(layer: Layer, input_shape: Shape) -> Model:
+def build_model(layer: Layer, input_shape: Shape) -> Model:
     """Set a layer up for inputs of a shape. Raises InvalidValue."""
     whole = sequential([layer])
     return Model(whole.setup(input_shape), whole)

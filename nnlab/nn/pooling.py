@@ -6,12 +6,9 @@ Windows lie as those of a convolution do: of W places come (W - F + 2P) / S + 1.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
-from typing import Annotated
 
 import numpy as np
-from annotated_types import Ge, Le
 
 from nnlab.errors import InvalidValue
 from nnlab.nn.convolution import Padding, Span, span, windows, with_channels
@@ -20,7 +17,6 @@ from nnlab.nn.layer import Layer, Output, Setup, Shape, Tree, Variable, layer
 from nnlab.registry import Count
 from nnlab.system.imports import Array, jax, jnp
 
-Factor = Annotated[int, Ge(1), Le(1000)]
 Pool = Callable[[Array, tuple[Span, Span]], Array]  # of [B, H, W, C]
 
 
@@ -94,43 +90,6 @@ def global_max_pool() -> Layer:
     The gradient goes to the greatest value, of equal ones to the first.
     """
     return _global("global_max_pool", lambda x: _first_greatest(x[:, :, None], (1, 2)))
-
-
-@layer
-def upsample(factor: Factor = 2) -> Layer:
-    """Each place `factor` x `factor` times over. `[B, H, W, C] -> [B, factor H, factor W, C]`.
-
-    Of `[B, H, W]` too. Nearest neighbour; with a convolution after it, what a decoder has for a pooling.
-    """
-
-    def setup(input_shape: Shape) -> Setup:
-        height, width, _ = with_channels("upsample", input_shape, 2)
-        return Setup((factor * height, factor * width, *input_shape[2:]))
-
-    def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
-        examples, height, width = x.shape[:3]
-        tiles = (examples, height, factor, width, factor, *x.shape[3:])
-        spread = jnp.broadcast_to(jnp.expand_dims(x, (2, 4)), tiles)
-        return Output(spread.reshape(examples, factor * height, factor * width, *x.shape[3:]))
-
-    return Layer(setup, apply)
-
-
-@layer
-def reshape(shape: list[Count]) -> Layer:
-    """Each example in another shape, its values in the same order. `[B, ...] -> [B, *shape]`."""
-
-    def setup(input_shape: Shape) -> Setup:
-        if math.prod(input_shape) != math.prod(shape):
-            raise InvalidValue(
-                f"{list(input_shape)} has {math.prod(input_shape)} values and {shape} {math.prod(shape)}"
-            )
-        return Setup(tuple(shape))
-
-    def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
-        return Output(x.reshape(x.shape[0], *shape))
-
-    return Layer(setup, apply)
 
 
 def _pool(name: str, axes: int, size: int, stride: int | None, padding: Padding, pool: Pool) -> Layer:

@@ -18,8 +18,8 @@ from collections.abc import Callable
 import numpy as np
 
 from nnlab.errors import InvalidValue
-from nnlab.nn.attention import FileDigest, place_of
-from nnlab.nn.combinators import Children, set_up
+from nnlab.nn.attention import Position, resolve_position
+from nnlab.nn.combinators import BoundChildren, setup_child
 from nnlab.nn.layer import (
     ActivationLike,
     InitializerLike,
@@ -45,7 +45,7 @@ Initializers = dict[str, Initializer]  # by the name of the array
 def simple_rnn(
     units: Count,
     activation: ActivationLike = "tanh",
-    read: FileDigest | None = -1,
+    read: Position | None = -1,
     use_bias: bool = True,
     kernel_init: InitializerLike = "glorot_uniform",
     recurrent_init: InitializerLike = "orthogonal",
@@ -68,7 +68,7 @@ def simple_rnn(
 @layer
 def lstm(
     units: Count,
-    read: FileDigest | None = -1,
+    read: Position | None = -1,
     use_bias: bool = True,
     forget_bias: float = 1.0,
     kernel_init: InitializerLike = "glorot_uniform",
@@ -101,7 +101,7 @@ def lstm(
 @layer
 def gru(
     units: Count,
-    read: FileDigest | None = -1,
+    read: Position | None = -1,
     use_bias: bool = True,
     kernel_init: InitializerLike = "glorot_uniform",
     recurrent_init: InitializerLike = "orthogonal",
@@ -148,12 +148,12 @@ def bidirectional(layer: LayerLike) -> Layer:
     named = {"forward": layer, "backward": layer}
 
     def setup(input_shape: Shape) -> Setup:
-        children = {name: set_up(name, part, input_shape) for name, part in named.items()}
+        children = {name: setup_child(name, part, input_shape) for name, part in named.items()}
         *places, units = children["forward"].output_shape
         return Setup((*places, 2 * units), children=children)
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
-        children = Children(named, params, state, key, train)
+        children = BoundChildren(named, params, state, key, train)
         forward, backward = children("forward", x), children("backward", x[:, ::-1])
         in_order = backward[:, ::-1] if backward.ndim > 2 else backward
         return children.output(jnp.concatenate([forward, in_order], axis=-1))
@@ -195,12 +195,12 @@ def _recurrent(
         length, features = (*input_shape, 1)[:2]
         rows = {"kernel": (features,), "recurrent_kernel": (units,)}
         shapes = {array: (*rows.get(array, ()), gates * units) for array in drawn_by}
-        output_shape = (length, units) if place_of(read, length) is None else (units,)
+        output_shape = (length, units) if resolve_position(read, length) is None else (units,)
         params = {array: Variable(shapes[array], drawn_by[array]) for array in drawn_by}
-        return Setup(output_shape, params, workspace=(gates + memories) * length * units)
+        return Setup(output_shape, params, workspace_values=(gates + memories) * length * units)
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
-        place = place_of(read, x.shape[1])
+        place = resolve_position(read, x.shape[1])
         x = x if place is None else x[:, : place + 1]
         by_step = _by_step(x.reshape(*x.shape[:2], -1))
         now = by_step.reshape(-1, by_step.shape[-1]) @ params["kernel"]  # of all steps at once
@@ -218,7 +218,7 @@ def _recurrent(
         each = (now.reshape(*by_step.shape[:2], -1), nudges)
         last, states = jax.lax.scan(one, start, each)
         states = _by_step(states)
-        return Output(states if place is None else last[0], inside={"states": {"": states}})
+        return Output(states if place is None else last[0], intermediates={"states": {"": states}})
 
     return Layer(setup, apply)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, NamedTuple
 
 from nnlab.errors import InvalidValue
-from nnlab.nn.layer import matches
+from nnlab.nn.layer import path_matches
 from nnlab.optim.schedules import Schedule, ScheduleLike, Time
 from nnlab.registry import Positive, Section, common_options
 from nnlab.system.imports import Array, jax, jnp, optax
@@ -26,7 +26,7 @@ class Group(NamedTuple):
 
     def holds(self, path: str) -> bool:
         """Whether a layer's path, or that of a layer around it, matches."""
-        return matches(path, self.layers)
+        return path_matches(path, self.layers)
 
 
 class Optimizer(NamedTuple):

@@ -41,18 +41,18 @@ class Snapshot(NamedTuple):
     """One training step as it is taken, at the step's weights and batch.
 
     params, initial, gradients, changes: trees of one structure; initial are the weights of step 0, changes
-    what the step adds to the weights. inside: see `Output`. batch_loss: the batch's mean loss in training
-    mode, without penalties. After the training there is no step: the four of it are None. examples: all of
-    them, by split. evaluated: (params, inputs) -> the model's Output in evaluation mode. augmented: (key,
-    inputs) -> the inputs as training changes them at random. loss: what is trained for. key: for what is
-    drawn. path: where a probe asks for it.
+    what the step adds to the weights. intermediates: see `Output`. batch_loss: the batch's mean loss in
+    training mode, without penalties. After the training there is no step: the four of it are None. examples:
+    all of them, by split. evaluated: (params, inputs) -> the model's Output in evaluation mode. augmented:
+    (key, inputs) -> the inputs as training changes them at random. loss: what is trained for. key: for what
+    is drawn. path: where a probe asks for it.
     """
 
     params: Any
     initial: Any
     gradients: Any
     changes: Any
-    inside: Any
+    intermediates: Any
     batch_loss: Any
     examples: Mapping[str, Batch]
     evaluated: Callable[[Any, Array], Output]
@@ -150,7 +150,7 @@ def _inside_view(setup: Setup, snapshot: Snapshot) -> tuple[Array, ...]:
     which XLA vectorizes, and the partial sums of all layers are then finished together.
     """
     layers = units(setup)
-    values = [snapshot.inside["outputs"][unit.last] for unit in layers]
+    values = [snapshot.intermediates["outputs"][unit.last] for unit in layers]
     values = [value.reshape(-1, value.shape[-1]) for value in values]
     gradient = tiny_norms(by_layer(snapshot.gradients, setup))
     weight, change = norms(by_layer(snapshot.params, setup)), tiny_norms(by_layer(snapshot.changes, setup))
@@ -159,7 +159,9 @@ def _inside_view(setup: Setup, snapshot: Snapshot) -> tuple[Array, ...]:
     within = [_variances(value, unit_mean) for value, unit_mean in zip(values, unit_means, strict=True)]
     between = [jnp.square(unit_mean - mean[i]) for i, unit_mean in enumerate(unit_means)]
     std = jnp.sqrt(_means(within) + _means(between))
-    flat = [_flat_counts(snapshot.inside, u.last, value) for u, value in zip(layers, values, strict=True)]
+    flat = [
+        _flat_counts(snapshot.intermediates, u.last, value) for u, value in zip(layers, values, strict=True)
+    ]
     examples = values[0].shape[0]
     squashes = jnp.stack([_squashes(unit.activation) for unit in layers])
     saturated = jnp.where(squashes, jnp.minimum(_means(flat) / examples, 1.0), 0.0)
@@ -198,9 +200,9 @@ def _variances(values: Array, unit_means: Array) -> Array:
     return jnp.square(values - jnp.broadcast_to(unit_means, values.shape)).mean(0)
 
 
-def _flat_counts(inside: Any, path: str, values: Array) -> Array:
+def _flat_counts(intermediates: Any, path: str, values: Array) -> Array:
     """For each unit, for how many examples its activation is flat; 0 where there is none."""
-    slopes = inside.get("slopes", {}).get(path)
+    slopes = intermediates.get("slopes", {}).get(path)
     if slopes is None:
         return jnp.zeros_like(values[0])
     return (jnp.abs(slopes.reshape(values.shape)) < FLAT).astype(values.dtype).sum(0)

@@ -68,7 +68,7 @@ def save(figure: Figure, path: Path) -> None:
     form, drawn = path.suffix[1:], io.BytesIO()
     figure.savefig(drawn, format=form, metadata=stamp[form])
     files.make_folder(path.parent, linked=True)
-    files.write_whole(path, drawn.getvalue())
+    files.write_atomically(path, drawn.getvalue())
 
 
 def colours(count: int) -> list[Any]:

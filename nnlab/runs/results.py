@@ -156,7 +156,7 @@ def _parsed(file: Path) -> pandas.DataFrame:
     try:
         if file.stat().st_size > LARGEST_TABLE:
             raise ValueError(f"is larger than {LARGEST_TABLE // 2**30} GiB")
-        content = files.read_whole(file)
+        content = files.read_regular_file(file)
         whole = io.BytesIO(content[: content.rfind(b"\n") + 1])
         with warnings.catch_warnings():
             warnings.simplefilter("error", ParserWarning)  # rows that are longer than the head

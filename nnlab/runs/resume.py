@@ -128,7 +128,7 @@ def _newest(lane: Lane, most: int | None, tell: Tell) -> Checkpoint | None:
             last = name in lane.experiment.last_tables
             if name == "timing" or (last and not facts.stopped and facts.step < lane.experiment.total_steps):
                 continue  # is cut, or written anew
-            if not files.holds(directory.path / f"{name}.csv", position):
+            if not files.has_prefix(directory.path / f"{name}.csv", position):
                 return f"{name}.csv does not begin with what it held"
         return ""
 

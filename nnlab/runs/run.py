@@ -98,7 +98,7 @@ def run_together(
 
 def _check_device(experiment: Experiment) -> None:
     """An accelerator must have the memory that a training takes. Raises ConfigError."""
-    needed, there = experiment.footprint.arrays, device.memory_limit()
+    needed, there = experiment.footprint.arrays, device.memory_limit_bytes()
     if there is not None and needed > there:
         raise experiment.config.error(
             ("model",),
@@ -133,7 +133,7 @@ class _Run:
             self.known = start.facts.step
             for name in experiment.last_tables:  # they were the last ones
                 tables.pop(name, None)
-        if "timing" in tables and not files.holds(directory.path / "timing.csv", tables["timing"]):
+        if "timing" in tables and not files.has_prefix(directory.path / "timing.csv", tables["timing"]):
             del tables["timing"]  # no number goes by it
         directory.begin(experiment.config.text, environment, _facts(self.lane), tables)
         directory.log(f"nnlab {__version__}: {experiment.config.name}, {experiment.total_steps} steps")

@@ -75,7 +75,7 @@ def save(folder: Path, facts: CheckpointMeta, groups: Mapping[str, Callable[[], 
             digests = {}
             for group, arrays in groups.items():  # one after the other, for the memory's sake
                 digests[f"{group}.safetensors"] = _write(beside / f"{group}.safetensors", arrays())
-            files.write_new(beside / "manifest.json", _manifest(facts, digests))
+            files.write_new_file(beside / "manifest.json", _manifest(facts, digests))
             files.sync_folder(beside)
             if place.exists():  # of the same step, and damaged, most likely
                 aside = folder / f".{name}.old"
@@ -169,7 +169,7 @@ def _write(file: Path, arrays: Arrays) -> FileDigest:
 
     ordered = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays.items()}
     content = packed(ordered)
-    files.write_new(file, content)
+    files.write_new_file(file, content)
     return FileDigest(len(content), _sha256(content))
 
 
@@ -227,6 +227,6 @@ def _sha256(content: bytes) -> str:
 
 def _read(file: Path) -> bytes:
     try:
-        return files.read_whole(file)
+        return files.read_regular_file(file)
     except OSError as error:
         raise DamagedError(file, error.strerror or error) from None

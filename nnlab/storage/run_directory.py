@@ -24,7 +24,7 @@ import numpy as np
 
 from nnlab.errors import RunStatus, UsageError
 from nnlab.system import files
-from nnlab.system.files import FileDigest, GrowingFile
+from nnlab.system.files import AppendOnlyFile, FileDigest
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet would run a text that begins so
 LARGEST_JSON = 2**20  # bytes; what nnlab writes itself comes to a few thousand
@@ -39,7 +39,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._tables: dict[str, GrowingFile] = {}
+        self._tables: dict[str, AppendOnlyFile] = {}
         self._heads: dict[str, str] = {}  # their first lines
 
     @property
@@ -77,7 +77,7 @@ class RunDirectory:
             files.remove(self.checkpoints)
         for name, position in (tables or {}).items():
             file = self.path / f"{name}.csv"
-            self._tables[name] = GrowingFile(file, position)
+            self._tables[name] = AppendOnlyFile(file, position)
             with file.open(encoding="utf-8", newline="") as lines:
                 self._heads[name] = lines.readline()
         self.write("config.yaml", config)
@@ -86,7 +86,7 @@ class RunDirectory:
 
     def write(self, name: str, text: str) -> None:
         """Write a whole file."""
-        files.write_whole(self.path / name, text.encode(errors="backslashreplace"))
+        files.write_atomically(self.path / name, text.encode(errors="backslashreplace"))
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         self.write(name, json.dumps(_plain(content), indent=2, allow_nan=False) + "\n")
@@ -95,7 +95,7 @@ class RunDirectory:
         """Add rows to a table; the first ones bring its header."""
         head, rows = _csv([columns]), _csv(zip(*map(_cells, columns.values()), strict=True))
         if table not in self._tables:
-            self._tables[table], self._heads[table] = GrowingFile(self.path / f"{table}.csv"), head
+            self._tables[table], self._heads[table] = AppendOnlyFile(self.path / f"{table}.csv"), head
             rows = head + rows
         if self._heads[table] != head:
             raise UsageError(f"{self.path / table}.csv: has other columns; --force trains anew")
@@ -107,7 +107,7 @@ class RunDirectory:
 
     def log(self, line: str) -> None:
         """Add a line to train.log."""
-        files.add_line(self.path / "train.log", line)
+        files.append_line(self.path / "train.log", line)
 
     def close(self) -> None:
         tables, self._tables = self._tables, {}
@@ -205,7 +205,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > LARGEST_JSON:
             raise ValueError(f"is larger than {LARGEST_JSON // 2**20} MiB")
-        content = json.loads(files.read_whole(path).decode(), parse_int=_whole_number)
+        content = json.loads(files.read_regular_file(path).decode(), parse_int=_whole_number)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file; is '{path.parent}' a run directory?") from None
     except (OSError, ValueError, RecursionError) as error:

@@ -61,7 +61,7 @@ def main() -> None:
         import optax  # noqa: F401 - while there is nothing else to do
         import pandas  # noqa: F401
 
-        say(ready=True, cpu=device.is_cpu(), memory=device.memory_limit())
+        say(ready=True, cpu=device.is_cpu(), memory=device.memory_limit_bytes())
         while True:
             if _work(folder, heard, say):
                 return

@@ -18,7 +18,7 @@ from typing import Any
 
 from nnlab.errors import UsageError
 
-LARGE_STEP = 2e9  # floating-point operations
+MULTITHREADED_STEP_FLOPS = 2e9  # floating-point operations
 
 
 def configure(platform: str = "auto", step_flops: float = 0.0) -> None:
@@ -27,7 +27,9 @@ def configure(platform: str = "auto", step_flops: float = 0.0) -> None:
         return
     if platform != "auto":
         os.environ["JAX_PLATFORMS"] = platform
-    threads = os.environ.setdefault("PJRT_NPROC", str(cores() if step_flops > LARGE_STEP else 1))
+    threads = os.environ.setdefault(
+        "PJRT_NPROC", str(core_count() if step_flops > MULTITHREADED_STEP_FLOPS else 1)
+    )
     if not threads.isdecimal() or int(threads) < 1:
         raise UsageError(f"PJRT_NPROC: '{threads}' is no whole number >= 1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's notices; errors still come through
@@ -58,7 +60,7 @@ def is_cpu() -> bool:
     return jax.default_backend() == "cpu"
 
 
-def memory_limit() -> int | None:
+def memory_limit_bytes() -> int | None:
     """Bytes that the accelerator lends to this process; None on CPU, or where it does not say."""
     import jax
 
@@ -66,7 +68,7 @@ def memory_limit() -> int | None:
     return found.get("bytes_limit") if found else None
 
 
-def cores() -> int:
+def core_count() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -90,8 +92,8 @@ def environment() -> dict[str, Any]:
         "devices": [str(device.device_kind) for device in jax.devices()],
         "processor": _processor(),
         "settings": {name: os.environ[name] for name in sorted(os.environ) if _is_setting(name)},
-        "cores": cores(),
-        "threads": int(os.environ.get("PJRT_NPROC") or os.environ.get("NPROC") or cores()),
+        "cores": core_count(),
+        "threads": int(os.environ.get("PJRT_NPROC") or os.environ.get("NPROC") or core_count()),
     }
 
 

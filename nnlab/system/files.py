@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from nnlab.errors import DiskError
 
-PIECE = 2**20  # bytes that are read at once
+READ_CHUNK_BYTES = 2**20  # bytes that are read at once
 
 
 class FileDigest(NamedTuple):
@@ -40,12 +40,12 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise DiskError(f"{path}: cannot be written: {reason}") from None
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that it is there in whole or as it was: beside, to the disk, then renamed."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     with disk_errors(path):
         try:
-            write_new(beside, content)
+            write_new_file(beside, content)
             os.replace(beside, path)  # noqa: PTH105 - as all calls here: one by one, as they may fail
             sync_folder(path.parent)
         except OSError:
@@ -54,7 +54,7 @@ def write_whole(path: Path, content: bytes) -> None:
             raise
 
 
-def write_new(path: Path, content: bytes) -> None:
+def write_new_file(path: Path, content: bytes) -> None:
     """Write a file that is not there yet, to the disk. Raises OSError."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)  # noqa: PTH108 - left by a process of this number
@@ -66,10 +66,10 @@ def write_new(path: Path, content: bytes) -> None:
         os.close(file)
 
 
-def add_line(path: Path, line: str) -> None:
+def append_line(path: Path, line: str) -> None:
     """Add a line to a text file."""
     with disk_errors(path):
-        file = open_to_grow(path)
+        file = open_for_append(path)
         try:
             _write_all(file, f"{line}\n".encode(errors="backslashreplace"))
         finally:
@@ -109,21 +109,21 @@ def sync_folder(path: Path) -> None:
         os.close(folder)
 
 
-def read_whole(path: Path) -> bytes:
+def read_regular_file(path: Path) -> bytes:
     """The content of a plain file. Raises OSError, also where it is something else, such as a pipe."""
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(file).st_mode):
             raise OSError(errno.EINVAL, "is no plain file")
         pieces = []
-        while piece := os.read(file, PIECE):
+        while piece := os.read(file, READ_CHUNK_BYTES):
             pieces.append(piece)
         return b"".join(pieces)
     finally:
         os.close(file)
 
 
-class GrowingFile:
+class AppendOnlyFile:
     """A file that is added to at its end, and knows the bytes in it by their count and SHA-256."""
 
     def __init__(self, path: Path, start: FileDigest | None = None) -> None:
@@ -133,7 +133,7 @@ class GrowingFile:
             if start is not None:
                 self._sha256 = _read_up_to(path, start.bytes)
                 self._bytes = start.bytes
-            self._file = open_to_grow(path)
+            self._file = open_for_append(path)
             os.ftruncate(self._file, self._bytes)
 
     def add(self, content: bytes) -> None:
@@ -153,7 +153,7 @@ class GrowingFile:
             os.close(self._file)
 
 
-def holds(path: Path, position: FileDigest) -> bool:
+def has_prefix(path: Path, position: FileDigest) -> bool:
     """Whether a file begins with the bytes that come before a position."""
     try:
         return _read_up_to(path, position.bytes).hexdigest() == position.sha256
@@ -167,7 +167,7 @@ def _read_up_to(path: Path, count: int) -> hashlib._Hash:
     file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         while count > 0:
-            piece = os.read(file, min(count, PIECE))
+            piece = os.read(file, min(count, READ_CHUNK_BYTES))
             if not piece:
                 raise OSError(errno.EIO, "it has been cut off")
             found.update(piece)
@@ -177,7 +177,7 @@ def _read_up_to(path: Path, count: int) -> hashlib._Hash:
     return found
 
 
-def open_to_grow(path: Path) -> int:
+def open_for_append(path: Path) -> int:
     """The descriptor of a file to add to. Raises OSError, also where it is a link."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     return os.open(path, flags, 0o666)

@@ -18,7 +18,7 @@ from threadpoolctl import ThreadpoolController
 
 from nnlab.data.examples import Examples
 from nnlab.nn.combinators import sequential
-from nnlab.nn.features import ON_HOST
+from nnlab.nn.features import NUMPY_LAYERS
 from nnlab.nn.layer import Shape, Tree, Variable
 from nnlab.optim.solvers import Solution
 from nnlab.registry import build, spell_out
@@ -96,7 +96,7 @@ def _features(experiment: Experiment) -> tuple[dict[str, np.ndarray], float]:
     params, state = (_doubled(tree, names) for tree in experiment.first_weights())
     found: Any = np.concatenate(list(inputs.values()))
     began, compiling = time.perf_counter(), 0.0
-    if all(layer.type in ON_HOST for layer in layers):
+    if all(layer.type in NUMPY_LAYERS for layer in layers):
         for name, layer in zip(names, layers, strict=True):
             found = layer.apply({}, state.get(name, {}), found, key=None, train=False).value
     else:
@@ -121,7 +121,7 @@ def _feature_map(model: str, shape: Shape) -> Callable[[Tree, Tree, np.ndarray],
     def drawn(part: str) -> Any:
         return jax.tree.map(
             lambda variable: jax.ShapeDtypeStruct(variable.shape, np.float64),
-            setup.tree(part),
+            setup.variables(part),
             is_leaf=lambda entry: isinstance(entry, Variable),
         )
 

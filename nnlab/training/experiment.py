@@ -15,7 +15,7 @@ from nnlab.config.experiment_keys import Parts
 from nnlab.data.augment import check_mixing
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue, KeyPath
-from nnlab.nn.model import Model, model
+from nnlab.nn.model import Model, build_model
 from nnlab.phenomena.probe import INSIDE_VIEW, PATH_POINTS, Probe
 from nnlab.registry import build, with_outsiders
 from nnlab.text import dotted, join_words, suggestion
@@ -45,7 +45,7 @@ class Experiment(NamedTuple):
     @property
     def trained(self) -> Model:
         """The model from the first layer on that is not cached."""
-        return self.model.cut(self.cached)[1] if self.cached else self.model
+        return self.model.split_at(self.cached)[1] if self.cached else self.model
 
     def first_weights(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Params and state before the first step, arrays of the host. Raises InvalidValue."""
@@ -91,7 +91,7 @@ class Experiment(NamedTuple):
         splits = self.data.splits.values()
         data = sum(part.inputs.nbytes + part.targets.nbytes for part in splits)
         if self.cached:
-            shape = self.model.cut(self.cached)[0].setup.output_shape
+            shape = self.model.split_at(self.cached)[0].setup.output_shape
             data += 4 * math.prod(shape) * sum(map(len, splits))
         return _footprint(self.parts, self.model, self.batch_size, sum(map(len, splits)), data)
 
@@ -162,11 +162,11 @@ def build_experiment(config: Config) -> Experiment:
     """Load the data, lay out the model and check that all of it fits together. Raises ConfigError."""
     parts = config.build()
     with contextlib.suppress(InvalidValue):  # what is too large for one feature need not wait for the data
-        _check_memory(config, _footprint(parts, model(parts.model, (1,)), 1, 1, 0), "at least")
+        _check_memory(config, _footprint(parts, build_model(parts.model, (1,)), 1, 1, 0), "at least")
     with _blaming(config, "data"):
         data = parts.data.load(parts.seed)
     with _blaming(config, "model"):
-        net = model(parts.model, data.train.inputs.shape[1:])
+        net = build_model(parts.model, data.train.inputs.shape[1:])
     if not any("kernel" in leaf.params for _, leaf in net.setup.leaves()):
         raise config.error(("model",), "has no kernel to train; give it a layer such as dense")
     _check_tokens(config, data, net)
@@ -253,7 +253,7 @@ def _check_augment(config: Config, parts: Parts, data: Data, net: Model, batch_s
         raise config.error(("augment",), f"changes numbers, and {tokens[0]} takes tokens; leave it out")
     for number, augmentation in enumerate(parts.augment):
         with _blaming(config, "augment", number):
-            augmentation.fits(data.train.inputs.shape[1:])
+            augmentation.validate(data.train.inputs.shape[1:])
             if augmentation.mixes and batch_size == 1:
                 raise InvalidValue(
                     f"{augmentation.name} mixes examples of a batch, and there is one in it; let "

@@ -17,7 +17,7 @@ def with_cached(experiment: Experiment) -> Experiment:
     """The experiment, its examples as its cached layers leave them; as it is where none are cached."""
     if not experiment.cached:
         return experiment
-    head, _ = experiment.model.cut(experiment.cached)
+    head, _ = experiment.model.split_at(experiment.cached)
     params, state = jax.device_put(experiment.first_weights())
     key = jax.random.key(experiment.parts.seed)
 

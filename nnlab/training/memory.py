@@ -46,7 +46,7 @@ class Footprint(NamedTuple):
         """
         copies = max(6 + 2.4 * self.slots, (8.4 if self.inside else 6) + self.slots)
         weights = (copies + 2 * self.path) * self.setup.count("params") + self.setup.count("state")
-        values = self.setup.values
+        values = self.setup.values_per_example
         block = min(BLOCK_VALUES, values * self.examples)
         whole = 2 * values * self.examples if self.whole else 0
         return int(FLOAT * (weights + values * self.batch + block + whole)) + 2 * self.data

@@ -18,7 +18,7 @@ from nnlab.config import check_tree
 from nnlab.config.document import read
 from nnlab.config.experiment_keys import Initialize
 from nnlab.errors import InvalidValue, NnlabError
-from nnlab.nn.layer import Setup, Shape, Variable, matches
+from nnlab.nn.layer import Setup, Shape, Variable, path_matches
 from nnlab.storage import checkpoints
 from nnlab.storage.checkpoints import Checkpoint
 from nnlab.system import files
@@ -155,9 +155,11 @@ def _wanted(initialize: Initialize, setup: Setup, input_shape: Shape) -> list[Wa
     leaves = list(setup.leaves())
     with_arrays = [path for path, leaf in leaves if leaf.params or leaf.state]
     for place, pattern in enumerate(initialize.layers or ()):
-        if not any(matches(path, [pattern]) for path in with_arrays):
+        if not any(path_matches(path, [pattern]) for path in with_arrays):
             raise _no_layer(pattern, with_arrays, ("layers", place))
-    asked = [path for path in with_arrays if initialize.layers is None or matches(path, initialize.layers)]
+    asked = [
+        path for path in with_arrays if initialize.layers is None or path_matches(path, initialize.layers)
+    ]
     for name in initialize.names:
         if name not in asked:
             raise _no_layer(name, asked, ("names", name))
@@ -249,7 +251,7 @@ def _of_file(place: Path) -> Arrays:
     from safetensors.numpy import load
 
     try:
-        return load(files.read_whole(place))
+        return load(files.read_regular_file(place))
     except OSError as error:
         raise InvalidValue(f"'{place}' cannot be read: {error.strerror or error}") from None
     except (SafetensorError, KeyError, TypeError, AttributeError) as error:

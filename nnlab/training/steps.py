@@ -16,8 +16,8 @@ import numpy as np
 
 from nnlab.data import augment
 from nnlab.data.examples import Examples
-from nnlab.nn.layer import Output, Training
-from nnlab.nn.model import model
+from nnlab.nn.layer import Output, TrainUnlessFrozen
+from nnlab.nn.model import build_model
 from nnlab.optim.parameter_groups import layer_of
 from nnlab.optim.schedules import Time
 from nnlab.phenomena.probe import Batch, Snapshot, WeightPath
@@ -63,8 +63,8 @@ class EvalBlocks(NamedTuple):
     def of(cls, experiment: Experiment) -> EvalBlocks:
         counts = {name: len(part) for name, part in experiment.data.splits.items()}
         setup = experiment.model.setup
-        most = max(1, BLOCK_VALUES // max(1, setup.values))
-        if device.is_cpu() and any(leaf.workspace for _, leaf in setup.leaves()):
+        most = max(1, BLOCK_VALUES // max(1, setup.values_per_example))
+        if device.is_cpu() and any(leaf.workspace_values for _, leaf in setup.leaves()):
             most = min(most, CONVOLVED)
         sizes = {min(most, -(-count // parts)) for count in counts.values() for parts in range(1, 9)}
 
@@ -126,9 +126,9 @@ class Steps:
     def __init__(self, experiment: Experiment, arguments: Arguments) -> None:
         self.arguments = arguments
         parts = experiment.parts_with(arguments.numbers)
-        net = model(parts["model"], experiment.data.train.inputs.shape[1:])
+        net = build_model(parts["model"], experiment.data.train.inputs.shape[1:])
         self.cached = experiment.cached
-        self.model = net.cut(self.cached)[1] if self.cached else net
+        self.model = net.split_at(self.cached)[1] if self.cached else net
         self.loss, self.regularizers, self.constraints, self.augment = (
             parts[key] for key in ("loss", "regularizers", "constraints", "augment")
         )
@@ -149,10 +149,10 @@ class Steps:
     def take(self, state: State, batch: Batch) -> tuple[State, Snapshot]:
         """One step of training, and what could be seen of it."""
         key = jax.random.fold_in(jax.random.key(self.arguments.seed), state.step)
-        train = Training(self.optimizer.frozen) if self.optimizer.groups else True
+        train = TrainUnlessFrozen(self.optimizer.frozen) if self.optimizer.groups else True
         weights = self.optimizer.trained(state.params)
         drawn = jax.random.fold_in(key, AUGMENTING)
-        seen = augment.chained(self.augment, drawn, batch.inputs)
+        seen = augment.apply_augmentations(self.augment, drawn, batch.inputs)
 
         def mean_loss(trained: Any) -> tuple[Array, tuple[Output, Array]]:
             params = whole(trained, state.params)
@@ -174,7 +174,7 @@ class Steps:
         return after, self.snapshot(state)._replace(
             gradients=whole(gradients, still),
             changes=whole(changes, still),
-            inside=output.inside,
+            intermediates=output.intermediates,
             batch_loss=batch_loss,
         )
 
@@ -197,11 +197,11 @@ class Steps:
             initial=self.arguments.initial,
             gradients=None,
             changes=None,
-            inside=None,
+            intermediates=None,
             batch_loss=None,
             examples=self.examples(),
             evaluated=evaluated,
-            augmented=lambda key, inputs: augment.chained(self.augment, key, inputs).inputs,
+            augmented=lambda key, inputs: augment.apply_augmentations(self.augment, key, inputs).inputs,
             loss=self.loss,
             key=jax.random.key(self.arguments.seed),
             path=self.path(state) if self.keeps_path else None,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nnlab.config.resolve import resolve
-from nnlab.data.datasets.arithmetic import GROUP, MODULAR, decoded, encoded
+from nnlab.data.datasets.arithmetic import GROUP_OPERATIONS, MODULAR_OPERATIONS, decode_pairs, encode_pairs
 from nnlab.errors import InvalidValue
 from nnlab.registry import build
 
@@ -56,14 +56,14 @@ def load(**arguments):
 def whole(**arguments):
     """Every pair, unshuffled: x, y and the answer."""
     data = load(split={"train": 1.0}, **arguments).train
-    x, y, _ = decoded(data.inputs, data.classes)
+    x, y, _ = decode_pairs(data.inputs, data.classes)
     order = np.lexsort([y, x])
     return data, x[order], y[order], data.targets[order]
 
 
 def test_every_operation_is_computed_here():
-    assert set(PLAIN) == set(MODULAR)
-    assert set(PERMUTED) == set(GROUP)
+    assert set(PLAIN) == set(MODULAR_OPERATIONS)
+    assert set(PERMUTED) == set(GROUP_OPERATIONS)
 
 
 @pytest.mark.parametrize("modulus", PRIMES)
@@ -99,10 +99,10 @@ def test_s5_is_a_group_and_does_not_commute():
 @pytest.mark.parametrize("operands", [3, 4, 5, 31, 97, 120, 128])
 def test_encodings_are_undone(encoding, operands):
     x, y = (axis.reshape(-1) for axis in np.indices((operands, operands)))
-    inputs = encoded(x, y, operands, encoding).astype(np.float32)
+    inputs = encode_pairs(x, y, operands, encoding).astype(np.float32)
     shapes = {"one_hot": 2 * operands, "tokens": 4, "scalar": 2, "binary": 2 * len(bin(operands - 1)[2:])}
     assert inputs.shape == (operands**2, shapes[encoding])
-    found = decoded(inputs, operands)
+    found = decode_pairs(inputs, operands)
     assert found.encoding == encoding
     np.testing.assert_array_equal(found.x, x)
     np.testing.assert_array_equal(found.y, y)
@@ -110,27 +110,27 @@ def test_encodings_are_undone(encoding, operands):
 
 def test_encodings_by_hand():
     x, y = np.array([3]), np.array([1])
-    assert encoded(x, y, 5, "one_hot").tolist() == [[0, 0, 0, 1, 0, 0, 1, 0, 0, 0]]
-    assert encoded(x, y, 5, "tokens").tolist() == [[3, 5, 1, 6]]
-    assert encoded(x, y, 5, "scalar").tolist() == [[0.6, 0.2]]
-    assert encoded(x, y, 5, "binary").tolist() == [[0, 1, 1, 0, 0, 1]]
+    assert encode_pairs(x, y, 5, "one_hot").tolist() == [[0, 0, 0, 1, 0, 0, 1, 0, 0, 0]]
+    assert encode_pairs(x, y, 5, "tokens").tolist() == [[3, 5, 1, 6]]
+    assert encode_pairs(x, y, 5, "scalar").tolist() == [[0.6, 0.2]]
+    assert encode_pairs(x, y, 5, "binary").tolist() == [[0, 1, 1, 0, 0, 1]]
 
 
 @pytest.mark.parametrize("shape", [(7,), (4,), (3, 5), (62,), (2,)])
 def test_other_inputs_are_no_pairs(shape):
     noise = np.random.default_rng(0).standard_normal((6, *shape)).astype(np.float32)
     with pytest.raises(InvalidValue, match="no pairs of 31 operands"):
-        decoded(noise, 31)
+        decode_pairs(noise, 31)
 
 
 @pytest.mark.parametrize("encoding", ["one_hot", "tokens", "scalar", "binary"])
 def test_a_scaled_or_repeated_table_is_no_table(encoding):
     x, y = (axis.reshape(-1) for axis in np.indices((7, 7)))
-    inputs = encoded(x, y, 7, encoding).astype(np.float32)
+    inputs = encode_pairs(x, y, 7, encoding).astype(np.float32)
     with pytest.raises(InvalidValue, match="without normalize"):
-        decoded((inputs - inputs.mean(0)) / (inputs.std(0) + 0.1), 7)
+        decode_pairs((inputs - inputs.mean(0)) / (inputs.std(0) + 0.1), 7)
     with pytest.raises(InvalidValue, match="comes twice"):
-        decoded(np.concatenate([inputs, inputs[:1]]), 7)
+        decode_pairs(np.concatenate([inputs, inputs[:1]]), 7)
 
 
 def test_the_split_is_seeded_and_covers_the_table():

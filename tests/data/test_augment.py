@@ -13,7 +13,7 @@ from nnlab.config import check_tree
 from nnlab.config.document import Document
 from nnlab.config.resolve import resolve
 from nnlab.data import augment
-from nnlab.data.augment import chained, check_mixing
+from nnlab.data.augment import apply_augmentations, check_mixing
 from nnlab.errors import ConfigError, InvalidValue
 from nnlab.phenomena.inspection import augmentations
 from nnlab.registry import TRACED, build, components
@@ -85,7 +85,7 @@ def test_every_augmentation_has_a_case_here(name):
 @pytest.mark.parametrize(("name", "shape"), TAKEN)
 def test_each_example_has_a_change_of_its_own_and_a_key_says_all(name, shape):
     one = made(name, **CASES[name][1])
-    one.fits(shape)
+    one.validate(shape)
     inputs = np.repeat(drawn(shape, 1), 30, axis=0)
     if name == "mixup":  # of alike examples nothing else can be seen
         inputs = inputs * np.arange(1, 31, dtype=np.float32).reshape(-1, *[1] * len(shape))
@@ -123,7 +123,7 @@ def test_numbers_may_be_traced(name):
 @pytest.mark.parametrize(("name", "shape"), REFUSED)
 def test_what_it_makes_no_sense_for_is_refused(name, shape):
     with pytest.raises(InvalidValue, match=r"the inputs are \[|out of sight"):
-        made(name, **CASES[name][1]).fits(shape)
+        made(name, **CASES[name][1]).validate(shape)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_what_it_makes_no_sense_for_is_refused(name, shape):
 def test_a_signal_is_no_image(name, says):
     arguments = {"axis": "vertical"} if name == "flip" else {}
     with pytest.raises(InvalidValue, match=rf"{says} \[H, W\] or \[H, W, C\]; the inputs are \[9\]"):
-        made(name, **arguments).fits(SIGNAL)
+        made(name, **arguments).validate(SIGNAL)
 
 
 # --- where the pixels are --------------------------------------------------------------------------------
@@ -316,7 +316,7 @@ def test_a_chain_is_one_after_the_other_each_with_its_own_key():
         one_by_one, keys = [inputs], [jax.random.fold_in(KEY, number) for number in range(4)]
         for part, key in zip(parts, keys, strict=True):
             one_by_one.append(part.apply(key, one_by_one[-1]).inputs)
-        return chained(parts, KEY, inputs), one_by_one, parts[1].apply(keys[1], one_by_one[1])
+        return apply_augmentations(parts, KEY, inputs), one_by_one, parts[1].apply(keys[1], one_by_one[1])
 
     found, one_by_one, mixed_alone = jax.jit(both)(drawn(SIGNAL, 8))
     np.testing.assert_array_equal(found.inputs, one_by_one[-1])
@@ -328,7 +328,7 @@ def test_a_chain_is_one_after_the_other_each_with_its_own_key():
 
 def test_a_chain_of_none_leaves_all_as_it_is():
     inputs = jnp.asarray(drawn(SIGNAL))
-    assert chained([], KEY, inputs) == (inputs, None, None)
+    assert apply_augmentations([], KEY, inputs) == (inputs, None, None)
 
 
 def test_a_chain_mixes_once():

@@ -7,7 +7,7 @@ import pytest
 
 from nnlab.config import load as load_file
 from nnlab.config.resolve import resolve
-from nnlab.data.examples import Source, classified, regressed
+from nnlab.data.examples import Source, classification_examples, regression_examples
 from nnlab.data.prepare import prepare
 from nnlab.data.splits import split
 from nnlab.errors import ConfigError, InvalidValue
@@ -23,7 +23,7 @@ def divide(labels, seed=0, own_test=0, **keys):
     """Examples that are numbered by their one input, of these classes, divided."""
     numbers = np.arange(len(labels) + own_test, dtype=np.float32)[:, None]
     test_labels = np.zeros(own_test, int)
-    everything = classified(numbers, np.concatenate([labels, test_labels]), max(labels) + 1)
+    everything = classification_examples(numbers, np.concatenate([labels, test_labels]), max(labels) + 1)
     own = everything.take(slice(len(labels), None)) if own_test else None
     source = Source(lambda _: (everything.take(slice(len(labels))), own))
     return prepare(source, split=split(**keys)).load(seed)
@@ -166,7 +166,7 @@ def test_without_stratify_the_parts_are_slices_of_the_seed_s_order():
 
 
 def test_stratify_needs_classes():
-    source = Source(lambda _: (regressed(np.zeros((9, 1)), np.arange(9.0)), None))
+    source = Source(lambda _: (regression_examples(np.zeros((9, 1)), np.arange(9.0)), None))
     for keys in ({"train": 0.5}, {"folds": 3, "fold": 0}):
         with pytest.raises(InvalidValue, match="needs class labels") as caught:
             prepare(source, split=split(stratify=True, **keys)).load(0)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from nnlab.errors import InvalidValue
-from nnlab.nn.attention import attention, embedding, transformer_block
-from nnlab.nn.model import model
+from nnlab.nn.attention import attention, transformer_block
+from nnlab.nn.embedding import embedding
+from nnlab.nn.model import build_model
 
 BATCH, LENGTH, UNITS, HEADS = 5, 6, 8, 2
 KEY = jax.random.key(0)
@@ -55,7 +56,7 @@ def tensor(torch, array):
 def test_embedding_with_learned_positions_equals_pytorch():
     torch = pytest.importorskip("torch")
     tokens = np.random.default_rng(0).integers(0, 11, (BATCH, LENGTH))
-    net = model(embedding(11, UNITS, positions="learned"), (LENGTH,))
+    net = build_model(embedding(11, UNITS, positions="learned"), (LENGTH,))
     params, state = shaken(net)
     weights = drawn(BATCH, LENGTH, UNITS, seed=3)
 
@@ -77,7 +78,7 @@ def test_embedding_with_learned_positions_equals_pytorch():
 
 @pytest.mark.parametrize("units", [8, 7])
 def test_sinusoidal_positions_in_closed_form(units):
-    net = model(embedding(3, units, positions="sinusoidal", embedding_init="zeros"), (LENGTH,))
+    net = build_model(embedding(3, units, positions="sinusoidal", embedding_init="zeros"), (LENGTH,))
     params, state = net.init(0)
     assert set(params["embedding_1"]) == {"embedding"}, "they are not learned"
     found = applied(net, params, state, np.zeros((1, LENGTH), np.float32))[0]
@@ -107,7 +108,7 @@ def mask(torch, causal):
 @pytest.mark.parametrize("causal", [False, True])
 def test_attention_equals_pytorch(causal):
     torch = pytest.importorskip("torch")
-    net = model(attention(HEADS, causal=causal), (LENGTH, UNITS))
+    net = build_model(attention(HEADS, causal=causal), (LENGTH, UNITS))
     params, state = shaken(net)
     x, weights = drawn(BATCH, LENGTH, UNITS), drawn(BATCH, LENGTH, UNITS, seed=3)
     value, by_params, by_x = pulled_back(net, params, state, x, weights)
@@ -130,7 +131,7 @@ def test_attention_equals_pytorch(causal):
 def test_transformer_block_equals_pytorch(norm, causal, activation):
     torch = pytest.importorskip("torch")
     block = transformer_block(HEADS, hidden=12, activation=activation, norm=norm, causal=causal)
-    net = model(block, (LENGTH, UNITS))
+    net = build_model(block, (LENGTH, UNITS))
     params, state = shaken(net)
     x, weights = drawn(BATCH, LENGTH, UNITS), drawn(BATCH, LENGTH, UNITS, seed=3)
     value, by_params, by_x = pulled_back(net, params, state, x, weights)
@@ -158,11 +159,11 @@ def test_transformer_block_equals_pytorch(norm, causal, activation):
 
 
 def test_a_block_without_norm_adds_what_its_parts_compute():
-    net = model(transformer_block(HEADS, norm="none", use_bias=False), (LENGTH, UNITS))
+    net = build_model(transformer_block(HEADS, norm="none", use_bias=False), (LENGTH, UNITS))
     params, state = shaken(net)
     assert net.setup.count("params") == 12 * UNITS**2
     x = drawn(BATCH, LENGTH, UNITS)
-    inside = net.apply(params, state, jnp.asarray(x), key=KEY, train=True).inside["outputs"]
+    inside = net.apply(params, state, jnp.asarray(x), key=KEY, train=True).intermediates["outputs"]
     parts = (inside[f"transformer_block_1/{name}"] for name in ("attention", "mlp"))
     close(applied(net, params, state, x), x + sum(np.asarray(part) for part in parts))
 
@@ -181,7 +182,7 @@ makers = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 @makers
 @pytest.mark.parametrize("causal", [False, True])
 def test_a_position_hears_the_later_ones_only_where_it_may(make, causal):
-    net = model(make(HEADS, causal=causal), (LENGTH, UNITS))
+    net = build_model(make(HEADS, causal=causal), (LENGTH, UNITS))
     params, state = shaken(net)
     x = jnp.asarray(drawn(1, LENGTH, UNITS))
     jacobian = jax.jacobian(lambda x: applied(net, params, state, x)[0].sum(-1))(x)[:, 0]
@@ -194,8 +195,8 @@ def test_a_position_hears_the_later_ones_only_where_it_may(make, causal):
 @pytest.mark.parametrize("read", [-1, 0, 2, -LENGTH])
 def test_what_is_read_out_equals_that_position_of_all(make, causal, read):
     """Output and gradients; the same weights serve both."""
-    whole = model(make(HEADS, causal=causal), (LENGTH, UNITS))
-    one = model(make(HEADS, causal=causal, read=read), (LENGTH, UNITS))
+    whole = build_model(make(HEADS, causal=causal), (LENGTH, UNITS))
+    one = build_model(make(HEADS, causal=causal, read=read), (LENGTH, UNITS))
     params, state = shaken(whole)
     x, weights = jnp.asarray(drawn(BATCH, LENGTH, UNITS)), drawn(BATCH, UNITS, seed=3)
 
@@ -213,7 +214,7 @@ def test_what_is_read_out_costs_less(make):
     """Fewer operations in the compiled program, not only a smaller output."""
 
     def operations(read):
-        net = model(make(HEADS, causal=True, read=read), (LENGTH, UNITS))
+        net = build_model(make(HEADS, causal=True, read=read), (LENGTH, UNITS))
         params, state = net.init(0)
         compiled = jax.jit(lambda x: applied(net, params, state, x)).lower(drawn(BATCH, LENGTH, UNITS))
         return compiled.compile().cost_analysis()["flops"]
@@ -223,12 +224,12 @@ def test_what_is_read_out_costs_less(make):
 
 
 def test_dropout_drops_in_training_only():
-    net = model(transformer_block(HEADS, dropout_rate=0.5), (LENGTH, UNITS))
+    net = build_model(transformer_block(HEADS, dropout_rate=0.5), (LENGTH, UNITS))
     params, state = shaken(net)
-    plain = model(transformer_block(HEADS), (LENGTH, UNITS))
+    plain = build_model(transformer_block(HEADS), (LENGTH, UNITS))
     x = drawn(BATCH, LENGTH, UNITS)
     close(applied(net, params, state, x), applied(plain, params, state, x))
-    inside = net.apply(params, state, jnp.asarray(x), key=KEY, train=True).inside["outputs"]
+    inside = net.apply(params, state, jnp.asarray(x), key=KEY, train=True).intermediates["outputs"]
     for name in ("attention_dropout", "mlp/dropout_1"):
         dropped = np.asarray(inside[f"transformer_block_1/{name}"]) == 0
         assert 0.3 < dropped.mean() < 0.7
@@ -247,4 +248,4 @@ def test_dropout_drops_in_training_only():
 )
 def test_shapes_that_do_not_fit_are_refused(layer, shape, said):
     with pytest.raises(InvalidValue, match=said):
-        model(layer, shape)
+        build_model(layer, shape)

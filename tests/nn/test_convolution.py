@@ -10,9 +10,9 @@ import pytest
 
 from nnlab.errors import InvalidValue
 from nnlab.nn import architectures
-from nnlab.nn.architectures import C3, lenet5, lenet1989, rbf, resnet
+from nnlab.nn.architectures import C3, lenet5, lenet1989, resnet
 from nnlab.nn.convolution import conv1d, conv2d
-from nnlab.nn.model import model
+from nnlab.nn.model import build_model
 from nnlab.nn.pooling import (
     average_pool,
     average_pool1d,
@@ -20,10 +20,10 @@ from nnlab.nn.pooling import (
     global_max_pool,
     max_pool,
     max_pool1d,
-    reshape,
     subsample,
-    upsample,
 )
+from nnlab.nn.rbf import rbf
+from nnlab.nn.reshaping import reshape, upsample
 from nnlab.system import device
 
 KEY = jax.random.key(0)
@@ -66,7 +66,7 @@ def channels_first(torch, x, requires_grad=False):
 
 def assert_equals_torch(torch, layer, x, theirs):
     """theirs: (input, kernel, bias), channels first, to the output."""
-    net = model(layer, x.shape[1:])
+    net = build_model(layer, x.shape[1:])
     params, state = shaken(net)
     value, by_params, by_x, weights = pulled_back(net, params, state, x)
     (own,) = params.values() or [{}]
@@ -138,8 +138,8 @@ def test_conv2d_with_a_bias_for_each_place_equals_pytorch():
 
 def test_partial_connections_equal_a_masked_dense_kernel():
     table = [[0, 2], [1], [2, 1, 0]]
-    net = model(conv2d(3, 2, connections=table), (4, 4, 3))
-    whole = model(conv2d(3, 2), (4, 4, 3))
+    net = build_model(conv2d(3, 2, connections=table), (4, 4, 3))
+    whole = build_model(conv2d(3, 2), (4, 4, 3))
     params, state = shaken(net)
     x = drawn(BATCH, 4, 4, 3)
     own = params["conv2d_1"]
@@ -160,7 +160,7 @@ def test_partial_connections_equal_a_masked_dense_kernel():
 
 def test_a_filter_of_partial_connections_is_drawn_by_its_own_fan_in():
     table = [[0], [*range(64)]]
-    kernel = model(conv2d(2, 9, connections=table, kernel_init="he_normal"), (9, 9, 64)).init(0)[0]
+    kernel = build_model(conv2d(2, 9, connections=table, kernel_init="he_normal"), (9, 9, 64)).init(0)[0]
     kernel = kernel["conv2d_1"]["kernel"].reshape(81, -1)
     assert kernel[:, 0].std() == pytest.approx(math.sqrt(2 / 81), rel=0.25)
     assert kernel[:, 1:].std() == pytest.approx(math.sqrt(2 / (81 * 64)), rel=0.05)
@@ -179,14 +179,14 @@ def test_sizes_by_the_lectures_formula(length, size, stride):
             layer = make(size=size, stride=stride, padding=padding)
             if exact != int(exact):
                 with pytest.raises(InvalidValue, match=f"= {exact:g}: stride {stride} does not divide"):
-                    model(layer, (length, 2))
+                    build_model(layer, (length, 2))
                 continue
-            net = model(layer, (length, 2))
+            net = build_model(layer, (length, 2))
             x = jax.ShapeDtypeStruct((BATCH, length, 2), jnp.float32)
             params = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, jnp.float32), net.init(0)[0])
             out = jax.eval_shape(lambda p, x, n=net: n.apply(p, {}, x, key=KEY, train=True).value, params, x)
             assert net.setup.output_shape[0] == exact == out.shape[1]
-    same = model(conv1d(3, size, stride=stride, padding="same"), (length,))
+    same = build_model(conv1d(3, size, stride=stride, padding="same"), (length,))
     assert same.setup.output_shape == (math.ceil(length / stride), 3)
 
 
@@ -220,7 +220,7 @@ def test_pooling_equals_pytorch(name, axes, given):
 
 def test_the_gradient_of_equal_values_goes_to_the_first():
     def slopes(layer, x):
-        net = model(layer, x.shape[1:])
+        net = build_model(layer, x.shape[1:])
         return jax.jit(jax.grad(lambda x: net.apply({}, {}, x, key=KEY, train=True).value.sum()))(x)
 
     np.testing.assert_array_equal(slopes(max_pool(), jnp.ones((1, 2, 2)))[0], [[1, 0], [0, 0]])
@@ -228,7 +228,7 @@ def test_the_gradient_of_equal_values_goes_to_the_first():
 
 
 def test_forward_mode_goes_through_pooling_and_nan_stays():
-    net = model(max_pool(), (2, 2))
+    net = build_model(max_pool(), (2, 2))
     x, change = jnp.asarray(drawn(1, 2, 2)), jnp.asarray(drawn(1, 2, 2, seed=1))
     pool = jax.jit(lambda x: net.apply({}, {}, x, key=KEY, train=True).value)
     _, slope = jax.jvp(pool, (x,), (change,))
@@ -244,7 +244,7 @@ def test_subsample_equals_pytorch():
         return coefficient[:, None, None] * sums + bias[:, None, None]
 
     assert_equals_torch(torch, subsample(), drawn(BATCH, 4, 6, 6), theirs)
-    net = model(subsample(), (4, 4))
+    net = build_model(subsample(), (4, 4))
     x = drawn(BATCH, 4, 4)
     first = net.apply(*net.init(0), jnp.asarray(x), key=KEY, train=True).value
     close(first, x.reshape(BATCH, 2, 2, 2, 2).mean((2, 4)))
@@ -254,7 +254,7 @@ def test_whole_images_and_sequences():
     x = drawn(BATCH, 3, 4, 5)
 
     def applied(layer, x):
-        return model(layer, x.shape[1:]).apply({}, {}, jnp.asarray(x), key=KEY, train=True).value
+        return build_model(layer, x.shape[1:]).apply({}, {}, jnp.asarray(x), key=KEY, train=True).value
 
     close(applied(global_average_pool(), x), x.mean((1, 2)))
     close(applied(global_max_pool(), x[:, 0]), x[:, 0].max(1))
@@ -272,7 +272,7 @@ def counts(net):
 
 
 def test_lenet1989_as_its_paper_counts_it():
-    net = model(lenet1989(), (16, 16))
+    net = build_model(lenet1989(), (16, 16))
     assert counts(net) == [1068, 2592, 5790, 310]
     assert net.setup.count("params") == 9760
     assert [leaf.output_shape for _, leaf in net.setup.leaves() if leaf.type == "conv2d"] == [
@@ -285,18 +285,18 @@ def test_lenet1989_as_its_paper_counts_it():
         limit = 2.4 / math.sqrt(fan_in)
         assert 0.95 * limit < kernels[name].max() <= np.float32(limit)
     assert (params["dense_2"]["bias"] == -1).all()
-    last = [path for path, _ in model(lenet1989(squash_outputs=False), (16, 16)).setup.leaves()][-1]
+    last = [path for path, _ in build_model(lenet1989(squash_outputs=False), (16, 16)).setup.leaves()][-1]
     assert last == "dense_2"
 
 
 def test_lenet5_as_its_paper_counts_it():
-    original = model(lenet5("original"), (28, 28))
+    original = build_model(lenet5("original"), (28, 28))
     assert counts(original) == [156, 12, 1516, 32, 48_120, 10_164]
     assert original.setup.count("params") == 60_000
     assert original.setup.children["conv2d_2"].params["kernel"].shape == (5, 5, 60)
     sides = [leaf.output_shape[0] for _, leaf in original.setup.leaves() if len(leaf.output_shape) == 3]
     assert list(dict.fromkeys(sides)) == [28, 14, 10, 5, 1]
-    assert model(lenet5(), (28, 28)).setup.count("params") == 61_706
+    assert build_model(lenet5(), (28, 28)).setup.count("params") == 61_706
     with pytest.raises(InvalidValue, match="leave pooling out"):
         lenet5("original", pooling="max")
 
@@ -311,7 +311,7 @@ def test_the_table_of_c3():
 
 
 def test_rbf_is_a_squared_distance_to_signs():
-    net = model(rbf(5), (84,))
+    net = build_model(rbf(5), (84,))
     params, state = net.init(0)
     codes = state["rbf_1"]["codes"]
     assert params == {}
@@ -324,7 +324,7 @@ def test_rbf_is_a_squared_distance_to_signs():
 
 def test_resnet18_as_pytorch_counts_it():
     """Per stage: 2 blocks of 2 convolutions and 2 norms, and from stage to stage a 1 x 1 convolution."""
-    net = model(resnet(64), (32, 32, 3))
+    net = build_model(resnet(64), (32, 32, 3))
     by_hand = 27 * 64 + 4 * (9 * 64 * 64 + 2 * 64)
     for width in (128, 256, 512):
         half = width // 2
@@ -332,7 +332,7 @@ def test_resnet18_as_pytorch_counts_it():
     assert net.setup.count("params") == by_hand + 5130 == 11_171_146
     shortcuts = sum(leaf.count("params") for path, leaf in net.setup.leaves() if "shortcut" in path)
     assert shortcuts == 64 * 128 + 128 * 256 + 256 * 512
-    plain = model(resnet(64, skip=False), (32, 32, 3)).setup
+    plain = build_model(resnet(64, skip=False), (32, 32, 3)).setup
     assert plain.count("params") == net.setup.count("params") - shortcuts
     assert not any("residual" in path for path, _ in plain.leaves())
     sides = [leaf.output_shape[0] for _, leaf in plain.leaves() if leaf.type == "conv2d"]
@@ -381,4 +381,4 @@ def test_resnet18_as_pytorch_counts_it():
 )
 def test_what_does_not_fit_is_refused(make, shape, said):
     with pytest.raises(InvalidValue, match=said):
-        model(make(), shape)
+        build_model(make(), shape)

@@ -7,8 +7,8 @@ import pytest
 
 from nnlab.config.resolve import resolve
 from nnlab.errors import InvalidValue
-from nnlab.nn.features import ON_HOST, legendre, random_fourier
-from nnlab.nn.model import model
+from nnlab.nn.features import NUMPY_LAYERS, legendre, random_fourier
+from nnlab.nn.model import build_model
 from nnlab.registry import build, components
 
 CASES = {
@@ -29,7 +29,7 @@ def on_host(layer, state, x):
 @pytest.mark.parametrize("name", CASES)
 def test_nothing_is_trained_and_state_stays(name):
     config, input_shape, output_shape = CASES[name]
-    net = model(build("layer", resolve("layer", config, (), [])), input_shape)
+    net = build_model(build("layer", resolve("layer", config, (), [])), input_shape)
     assert net.setup.output_shape == output_shape
     assert net.setup.count("params") == 0
     x = np.random.default_rng(0).uniform(-1, 1, (4, *input_shape)).astype(np.float32)
@@ -40,12 +40,12 @@ def test_nothing_is_trained_and_state_stays(name):
     assert jax.tree.structure(out.state) == jax.tree.structure(state)
 
 
-@pytest.mark.parametrize("name", sorted(ON_HOST))
+@pytest.mark.parametrize("name", sorted(NUMPY_LAYERS))
 def test_the_host_computes_as_the_compiled_program_does(name):
     assert name in components("layer")
     config, input_shape, _ = CASES[name]
     layer = build("layer", resolve("layer", config, (), []))
-    state = model(layer, input_shape).init(3)[1].get(f"{name}_1", {})
+    state = build_model(layer, input_shape).init(3)[1].get(f"{name}_1", {})
     state = {key: value.astype(np.float64) for key, value in state.items()}
     x = np.random.default_rng(1).uniform(-1, 1, (9, *input_shape))
     found = on_host(layer, state, x)
@@ -99,7 +99,7 @@ def test_a_gradient_goes_through_legendre():
 def test_random_fourier_features_approximate_the_gaussian_kernel(scale):
     """2/P sum of cos cos: mean exp(-scale^2 d^2 / 2), and each term's variance is at most 2."""
     units = 40_000
-    net = model(random_fourier(units, scale), (4,))
+    net = build_model(random_fourier(units, scale), (4,))
     state = net.init(0)[1]["random_fourier_1"]
     x = np.random.default_rng(0).standard_normal((6, 4))
     features = on_host(random_fourier(units, scale), state, x)
@@ -110,7 +110,7 @@ def test_random_fourier_features_approximate_the_gaussian_kernel(scale):
 
 def test_random_fourier_features_are_their_formula():
     layer = random_fourier(5, scale=0.7)
-    drawn = model(layer, (3,)).init(1)[1]["random_fourier_1"]
+    drawn = build_model(layer, (3,)).init(1)[1]["random_fourier_1"]
     state = {name: value.astype(np.float64) for name, value in drawn.items()}
     x = np.random.default_rng(0).standard_normal((4, 3))
     expected = np.sqrt(2 / 5) * np.cos(0.7 * x @ state["directions"] + state["phases"])
@@ -118,7 +118,7 @@ def test_random_fourier_features_are_their_formula():
 
 
 def test_directions_and_phases_are_drawn_from_the_seed():
-    net = model(random_fourier(20_000), (2,))
+    net = build_model(random_fourier(20_000), (2,))
     first, again, other = (net.init(seed)[1]["random_fourier_1"] for seed in (0, 0, 1))
     np.testing.assert_array_equal(first["directions"], again["directions"])
     assert np.isin(first["directions"], other["directions"]).mean() < 0.05

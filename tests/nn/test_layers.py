@@ -11,9 +11,11 @@ from support import KEY, SEED, close, drawn, from_config, pulled_back
 
 from nnlab.errors import InvalidValue
 from nnlab.nn.combinators import mlp, repeat, residual, sequential
-from nnlab.nn.dense import dense, dropout, flatten
-from nnlab.nn.model import model
+from nnlab.nn.dense import dense
+from nnlab.nn.model import build_model
 from nnlab.nn.normalization import batch_norm, group_norm, layer_norm
+from nnlab.nn.regularization import dropout
+from nnlab.nn.reshaping import flatten
 from nnlab.registry import components
 from nnlab.system.random import generator
 
@@ -180,11 +182,11 @@ def test_every_layer_has_cases(name):
     ids=[f"{name}-{i}" for name, cases in CASES.items() for i in range(len(cases))],
 )
 def test_setup_tells_what_apply_does(config, input_shape, output_shape, train):
-    net = model(from_config(config), input_shape)
+    net = build_model(from_config(config), input_shape)
     assert net.setup.output_shape == output_shape
     params, state = net.init(SEED)
-    assert shapes_of(params) == declared(net.setup.tree("params"))
-    assert shapes_of(state) == declared(net.setup.tree("state"))
+    assert shapes_of(params) == declared(net.setup.variables("params"))
+    assert shapes_of(state) == declared(net.setup.variables("state"))
     assert net.setup.count("params") == sum(leaf.size for leaf in jax.tree.leaves(params))
     assert net.setup.count("state") == sum(leaf.size for leaf in jax.tree.leaves(state))
 
@@ -193,8 +195,8 @@ def test_setup_tells_what_apply_does(config, input_shape, output_shape, train):
     assert (out.value.shape, out.value.dtype) == ((BATCH, *output_shape), jnp.float32)
     assert shapes_of(out.state) == shapes_of(state)
     outputs = {path: (BATCH, *leaf.output_shape) for path, leaf in net.setup.leaves()}
-    assert {path: out.inside["outputs"][path].shape for path in outputs} == outputs
-    slopes = {path: s.shape for path, s in out.inside.get("slopes", {}).items()}
+    assert {path: out.intermediates["outputs"][path].shape for path in outputs} == outputs
+    slopes = {path: s.shape for path, s in out.intermediates.get("slopes", {}).items()}
     assert slopes == {path: outputs[path] for path, leaf in net.setup.leaves() if leaf.activation}
 
 
@@ -203,7 +205,7 @@ def test_setup_tells_what_apply_does(config, input_shape, output_shape, train):
 
 def test_dense_equals_pytorch():
     torch = pytest.importorskip("torch")
-    net = model(dense(5, bias_init="normal"), (4,))
+    net = build_model(dense(5, bias_init="normal"), (4,))
     params, state = net.init(SEED)
     x = drawn((BATCH, 4))
     out, (by_params, by_x), weights = pulled_back(net, params, state, x)
@@ -235,7 +237,7 @@ def normalized_params(net, features):
 @pytest.mark.parametrize("shape", [(4,), (3, 4)])
 def test_batch_norm_in_training_equals_pytorch(shape):
     torch = pytest.importorskip("torch")
-    net = model(batch_norm(), shape)
+    net = build_model(batch_norm(), shape)
     params, state = normalized_params(net, shape[-1:])
     x = drawn((BATCH, *shape), 3, 2.0, 5.0)
     out, (by_params, by_x), weights = pulled_back(net, params, state, x)
@@ -260,7 +262,7 @@ def test_batch_norm_in_training_equals_pytorch(shape):
 @pytest.mark.parametrize("shape", [(4,), (3, 4)])
 def test_batch_norm_in_evaluation_equals_pytorch(shape):
     torch = pytest.importorskip("torch")
-    net = model(batch_norm(), shape)
+    net = build_model(batch_norm(), shape)
     params, _ = normalized_params(net, shape[-1:])
     mean, variance = drawn(4, 4), np.square(drawn(4, 5))
     state = {"batch_norm_1": {"mean": jnp.asarray(mean), "variance": jnp.asarray(variance)}}
@@ -283,7 +285,7 @@ def test_batch_norm_in_evaluation_equals_pytorch(shape):
 
 
 def test_batch_norm_standardizes_in_training():
-    net = model(batch_norm(), (4,))
+    net = build_model(batch_norm(), (4,))
     params, state = net.init(SEED)
     x = jnp.asarray(drawn((200, 4), 3, 20.0, 5.0))
     y = np.asarray(net.apply(params, state, x, key=KEY, train=True).value, np.float64)
@@ -293,7 +295,7 @@ def test_batch_norm_standardizes_in_training():
 
 @pytest.mark.parametrize(("momentum", "shape"), [(0.99, (4,)), (0.5, (4,)), (0.9, (3, 4))])
 def test_batch_norm_running_statistics_after_three_steps(momentum, shape):
-    net = model(batch_norm(momentum=momentum), shape)
+    net = build_model(batch_norm(momentum=momentum), shape)
     params, state = net.init(SEED)
     mean, variance = np.zeros(4), np.ones(4)
     for step in range(3):
@@ -312,7 +314,7 @@ def test_batch_norm_running_statistics_after_three_steps(momentum, shape):
 
 
 def test_batch_norm_in_evaluation_ignores_batch_mates_and_in_training_does_not():
-    net = model(batch_norm(), (4,))
+    net = build_model(batch_norm(), (4,))
     params, state = normalized_params(net, (4,))
     first, others = drawn((1, 4)), drawn((BATCH, 4), 1, 50.0)
     together = jnp.asarray(np.concatenate([first, others]))
@@ -328,7 +330,7 @@ def test_batch_norm_in_evaluation_ignores_batch_mates_and_in_training_does_not()
 @pytest.mark.parametrize("shape", [(4,), (3, 4)])
 def test_layer_norm_equals_pytorch(shape, train):
     torch = pytest.importorskip("torch")
-    net = model(layer_norm(), shape)
+    net = build_model(layer_norm(), shape)
     params, state = normalized_params(net, shape[-1:])
     x = drawn((BATCH, *shape), 3, 2.0, 5.0)
     out, (by_params, by_x), weights = pulled_back(net, params, state, x, train)
@@ -350,7 +352,7 @@ def test_layer_norm_equals_pytorch(shape, train):
 @pytest.mark.parametrize("shape", [(12,), (5, 12), (2, 3, 12)])
 def test_group_norm_equals_pytorch(shape, groups, train):
     torch = pytest.importorskip("torch")
-    net = model(group_norm(groups), shape)
+    net = build_model(group_norm(groups), shape)
     params, state = normalized_params(net, shape[-1:])
     x = drawn((BATCH, *shape), 3, 2.0, 5.0)
     out, (by_params, by_x), weights = pulled_back(net, params, state, x, train)
@@ -369,7 +371,7 @@ def test_group_norm_equals_pytorch(shape, groups, train):
 
 def test_residual_equals_pytorch():
     torch = pytest.importorskip("torch")
-    net = model(sequential([residual([dense(4), "tanh", dense(4)]), dense(3)]), (4,))
+    net = build_model(sequential([residual([dense(4), "tanh", dense(4)]), dense(3)]), (4,))
     params, state = net.init(SEED)
     x = drawn((BATCH, 4))
     out, (by_params, by_x), weights = pulled_back(net, params, state, x)
@@ -395,19 +397,19 @@ def test_residual_equals_pytorch():
 def test_a_shortcut_takes_the_place_of_the_identity():
     """Value, state and random keys: branch and shortcut drop different units."""
     part = [dense(50, kernel_init={"type": "constant", "value": 1.0}), dropout(0.5)]
-    net = model(residual([*part, batch_norm()], shortcut=part), (1,))
+    net = build_model(residual([*part, batch_norm()], shortcut=part), (1,))
     params, state = net.init(SEED)
     assert set(params["residual_1"]) == {"dense_1", "batch_norm_1", "shortcut"}
     out = jax.jit(lambda x: net.apply(params, state, x, key=KEY, train=True))(jnp.ones((20, 1)))
     assert shapes_of(out.state) == shapes_of(state)
-    inside = {path.removeprefix("residual_1/"): value for path, value in out.inside["outputs"].items()}
+    inside = {path.removeprefix("residual_1/"): value for path, value in out.intermediates["outputs"].items()}
     close(out.value, inside["batch_norm_1"] + inside["shortcut/dropout_1"])
     same = (np.asarray(inside["dropout_1"]) > 0) == (np.asarray(inside["shortcut/dropout_1"]) > 0)
     assert 0.4 < same.mean() < 0.6
 
 
 def test_residual_of_zero_kernels_has_the_identity_as_jacobian():
-    net = model(residual([dense(4), "relu", dense(4, kernel_init="zeros")]), (4,))
+    net = build_model(residual([dense(4), "relu", dense(4, kernel_init="zeros")]), (4,))
     params, state = net.init(SEED)
 
     def forward(x):
@@ -423,7 +425,7 @@ def test_residual_of_zero_kernels_has_the_identity_as_jacobian():
 
 @pytest.mark.parametrize("rate", [0.2, 0.5, 0.9])
 def test_dropout_keeps_the_expectation(rate):
-    net = model(dropout(rate), (5,))
+    net = build_model(dropout(rate), (5,))
     x = np.tile(np.array([1.0, -2.0, 0.5, 100.0, 3.0], np.float32), (400_000, 1))
     out = np.asarray(net.apply({}, {}, jnp.asarray(x), key=KEY, train=True).value)
     evaluated = np.asarray(net.apply({}, {}, jnp.asarray(x), key=KEY, train=False).value)
@@ -435,7 +437,7 @@ def test_dropout_keeps_the_expectation(rate):
 
 @pytest.mark.parametrize("rate", [0.2, 0.5])
 def test_dropout_over_many_keys_is_its_evaluation(rate):
-    net = model(dropout(rate), (3,))
+    net = build_model(dropout(rate), (3,))
     x = jnp.array([[1.0, -2.0, 100.0]])
 
     def apply(key):
@@ -446,18 +448,18 @@ def test_dropout_over_many_keys_is_its_evaluation(rate):
 
 
 def test_dropout_of_rate_zero_changes_nothing():
-    net = model(dropout(0.0), (5,))
+    net = build_model(dropout(0.0), (5,))
     x = drawn((1000, 5))
     np.testing.assert_array_equal(net.apply({}, {}, jnp.asarray(x), key=KEY, train=True).value, x)
 
 
 def test_dropout_follows_its_key_and_its_place():
-    net = model(sequential([dropout(0.5), dropout(0.5)]), (50,))
+    net = build_model(sequential([dropout(0.5), dropout(0.5)]), (50,))
     x = jnp.ones((20, 50))
 
     def apply(seed):
         out = net.apply({}, {}, x, key=jax.random.key(seed), train=True)
-        return {path: np.asarray(value) for path, value in out.inside["outputs"].items()}
+        return {path: np.asarray(value) for path, value in out.intermediates["outputs"].items()}
 
     np.testing.assert_array_equal(apply(0)["dropout_1"], apply(0)["dropout_1"])
     assert (apply(0)["dropout_1"] != apply(1)["dropout_1"]).any()
@@ -482,7 +484,7 @@ def test_names_of_nested_layers():
             mlp(6, 2, activation={"type": "leaky_relu", "negative_slope": 0.1}, outputs=3),
         ]
     )
-    net = model(chain, (4,))
+    net = build_model(chain, (4,))
     paths = [path for path, _ in net.setup.leaves()]
     assert paths == [
         "dense_1",
@@ -514,18 +516,18 @@ def test_names_of_nested_layers():
 )
 def test_parameters_of_mlp_by_its_formula(inputs, width, depth, outputs):
     by_formula = (inputs + 1) * width + (depth - 1) * (width + 1) * width + (width + 1) * outputs
-    assert model(mlp(width, depth, outputs=outputs), (inputs,)).setup.count("params") == by_formula
+    assert build_model(mlp(width, depth, outputs=outputs), (inputs,)).setup.count("params") == by_formula
 
 
 def test_mlp_without_hidden_layers_is_a_read_out():
-    net = model(mlp(8, 0, outputs=3), (5,))
+    net = build_model(mlp(8, 0, outputs=3), (5,))
     assert [path for path, _ in net.setup.leaves()] == ["dense_1"]
     assert net.setup.count("params") == 18
 
 
 def test_keras_batch_norm_net():
     """Flatten, BN, 300, BN, 100, BN, 10 as Keras counts it (Hands-On Machine Learning, chapter 11)."""
-    net = model(
+    net = build_model(
         sequential([flatten(), batch_norm(), dense(300), batch_norm(), dense(100), batch_norm(), dense(10)]),
         (28, 28),
     )
@@ -552,7 +554,7 @@ def test_keras_batch_norm_net():
 )
 def test_shapes_that_do_not_fit_name_the_layer(layer, input_shape, named):
     with pytest.raises(InvalidValue, match=named):
-        model(layer, input_shape)
+        build_model(layer, input_shape)
 
 
 # --- first weights ---------------------------------------------------------------------------------------
@@ -561,7 +563,7 @@ def test_shapes_that_do_not_fit_name_the_layer(layer, input_shape, named):
 @pytest.mark.parametrize("kernel_init", ["he_normal", "glorot_uniform", "orthogonal"])
 def test_first_weights_depend_on_the_path_alone(kernel_init):
     def kernels(*layers):
-        params, _ = model(sequential(list(layers)), (6,)).init(SEED)
+        params, _ = build_model(sequential(list(layers)), (6,)).init(SEED)
         return {path: entry["kernel"] for path, entry in params.items() if "kernel" in entry}
 
     def part():
@@ -577,7 +579,7 @@ def test_first_weights_depend_on_the_path_alone(kernel_init):
 
 
 def test_first_weights_follow_the_seed():
-    net = model(sequential([dense(6), residual([dense(6)])]), (6,))
+    net = build_model(sequential([dense(6), residual([dense(6)])]), (6,))
     first, again, other = (net.init(seed)[0] for seed in (0, 0, 1))
     assert jax.tree.map(np.ndarray.tobytes, first) == jax.tree.map(np.ndarray.tobytes, again)
     assert not np.array_equal(kernel_of(first, "dense_1"), kernel_of(other, "dense_1"))
@@ -586,7 +588,7 @@ def test_first_weights_follow_the_seed():
 
 def test_first_weights_are_arrays_of_the_host_by_seed_and_path():
     part = dense(5, kernel_init="normal")
-    params, _ = model(sequential([part, residual([part])]), (4,)).init(3)
+    params, _ = build_model(sequential([part, residual([part])]), (4,)).init(3)
     assert all(type(leaf) is np.ndarray for leaf in jax.tree.leaves(params))
     for path, found in (
         ("/dense_1/kernel", kernel_of(params, "dense_1")),
@@ -599,20 +601,20 @@ def test_first_weights_are_arrays_of_the_host_by_seed_and_path():
 def test_first_weights_need_no_jax():
     code = """
 import sys
-from nnlab.nn.layers import dense
-from nnlab.nn.model import model
-model(dense(3, kernel_init="orthogonal"), (4,)).init(0)
+from nnlab.nn.dense import dense
+from nnlab.nn.model import build_model
+build_model(dense(3, kernel_init="orthogonal"), (4,)).init(0)
 assert not {"jax", "scipy"} & sys.modules.keys()
 """
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_bias_that_its_initializer_cannot_draw_is_named():
-    net = model(sequential([dense(4), residual([dense(4, bias_init="he_normal")])]), (4,))
+    net = build_model(sequential([dense(4), residual([dense(4, bias_init="he_normal")])]), (4,))
     with pytest.raises(InvalidValue, match=r"residual_1/dense_1/bias: .* two axes"):
         net.init(SEED)
 
 
 def test_weights_beyond_float32_are_infinite():
-    net = model(dense(4, kernel_init={"type": "constant", "value": 1e300}), (4,))
+    net = build_model(dense(4, kernel_init={"type": "constant", "value": 1e300}), (4,))
     assert np.isinf(kernel_of(net.init(SEED)[0], "dense_1")).all()

@@ -11,7 +11,7 @@ from nnlab.config import check_tree
 from nnlab.config.document import Document
 from nnlab.data.datasets.memory_tasks import adding, recall
 from nnlab.errors import ConfigError, InvalidValue
-from nnlab.nn.model import model
+from nnlab.nn.model import build_model
 from nnlab.nn.recurrent import bidirectional, gru, lstm, simple_rnn
 from nnlab.phenomena.signal.gradient_through_time import spectral_radius, summarize, verdict
 from nnlab.runs import figures
@@ -53,7 +53,7 @@ def test_recurrent_layers_equal_pytorch(name, both_ways, read):
     torch = pytest.importorskip("torch")
     config = {"type": name, **BIASED, "read": read}
     config = {"type": "bidirectional", "layer": config} if both_ways else config
-    net = model(from_config(config), (LENGTH, FEATURES))
+    net = build_model(from_config(config), (LENGTH, FEATURES))
     params, state = net.init(SEED)
     (own,) = params.values()
     directions = [own["forward"], own["backward"]] if both_ways else [own]
@@ -82,9 +82,9 @@ def test_recurrent_layers_equal_pytorch(name, both_ways, read):
 def test_what_recurrent_layers_hold(name):
     """Parameters by closed form, each gate's recurrent kernel orthogonal, and the lstm's forget bias."""
     gates, biases = GATES[name], 2 if name == "gru" else 1
-    net = model(from_config({"type": name, "units": UNITS}), (LENGTH, FEATURES))
+    net = build_model(from_config({"type": name, "units": UNITS}), (LENGTH, FEATURES))
     assert net.setup.count("params") == gates * UNITS * (FEATURES + UNITS + biases)
-    bare = model(from_config({"type": name, "units": UNITS, "use_bias": False}), (LENGTH,))
+    bare = build_model(from_config({"type": name, "units": UNITS, "use_bias": False}), (LENGTH,))
     assert bare.setup.count("params") == gates * UNITS * (1 + UNITS)
     (own,) = net.init(SEED)[0].values()
     for block in np.split(own["recurrent_kernel"], gates, axis=1):
@@ -96,11 +96,11 @@ def test_what_recurrent_layers_hold(name):
 
 def test_read_names_a_step():
     """It is the one among all states, and later elements have no part in it."""
-    params, state = model(gru(UNITS), (LENGTH, FEATURES)).init(SEED)
+    params, state = build_model(gru(UNITS), (LENGTH, FEATURES)).init(SEED)
     x = jnp.asarray(drawn((BATCH, LENGTH, FEATURES)))
 
     def value(read, x):
-        net = model(gru(UNITS, read=read), (LENGTH, FEATURES))
+        net = build_model(gru(UNITS, read=read), (LENGTH, FEATURES))
         return net.apply(params, state, x, key=KEY, train=True).value
 
     every = value(None, x)
@@ -110,9 +110,9 @@ def test_read_names_a_step():
 
 def test_a_sequence_of_one_feature_needs_no_axis_for_it():
     layer = simple_rnn(UNITS)
-    params, state = model(layer, (LENGTH,)).init(SEED)
+    params, state = build_model(layer, (LENGTH,)).init(SEED)
     x = jnp.asarray(drawn((BATCH, LENGTH)))
-    flat, deep = (model(layer, shape) for shape in ((LENGTH,), (LENGTH, 1)))
+    flat, deep = (build_model(layer, shape) for shape in ((LENGTH,), (LENGTH, 1)))
     close(
         flat.apply(params, state, x, key=KEY, train=True).value,
         deep.apply(params, state, x[..., None], key=KEY, train=True).value,
@@ -221,7 +221,7 @@ def test_a_linear_net_goes_by_its_spectral_radius(trained):
 
 def test_the_gradient_by_nudges_is_that_by_the_states():
     """Backpropagated by hand: one step back is (1 - h^2), then the transposed recurrent kernel."""
-    net = model(simple_rnn(UNITS), (LENGTH, FEATURES))
+    net = build_model(simple_rnn(UNITS), (LENGTH, FEATURES))
     params, state = net.init(SEED)
     (own,) = params.values()
     x, weights = jnp.asarray(drawn((BATCH, LENGTH, FEATURES))), drawn((BATCH, UNITS), 1)
@@ -231,7 +231,7 @@ def test_the_gradient_by_nudges_is_that_by_the_states():
         return (weights * net.apply(changed, state, x, key=KEY, train=False).value).sum()
 
     found = jax.grad(total)(jnp.zeros((BATCH, LENGTH, UNITS)))
-    states = net.apply(params, state, x, key=KEY, train=False).inside["states"]["simple_rnn_1"]
+    states = net.apply(params, state, x, key=KEY, train=False).intermediates["states"]["simple_rnn_1"]
     expected = weights
     for t in reversed(range(LENGTH)):
         close(found[:, t], expected)

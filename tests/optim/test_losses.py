@@ -9,7 +9,7 @@ import pytest
 
 from nnlab.nn.combinators import sequential
 from nnlab.nn.dense import dense
-from nnlab.nn.model import model
+from nnlab.nn.model import build_model
 from nnlab.optim.losses import binary_cross_entropy, cross_entropy, perceptron, squared_error
 from nnlab.registry import components
 
@@ -275,7 +275,7 @@ def sigmoid(z):
 
 def test_backpropagation_by_hand_through_two_two_one():
     """Lecture 002: sigmoid units throughout, L = 1/2 (y - y*)^2, the chain rule from the output back."""
-    net = model(sequential([dense(2), "sigmoid", dense(1), "sigmoid"]), (2,))
+    net = build_model(sequential([dense(2), "sigmoid", dense(1), "sigmoid"]), (2,))
     draw = np.random.default_rng(2)
     params = {
         "dense_1": {"kernel": draw.standard_normal((2, 2)), "bias": draw.standard_normal(2)},

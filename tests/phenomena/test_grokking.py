@@ -12,15 +12,16 @@ import pytest
 from support import run_nnlab
 
 from nnlab.config import load
-from nnlab.data.datasets.arithmetic import encoded
+from nnlab.data.datasets.arithmetic import encode_pairs
 from nnlab.data.examples import Examples
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
-from nnlab.nn.attention import attention, embedding
+from nnlab.nn.attention import attention
 from nnlab.nn.combinators import sequential
 from nnlab.nn.dense import dense
+from nnlab.nn.embedding import embedding
 from nnlab.nn.layer import Output
-from nnlab.nn.model import model
+from nnlab.nn.model import build_model
 from nnlab.optim.losses import cross_entropy
 from nnlab.phenomena.generalization import answers, grokking, grokking_delay, progress_measures
 from nnlab.phenomena.probe import Batch, Snapshot
@@ -206,11 +207,11 @@ P = 7
 F = 3
 X, Y = (axis.reshape(-1) for axis in np.indices((P, P)))
 NETS = {
-    "one_hot": model(dense(P, use_bias=False), (2 * P,)),
-    "tokens": model(sequential([embedding(P + 2, P), attention(1, read=-1)]), (4,)),
+    "one_hot": build_model(dense(P, use_bias=False), (2 * P,)),
+    "tokens": build_model(sequential([embedding(P + 2, P), attention(1, read=-1)]), (4,)),
 }
 DATA = {
-    name: Data(Examples(encoded(X, Y, P, name).astype(np.float32), (X + Y) % P, P), None, None)
+    name: Data(Examples(encode_pairs(X, Y, P, name).astype(np.float32), (X + Y) % P, P), None, None)
     for name in NETS
 }
 

@@ -18,7 +18,7 @@ from nnlab.data.examples import Examples
 from nnlab.data.prepare import Data
 from nnlab.errors import ConfigError, InvalidValue
 from nnlab.nn.layer import Output
-from nnlab.nn.model import model
+from nnlab.nn.model import build_model
 from nnlab.phenomena import examples
 from nnlab.phenomena.inspection import confusion, embeddings, feature_maps, filters
 from nnlab.phenomena.probe import Batch, Snapshot
@@ -46,7 +46,7 @@ def looked(name, setup, splits, evaluated=None, params=None, initial=None, loss=
         initial=initial,
         gradients=None,
         changes=None,
-        inside=None,
+        intermediates=None,
         batch_loss=None,
         examples={n: Batch(*map(jnp.asarray, part)) for n, part in splits.items()},
         evaluated=evaluated,
@@ -66,7 +66,7 @@ def looked(name, setup, splits, evaluated=None, params=None, initial=None, loss=
 
 def made(layers, shape):
     """The setup of a model."""
-    return model(build("layer", {"type": "sequential", "layers": layers}), shape).setup
+    return build_model(build("layer", {"type": "sequential", "layers": layers}), shape).setup
 
 
 def values(*shape, seed=0):
@@ -208,7 +208,7 @@ def test_random_filters_are_not_smooth():
     ],
 )
 def test_filters_lie_over_the_inputs(layers, shape, picture, count):
-    net = model(build("layer", {"type": "sequential", "layers": layers}), shape)
+    net = build_model(build("layer", {"type": "sequential", "layers": layers}), shape)
     assert filters.first_kernel(net.setup, shape)[1:] == (picture, count)
     splits = {"train": (values(2, *shape), labels(2, 2))}
     (initial, _), (final, _) = net.init(0), net.init(1)
@@ -273,7 +273,7 @@ def test_maps_are_the_outputs_and_those_of_one_value_are_dead(shape):
     maps[..., 3] = 1.0
 
     def evaluated(params, inputs):
-        return Output(inputs, inside={"outputs": {"relu_1": jnp.asarray(maps[: inputs.shape[0]])}})
+        return Output(inputs, intermediates={"outputs": {"relu_1": jnp.asarray(maps[: inputs.shape[0]])}})
 
     splits = {"train": (inputs, labels(5, 2))}
     arguments = {"examples": 3, "maps": 3}
@@ -295,7 +295,7 @@ def embedded(points, classes, **arguments):
     setup = made(["relu", {"type": "dense", "units": 3}], points.shape[1:])
 
     def evaluated(params, inputs):
-        return Output(inputs, inside={"outputs": {"relu_1": inputs}})
+        return Output(inputs, intermediates={"outputs": {"relu_1": inputs}})
 
     splits = {"train": (points[:1], classes.max(keepdims=True)), "test": (points, classes)}
     phenomenon, tables = looked("embeddings", setup, splits, evaluated, **arguments)

@@ -9,7 +9,7 @@ from nnlab.config import check_tree
 from nnlab.config.document import Document
 from nnlab.nn.combinators import residual, sequential
 from nnlab.nn.dense import dense
-from nnlab.nn.model import model
+from nnlab.nn.model import build_model
 from nnlab.nn.normalization import batch_norm
 from nnlab.phenomena.probe import INSIDE_VIEW, Snapshot, layer_rows, units
 from nnlab.training.experiment import build_experiment
@@ -28,13 +28,13 @@ def constant(value):
 def seen(layers, x, gradients=None, changes=None):
     """The inside view of layers at their first weights, by column; gradients, changes: made from those."""
     x = np.asarray(x, np.float32)
-    net = model(sequential(layers), x.shape[1:])
+    net = build_model(sequential(layers), x.shape[1:])
 
     def look(params, state, x):
         out = net.apply(params, state, x, key=KEY, train=True)
         g = params if gradients is None else gradients(params)
         c = params if changes is None else changes(params)
-        return INSIDE_VIEW.measure(net.setup, Snapshot(params, params, g, c, out.inside, *NO_DATA))
+        return INSIDE_VIEW.measure(net.setup, Snapshot(params, params, g, c, out.intermediates, *NO_DATA))
 
     found = jax.jit(look)(*net.init(SEED), jnp.asarray(x))
     return dict(zip(INSIDE_VIEW.columns, (np.asarray(column) for column in found), strict=True))
@@ -145,7 +145,7 @@ def test_layers_table_equals_an_independent_computation(recorded):
 
 def test_the_activation_that_follows_a_layer_is_its_last():
     layers = [dense(4), {"type": "dropout", "rate": 0.5}, "relu", "flatten", dense(4), batch_norm(), "tanh"]
-    net = model(sequential([*layers, residual([dense(4), "sigmoid"]), dense(2)]), (4,))
+    net = build_model(sequential([*layers, residual([dense(4), "sigmoid"]), dense(2)]), (4,))
     assert [(unit.path, unit.last) for unit in units(net.setup)] == [
         ("dense_1", "relu_1"),
         ("dense_2", "dense_2"),
@@ -164,7 +164,7 @@ def test_the_activation_that_follows_a_layer_is_its_last():
 @pytest.fixture(scope="module")
 def grad_norm_of():
     """The column grad_norm of three layers of 10,000 values and more, from their gradients' norms."""
-    net = model(sequential([dense(100, kernel_init="zeros") for _ in range(3)]), (100,))
+    net = build_model(sequential([dense(100, kernel_init="zeros") for _ in range(3)]), (100,))
     column = INSIDE_VIEW.columns.index("grad_norm")
     params, state = net.init(SEED)
 
@@ -172,7 +172,7 @@ def grad_norm_of():
     def look(gradients):
         out = net.apply(params, state, jnp.ones((3, 100)), key=KEY, train=True)
         return INSIDE_VIEW.measure(
-            net.setup, Snapshot(params, params, gradients, params, out.inside, *NO_DATA)
+            net.setup, Snapshot(params, params, gradients, params, out.intermediates, *NO_DATA)
         )[column]
 
     def found(sizes):
@@ -219,7 +219,7 @@ def test_update_ratio_is_change_over_weight_and_empty_where_there_is_no_weight()
 def test_activation_mean_and_std_are_over_batch_and_units(offset):
     x = offset + np.random.default_rng(0).standard_normal((50, 3, 4))
     found = seen([dense(4, kernel_init="orthogonal"), "identity"], x)
-    net = model(sequential([dense(4, kernel_init="orthogonal")]), (3, 4))
+    net = build_model(sequential([dense(4, kernel_init="orthogonal")]), (3, 4))
     kernel = np.asarray(net.init(SEED)[0]["dense_1"]["kernel"], np.float64)
     y = x.astype(np.float32).astype(np.float64) @ kernel
     np.testing.assert_allclose(found["activation_mean"], y.mean(), rtol=1e-5)

@@ -471,7 +471,7 @@ def test_a_hangup_that_is_ignored_stays_so(tmp_path, often):
 
 
 def test_an_accelerator_without_the_memory_is_refused_before_anything_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(device, "memory_limit", lambda: 10_000)
+    monkeypatch.setattr(device, "memory_limit_bytes", lambda: 10_000)
     with pytest.raises(NnlabError, match=r"device's memory, which has 10 kB; largest layers: dense_1"):
         run(experiment(BASE), RunDirectory(tmp_path / "run"))
     assert list(tmp_path.iterdir()) == []

@@ -30,7 +30,9 @@ def loads(place: Path) -> bool:
         tables = checkpoints.load(place).facts.tables
     except DamagedError:
         return False
-    return all(files.holds(place.parents[1] / f"{name}.csv", position) for name, position in tables.items())
+    return all(
+        files.has_prefix(place.parents[1] / f"{name}.csv", position) for name, position in tables.items()
+    )
 
 
 def damage(folder: Path, truncations: int = 200, flips: int = 1000, seed: int = 0) -> Report:

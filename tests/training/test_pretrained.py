@@ -15,7 +15,7 @@ from nnlab.config.document import parse
 from nnlab.config.experiment_keys import Initialize
 from nnlab.config.load import check_tree, load
 from nnlab.errors import ConfigError, DriftError
-from nnlab.nn.model import model
+from nnlab.nn.model import build_model
 from nnlab.registry import build
 from nnlab.runs.results import read_table
 from nnlab.runs.resume import Keep, Lane
@@ -324,7 +324,7 @@ def test_weights_of_pytorch_give_its_outputs(make, layers, names, shape, tmp_pat
         if array.is_floating_point():  # positive, as variances are
             array.copy_(torch.rand(array.shape) - 0.5 * (array.dim() > 1))
     save_state(theirs.state_dict(), tmp_path / "model.safetensors")
-    net = model(build("layer", layers), shape)
+    net = build_model(build("layer", layers), shape)
     asked = Initialize(str(tmp_path / "model.safetensors"), None, names)
     given = pretrained.given(asked, net.setup, shape)
     params, state = (given.over(tree) for tree in net.init(0))

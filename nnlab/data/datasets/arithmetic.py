@@ -14,7 +14,7 @@ from typing import Annotated, Literal, NamedTuple
 import numpy as np
 from annotated_types import Ge, Le
 
-from nnlab.data.examples import Examples, Source, classified
+from nnlab.data.examples import Examples, Source, classification_examples
 from nnlab.errors import InvalidValue
 from nnlab.registry import register
 
@@ -26,7 +26,7 @@ def _inverse(y: np.ndarray, p: int) -> np.ndarray:
 
 
 Modular = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
-MODULAR: dict[str, Modular] = {
+MODULAR_OPERATIONS: dict[str, Modular] = {
     "x+y": lambda x, y, p: x + y,
     "x-y": lambda x, y, p: x - y,
     "x*y": lambda x, y, p: x * y,
@@ -57,14 +57,14 @@ def _numbers(permutations: np.ndarray) -> np.ndarray:
     return np.searchsorted(S5 @ digits, permutations @ digits)
 
 
-GROUP: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+GROUP_OPERATIONS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "s5": _product,
     "s5_conjugate": lambda x, y: _product(_product(x, y), _inverse_permutation(x)),
     "s5_aba": lambda x, y: _product(_product(x, y), x),
 }
 
 
-Operation = Literal[*MODULAR, *GROUP]  # type: ignore[valid-type]
+Operation = Literal[*MODULAR_OPERATIONS, *GROUP_OPERATIONS]  # type: ignore[valid-type]
 Encoding = Literal["one_hot", "tokens", "scalar", "binary"]
 MOST = 2**28  # values of the inputs, 1 GB
 
@@ -103,13 +103,17 @@ def modular_arithmetic(
         x, y = (axis.reshape(-1) for axis in np.indices((operands, operands)))
         if operation == "x/y":
             x, y = x[y > 0], y[y > 0]
-        answers = GROUP[operation](x, y) if group else MODULAR[operation](x, y, modulus) % modulus
-        return classified(encoded(x, y, operands, encoding), answers, operands), None
+        answers = (
+            GROUP_OPERATIONS[operation](x, y)
+            if group
+            else MODULAR_OPERATIONS[operation](x, y, modulus) % modulus
+        )
+        return classification_examples(encode_pairs(x, y, operands, encoding), answers, operands), None
 
     return Source(load)
 
 
-def encoded(x: np.ndarray, y: np.ndarray, operands: int, encoding: Encoding) -> np.ndarray:
+def encode_pairs(x: np.ndarray, y: np.ndarray, operands: int, encoding: Encoding) -> np.ndarray:
     """Pairs of operands, `[N]` each, as a network's inputs `[N, ...]`; see `modular_arithmetic`."""
     pairs = np.stack([x, y], axis=1)
     if encoding == "tokens":
@@ -141,7 +145,7 @@ class Pairs(NamedTuple):
     encoding: Encoding
 
 
-def decoded(inputs: np.ndarray, operands: int) -> Pairs:
+def decode_pairs(inputs: np.ndarray, operands: int) -> Pairs:
     """The pairs that inputs `[N, ...]` stand for: `encoded` of them gives the inputs back. Raises
     InvalidValue where there are none, or some pair comes twice."""
     rows = inputs.reshape(len(inputs), -1)
@@ -150,7 +154,7 @@ def decoded(inputs: np.ndarray, operands: int) -> Pairs:
         if found is None or (found < 0).any() or (found >= operands).any():
             continue
         x, y = found.T
-        again = encoded(x, y, operands, encoding).astype(np.float32)
+        again = encode_pairs(x, y, operands, encoding).astype(np.float32)
         if again.shape == inputs.shape and np.allclose(again, inputs, atol=1e-6):
             if len(np.unique(x * operands + y)) < len(x):
                 raise InvalidValue("these are no table of an operation: some pair of operands comes twice")

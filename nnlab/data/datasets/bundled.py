@@ -16,7 +16,7 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge, Le, Lt
 
-from nnlab.data.examples import Examples, Source, classified, regressed
+from nnlab.data.examples import Examples, Source, classification_examples, regression_examples
 from nnlab.errors import NnlabError
 from nnlab.registry import register
 from nnlab.system import files
@@ -64,7 +64,9 @@ def mnist1d(
 
     def load(_: int) -> tuple[Examples, Examples | None]:
         raw = _generated_mnist1d(examples, seed)
-        return classified(raw["x"], raw["y"], 10), classified(raw["x_test"], raw["y_test"], 10)
+        return classification_examples(raw["x"], raw["y"], 10), classification_examples(
+            raw["x_test"], raw["y_test"], 10
+        )
 
     return Source(load)
 
@@ -76,8 +78,8 @@ def _from_sklearn(loader: str, inputs: str = "data") -> Source:
         bunch = getattr(sklearn.datasets, loader)()
         names = getattr(bunch, "target_names", None)
         if names is None:
-            return regressed(bunch[inputs], bunch.target), None
-        return classified(bunch[inputs], bunch.target, len(names)), None
+            return regression_examples(bunch[inputs], bunch.target), None
+        return classification_examples(bunch[inputs], bunch.target, len(names)), None
 
     return Source(load)
 
@@ -96,7 +98,7 @@ def _generated_mnist1d(examples: int, seed: int) -> Mapping[str, np.ndarray]:
     np.savez(content, allow_pickle=False, **made)
     with contextlib.suppress(NnlabError):  # where nothing can be kept, it is made anew each time
         files.make_folder(file.parent, linked=True)
-        files.write_whole(file, content.getvalue())
+        files.write_atomically(file, content.getvalue())
     return made
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from nnlab.data.datasets.resize import Side, refuse_too_many, resized
 from nnlab.data.datasets.tabular import existing
-from nnlab.data.examples import Examples, Source, classified
+from nnlab.data.examples import Examples, Source, classification_examples
 from nnlab.errors import InvalidValue
 from nnlab.registry import register
 from nnlab.system import files
@@ -113,7 +113,7 @@ def _read(parts: list[list[list[Path]]], size: int | None, grey: bool) -> list[E
     found, start = [], 0
     for part in parts:
         labels = np.repeat(np.arange(len(part)), [len(files) for files in part])
-        found.append(classified(inputs[start : start + len(labels)], labels, len(part)))
+        found.append(classification_examples(inputs[start : start + len(labels)], labels, len(part)))
         start += len(labels)
     return found
 
@@ -125,7 +125,7 @@ def _decoded(file: Path, grey: bool) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata and of size, which is judged here
-            with Image.open(io.BytesIO(files.read_whole(file)), formats=list(FORMATS)) as image:
+            with Image.open(io.BytesIO(files.read_regular_file(file)), formats=list(FORMATS)) as image:
                 width, height = image.size
                 if width * height > MOST_PIXELS:
                     raise ValueError(f"it has {width} x {height} pixels, more than {MOST_PIXELS:,}")

@@ -15,7 +15,7 @@ import numpy as np
 from nnlab.data.datasets.fetch import Published, fetch
 from nnlab.data.datasets.resize import Side, with_size
 from nnlab.data.datasets.tabular import at_most, existing, idx_file, idx_pair
-from nnlab.data.examples import Examples, Source, classified
+from nnlab.data.examples import Examples, Source, classification_examples
 from nnlab.errors import InvalidValue
 from nnlab.registry import register
 from nnlab.system.device import cache_folder
@@ -200,4 +200,4 @@ def _cifar_examples(content: bytes) -> Examples:
     planes = records[:, 1:].reshape(-1, 3, 32, 32)
     pixels = np.empty((len(records), 32, 32, 3), np.float32)
     np.divide(planes.transpose(0, 2, 3, 1), np.float32(255), out=pixels)
-    return classified(pixels, records[:, 0], 10)
+    return classification_examples(pixels, records[:, 0], 10)

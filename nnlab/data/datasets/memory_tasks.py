@@ -8,7 +8,7 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from nnlab.data.datasets.synthetic import MOST_VALUES, Classes, ExampleCount
-from nnlab.data.examples import Examples, Source, classified, regressed
+from nnlab.data.examples import Examples, Source, classification_examples, regression_examples
 from nnlab.errors import InvalidValue
 from nnlab.registry import NonNegative, register
 from nnlab.system.random import generator
@@ -35,7 +35,7 @@ def recall(
         labels = np.arange(examples) % symbols
         inputs[:, 0] = 0
         inputs[np.arange(examples), 0, labels] = 1
-        return classified(inputs, labels, symbols), None
+        return classification_examples(inputs, labels, symbols), None
 
     return Source(load)
 
@@ -56,7 +56,7 @@ def adding(length: Length = 50, examples: ExampleCount = 1000) -> Source:
         rows, half = np.arange(examples), length // 2
         for low, high in ((0, half), (half, length)):
             marks[rows, random.integers(low, high, examples)] = 1
-        return regressed(np.stack([numbers, marks], axis=-1), (numbers * marks).sum(1)), None
+        return regression_examples(np.stack([numbers, marks], axis=-1), (numbers * marks).sum(1)), None
 
     return Source(load)
 

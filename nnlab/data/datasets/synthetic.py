@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import numpy as np
 from annotated_types import Ge, Le
 
-from nnlab.data.examples import Examples, Source, classified, regressed, single
+from nnlab.data.examples import Examples, Source, as_float32, classification_examples, regression_examples
 from nnlab.errors import InvalidValue
 from nnlab.registry import Count, NonNegative, Positive, register
 from nnlab.system.random import generator
@@ -33,7 +33,7 @@ def gaussian(
     def load(seed: int) -> tuple[Examples, None]:
         random = generator(seed, "gaussian")
         inputs = random.standard_normal((examples, *shape), dtype=np.float32)
-        return classified(inputs, random.integers(0, classes, examples), classes), None
+        return classification_examples(inputs, random.integers(0, classes, examples), classes), None
 
     return Source(load)
 
@@ -53,7 +53,9 @@ def spirals(
         radius = random.random(examples)
         angle = 2 * np.pi * (turns * radius + labels / classes)
         points = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
-        return classified(points + noise * random.standard_normal(points.shape), labels, classes), None
+        return classification_examples(
+            points + noise * random.standard_normal(points.shape), labels, classes
+        ), None
 
     return Source(load)
 
@@ -69,7 +71,7 @@ def xor(examples: ExampleCount = 400, noise: NonNegative = 0.2) -> Source:
         random = generator(seed, "xor")
         bits = np.stack([np.arange(examples) % 2, np.arange(examples) // 2 % 2], axis=1)
         points = 2.0 * bits - 1.0 + noise * random.standard_normal(bits.shape)
-        return classified(points, bits[:, 0] ^ bits[:, 1], 2), None
+        return classification_examples(points, bits[:, 0] ^ bits[:, 1], 2), None
 
     return Source(load)
 
@@ -86,9 +88,9 @@ def boolean(operation: Literal["and", "or", "nand", "xor"] = "and") -> Source:
         pairs = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]])
         true = (pairs > 0).sum(1)
         holds = {"and": true == 2, "or": true > 0, "nand": true < 2, "xor": true == 1}
-        return classified(pairs, holds[operation], 2), None
+        return classification_examples(pairs, holds[operation], 2), None
 
-    return Source(load, whole=True)
+    return Source(load, train_on_all=True)
 
 
 @register("dataset")
@@ -106,7 +108,7 @@ def ravine(
     def load(_: int) -> tuple[Examples, None]:
         turn = math.radians(angle)
         steep, flat = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
-        inputs = single(np.stack([steep, flat / math.sqrt(condition)])).astype(np.float64)
-        return regressed(inputs, inputs.sum(1)), None
+        inputs = as_float32(np.stack([steep, flat / math.sqrt(condition)])).astype(np.float64)
+        return regression_examples(inputs, inputs.sum(1)), None
 
-    return Source(load, whole=True)
+    return Source(load, train_on_all=True)

@@ -16,7 +16,14 @@ import numpy as np
 
 from nnlab.data.datasets.resize import Side, with_size
 from nnlab.data.encoding import Coding, coded
-from nnlab.data.examples import Examples, Source, Task, classified, from_labels, matched
+from nnlab.data.examples import (
+    Examples,
+    Source,
+    Task,
+    align_classes,
+    classification_examples,
+    examples_from_labels,
+)
 from nnlab.errors import InvalidValue
 from nnlab.registry import register
 from nnlab.text import join_words, suggestion
@@ -112,7 +119,9 @@ def npz(path: str, inputs: str = "x", targets: str = "y", task: Task = "classifi
         if test:
             arrays[inputs] = _at_path(np.concatenate, [arrays[inputs], arrays[f"{inputs}_test"]])
             arrays[targets] = _at_path(np.concatenate, [arrays[targets], arrays[f"{targets}_test"]])
-        together = _at_path(from_labels, arrays[inputs], arrays[targets], task)  # one numbering of the labels
+        together = _at_path(
+            examples_from_labels, arrays[inputs], arrays[targets], task
+        )  # one numbering of the labels
         if not test:
             return together, None
         return together.take(slice(count)), together.take(slice(count, None))
@@ -141,7 +150,7 @@ def idx(path: str, size: Side | None = None) -> Source:
                 ("path",),
             )
         test = idx_pair(folder, "t10k")
-        train, test = (train, None) if test is None else matched(train, test)
+        train, test = (train, None) if test is None else align_classes(train, test)
         return with_size(train, size), test and with_size(test, size)
 
     return Source(load)
@@ -179,7 +188,7 @@ def _from_table(
         if task == "regression" and not pandas.api.types.is_numeric_dtype(table[target]):
             raise InvalidValue(f"'{path}': column '{target}' holds text, no values to regress", ("target",))
         features = coded(inputs, coding, path)
-        return _at_path(from_labels, features, table[target].to_numpy(), task), None
+        return _at_path(examples_from_labels, features, table[target].to_numpy(), task), None
 
     return Source(load)
 
@@ -225,7 +234,7 @@ def idx_pair(folder: Path, stem: str) -> Examples | None:
     if numbers.ndim != 1 or pixels.ndim < 2 or numbers.dtype.kind not in "iu":
         raise InvalidValue(f"'{labels}' holds no list of labels for the images of '{images}'", ("path",))
     scale = 255.0 if pixels.dtype == np.uint8 else 1.0
-    return _at_path(classified, pixels / np.float32(scale), numbers)
+    return _at_path(classification_examples, pixels / np.float32(scale), numbers)
 
 
 def idx_file(folder: Path, stem: str) -> Path | None:

@@ -12,7 +12,7 @@ import numpy as np
 from annotated_types import Ge, Le, Lt
 
 from nnlab.data.datasets.synthetic import ExampleCount
-from nnlab.data.examples import Examples, Source, regressed, single
+from nnlab.data.examples import Examples, Source, as_float32, regression_examples
 from nnlab.errors import InvalidValue
 from nnlab.registry import Count, NonNegative, Positive, register
 from nnlab.system.random import generator
@@ -39,8 +39,8 @@ def wave(
         return at(inputs, noise * errors), at(np.linspace(-1, 1, test_examples), 0.0)
 
     def at(inputs: np.ndarray, errors: np.ndarray | float) -> Examples:
-        x = single(inputs).astype(np.float64)  # the targets are those of the inputs as they are kept
-        return regressed(x[:, None], slope * x + np.cos(frequency * x) + errors)
+        x = as_float32(inputs).astype(np.float64)  # the targets are those of the inputs as they are kept
+        return regression_examples(x[:, None], slope * x + np.cos(frequency * x) + errors)
 
     return Source(load)
 
@@ -88,6 +88,6 @@ def linear_teacher(
     def taught(weights: np.ndarray, random: np.random.Generator, count: int, noise: float) -> Examples:
         drawn = random.standard_normal((count, features + 1))  # by rows, so that more examples keep the first
         z, errors = drawn[:, :-1], drawn[:, -1]
-        return regressed(z[:, :inputs] * scale, z @ weights + noise * errors)
+        return regression_examples(z[:, :inputs] * scale, z @ weights + noise * errors)
 
     return Source(load)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from nnlab import plotting
-from nnlab.data.datasets.arithmetic import decoded
+from nnlab.data.datasets.arithmetic import decode_pairs
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup
@@ -79,7 +79,7 @@ def _pairs(setup: Setup, data: Data) -> dict[str, list[Any]]:
             f"answers keeps each pair of modular_arithmetic at every record, of {MOST_PAIRS:,} at most; "
             "leave it out here"
         )
-    x, y, _ = decoded(np.concatenate([part.inputs for part in data.splits.values()]), operands)
+    x, y, _ = decode_pairs(np.concatenate([part.inputs for part in data.splits.values()]), operands)
     split = [name for name, part in data.splits.items() for _ in range(len(part))]
     return {"split": split, "x": x.tolist(), "y": y.tolist()}
 

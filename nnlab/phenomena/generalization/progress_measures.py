@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from nnlab import plotting
-from nnlab.data.datasets.arithmetic import Encoding, decoded, encoded
+from nnlab.data.datasets.arithmetic import Encoding, decode_pairs, encode_pairs
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup
@@ -114,7 +114,7 @@ def _operands(setup: Setup, data: Data) -> int:
     operands = setup.output_shape[-1]
     if not 3 <= operands <= MOST_OPERANDS:
         raise InvalidValue(f"progress_measures takes a modulus from 3 to {MOST_OPERANDS}, not {operands}")
-    x, y, encoding = decoded(data.train.inputs, operands)
+    x, y, encoding = decode_pairs(data.train.inputs, operands)
     if encoding != expected:
         raise InvalidValue(f"progress_measures: the first layer takes {expected}, the data are {encoding}")
     if data.train.targets.ndim != 1 or ((x + y) % operands != data.train.targets).any():
@@ -161,7 +161,7 @@ def _losses(setup: Setup, snapshot: Snapshot, keys: int) -> tuple[Array, Array]:
     operands = setup.output_shape[-1]
     x, y = (axis.reshape(-1) for axis in np.indices((operands, operands)))
     sums = (x + y) % operands
-    outputs = snapshot.outputs(jnp.asarray(encoded(x, y, operands, _encoding(setup)), jnp.float32))
+    outputs = snapshot.outputs(jnp.asarray(encode_pairs(x, y, operands, _encoding(setup)), jnp.float32))
     by_sum = jnp.zeros((operands, operands)).at[sums].add(outputs) / operands  # mean over pairs of one sum
     waves = jnp.fft.rfft(by_sum, axis=0)
     power = (jnp.square(waves.real) + jnp.square(waves.imag)).sum(1)[1:]

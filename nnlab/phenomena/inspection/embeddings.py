@@ -131,7 +131,11 @@ def _components(snapshot: Snapshot, layer: str | None, examples: int) -> tuple[A
     def hidden(block: Array) -> Array:
         if layer is None:
             return block.reshape(block.shape[0], -1)
-        return snapshot.evaluated(snapshot.params, block).inside["outputs"][layer].reshape(block.shape[0], -1)
+        return (
+            snapshot.evaluated(snapshot.params, block)
+            .intermediates["outputs"][layer]
+            .reshape(block.shape[0], -1)
+        )
 
     values = in_blocks(hidden, inputs)
     values = values - values.mean(0, keepdims=True)

@@ -196,7 +196,10 @@ def _histograms(setup: Setup, snapshot: Snapshot) -> tuple[Array, Array, Array]:
     """Shares of each kernel's weights and each layer's outputs in equal bins from least to greatest."""
     found = []
     for unit in _kernels(setup):
-        for values in (at(snapshot.params, unit.path)["kernel"], snapshot.inside["outputs"][unit.last]):
+        for values in (
+            at(snapshot.params, unit.path)["kernel"],
+            snapshot.intermediates["outputs"][unit.last],
+        ):
             low, high = values.min(), values.max()
             width = jnp.maximum(high - low, jnp.maximum(1e-6 * jnp.abs(high), 1e-30)) / BINS
             index = jnp.clip(((values - low) / width).astype(jnp.int32), 0, BINS - 1)

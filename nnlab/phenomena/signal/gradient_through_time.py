@@ -170,7 +170,7 @@ def _norms(setup: Setup, snapshot: Snapshot) -> tuple[Array]:
     path = _recurrent_path(setup)
     examples = snapshot.examples["train"]
     inputs, targets = examples.inputs[:EXAMPLES], examples.targets[:EXAMPLES]
-    states = jax.eval_shape(snapshot.evaluated, snapshot.params, inputs).inside["states"][path]
+    states = jax.eval_shape(snapshot.evaluated, snapshot.params, inputs).intermediates["states"][path]
 
     def loss(nudges: Array) -> Array:
         params = _with_nudges(snapshot.params, path.split("/"), nudges)

@@ -71,7 +71,7 @@ def _kernel_paths(setup: Setup) -> list[str]:
 
 def _all_weights(setup: Setup, data: Data) -> dict[str, list[Any]]:
     """One row, named by how many weights there are."""
-    variables = setup.tree("params")
+    variables = setup.variables("params")
     return {"weights": [sum(at(variables, path)["kernel"].size for path in _kernel_paths(setup))]}
 
 

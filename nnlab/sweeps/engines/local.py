@@ -66,7 +66,7 @@ class LocalEngine:
     ) -> None:
         self.folder, self.platform, self.keep, self.keep_open = folder, platform, keep, tuple(keep_open)
         self.asked = jobs is not None
-        self.jobs = jobs or (1 if device.has_accelerator(platform) else device.cores())
+        self.jobs = jobs or (1 if device.has_accelerator(platform) else device.core_count())
         self.workers: list[_Worker] = []
         self.stopping, self.unready = False, 0
 
@@ -130,7 +130,7 @@ class LocalEngine:
         if "ready" in message:
             worker.ready, worker.memory, self.unready = True, message["memory"], 0
             if message["cpu"] and not self.asked:  # an accelerator's packages without an accelerator
-                self.jobs = device.cores()
+                self.jobs = device.core_count()
             return
         trial = worker.slice[message["trial"]]
         if "records" in message:
@@ -166,7 +166,7 @@ class _Worker:
         self.gone, self.heard = False, b""
         environment = os.environ | {"PJRT_NPROC": "1"}
         with files.disk_errors(folder / "sweep.log"):
-            log = files.open_to_grow(folder / "sweep.log")
+            log = files.open_for_append(folder / "sweep.log")
         try:
             self.process = subprocess.Popen(  # noqa: S603 - this very interpreter and a module of ours
                 [sys.executable, "-m", "nnlab.sweeps.worker", str(folder), platform],

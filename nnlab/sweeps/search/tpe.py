@@ -153,5 +153,5 @@ def _storage(journal: Path) -> JournalStorage:
     if journal.exists():
         whole = journal.read_bytes()
         if not whole.endswith(b"\n"):
-            files.write_whole(journal, whole[: whole.rfind(b"\n") + 1])
+            files.write_atomically(journal, whole[: whole.rfind(b"\n") + 1])
     return optuna.storages.JournalStorage(JournalFileBackend(str(journal), lock_obj=NoLock(str(journal))))

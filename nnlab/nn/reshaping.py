@@ -1,0 +1,66 @@
+"""Layers that give values another shape, or repeat them."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+from annotated_types import Ge, Le
+
+from nnlab.errors import InvalidValue
+from nnlab.nn.convolution import with_channels
+from nnlab.nn.layer import Layer, Output, Setup, Shape, Tree, layer
+from nnlab.registry import Count
+from nnlab.system.imports import Array, jnp
+
+Factor = Annotated[int, Ge(1), Le(1000)]
+
+
+@layer
+def flatten() -> Layer:
+    """All axes but the batch into one. `[B, ...] -> [B, D]`."""
+
+    def setup(input_shape: Shape) -> Setup:
+        return Setup((math.prod(input_shape),))
+
+    def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
+        return Output(x.reshape(x.shape[0], -1))
+
+    return Layer(setup, apply)
+
+
+@layer
+def reshape(shape: list[Count]) -> Layer:
+    """Each example in another shape, its values in the same order. `[B, ...] -> [B, *shape]`."""
+
+    def setup(input_shape: Shape) -> Setup:
+        if math.prod(input_shape) != math.prod(shape):
+            raise InvalidValue(
+                f"{list(input_shape)} has {math.prod(input_shape)} values and {shape} {math.prod(shape)}"
+            )
+        return Setup(tuple(shape))
+
+    def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
+        return Output(x.reshape(x.shape[0], *shape))
+
+    return Layer(setup, apply)
+
+
+@layer
+def upsample(factor: Factor = 2) -> Layer:
+    """Each place `factor` x `factor` times over. `[B, H, W, C] -> [B, factor H, factor W, C]`.
+
+    Of `[B, H, W]` too. Nearest neighbour; with a convolution after it, what a decoder has for a pooling.
+    """
+
+    def setup(input_shape: Shape) -> Setup:
+        height, width, _ = with_channels("upsample", input_shape, 2)
+        return Setup((factor * height, factor * width, *input_shape[2:]))
+
+    def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
+        examples, height, width = x.shape[:3]
+        tiles = (examples, height, factor, width, factor, *x.shape[3:])
+        spread = jnp.broadcast_to(jnp.expand_dims(x, (2, 4)), tiles)
+        return Output(spread.reshape(examples, factor * height, factor * width, *x.shape[3:]))
+
+    return Layer(setup, apply)
