@@ -103,7 +103,7 @@ def test_smoke(path, tmp_path):
         assert metrics["step"].iloc[-1] == experiment.total_steps
         assert np.isfinite(metrics.to_numpy(float)).all()
         for phenomenon in experiment.parts.phenomena:
-            assert set(outcome.summary[phenomenon.name]) == set(phenomenon.numbers)
+            assert set(outcome.summary[phenomenon.name]) == set(phenomenon.fields)
         if path.stem in NETS:  # their data are no larger than a smoke run's: at step 0 it is the run itself
             verdict, bounds = NETS[path.stem]
             flow = outcome.summary["gradient_flow"]

@@ -134,9 +134,11 @@ def _refitted(config: Config, epochs: float) -> Experiment:
     plain = build_experiment(check_tree(config.document._replace(tree=base | changed)))
     fitting = []
     for entry, phenomenon in zip(config.tree["phenomena"], config.build().phenomena, strict=True):
+        if phenomenon.spans_sweep:
+            continue
         with contextlib.suppress(InvalidValue):
-            phenomenon.fits(plain.model.setup, plain.data)
-            fitting += [entry] if phenomenon.scope == "run" else []
+            phenomenon.validate(plain.model.setup, plain.data)
+            fitting.append(entry)
     return build_experiment(
         check_tree(config.document._replace(tree=base | changed | {"phenomena": fitting}))
     )

@@ -8,10 +8,10 @@ from typing import Annotated, Any, NamedTuple
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from nnlab.config.sweep_keys import Sweep, split_path, sweep, values_of
+from nnlab.config.sweep_keys import Sweep, sweep
 from nnlab.errors import InvalidValue, KeyPath, RunStatus
 from nnlab.registry import ComponentOf, Count, Section
-from nnlab.text import join_words, suggestion
+from nnlab.text import suggestion
 
 MOST_RECORDS = 1_000_000
 Epochs = Annotated[float, Gt(0.0), Le(1e9)]
@@ -195,6 +195,16 @@ class Parts(NamedTuple):
     sweep: Sweep | None
     expect: dict[str, Bound]
 
+    @property
+    def run_phenomena(self) -> list[Any]:
+        """The phenomena of a single run."""
+        return [phenomenon for phenomenon in self.phenomena if not phenomenon.spans_sweep]
+
+    @property
+    def sweep_phenomena(self) -> list[Any]:
+        """The phenomena that appear across the trials of a sweep."""
+        return [phenomenon for phenomenon in self.phenomena if phenomenon.spans_sweep]
+
 
 def experiment(
     name: str,
@@ -238,9 +248,10 @@ def experiment(
         raise InvalidValue("names a phenomenon twice; once is enough", ("phenomena",))
     for position, phenomenon in enumerate(phenomena):
         at = ("phenomena", position)
-        _check_scope(phenomenon, sweep, at)
+        if phenomenon.spans_sweep:
+            _check_sweep(phenomenon, sweep, at)
         _check_tables(phenomenon, record, solver is not None, at)
-        for other in set(phenomenon.reads) - set(names):
+        for other in set(phenomenon.depends_on) - set(names):
             raise InvalidValue(
                 f"{phenomenon.name} reads the numbers of {other}; add {other} to 'phenomena'", at
             )
@@ -280,77 +291,34 @@ def _check_solved(optimizer: Any, train: Any, regularizers: Any, constraints: An
         raise InvalidValue("a solver takes no steps, at which to change inputs", ("augment",))
 
 
+def _check_sweep(phenomenon: Any, sweep: Sweep | None, at: KeyPath) -> None:
+    """Refuse a sweep in which a phenomenon cannot appear, at the phenomenon's place in the file."""
+    try:
+        phenomenon.check_sweep(sweep)
+    except InvalidValue as error:
+        raise InvalidValue(str(error), (*at, *error.at)) from None
+
+
 def _check_tables(phenomenon: Any, record: Record, solved: bool, at: KeyPath) -> None:
     """What a phenomenon reads must be recorded."""
-    if phenomenon.predictions and not record.predictions:
+    if phenomenon.needs_predictions and not record.predictions:
         raise InvalidValue(
             f"{phenomenon.name} reads the final outputs; give record: {{every: {{epochs: 1}}, "
             "predictions: true}",
             at,
         )
-    if phenomenon.probes and solved:
+    probes = () if phenomenon.spans_sweep else phenomenon.probes
+    if probes and solved:
         raise InvalidValue(f"{phenomenon.name} looks into layers and steps, which a solver does not take", at)
-    if not record.layers and any(probe.table == "layers" for probe in phenomenon.probes):
+    if not record.layers and any(probe.table == "layers" for probe in probes):
         raise InvalidValue(f"{phenomenon.name} looks into layers, which record.layers: false leaves out", at)
-
-
-def _check_scope(phenomenon: Any, sweep: Sweep | None, at: KeyPath) -> None:
-    """What is seen across a sweep needs one, with the axes that it names and no others."""
-    if phenomenon.scope == "run":
-        return
-    if sweep is None:
-        raise InvalidValue(f"{phenomenon.name} is seen across a sweep; add a 'sweep:' block", at)
-    axes = [name for path in sweep.paths for name in split_path(path)]
-    named = [path for path in (phenomenon.axis, *phenomenon.axes) if path is not None]
-    for path in named:
-        if path not in ("epochs", *axes):
-            near = suggestion(path, axes) or ";"
-            raise InvalidValue(
-                f"'{path}' is no axis of the sweep{near} its axes are {', '.join(axes) or 'none'}", at
-            )
-    for path in named if phenomenon.numeric else phenomenon.axes:
-        _check_numbers(phenomenon, path, sweep, at)
-    along = [path for path in sweep.paths if set(named) & set(split_path(path))]
-    if any(path in along and _all_differ(values) for path, values in sweep.zip.items()):
-        along += sweep.zip  # what moves with an axis is seen along it, where its values tell the points apart
-    others = [path for path in sweep.paths if path not in along]
-    if others:
-        read = join_words([f"'{path}'" for path in named], "and") or "seeds alone"
-        raise InvalidValue(
-            f"{phenomenon.name} is seen along {read}; '{others[0]}' varies too"
-            + suggestion(others[0], named),
-            at,
-        )
-    try:
-        phenomenon.swept(sweep)
-    except InvalidValue as error:
-        raise InvalidValue(str(error), (*at, *error.at)) from None
-
-
-def _all_differ(values: Any) -> bool:
-    points = values_of(values, whole=False)
-    return all(point not in points[:place] for place, point in enumerate(points))
-
-
-def _check_numbers(phenomenon: Any, axis: str, sweep: Sweep, at: KeyPath) -> None:
-    """The values of an axis that is read along as numbers must be some."""
-    drawn = sweep.random.axes if sweep.random else {}
-    chosen = {path: how.get("choice") for path, how in drawn.items()}
-    for path, values in {**sweep.axes, **sweep.zip, **chosen}.items():
-        if not isinstance(values, list):
-            continue
-        words = [v for v in values if isinstance(v, bool) or not isinstance(v, (int, float))]
-        if axis in split_path(path) and words:
-            raise InvalidValue(
-                f"{phenomenon.name} reads along numbers, and '{path}' has the value '{words[0]}'", at
-            )
 
 
 def _check_expectation(key: str, bound: Bound, phenomena: list[Any], criteria: list[str]) -> None:
     """An expectation must name a number that the run will have."""
     prefix, _, number = key.partition(".")
     at = ("expect", key)
-    numbers = {p.name: p.numbers for p in phenomena}
+    numbers = {p.name: p.fields for p in phenomena}
     if prefix in ("final", "best", "selected") and number:
         return
     if key == "status" and bound.equals not in list(RunStatus):

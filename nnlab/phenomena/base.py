@@ -1,31 +1,36 @@
-"""What a phenomenon is."""
+"""What a phenomenon is: numbers and figures that tell whether a run, or a sweep, shows something."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
-from nnlab.config.sweep_keys import Sweep
+from nnlab.config.sweep_keys import Sweep, split_path, values_of
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup
 from nnlab.phenomena.probe import Probe
 from nnlab.registry import register
+from nnlab.text import join_words, suggestion
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
 
-MOST_LINES = 1_000  # of one figure: a legend of more cannot be read, and takes minutes to lay out
-SPARSE = 10  # cells a row of a table
-FEW_CELLS = 10**6
+MAXIMUM_LINES = 1_000  # of a figure: a legend of more cannot be read, and takes minutes to lay out
+MAXIMUM_CELLS_PER_ROW = 10
+SMALL_GRID_CELLS = 10**6  # up to here a grid is drawn however few of its cells are filled
 
 
-class Seen(Protocol):
+class RunView(Protocol):
     """What a detector or a figure sees of a run.
 
-    summary: for a detector, what is known before it: status, classes, parameters, final and best metrics.
+    Attributes:
+        label: The run in a few words.
+        tables: The recorded tables by name; each has a column `step`.
+        summary: For a detector, what is known before it: status, classes, parameters, final and best metrics.
     """
 
     @property
@@ -38,10 +43,15 @@ class Seen(Protocol):
     def summary(self) -> Mapping[str, Any]: ...
 
 
-class SeenSweep(Protocol):
+class SweepView(Protocol):
     """What a detector or a figure sees of a sweep.
 
-    axes: the paths that vary. trials: a row a complete trial, see trials.csv; table: of every trial.
+    Attributes:
+        label: The sweep in a few words.
+        axes: The paths that vary.
+        trials: A row for each complete trial, as in trials.csv.
+        table: A row for every trial.
+        summary: As in summary.json.
     """
 
     @property
@@ -64,59 +74,152 @@ class SeenSweep(Protocol):
         ...
 
 
-class Phenomenon(NamedTuple):
-    """probes: what training must record for it. numbers: the names of what the detector finds.
+View = TypeVar("View", RunView, SweepView)
 
-    scope: whether it is seen in a run or across a sweep. summarize: the run, or the sweep -> those numbers.
-    figures: by name, each from runs (or sweeps) to a figure; several come on one axes where that is
-    a comparison. axis: the path that a sweep must vary for it, if it names one; axes: others beside that;
-    nothing else may vary but the seed. numeric: whether the values of `axis` must be numbers, as those of
-    `axes` must. predictions: whether it reads the table that `record.predictions` keeps. fits: looks at the
-    model and the data before training, swept: at the sweep; they raise InvalidValue where there is nothing
-    of it to be seen in them. reads: other phenomena whose numbers it reads.
+
+@dataclass(frozen=True, kw_only=True)
+class Phenomenon(Generic[View]):
+    """What the phenomena of a run and those of a sweep have in common.
+
+    Attributes:
+        result: The class of the detector's result; its fields are the phenomenon's numbers.
+        detect: Computes the result from a run or a sweep. Raises InvalidValue where that is impossible.
+        figures: By name, each drawn from several runs or sweeps; they share axes where that is a comparison.
+        depends_on: Other phenomena whose numbers it uses.
+        needs_predictions: Whether it uses the table that `record.predictions` keeps.
+        name: Its name in the registry.
     """
 
-    numbers: tuple[str, ...]
-    summarize: Callable[[Any], Mapping[str, Any]]
-    figures: Mapping[str, Callable[[Sequence[Any]], Figure]]
-    probes: tuple[Probe, ...] = ()
-    scope: Literal["run", "sweep"] = "run"
-    axis: str | None = None
-    axes: tuple[str, ...] = ()
-    numeric: bool = True
-    predictions: bool = False
-    fits: Callable[[Setup, Data], Any] = lambda setup, data: None
-    swept: Callable[[Sweep], Any] = lambda sweep: None
-    reads: tuple[str, ...] = ()
+    spans_sweep: ClassVar[bool]
+
+    result: type[NamedTuple]
+    detect: Callable[[View], NamedTuple]
+    figures: Mapping[str, Callable[[Sequence[View]], Figure]]
+    depends_on: tuple[str, ...] = ()
+    needs_predictions: bool = False
     name: str = ""
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names of its numbers."""
+        return self.result._fields
+
+    def summarize(self, view: View) -> dict[str, Any]:
+        """Its numbers by name, as they come into summary.json."""
+        return self.detect(view)._asdict()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPhenomenon(Phenomenon[RunView]):
+    """A phenomenon of a single run.
+
+    Attributes:
+        probes: What training must record for it.
+        validate: Checks before training that model and data can show it. Raises InvalidValue.
+    """
+
+    spans_sweep = False
+
+    probes: tuple[Probe, ...] = ()
+    validate: Callable[[Setup, Data], object] = lambda setup, data: None
+
+    @property
+    def end_tables(self) -> set[str]:
+        """The tables that are recorded only when training has come to its end."""
+        return {probe.table for probe in self.probes if probe.when == "end"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepPhenomenon(Phenomenon[SweepView]):
+    """A phenomenon that appears across the trials of a sweep.
+
+    Attributes:
+        axis: The path that the sweep must vary, if there is one. Apart from seeds, nothing may vary but
+            this and `other_axes`.
+        other_axes: Further paths that it must vary, with numbers as their values.
+        numeric_axis: Whether the values of `axis` must be numbers.
+        validate_sweep: Checks the sweep beyond that. Raises InvalidValue.
+    """
+
+    spans_sweep = True
+
+    axis: str | None = None
+    other_axes: tuple[str, ...] = ()
+    numeric_axis: bool = True
+    validate_sweep: Callable[[Sweep], object] = lambda sweep: None
+
+    def check_sweep(self, sweep: Sweep | None) -> None:
+        """Refuse a sweep that varies other paths than the phenomenon names. Raises InvalidValue."""
+        if sweep is None:
+            raise InvalidValue(f"{self.name} is seen across a sweep; add a 'sweep:' block")
+        axes = [name for path in sweep.paths for name in split_path(path)]
+        named = [path for path in (self.axis, *self.other_axes) if path is not None]
+        for path in named:
+            if path not in ("epochs", *axes):
+                near = suggestion(path, axes) or ";"
+                raise InvalidValue(
+                    f"'{path}' is no axis of the sweep{near} its axes are {', '.join(axes) or 'none'}"
+                )
+        for path in named if self.numeric_axis else self.other_axes:
+            self._refuse_words_along(path, sweep)
+        along = [path for path in sweep.paths if set(named) & set(split_path(path))]
+        if any(path in along and _all_differ(values) for path, values in sweep.zip.items()):
+            along += sweep.zip  # zipped paths belong to an axis whose values identify the points
+        others = [path for path in sweep.paths if path not in along]
+        if others:
+            expected = join_words([f"'{path}'" for path in named], "and") or "seeds alone"
+            raise InvalidValue(
+                f"{self.name} is seen along {expected}; '{others[0]}' varies too"
+                + suggestion(others[0], named)
+            )
+        self.validate_sweep(sweep)
+
+    def _refuse_words_along(self, axis: str, sweep: Sweep) -> None:
+        sampled = sweep.random.axes if sweep.random else {}
+        choices = {path: how.get("choice") for path, how in sampled.items()}
+        for path, values in {**sweep.axes, **sweep.zip, **choices}.items():
+            if not isinstance(values, list) or axis not in split_path(path):
+                continue
+            words = [v for v in values if isinstance(v, bool) or not isinstance(v, (int, float))]
+            if words:
+                raise InvalidValue(
+                    f"{self.name} reads along numbers, and '{path}' has the value '{words[0]}'"
+                )
+
+
+def _all_differ(values: Any) -> bool:
+    points = values_of(values, whole=False)
+    return all(point not in points[:place] for place, point in enumerate(points))
 
 
 phenomenon = register("phenomenon", label="name")
-"""Register a function that returns a Phenomenon."""
+"""Register a function that returns a RunPhenomenon or a SweepPhenomenon."""
 
 
-def check_numbers(table: pandas.DataFrame, columns: Sequence[str]) -> None:
-    """Refuse a table without these columns, or with words in them. Raises InvalidValue."""
+def refuse_non_numeric(table: pandas.DataFrame, columns: Sequence[str]) -> None:
+    """Refuse a table in which a column is missing or holds text. Raises InvalidValue."""
     for column in columns:
         if column not in table or (len(table) and table[column].dtype.kind not in "fiub"):
             raise InvalidValue(f"there are no numbers '{column}'")
 
 
-def check_lines(count: int, what: str) -> None:
-    """Refuse to draw a line each of very many. Raises InvalidValue."""
-    if count > MOST_LINES:
+def refuse_too_many_lines(count: int, what: str) -> None:
+    """Refuse to draw more lines than a figure can show. Raises InvalidValue."""
+    if count > MAXIMUM_LINES:
         raise InvalidValue(f"{count:,} {what} are too many to be drawn as a line each")
 
 
-def check_grid(table: pandas.DataFrame, rows: str, columns: str) -> None:
-    """Refuse to spread a table out over two of its columns where nearly all cells would be empty, and they
-    many: a table of damaged keys could take all memory. Raises InvalidValue."""
+def refuse_sparse_grid(table: pandas.DataFrame, rows: str, columns: str) -> None:
+    """Refuse to pivot a table by two columns into a large grid with mostly empty cells.
+
+    A table of damaged keys could take all memory. Raises InvalidValue.
+    """
     cells = table[rows].nunique() * table[columns].nunique()
-    if cells > max(FEW_CELLS, SPARSE * len(table)):
+    if cells > max(SMALL_GRID_CELLS, MAXIMUM_CELLS_PER_ROW * len(table)):
         raise InvalidValue(f"a table by '{rows}' and '{columns}' has {cells:,} cells for {len(table):,} rows")
 
 
-def sweep_column(sweep: SeenSweep, path: str) -> str:
+def sweep_column(sweep: SweepView, path: str) -> str:
     """The axis that moves a path, alone or with other paths. Raises InvalidValue."""
     for axis in sweep.axes:
         if path in [part.strip() for part in axis.split(",")]:
@@ -124,8 +227,8 @@ def sweep_column(sweep: SeenSweep, path: str) -> str:
     raise InvalidValue(f"'{path}' is no axis of the sweep {sweep.label}")
 
 
-def examined(sweep: SeenSweep) -> pandas.DataFrame:
-    """The trials that ended well or diverged. Raises InvalidValue where there are none."""
+def finished_trials(sweep: SweepView) -> pandas.DataFrame:
+    """The trials that are complete or diverged. Raises InvalidValue where none is complete."""
     trials = sweep.table[sweep.table["status"].isin(["complete", "diverged"])]
     if "complete" not in set(trials["status"]):
         raise InvalidValue("no trial is complete")

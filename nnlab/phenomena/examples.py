@@ -6,8 +6,8 @@ A picture is `[H, W, C]`: an image `[H, W]` has one channel, a signal `[L]` is a
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -114,9 +114,15 @@ def limits(shown: np.ndarray) -> tuple[float, float]:
     return (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
 
 
-def finite(numbers: Mapping[str, Any]) -> dict[str, Any]:
-    """Numbers, with none in the place of those that are not finite."""
-    return {
-        name: None if isinstance(value, float) and not np.isfinite(value) else value
-        for name, value in numbers.items()
-    }
+Result = TypeVar("Result", bound=NamedTuple)
+
+
+def finite(result: Result) -> Result:
+    """A detector's result with None in the place of numbers that are not finite."""
+    return result._replace(
+        **{
+            name: None
+            for name, value in result._asdict().items()
+            if isinstance(value, float) and not np.isfinite(value)
+        }
+    )

@@ -6,9 +6,9 @@ import contextlib
 import io
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+T = TypeVar("T")
 
 FORMATS = ("png", "svg", "pdf")
 
@@ -59,6 +61,37 @@ def panels(rows: int = 1, columns: int = 1, width: float = 6.4, height: float = 
 
     figure = Figure(figsize=(width, height), layout="constrained", dpi=160)
     return figure, figure.subplots(rows, columns, squeeze=False, **shared)
+
+
+def panel_per_result(
+    results: Sequence[T],
+    draw: Callable[[Axes, T], str],
+    *,
+    panel_width: float = 4.2,
+    extra_width: float = 0.0,
+    minimum_width: float = 6.4,
+    height: float = 4.0,
+    **shared: Any,
+) -> tuple[Figure, list[Axes]]:
+    """A figure with one panel for each run or sweep, side by side.
+
+    Args:
+        results: Runs or sweeps.
+        draw: Draws one of them into its panel, and returns the panel's title.
+        panel_width: Width for each panel, in inches.
+        extra_width: Width for what stands beside all of them, such as a colour bar, in inches.
+        minimum_width: Least width of the figure, in inches.
+        height: Height of the figure, in inches.
+        shared: Further arguments of `matplotlib.figure.Figure.subplots`, such as sharey.
+
+    Returns:
+        The figure and its panels, in the order of the results.
+    """
+    width = max(minimum_width, panel_width * len(results) + extra_width)
+    figure, axes = panels(1, len(results), width=width, height=height, **shared)
+    for ax, result in zip(axes[0], results, strict=True):
+        ax.set_title(draw(ax, result))
+    return figure, list(axes[0])
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -15,6 +15,7 @@ that is a fixed group of keys with its class (`Annotated[Any, Section(Split)]`).
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 import inspect
@@ -193,12 +194,19 @@ def register(kind: str, name: str | None = None, label: str | None = None) -> Ca
             bound = written.bind(*args, **kwargs)
             bound.apply_defaults()
             made = factory(**_constructed(factory, bound.arguments))
-            return made._replace(**{label: entry}) if label else made
+            return _with_name(made, label, entry) if label else made
 
         _CATALOGUE[kind][entry] = Component(kind, entry, constructing)
         return typing.cast(F, constructing)
 
     return enter
+
+
+def _with_name(made: Any, field: str, name: str) -> Any:
+    """A built dataclass or NamedTuple with the component's name in one of its fields."""
+    if dataclasses.is_dataclass(made) and not isinstance(made, type):
+        return dataclasses.replace(made, **{field: name})
+    return made._replace(**{field: name})
 
 
 def common_options(kind: str) -> Callable[[F], F]:

@@ -28,7 +28,7 @@ def judge_sweep(result: SweepResult) -> list[Verdict]:
     trial; a run's number must hold in every trial but the pruned ones, and the one furthest off is what was
     found."""
     parts = result.config.build()
-    across = {phenomenon.name for phenomenon in parts.phenomena if phenomenon.scope == "sweep"}
+    across = {phenomenon.name for phenomenon in parts.sweep_phenomena}
     if parts.sweep is not None and parts.sweep.method is not None:
         across.add("best")
     whole = result.table[result.table["status"] != "pruned"]

@@ -37,7 +37,6 @@ def available(results: Results) -> dict[str, Draw]:
 
 
 def _figures_of(result: Run | SweepResult) -> dict[str, Draw]:
-    scope = "run" if isinstance(result, Run) else "sweep"
     found: dict[str, Draw] = {}
     if isinstance(result, Run):
         metrics: Any = result.tables.get("metrics", {})
@@ -47,10 +46,11 @@ def _figures_of(result: Run | SweepResult) -> dict[str, Draw]:
             found["training_curves"] = training_curves
         if "learning_rate" in metrics and metrics["learning_rate"].nunique() > 1:
             found["learning_rate"] = learning_rate
-    for phenomenon in result.config.build().phenomena:
-        late = {probe.table for probe in phenomenon.probes if probe.when == "end"}
-        there = not isinstance(result, Run) or late <= result.tables.keys()
-        found |= phenomenon.figures if phenomenon.scope == scope and there else {}
+        for phenomenon in result.config.build().run_phenomena:
+            found |= phenomenon.figures if phenomenon.end_tables <= result.tables.keys() else {}
+    else:
+        for phenomenon in result.config.build().sweep_phenomena:
+            found |= phenomenon.figures
     return found
 
 

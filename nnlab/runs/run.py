@@ -202,7 +202,7 @@ class _Run:
             summary["selected"] = _selected(metrics, experiment.selection_metric)
             if self.stopped:
                 summary["stopped_by"] = experiment.stops[self.stopped - 1].name
-            seen = [phenomenon for phenomenon in experiment.parts.phenomena if phenomenon.scope == "run"]
+            seen = experiment.parts.run_phenomena
             tables = {file.stem: read_table(file) for file in directory.path.glob("*.csv")} if seen else {}
             run = Run(directory.path, experiment.config, summary, tables)
             summary |= {phenomenon.name: _numbers(phenomenon, run) for phenomenon in seen}
@@ -221,9 +221,9 @@ class _Run:
 
 def _numbers(phenomenon: Any, run: Any) -> dict[str, Any]:
     """What a phenomenon finds; nothing, before a training came to the end that it looks at."""
-    if any(probe.when == "end" and probe.table not in run.tables for probe in phenomenon.probes):
-        return dict.fromkeys(phenomenon.numbers)
-    return dict(phenomenon.summarize(run))
+    if not phenomenon.end_tables <= run.tables.keys():
+        return dict.fromkeys(phenomenon.fields)
+    return phenomenon.summarize(run)
 
 
 def _earlier_drifts(directory: RunDirectory) -> list[Any]:

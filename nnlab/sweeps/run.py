@@ -203,10 +203,10 @@ def _finish(
     if best is not None:
         summary["best"] = best
     result = SweepResult.of(directory.path)
-    for phenomenon in config.build().phenomena:
-        if phenomenon.scope == "sweep" and not counts["missing"]:
+    for phenomenon in config.build().sweep_phenomena:
+        if not counts["missing"]:
             try:
-                summary[phenomenon.name] = dict(phenomenon.summarize(result))
+                summary[phenomenon.name] = phenomenon.summarize(result)
             except InvalidValue as error:  # too few trials are left, say
                 summary[phenomenon.name] = {"not found": str(error)}
     directory.write_json("summary.json", summary)

@@ -62,7 +62,7 @@ def base_tree(config: Config) -> dict[str, Any]:
     return config.tree | {
         "sweep": None,
         "expect": {},
-        "phenomena": [entry for entry, phenomenon in own if phenomenon.scope == "run"],
+        "phenomena": [entry for entry, phenomenon in own if not phenomenon.spans_sweep],
     }
 
 

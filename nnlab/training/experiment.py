@@ -173,8 +173,9 @@ def build_experiment(config: Config) -> Experiment:
     _check_outputs(config, parts, data, net)
     check_expectations(config, parts, data)
     for position, phenomenon in enumerate(parts.phenomena):
-        with _blaming(config, "phenomena", position):
-            phenomenon.fits(net.setup, data)
+        if not phenomenon.spans_sweep:
+            with _blaming(config, "phenomena", position):
+                phenomenon.validate(net.setup, data)
     examples = len(data.train)
     known = _given(config, parts, data, net)
     if parts.solver is not None:
@@ -270,7 +271,7 @@ def _cached(config: Config, parts: Parts, net: Model) -> int:
     at, frozen = ("train", "cache_frozen"), parts.optimizer.frozen
     if parts.augment:
         raise config.error(at, "needs inputs that stay as they are; leave out 'augment'")
-    for phenomenon in parts.phenomena:
+    for phenomenon in parts.run_phenomena:
         times = {probe.when for probe in phenomenon.probes}  # what looks at the start alone looks at inputs
         if "end" in times or times == {"start"} or any(probe.whole for probe in phenomenon.probes):
             message = f"leaves no inputs for {phenomenon.name} to look at; leave one of the two out"
@@ -380,7 +381,7 @@ def _check_solver(config: Config, net: Model) -> None:
 
 
 def _phenomena_probes(parts: Parts) -> list[Probe]:
-    return [probe for phenomenon in parts.phenomena for probe in phenomenon.probes]
+    return [probe for phenomenon in parts.run_phenomena for probe in phenomenon.probes]
 
 
 def _footprint(parts: Parts, net: Model, batch: int, examples: int, data: int) -> Footprint:

@@ -9,6 +9,7 @@ import pytest
 from nnlab.config import check_tree, load
 from nnlab.config.document import Document
 from nnlab.errors import ConfigError, InvalidValue
+from nnlab.phenomena.base import SweepPhenomenon
 from nnlab.phenomena.generalization import bias_variance
 from nnlab.phenomena.generalization.bias_variance import decomposed, summarize
 from nnlab.registry import build
@@ -193,9 +194,9 @@ def test_with_a_penalty_it_does_not():
 
 def test_it_is_seen_across_a_sweep_of_its_capacity():
     built = build("phenomenon", {"type": "bias_variance", "capacity": UNITS})
-    assert (built.scope, built.axis, built.name) == ("sweep", UNITS, "bias_variance")
+    assert (type(built), built.axis, built.name) == (SweepPhenomenon, UNITS, "bias_variance")
     sweep = constructed(**PEAKED)
-    assert tuple(built.summarize(sweep)) == built.numbers
+    assert tuple(built.summarize(sweep)) == built.fields
     assert list(built.figures) == ["bias_variance"]
     (ax,) = built.figures["bias_variance"]([sweep]).axes
     assert "variance peaks at 10: 25" in ax.get_title(loc="left") + ax.get_title()

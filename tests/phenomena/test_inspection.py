@@ -54,7 +54,7 @@ def looked(name, setup, splits, evaluated=None, params=None, initial=None, loss=
         loss=build("loss", loss),
         key=jax.random.key(0),
     )
-    phenomenon.fits(setup, data)
+    phenomenon.validate(setup, data)
     tables = {}
     for probe in phenomenon.probes:
         found = jax.jit(lambda measure=probe.measure: measure(setup, snapshot))()

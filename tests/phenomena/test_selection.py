@@ -33,7 +33,7 @@ def summarized(kind, sweep, **arguments):
     """The detector's numbers, and its figure's axes."""
     phenomenon = build("phenomenon", {"type": kind} | arguments)
     found = phenomenon.summarize(sweep)
-    assert tuple(found) == phenomenon.numbers
+    assert tuple(found) == phenomenon.fields
     return found, phenomenon.figures[kind]([sweep])
 
 

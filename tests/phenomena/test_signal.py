@@ -12,6 +12,7 @@ import pytest
 
 from nnlab.config import check_tree
 from nnlab.config.document import Document
+from nnlab.phenomena.base import RunPhenomenon, SweepPhenomenon
 from nnlab.phenomena.signal import gradient_flow, symmetry
 from nnlab.phenomena.signal.gradient_flow import verdict
 from nnlab.registry import build, components
@@ -256,7 +257,7 @@ def built(name):
     return build("phenomenon", {"type": name} | {p.name: REQUIRED[p.name] for p in parameters if p.required})
 
 
-IN_RUNS = [name for name in components("phenomenon") if built(name).scope == "run"]
+IN_RUNS = [name for name in components("phenomenon") if isinstance(built(name), RunPhenomenon)]
 ARITHMETIC = ["answers", "progress_measures"]  # of modular addition, see test_grokking.py
 OF_TWO_WEIGHTS = ["trajectory"]  # see test_run_phenomena.py
 OF_TIME = ["gradient_through_time"]  # see test_recurrent.py
@@ -291,7 +292,7 @@ def test_numbers_are_those_of_the_summary(net):
     assert [phenomenon.name for phenomenon in asked] == PHENOMENA
     for phenomenon in asked:
         found = phenomenon.summarize(Seen(tables, {"classes": 3}))
-        assert tuple(found) == phenomenon.numbers
+        assert tuple(found) == phenomenon.fields
         for probe in phenomenon.probes:
             assert set(probe.columns) <= set(tables[probe.table])
             steps = set(tables[probe.table]["step"])
@@ -360,7 +361,7 @@ def test_every_phenomenon_is_tested_here():
     curves = {"bias_variance", "double_descent", "grokking_delay", "comparison"}
     assert across == {*curves, *selecting, "trajectories"}
     for name in curves:
-        assert built(name).scope == "sweep"
+        assert isinstance(built(name), SweepPhenomenon)
         assert Path(__file__).with_name(f"test_{name.removesuffix('_delay')}.py").exists()
     for name in components("phenomenon"):
         assert built(name).figures

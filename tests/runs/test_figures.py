@@ -28,7 +28,7 @@ def built(name):
 
 
 SEEN = {name: built(name) for name in components("phenomenon")}
-IN_RUNS = [name for name, phenomenon in SEEN.items() if phenomenon.scope == "run"]
+IN_RUNS = [name for name, phenomenon in SEEN.items() if not phenomenon.spans_sweep]
 OF_GROKKING = ["answers", "grokking", "progress_measures"]
 # see test_augmentation.py, test_recurrent.py and test_run_phenomena.py
 APART = [
@@ -330,7 +330,7 @@ def swept(tmp_path_factory):
 
 
 def test_every_figure_of_a_sweep_is_drawn_here():
-    across = [phenomenon for phenomenon in SEEN.values() if phenomenon.scope == "sweep"]
+    across = [phenomenon for phenomenon in SEEN.values() if phenomenon.spans_sweep]
     assert {name for phenomenon in across for name in phenomenon.figures} == set(DRAWN)
 
 

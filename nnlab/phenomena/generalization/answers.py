@@ -12,7 +12,7 @@ from nnlab.data.datasets.arithmetic import decode_pairs
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup
-from nnlab.phenomena.base import Phenomenon, Seen, phenomenon
+from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon
 from nnlab.phenomena.probe import Probe, Snapshot
 from nnlab.system.imports import Array, jnp
 
@@ -43,17 +43,17 @@ class Answers(NamedTuple):
 
 
 @phenomenon
-def answers() -> Phenomenon:
+def answers() -> RunPhenomenon:
     """The p x p table of answers right and wrong, at every record, for data of modular_arithmetic.
 
     Keeps a row a pair and record, so record sparsely: {log_spaced: 60}.
     """
-    return Phenomenon(
+    return RunPhenomenon(
         probes=(Probe("answers", _pairs, ("right",), _right, whole=True),),
-        numbers=Answers._fields,
-        summarize=lambda run: summarize(run.tables["answers"])._asdict(),
+        result=Answers,
+        detect=lambda run: summarize(run.tables["answers"]),
         figures={"answers": answer_tables},
-        fits=_pairs,
+        validate=_pairs,
     )
 
 
@@ -93,7 +93,7 @@ def _right(setup: Setup, snapshot: Snapshot) -> tuple[Array]:
     return (jnp.concatenate(found).astype(jnp.int32),)
 
 
-def answer_tables(runs: Sequence[Seen]) -> Figure:
+def answer_tables(runs: Sequence[RunView]) -> Figure:
     """Which answers are right at some steps, from when the training pairs are known on; a row a run."""
     figure, axes = plotting.panels(len(runs), PANELS, width=2.1 * PANELS, height=2.5 * len(runs) + 0.4)
     for row, run in zip(axes, runs, strict=True):

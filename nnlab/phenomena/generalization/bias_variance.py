@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nnlab import plotting
 from nnlab.errors import InvalidValue
-from nnlab.phenomena.base import Phenomenon, SeenSweep, check_numbers, phenomenon, sweep_column
+from nnlab.phenomena.base import SweepPhenomenon, SweepView, phenomenon, refuse_non_numeric, sweep_column
 
 if TYPE_CHECKING:
     import pandas
@@ -48,24 +48,23 @@ class BiasVariance(NamedTuple):
 
 
 @phenomenon
-def bias_variance(capacity: str) -> Phenomenon:
+def bias_variance(capacity: str) -> SweepPhenomenon:
     """Test error by capacity in two parts, bias^2 and variance; the variance may rise and then fall.
 
     capacity: the axis of the sweep to look along, such as model.0.units. Over the seeds, each a training set
     drawn anew, one test set: record.predictions, loss squared_error, and data whose test set is no
     matter of the seed.
     """
-    return Phenomenon(
-        numbers=BiasVariance._fields,
-        summarize=lambda sweep: summarize(sweep, capacity)._asdict(),
+    return SweepPhenomenon(
+        result=BiasVariance,
+        detect=lambda sweep: summarize(sweep, capacity),
         figures={"bias_variance": lambda sweeps: figure(sweeps, capacity)},
-        scope="sweep",
         axis=capacity,
-        predictions=True,
+        needs_predictions=True,
     )
 
 
-def summarize(sweep: SeenSweep, capacity: str) -> BiasVariance:
+def summarize(sweep: SweepView, capacity: str) -> BiasVariance:
     """The detector's numbers. Raises InvalidValue."""
     curve = decomposed(sweep, capacity)
     variance, bias = curve["variance"].to_numpy(), curve["bias_squared"].to_numpy()
@@ -80,10 +79,10 @@ def summarize(sweep: SeenSweep, capacity: str) -> BiasVariance:
     )
 
 
-def decomposed(sweep: SeenSweep, capacity: str) -> pandas.DataFrame:
+def decomposed(sweep: SweepView, capacity: str) -> pandas.DataFrame:
     """bias_squared, variance, risk and test_loss by capacity, rising. Raises InvalidValue."""
     axis = sweep_column(sweep, capacity)
-    check_numbers(sweep.trials, (axis, "final.test_loss"))
+    refuse_non_numeric(sweep.trials, (axis, "final.test_loss"))
     table = _test_predictions(sweep)
     points = table.groupby([axis, "example", "output"])
     seeds, targets = points["seed"].nunique(), points["target"]
@@ -104,16 +103,16 @@ def decomposed(sweep: SeenSweep, capacity: str) -> pandas.DataFrame:
     return curve.assign(test_loss=sweep.trials.groupby(axis)["final.test_loss"].mean())
 
 
-def _test_predictions(sweep: SeenSweep) -> pandas.DataFrame:
+def _test_predictions(sweep: SweepView) -> pandas.DataFrame:
     table = sweep.joined("predictions")
-    check_numbers(table, ("example", "output", "target", "prediction"))
+    refuse_non_numeric(table, ("example", "output", "target", "prediction"))
     table = table[table["split"] == "test"]
     if table.empty:
         raise InvalidValue("bias_variance needs test examples, and the data have none")
     return table
 
 
-def figure(sweeps: Sequence[SeenSweep], capacity: str) -> Figure:
+def figure(sweeps: Sequence[SweepView], capacity: str) -> Figure:
     """Bias^2, variance and their sum, the risk, by capacity; one panel a sweep."""
     drawn, axes = plotting.panels(1, len(sweeps), width=max(6.4, 4.2 * len(sweeps)), sharey=True)
     for ax, sweep in zip(axes[0], sweeps, strict=True):

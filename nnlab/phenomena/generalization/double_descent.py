@@ -15,7 +15,14 @@ import numpy as np
 
 from nnlab import plotting
 from nnlab.errors import InvalidValue
-from nnlab.phenomena.base import Phenomenon, SeenSweep, check_grid, check_numbers, phenomenon, sweep_column
+from nnlab.phenomena.base import (
+    SweepPhenomenon,
+    SweepView,
+    phenomenon,
+    refuse_non_numeric,
+    refuse_sparse_grid,
+    sweep_column,
+)
 from nnlab.registry import NonNegative
 
 if TYPE_CHECKING:
@@ -66,7 +73,7 @@ def double_descent(
     metric: Metric | None = None,
     epsilon: NonNegative = 0.1,
     statistic: Statistic = "mean",
-) -> Phenomenon:
+) -> SweepPhenomenon:
     """Does the test error peak where the training data are just fitted, and fall again beyond?
 
     capacity: the axis of the sweep that is read along: a width or degree, a number of examples (an axis of
@@ -79,21 +86,20 @@ def double_descent(
     quarters of the seeds).
     """
 
-    def read(sweep: SeenSweep) -> DoubleDescent:
+    def read(sweep: SweepView) -> DoubleDescent:
         return detect(curve(sweep, capacity, metric), epsilon, statistic)
 
-    def compare(sweeps: Sequence[SeenSweep]) -> Figure:
+    def compare(sweeps: Sequence[SweepView]) -> Figure:
         return capacity_curve(sweeps, capacity, [read(sweep) for sweep in sweeps])
 
-    return Phenomenon(
-        numbers=DoubleDescent._fields,
-        summarize=lambda sweep: read(sweep)._asdict(),
+    return SweepPhenomenon(
+        result=DoubleDescent,
+        detect=read,
         figures={
             "double_descent": compare,
             "epochs_by_capacity": lambda sweeps: epochs_by_capacity(sweeps, capacity, metric),
             "fitted_functions": lambda sweeps: fitted_functions(sweeps, capacity, read(sweeps[0])),
         },
-        scope="sweep",
         axis=capacity,
     )
 
@@ -122,15 +128,15 @@ def over_seeds(values: np.ndarray, reduce: Callable[[np.ndarray], float]) -> np.
     return np.array([reduce(column) if column.size else np.nan for column in found])
 
 
-def curve(sweep: SeenSweep, capacity: str, metric: str | None) -> Curve:
+def curve(sweep: SweepView, capacity: str, metric: str | None) -> Curve:
     """Read a sweep along its capacity. Raises InvalidValue where it has fewer than three points."""
     if capacity == "epochs":
         rows, prefix, column = sweep.joined("metrics"), "", "epoch"
-        check_numbers(rows, ["step"])
+        refuse_non_numeric(rows, ["step"])
         rows = rows[rows["step"] > 0]
     else:
         rows, prefix, column = sweep.trials, "final.", sweep_column(sweep, capacity)
-    check_numbers(rows, (column, "seed"))
+    refuse_non_numeric(rows, (column, "seed"))
     split = next((s for s in ("test", "validation") if f"{prefix}{s}_loss" in rows), None)
     if split is None:
         raise InvalidValue("double descent is one of the test error; the data have no test split")
@@ -140,7 +146,7 @@ def curve(sweep: SeenSweep, capacity: str, metric: str | None) -> Curve:
     points, seeds = np.unique(rows[column].to_numpy(float)), np.unique(rows["seed"])
     if len(points) < 3:
         raise InvalidValue(f"a curve over '{capacity}' needs three points or more; there are {len(points)}")
-    check_grid(rows, "seed", column)
+    refuse_sparse_grid(rows, "seed", column)
     place = np.searchsorted(seeds, rows["seed"]), np.searchsorted(points, rows[column].to_numpy(float))
     tables = np.full((2, len(seeds), len(points)), np.nan)
     tables[0][place], tables[1][place] = train, test
@@ -216,18 +222,18 @@ def _rises(rises: np.ndarray, base: float, statistic: str) -> bool:
 
 def _measured(rows: pandas.DataFrame, part: str, metric: str) -> np.ndarray:
     if metric == "loss":
-        check_numbers(rows, [f"{part}_loss"])
+        refuse_non_numeric(rows, [f"{part}_loss"])
         return rows[f"{part}_loss"].to_numpy(float)
     if f"{part}_accuracy" not in rows:
         raise InvalidValue("these data have no classes, so no error; read the metric 'loss'")
-    check_numbers(rows, [f"{part}_accuracy"])
+    refuse_non_numeric(rows, [f"{part}_accuracy"])
     return 1.0 - rows[f"{part}_accuracy"].to_numpy(float)
 
 
 # --- figures -----------------------------------------------------------------------------------------------
 
 
-def capacity_curve(sweeps: Sequence[SeenSweep], capacity: str, detected: Sequence[DoubleDescent]) -> Figure:
+def capacity_curve(sweeps: Sequence[SweepView], capacity: str, detected: Sequence[DoubleDescent]) -> Figure:
     """Train and test error and loss against capacity, with a band over seeds; several sweeps in colours."""
     statistic = detected[0].statistic
     kinds = [metric for metric in ("error", "loss") if all(_has(sweep, metric) for sweep in sweeps)]
@@ -287,7 +293,7 @@ def _band(seeds: np.ndarray, statistic: str) -> tuple[np.ndarray, np.ndarray, np
     return middle, middle - half, middle + half
 
 
-def _mark(ax: Axes, sweep: SeenSweep, curve: Curve, found: DoubleDescent, capacity: str) -> None:
+def _mark(ax: Axes, sweep: SweepView, curve: Curve, found: DoubleDescent, capacity: str) -> None:
     """The threshold as a line, the minima and the peak of the metric that was judged as points, diverged
     trials as crosses."""
     scale = 100.0 if found.metric == "error" else 1.0
@@ -308,7 +314,7 @@ def _mark(ax: Axes, sweep: SeenSweep, curve: Curve, found: DoubleDescent, capaci
 
 
 def _dress(
-    ax: Axes, sweeps: Sequence[SeenSweep], capacity: str, metric: str, statistic: str, drawn: list[float]
+    ax: Axes, sweeps: Sequence[SweepView], capacity: str, metric: str, statistic: str, drawn: list[float]
 ) -> None:
     ax.set_title("Error" if metric == "error" else "Loss")
     plotting.capacity_axis(ax, "epoch" if capacity == "epochs" else capacity)
@@ -323,11 +329,11 @@ def _dress(
         ax.set_ylim(0, None)
 
 
-def _has(sweep: SeenSweep, metric: str) -> bool:
+def _has(sweep: SweepView, metric: str) -> bool:
     return metric == "loss" or "final.train_accuracy" in sweep.trials
 
 
-def epochs_by_capacity(sweeps: Sequence[SeenSweep], capacity: str, metric: str | None) -> Figure:
+def epochs_by_capacity(sweeps: Sequence[SweepView], capacity: str, metric: str | None) -> Figure:
     """The test metric over training and capacity, mean over seeds; one panel a sweep."""
     if capacity == "epochs":
         raise InvalidValue("a sweep over epochs has no other capacity to draw them against")
@@ -339,7 +345,7 @@ def epochs_by_capacity(sweeps: Sequence[SeenSweep], capacity: str, metric: str |
             raise InvalidValue("the runs have too few records to draw training against capacity")
         split = "test" if "test_loss" in rows else "validation"
         name = metric or ("error" if f"{split}_accuracy" in rows else "loss")
-        check_grid(rows, "epoch", column)
+        refuse_sparse_grid(rows, "epoch", column)
         measured = rows.assign(found=_measured(rows, split, name))
         table = measured.pivot_table(values="found", index="epoch", columns=column)
         if table.shape[1] < 2:
@@ -361,7 +367,7 @@ def epochs_by_capacity(sweeps: Sequence[SeenSweep], capacity: str, metric: str |
     return figure
 
 
-def fitted_functions(sweeps: Sequence[SeenSweep], capacity: str, found: DoubleDescent) -> Figure:
+def fitted_functions(sweeps: Sequence[SweepView], capacity: str, found: DoubleDescent) -> Figure:
     """The functions of the first seed below, at and beyond the threshold, with truth and training points."""
     if len(sweeps) > 1:
         raise InvalidValue("functions are drawn of one sweep at a time")

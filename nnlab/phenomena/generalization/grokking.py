@@ -12,7 +12,7 @@ from nnlab import plotting
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup
-from nnlab.phenomena.base import Phenomenon, Seen, phenomenon
+from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon
 
 if TYPE_CHECKING:
     import pandas
@@ -45,7 +45,7 @@ class Grokking(NamedTuple):
 
 
 @phenomenon
-def grokking() -> Phenomenon:
+def grokking() -> RunPhenomenon:
     """Does a net generalise long after it has memorised?
 
     The verdict is `grokking` where the held-out accuracy reaches 95 % at ten times or more the step at which
@@ -54,11 +54,11 @@ def grokking() -> Phenomenon:
     known in the end; else `neither`. Of two or three classes, three times chance says nothing. Record
     log-spaced, so that the first steps are seen one by one.
     """
-    return Phenomenon(
-        numbers=Grokking._fields,
-        summarize=lambda run: detect(run)._asdict(),
+    return RunPhenomenon(
+        result=Grokking,
+        detect=detect,
         figures={"grokking": grokking_curves},
-        fits=_check,
+        validate=_check,
     )
 
 
@@ -69,7 +69,7 @@ def _check(setup: Setup, data: Data) -> None:
         raise InvalidValue("grokking is seen on held-out examples; give data.split a validation share")
 
 
-def detect(run: Seen) -> Grokking:
+def detect(run: RunView) -> Grokking:
     """The detector's numbers. Raises InvalidValue where the number of classes is not known."""
     metrics, classes = run.tables["metrics"], run.summary.get("classes")
     if not isinstance(classes, int) or classes < 1:
@@ -114,7 +114,7 @@ def from_accuracies(
     )
 
 
-def grokking_curves(runs: Sequence[Seen]) -> Figure:
+def grokking_curves(runs: Sequence[RunView]) -> Figure:
     """Accuracy, loss and weight norm over the logarithm of the step, the two steps marked."""
     figure, axes = plotting.panels(1, 3, width=10.4, height=3.3 + 0.15 * (len(runs) > 1) * len(runs))
     alone = len(runs) == 1
@@ -160,7 +160,7 @@ def _mark_steps(axes: Sequence[Axes], found: Grokking) -> None:
                 ax.axvline(max(1, step), color=colour, linewidth=0.8, alpha=0.6)
 
 
-def _outcome(run: Seen) -> str:
+def _outcome(run: RunView) -> str:
     found = detect(run)
     steps = [
         f"{what} at step {step:,}"

@@ -13,13 +13,13 @@ import numpy as np
 from nnlab import plotting
 from nnlab.errors import InvalidValue
 from nnlab.phenomena.base import (
-    Phenomenon,
-    SeenSweep,
-    check_grid,
-    check_lines,
-    check_numbers,
-    examined,
+    SweepPhenomenon,
+    SweepView,
+    finished_trials,
     phenomenon,
+    refuse_non_numeric,
+    refuse_sparse_grid,
+    refuse_too_many_lines,
     sweep_column,
 )
 from nnlab.phenomena.generalization.grokking import held_out_split
@@ -49,7 +49,7 @@ class GrokkingDelay(NamedTuple):
 
 
 @phenomenon
-def grokking_delay(along: str) -> Phenomenon:
+def grokking_delay(along: str) -> SweepPhenomenon:
     """Does generalisation come sooner after memorisation, the further one goes along an axis?
 
     along: the axis of the sweep. Each trial must be examined for `grokking`. Points at which the median seed
@@ -58,24 +58,23 @@ def grokking_delay(along: str) -> Phenomenon:
     if along == "epochs":
         raise InvalidValue("'epochs' is no axis of a sweep; a trial has one delay", ("along",))
 
-    def read(sweep: SeenSweep) -> GrokkingDelay:
+    def read(sweep: SweepView) -> GrokkingDelay:
         return detect(*(medians(sweep, along, name)[1] for name in ("delay_ratio", "generalisation_step")))
 
-    return Phenomenon(
-        numbers=GrokkingDelay._fields,
-        summarize=lambda sweep: read(sweep)._asdict(),
+    return SweepPhenomenon(
+        result=GrokkingDelay,
+        detect=read,
         figures={"grokking_delay": lambda sweeps: delay_by_axis(sweeps, along)},
-        scope="sweep",
         axis=along,
-        reads=("grokking",),
+        depends_on=("grokking",),
     )
 
 
-def medians(sweep: SeenSweep, along: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+def medians(sweep: SweepView, along: str, name: str) -> tuple[np.ndarray, np.ndarray]:
     """The axis' points, ascending, and the seeds' median of a number of `grokking` at each; infinite where
     the median seed never comes to it. Raises InvalidValue."""
-    trials, column = examined(sweep), sweep_column(sweep, along)
-    check_numbers(trials, [column])
+    trials, column = finished_trials(sweep), sweep_column(sweep, along)
+    refuse_non_numeric(trials, [column])
     values, found = trials[column].to_numpy(float), number(trials, name)
     points = np.unique(values)
     return points, np.array([np.median(found[values == point]) for point in points])
@@ -84,7 +83,7 @@ def medians(sweep: SeenSweep, along: str, name: str) -> tuple[np.ndarray, np.nda
 def number(trials: pandas.DataFrame, name: str) -> np.ndarray:
     """A number of `grokking` of every trial; infinite where it never came to it, or diverged. Raises
     InvalidValue."""
-    check_numbers(trials, [f"grokking.{name}"])
+    refuse_non_numeric(trials, [f"grokking.{name}"])
     return trials[f"grokking.{name}"].where(trials["status"] == "complete").fillna(np.inf).to_numpy(float)
 
 
@@ -108,7 +107,7 @@ def _falls(values: np.ndarray) -> bool:
     return len(finite) > 2 and bool(np.isfinite(at_the_end).all() and (np.diff(finite) < 0).all())
 
 
-def delay_by_axis(sweeps: Sequence[SeenSweep], along: str) -> Figure:
+def delay_by_axis(sweeps: Sequence[SweepView], along: str) -> Figure:
     """Steps of memorisation and generalisation along the axis, and held-out accuracy over training at each
     of its points; two panels a sweep."""
     figure, axes = plotting.panels(len(sweeps), 2, width=8.6, height=3.4 * len(sweeps))
@@ -118,8 +117,8 @@ def delay_by_axis(sweeps: Sequence[SeenSweep], along: str) -> Figure:
     return figure
 
 
-def _draw_steps(ax: Any, sweep: SeenSweep, along: str) -> None:
-    trials = examined(sweep)
+def _draw_steps(ax: Any, sweep: SweepView, along: str) -> None:
+    trials = finished_trials(sweep)
     values = trials[sweep_column(sweep, along)].to_numpy(float)
     for name, colour in zip(STEPS, (plotting.COLOURS[1], plotting.COLOURS[0]), strict=True):
         steps, (points, middle) = number(trials, name), medians(sweep, along, name)
@@ -137,13 +136,13 @@ def _draw_steps(ax: Any, sweep: SeenSweep, along: str) -> None:
     plotting.legend(ax, loc="best")
 
 
-def _draw_accuracies(ax: Any, sweep: SeenSweep, along: str) -> None:
+def _draw_accuracies(ax: Any, sweep: SweepView, along: str) -> None:
     rows, column = sweep.joined("metrics"), sweep_column(sweep, along)
     rows = plotting.past_start(rows)
     split = held_out_split(rows)
     points = np.unique(rows[column].to_numpy(float))
-    check_lines(len(points), "points")
-    check_grid(rows, "step", "seed")
+    refuse_too_many_lines(len(points), "points")
+    refuse_sparse_grid(rows, "step", "seed")
     for point, colour in zip(points, plotting.graded(len(points)), strict=True):
         at_point = rows[rows[column] == point].pivot_table(
             index="step", columns="seed", values=f"{split}_accuracy"

@@ -13,7 +13,7 @@ from nnlab import plotting
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup
-from nnlab.phenomena.base import Phenomenon, Seen, phenomenon
+from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon
 
 if TYPE_CHECKING:
     import pandas
@@ -39,18 +39,18 @@ class Overfitting(NamedTuple):
 
 
 @phenomenon
-def overfitting() -> Phenomenon:
+def overfitting() -> RunPhenomenon:
     """Does the validation loss rise again, while the training loss falls?
 
     The verdict is `overfits` where the validation loss ends more than a tenth above its smallest value, that
     lies in the first nine tenths of the steps, and the training loss has fallen since; else `does not`. So
     it is `does not` where a training that diverges makes both rise.
     """
-    return Phenomenon(
-        numbers=Overfitting._fields,
-        summarize=lambda run: detect(run.tables["metrics"])._asdict(),
+    return RunPhenomenon(
+        result=Overfitting,
+        detect=lambda run: detect(run.tables["metrics"]),
         figures={"overfitting": overfitting_curves},
-        fits=_check,
+        validate=_check,
     )
 
 
@@ -75,7 +75,7 @@ def detect(metrics: pandas.DataFrame) -> Overfitting:
     )
 
 
-def overfitting_curves(runs: Sequence[Seen]) -> Figure:
+def overfitting_curves(runs: Sequence[RunView]) -> Figure:
     """Training and validation loss, the best step marked and the rise from there shaded; one panel a run."""
     figure, axes = plotting.panels(1, len(runs), width=max(6.4, 3.9 * len(runs)), sharey=True)
     drawn: list[float] = []
@@ -89,7 +89,7 @@ def overfitting_curves(runs: Sequence[Seen]) -> Figure:
     return figure
 
 
-def _draw(ax: Axes, run: Seen, found: Overfitting) -> None:
+def _draw(ax: Axes, run: RunView, found: Overfitting) -> None:
     metrics = run.tables["metrics"]
     validation = metrics["validation_loss"]
     ax.plot(metrics["step"], metrics["train_loss"], "--", color=plotting.COLOURS[1], label="train")

@@ -20,7 +20,7 @@ from nnlab.data.datasets.arithmetic import Encoding, decode_pairs, encode_pairs
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup
-from nnlab.phenomena.base import Phenomenon, Seen, check_grid, phenomenon
+from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon, refuse_sparse_grid
 from nnlab.phenomena.probe import Probe, Snapshot, at
 from nnlab.registry import Count
 from nnlab.system.imports import Array, jax, jnp
@@ -48,7 +48,7 @@ class ProgressMeasures(NamedTuple):
 
 
 @phenomenon
-def progress_measures(keys: Count = 5) -> Phenomenon:
+def progress_measures(keys: Count = 5) -> RunPhenomenon:
     """What a net learns of x + y modulo p, in waves; for modular_arithmetic's x+y, one_hot or tokens.
 
     Of the embedding (the first layer's weights, over the operands): its power at each frequency k = 1 .. F,
@@ -64,19 +64,19 @@ def progress_measures(keys: Count = 5) -> Phenomenon:
     def progress(setup: Setup, snapshot: Snapshot) -> tuple[Array, ...]:
         return (*_losses(setup, snapshot, keys), _ipr(_waves(setup, snapshot)))
 
-    return Phenomenon(
+    return RunPhenomenon(
         probes=(
             Probe("progress", _one_row, columns, progress, whole=True),
             Probe("spectrum", _frequencies, ("power",), _power),
         ),
-        numbers=ProgressMeasures._fields,
-        summarize=lambda run: summarize(run, keys)._asdict(),
+        result=ProgressMeasures,
+        detect=lambda run: summarize(run, keys),
         figures={"progress_measures": progress_curves, "embedding_spectrum": embedding_spectrum},
-        fits=_operands,
+        validate=_operands,
     )
 
 
-def summarize(run: Seen, keys: int) -> ProgressMeasures:
+def summarize(run: RunView, keys: int) -> ProgressMeasures:
     """The numbers of the tables `progress` and `spectrum`."""
     progress, spectrum = run.tables["progress"], run.tables["spectrum"]
     shares = spectrum.pivot(index="step", columns="frequency", values="power").sort_index()
@@ -178,7 +178,7 @@ def _losses(setup: Setup, snapshot: Snapshot, keys: int) -> tuple[Array, Array]:
     )
 
 
-def progress_curves(runs: Sequence[Seen]) -> Figure:
+def progress_curves(runs: Sequence[RunView]) -> Figure:
     """Restricted and excluded loss beside train and held-out loss, and the inverse participation ratio."""
     figure, axes = plotting.panels(len(runs), 2, width=8.6, height=3.3 * len(runs))
     for row, run in zip(axes, runs, strict=True):
@@ -202,12 +202,12 @@ def progress_curves(runs: Sequence[Seen]) -> Figure:
     return figure
 
 
-def embedding_spectrum(runs: Sequence[Seen]) -> Figure:
+def embedding_spectrum(runs: Sequence[RunView]) -> Figure:
     """The share of the embedding's power at each frequency, over training; a panel a run."""
     figure, axes = plotting.panels(1, len(runs), width=max(6.4, 4.4 * len(runs)), height=3.6)
     for ax, run in zip(axes[0], runs, strict=True):
         table = plotting.past_start(run.tables["spectrum"])
-        check_grid(table, "frequency", "step")
+        refuse_sparse_grid(table, "frequency", "step")
         power = table.pivot(index="frequency", columns="step", values="power")
         share = power.div(power.sum(axis=0), axis=1)
         steps, frequencies = share.columns.to_numpy(float), share.index.to_numpy(float)

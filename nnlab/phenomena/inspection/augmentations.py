@@ -13,7 +13,7 @@ from nnlab import plotting
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup, Shape
-from nnlab.phenomena.base import Phenomenon, Seen, check_numbers, phenomenon
+from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon, refuse_non_numeric
 from nnlab.phenomena.probe import Probe, Snapshot
 from nnlab.system.imports import Array, jax, jnp
 
@@ -39,7 +39,7 @@ class Augmentations(NamedTuple):
 
 
 @phenomenon
-def augmentations(examples: Few = 4, versions: Few = 7) -> Phenomenon:
+def augmentations(examples: Few = 4, versions: Few = 7) -> RunPhenomenon:
     """How do `augment`'s changes look? The first training examples, each with so many versions of it.
 
     The table holds their values, version 0 the example itself; a signal has one row. The versions are drawn
@@ -69,12 +69,12 @@ def augmentations(examples: Few = 4, versions: Few = 7) -> Phenomenon:
         if count > MOST_VALUES:
             raise InvalidValue(f"{count:,} values are too many; show fewer examples or versions")
 
-    return Phenomenon(
+    return RunPhenomenon(
         probes=(Probe("augmentations", rows, ("value",), values, when="start"),),
-        numbers=Augmentations._fields,
-        summarize=lambda run: summarize(run.tables["augmentations"])._asdict(),
+        result=Augmentations,
+        detect=lambda run: summarize(run.tables["augmentations"]),
         figures={"augmentations": gallery},
-        fits=check,
+        validate=check,
     )
 
 
@@ -85,7 +85,7 @@ def _as_image(shape: Shape) -> Shape:
 
 def pictures_of(table: pandas.DataFrame) -> np.ndarray:
     """`[examples, versions + 1, H, W, C]` of the table `augmentations`. Raises InvalidValue."""
-    check_numbers(table, [*LABELS, "value"])
+    refuse_non_numeric(table, [*LABELS, "value"])
     lengths = [table[label].nunique() for label in LABELS]
     values = table["value"].to_numpy(float)
     if lengths[1] < 2 or np.prod(lengths, dtype=float) != len(table) or not (np.abs(values) < LARGEST).all():
@@ -102,7 +102,7 @@ def summarize(table: pandas.DataFrame) -> Augmentations:
     return Augmentations(float(changes.mean()) / deviation if deviation else None, float(changed.mean()))
 
 
-def gallery(runs: Sequence[Seen]) -> Figure:
+def gallery(runs: Sequence[RunView]) -> Figure:
     """Examples in the first column, their versions beside them; of several runs one example each."""
     found = [_graded(pictures_of(run.tables["augmentations"])) for run in runs]
     columns = min(pictures.shape[1] for pictures in found)
@@ -132,7 +132,7 @@ def _drawable(picture: np.ndarray) -> np.ndarray:
     return picture.reshape(-1) if picture.shape[::2] == (1, 1) else picture
 
 
-def _title(runs: Sequence[Seen]) -> str:
+def _title(runs: Sequence[RunView]) -> str:
     if len(runs) > 1:
         return "Examples changed at random"
     change = summarize(runs[0].tables["augmentations"]).mean_change

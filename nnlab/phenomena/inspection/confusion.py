@@ -11,7 +11,7 @@ from nnlab import plotting
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup
-from nnlab.phenomena.base import Phenomenon, Seen, check_grid, phenomenon
+from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon, refuse_sparse_grid
 from nnlab.phenomena.examples import (
     check_drawable,
     crossed,
@@ -54,7 +54,7 @@ class Confusion(NamedTuple):
 
 
 @phenomenon
-def confusion(examples: Count = 20) -> Phenomenon:
+def confusion(examples: Count = 20) -> RunPhenomenon:
     """How often each class is taken for each other, over the test examples (else validation, else train).
 
     The prediction is the class of the highest output; of a single output, class 1 where that is positive.
@@ -75,15 +75,15 @@ def confusion(examples: Count = 20) -> Phenomenon:
         rows(setup, data)
 
     about = ("example", "true", "predicted", "probability", "value")
-    return Phenomenon(
+    return RunPhenomenon(
         probes=(
             Probe("confusion", _pairs, ("count",), _counts, when="end"),
             Probe("misclassified", rows, about, worst, when="end"),
         ),
-        numbers=Confusion._fields,
-        summarize=lambda run: summarize(run.tables["confusion"])._asdict(),
+        result=Confusion,
+        detect=lambda run: summarize(run.tables["confusion"]),
         figures={"confusion_matrix": confusion_matrix, "misclassified": misclassified},
-        fits=check,
+        validate=check,
     )
 
 
@@ -107,7 +107,7 @@ def summarize(table: pandas.DataFrame) -> Confusion:
 
 def matrix(table: pandas.DataFrame) -> np.ndarray:
     """Counts `[true, predicted]`."""
-    check_grid(table, "true", "predicted")
+    refuse_sparse_grid(table, "true", "predicted")
     return table.pivot(index="true", columns="predicted", values="count").to_numpy(float)
 
 
@@ -155,7 +155,7 @@ def _misclassified(snapshot: Snapshot, examples: int) -> tuple[Array, ...]:
     return (*map(repeated, of_each), shown)
 
 
-def confusion_matrix(runs: Sequence[Seen]) -> Figure:
+def confusion_matrix(runs: Sequence[RunView]) -> Figure:
     """The share of each true class, a row, that is taken for each class, and how many; a panel a run."""
     figure, axes = plotting.panels(1, len(runs), width=max(5.6, 4.6 * len(runs) + 0.6), height=4.8)
     for ax, run in zip(axes[0], runs, strict=True):
@@ -182,7 +182,7 @@ def _write_counts(ax: Axes, counts: np.ndarray, shares: np.ndarray) -> None:
         ax.text(predicted, true, words, ha="center", va="center", color=colour, fontsize=7)
 
 
-def misclassified(runs: Sequence[Seen]) -> Figure:
+def misclassified(runs: Sequence[RunView]) -> Figure:
     """The examples that are wrong with the highest probability, of several runs a row each."""
     tables = [run.tables["misclassified"].dropna(subset=["example"]) for run in runs]
     if all(table.empty for table in tables):
@@ -203,7 +203,7 @@ def misclassified(runs: Sequence[Seen]) -> Figure:
     return figure
 
 
-def _headline(run: Seen) -> str:
+def _headline(run: RunView) -> str:
     table = run.tables["confusion"]
     found, split = summarize(table), split_of(table)
     return f"{run.label}: {100 * found.error:.3g} % of {table['count'].sum():,.0f} {split} examples wrong"

@@ -14,7 +14,7 @@ from nnlab import plotting
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup
-from nnlab.phenomena.base import Phenomenon, Seen, phenomenon
+from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon
 from nnlab.phenomena.examples import finite, in_blocks, judged, split_of
 from nnlab.phenomena.probe import Probe, Snapshot
 from nnlab.registry import Count
@@ -43,7 +43,7 @@ class Embeddings(NamedTuple):
 
 
 @phenomenon
-def embeddings(layer: str | None = None, examples: Count = 500) -> Phenomenon:
+def embeddings(layer: str | None = None, examples: Count = 500) -> RunPhenomenon:
     """A layer's outputs for test examples (else validation, else train), on two principal components.
 
     layer: its path; without, the layer before the last one with a kernel. examples: the first so many.
@@ -68,19 +68,19 @@ def embeddings(layer: str | None = None, examples: Count = 500) -> Phenomenon:
     def measure(setup: Setup, snapshot: Snapshot) -> tuple[Array, ...]:
         return _components(snapshot, _layer(setup, layer), examples)
 
-    return Phenomenon(
+    return RunPhenomenon(
         probes=(
             Probe("initial_embeddings", rows, COLUMNS, measure, when="start"),
             Probe("embeddings", rows, COLUMNS, measure, when="end"),
         ),
-        numbers=Embeddings._fields,
-        summarize=lambda run: finite(summarize(run)._asdict()),
+        result=Embeddings,
+        detect=lambda run: finite(summarize(run)),
         figures={"embeddings": scatter},
-        fits=rows,
+        validate=rows,
     )
 
 
-def summarize(run: Seen) -> Embeddings:
+def summarize(run: RunView) -> Embeddings:
     """The numbers of the tables `embeddings` and `initial_embeddings`."""
     final = run.tables["embeddings"]
     along = np.square(final[["pc1", "pc2"]].to_numpy(float)).sum()
@@ -148,7 +148,7 @@ def _components(snapshot: Snapshot, layer: str | None, examples: int) -> tuple[A
     return along[:, 0], along[:, 1], jnp.square(values).sum(1), jnp.square(means).sum(1)
 
 
-def scatter(runs: Sequence[Seen]) -> Figure:
+def scatter(runs: Sequence[RunView]) -> Figure:
     """The examples along two components at the start and at the end, coloured by class; a row a run."""
     figure, axes = plotting.panels(len(runs), 2, width=7.4, height=3.5 * len(runs) + 0.3)
     for row, run in zip(axes, runs, strict=True):

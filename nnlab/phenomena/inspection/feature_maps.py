@@ -12,7 +12,7 @@ from nnlab import plotting
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup, Shape
-from nnlab.phenomena.base import Phenomenon, Seen, phenomenon
+from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon
 from nnlab.phenomena.examples import MOST_VALUES, crossed, judged, limits, mosaic, picture_shape, split_of
 from nnlab.phenomena.probe import Probe, Snapshot
 from nnlab.registry import Count
@@ -41,7 +41,7 @@ class FeatureMaps(NamedTuple):
 
 
 @phenomenon
-def feature_maps(layer: str | None = None, examples: Count = 4, maps: Count = 16) -> Phenomenon:
+def feature_maps(layer: str | None = None, examples: Count = 4, maps: Count = 16) -> RunPhenomenon:
     """The outputs of convolutions for the first test examples (else validation, else train), as pictures.
 
     layer: a pattern of paths, such as `conv2d_*`; without, the first two convolutions, each after the
@@ -80,12 +80,12 @@ def feature_maps(layer: str | None = None, examples: Count = 4, maps: Count = 16
             found.append(jnp.moveaxis(outputs, -1, 1).reshape(-1))
         return (jnp.concatenate(found),)
 
-    return Phenomenon(
+    return RunPhenomenon(
         probes=(Probe("feature_maps", rows, ("value",), values, when="end"),),
-        numbers=FeatureMaps._fields,
-        summarize=lambda run: summarize(run.tables["feature_maps"])._asdict(),
+        result=FeatureMaps,
+        detect=lambda run: summarize(run.tables["feature_maps"]),
         figures={"feature_maps": map_pictures},
-        fits=check,
+        validate=check,
     )
 
 
@@ -137,7 +137,7 @@ def summarize(table: pandas.DataFrame) -> FeatureMaps:
     return FeatureMaps(len(span), float((made["value"].abs() < ZERO).mean()), int((span < ZERO).sum()))
 
 
-def map_pictures(runs: Sequence[Seen]) -> Figure:
+def map_pictures(runs: Sequence[RunView]) -> Figure:
     """The inputs, then the maps of each layer, a column each; an example a row, black being a layer's least
     value. A row of panels a run."""
     layers = [list(dict.fromkeys(run.tables["feature_maps"]["layer"])) for run in runs]

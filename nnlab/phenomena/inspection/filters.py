@@ -12,7 +12,7 @@ from nnlab import plotting
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup, Shape
-from nnlab.phenomena.base import Phenomenon, Seen, phenomenon
+from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon
 from nnlab.phenomena.examples import finite, mosaic, picture_shape, pictures, pixel_rows
 from nnlab.phenomena.probe import Probe, Snapshot, at
 from nnlab.registry import Count
@@ -44,7 +44,7 @@ class FirstKernel(NamedTuple):
 
 
 @phenomenon
-def filters(shown: Count = 64) -> Phenomenon:
+def filters(shown: Count = 64) -> RunPhenomenon:
     """The first kernel that sees the inputs, a picture a unit: of a convolution, or of dense after flatten.
 
     smoothness: sum of a b / sqrt(sum of a² sum of b²) over all pairs of weights a, b of a filter that lie
@@ -62,12 +62,12 @@ def filters(shown: Count = 64) -> Phenomenon:
         initial, final = (jnp.moveaxis(kernel, -1, 0)[:shown].reshape(-1) for kernel in kernels)
         return initial, final
 
-    return Phenomenon(
+    return RunPhenomenon(
         probes=(Probe("filters", rows, ("initial", "final"), weights, when="end"),),
-        numbers=Filters._fields,
-        summarize=lambda run: finite(summarize(run.tables["filters"])._asdict()),
+        result=Filters,
+        detect=lambda run: finite(summarize(run.tables["filters"])),
         figures={"filters": filter_pictures},
-        fits=rows,
+        validate=rows,
     )
 
 
@@ -110,7 +110,7 @@ def smoothness(weights: np.ndarray) -> float:
     return float(((first * second).sum(1)[size > 0] / size[size > 0]).mean()) if (size > 0).any() else np.nan
 
 
-def filter_pictures(runs: Sequence[Seen]) -> Figure:
+def filter_pictures(runs: Sequence[RunView]) -> Figure:
     """The filters at the start and at the end; a row a run."""
     heights = [_height(pictures(run.tables["filters"], "final")) for run in runs]
     figure, axes = plotting.panels(len(runs), 2, width=7.0, height=sum(heights), height_ratios=heights)

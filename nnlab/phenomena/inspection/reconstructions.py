@@ -17,7 +17,7 @@ from nnlab import plotting
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup
-from nnlab.phenomena.base import Phenomenon, Seen, phenomenon
+from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon
 from nnlab.phenomena.examples import (
     check_drawable,
     drawable,
@@ -66,7 +66,7 @@ class Reconstructions(NamedTuple):
 
 
 @phenomenon
-def reconstructions(noise: NonNegative = 0.0, examples: Count = 8) -> Phenomenon:
+def reconstructions(noise: NonNegative = 0.0, examples: Count = 8) -> RunPhenomenon:
     """Inputs and what an autoencoder makes of them, for data with `reconstruct: true`.
 
     noise: standard deviation of Gaussian noise that is added to the inputs. examples: so many are kept as
@@ -95,15 +95,15 @@ def reconstructions(noise: NonNegative = 0.0, examples: Count = 8) -> Phenomenon
         _check(data)
         shown(setup, data)
 
-    return Phenomenon(
+    return RunPhenomenon(
         probes=(
             Probe("reconstructions", shown, SHOWN, pixels, when="end"),
             Probe("reconstruction_errors", _error_rows, ERRORS, errors, when="end"),
         ),
-        numbers=Reconstructions._fields,
-        summarize=lambda run: summarize(run.tables["reconstruction_errors"])._asdict(),
+        result=Reconstructions,
+        detect=lambda run: summarize(run.tables["reconstruction_errors"]),
         figures={"reconstructions": reconstruction_pictures},
-        fits=check,
+        validate=check,
     )
 
 
@@ -192,7 +192,7 @@ def _beside_pca(row: pandas.Series) -> tuple[float, float | None, float | None]:
     return error, pca, error / pca if pca > 0 else None
 
 
-def reconstruction_pictures(runs: Sequence[Seen]) -> Figure:
+def reconstruction_pictures(runs: Sequence[RunView]) -> Figure:
     """Some examples, with noise where there is some, and what net and principal components give back, these
     where they are fewer than the inputs; the rows of runs below each other, in the greys of the inputs."""
     columns = min(MOST_SHOWN, *(run.tables["reconstructions"]["example"].nunique() for run in runs))
@@ -215,7 +215,7 @@ def _kinds(found: Reconstructions) -> list[str]:
     return [kind for kind in SHOWN if not left_out.get(kind)]
 
 
-def _in_words(run: Seen) -> str:
+def _in_words(run: RunView) -> str:
     table = run.tables["reconstruction_errors"]
     found = summarize(table)
     words = f"{run.label}: {split_of(table)} error {plotting.scientific(found.error)}"

@@ -11,7 +11,7 @@ from nnlab import plotting
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup
-from nnlab.phenomena.base import Phenomenon, Seen, phenomenon
+from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon
 from nnlab.phenomena.examples import in_blocks, judged, picture_shape, split_of
 from nnlab.phenomena.probe import Probe, Snapshot
 from nnlab.registry import Count
@@ -33,7 +33,7 @@ class Translation(NamedTuple):
 
 
 @phenomenon
-def translation(pixels: Count = 3, examples: Count = 1000) -> Phenomenon:
+def translation(pixels: Count = 3, examples: Count = 1000) -> RunPhenomenon:
     """Accuracy on inputs shifted by 0, 1, ..., `pixels` pixels: a convolutional net keeps more of it.
 
     The mean over the directions, four of an image `[H, W]` or `[H, W, C]`, two of a signal `[L]`; what comes
@@ -50,12 +50,12 @@ def translation(pixels: Count = 3, examples: Count = 1000) -> Phenomenon:
     def measure(setup: Setup, snapshot: Snapshot) -> tuple[Array]:
         return (_accuracies(snapshot, pixels, examples),)
 
-    return Phenomenon(
+    return RunPhenomenon(
         probes=(Probe("translation", rows, ("accuracy",), measure, when="end"),),
-        numbers=Translation._fields,
-        summarize=lambda run: summarize(run.tables["translation"])._asdict(),
+        result=Translation,
+        detect=lambda run: summarize(run.tables["translation"]),
         figures={"translation": accuracy_by_shift},
-        fits=rows,
+        validate=rows,
     )
 
 
@@ -98,7 +98,7 @@ def _accuracies(snapshot: Snapshot, pixels: int, examples: int) -> Array:
     return jnp.concatenate([found[:1], found[1:].reshape(pixels, -1).mean(-1)])
 
 
-def accuracy_by_shift(runs: Sequence[Seen]) -> Figure:
+def accuracy_by_shift(runs: Sequence[RunView]) -> Figure:
     """Accuracy against the shift, a line a run."""
     figure, ((ax,),) = plotting.panels()
     tables = [run.tables["translation"] for run in runs]

@@ -17,12 +17,12 @@ from nnlab.config.document import parse_value
 from nnlab.config.sweep_keys import Sweep, split_path, values_of
 from nnlab.errors import InvalidValue
 from nnlab.phenomena.base import (
-    Phenomenon,
-    SeenSweep,
-    check_lines,
-    check_numbers,
-    examined,
+    SweepPhenomenon,
+    SweepView,
+    finished_trials,
     phenomenon,
+    refuse_non_numeric,
+    refuse_too_many_lines,
     sweep_column,
 )
 from nnlab.text import suggestion
@@ -97,7 +97,7 @@ def comparison(
     level: float | None = None,
     tuned: str | None = None,
     labels: list[str] | None = None,
-) -> Phenomenon:
+) -> SweepPhenomenon:
     """Which value of an axis does best, each at its own best value of another axis?
 
     along: the axis, its values components, lists, words, numbers or null, in the order of the file; the first
@@ -121,16 +121,15 @@ def comparison(
             ("metric",),
         )
     asked = Question(along, metric, better, level, tuned, labels)
-    return Phenomenon(
-        numbers=Comparison._fields,
-        summarize=lambda sweep: detect(asked, contenders(sweep, asked), _last_step(sweep, asked))._asdict(),
+    return SweepPhenomenon(
+        result=Comparison,
+        detect=lambda sweep: detect(asked, contenders(sweep, asked), _last_step(sweep, asked)),
         figures={"comparison": lambda sweeps: compared(sweeps, asked)},
-        scope="sweep",
         axis=along,
-        axes=(tuned,) if tuned else (),
-        numeric=False,
-        swept=lambda sweep: _check_values(sweep, asked),
-        reads=(part,) if dot and part not in OF_EVERY_TRIAL else (),
+        other_axes=(tuned,) if tuned else (),
+        numeric_axis=False,
+        validate_sweep=lambda sweep: _check_values(sweep, asked),
+        depends_on=(part,) if dot and part not in OF_EVERY_TRIAL else (),
     )
 
 
@@ -154,7 +153,7 @@ def _check_values(sweep: Sweep, asked: Question) -> None:
 
 def named(labels: Sequence[str], count: int) -> Sequence[str]:
     """The labels of so many values. Raises InvalidValue."""
-    check_lines(count, "values")
+    refuse_too_many_lines(count, "values")
     if len(labels) != count:
         raise InvalidValue(f"{len(labels)} labels for {count} values of the axis", ("labels",))
     for place, label in enumerate(labels):
@@ -209,16 +208,16 @@ class Contender(NamedTuple):
         return self.costs[self.costs["at"] == self.at]
 
 
-def contenders(sweep: SeenSweep, asked: Question) -> list[Contender]:
+def contenders(sweep: SweepView, asked: Question) -> list[Contender]:
     """Every value of the axis, in its order. Raises InvalidValue."""
     import pandas
 
     column = sweep_column(sweep, asked.along)
     _, cells = pandas.factorize(sweep.table[column], use_na_sentinel=False)
-    trials = examined(sweep)
+    trials = finished_trials(sweep)
     tuned = sweep_column(sweep, asked.tuned) if asked.tuned else None
     if tuned:
-        check_numbers(trials, [tuned])
+        refuse_non_numeric(trials, [tuned])
     at = trials[tuned].astype(float) if tuned else 0.0
     table = trials[["trial", "seed"]].assign(at=at, cost=_costs(sweep, trials, asked))
     labels = named(asked.labels or [words(cell, asked) for cell in cells], len(cells))
@@ -235,7 +234,7 @@ def _contender(label: str, costs: pandas.DataFrame) -> Contender:
     return Contender(label, at, at in (medians.index[0], medians.index[-1]), float(medians[at]), costs)
 
 
-def _costs(sweep: SeenSweep, trials: pandas.DataFrame, asked: Question) -> np.ndarray:
+def _costs(sweep: SweepView, trials: pandas.DataFrame, asked: Question) -> np.ndarray:
     """The score of each trial, times the sign; infinite where it has none."""
     if asked.level is None:
         _check_column(trials, asked.metric, "the trials have no number")
@@ -253,10 +252,10 @@ def _check_column(table: pandas.DataFrame, name: str, problem: str) -> None:
     if name not in table:
         known = [str(column) for column in table if table[column].dtype.kind in "fiu"]
         raise InvalidValue(f"{problem} '{name}'{suggestion(name, known)}")
-    check_numbers(table, [name])
+    refuse_non_numeric(table, [name])
 
 
-def _last_step(sweep: SeenSweep, asked: Question) -> float | None:
+def _last_step(sweep: SweepView, asked: Question) -> float | None:
     """The last step of training where scores are steps."""
     return None if asked.level is None else float(sweep.joined("metrics")["step"].max())
 
@@ -304,7 +303,7 @@ def _always_ahead(contender: Contender, reference: Contender) -> bool:
 # --- the figure ------------------------------------------------------------------------------------------
 
 
-def compared(sweeps: Sequence[SeenSweep], asked: Question) -> Figure:
+def compared(sweeps: Sequence[SweepView], asked: Question) -> Figure:
     """The scores along the tuned axis, or a row a value where there is none, and the metric over training of
     each at its best, where metrics.csv has it; a row of panels a sweep."""
     found = [contenders(sweep, asked) for sweep in sweeps]
@@ -331,7 +330,7 @@ def compared(sweeps: Sequence[SeenSweep], asked: Question) -> Figure:
     return figure
 
 
-def _curves(sweep: SeenSweep, asked: Question) -> pandas.DataFrame | None:
+def _curves(sweep: SweepView, asked: Question) -> pandas.DataFrame | None:
     """step, trial and, as `score`, the metric at each record; None where there is no such curve."""
     part, _, column = asked.metric.rpartition(".")
     if part not in ("", *OF_EVERY_TRIAL):
@@ -339,7 +338,7 @@ def _curves(sweep: SeenSweep, asked: Question) -> pandas.DataFrame | None:
     rows = sweep.joined("metrics")
     if column not in rows or rows["step"].nunique() < 2:
         return None
-    check_numbers(rows, [column])
+    refuse_non_numeric(rows, [column])
     return rows[["step", "trial"]].assign(score=rows[column])
 
 

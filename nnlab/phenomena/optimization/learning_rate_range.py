@@ -13,7 +13,7 @@ import numpy as np
 
 from nnlab import plotting
 from nnlab.errors import InvalidValue
-from nnlab.phenomena.base import Phenomenon, Seen, phenomenon
+from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,20 +58,20 @@ class Curve(NamedTuple):
 
 
 @phenomenon
-def learning_rate_range() -> Phenomenon:
+def learning_rate_range() -> RunPhenomenon:
     """Which learning rate suits? For a short training whose rate rises exponentially, by `range_test`.
 
     The training loss is averaged over a tenth of a decade to each side of a rate; record at least twenty
     times a decade. A number of one training: at a higher rate weights are further trained, too.
     """
-    return Phenomenon(
-        numbers=LearningRateRange._fields,
-        summarize=lambda run: detect(run)._asdict(),
+    return RunPhenomenon(
+        result=LearningRateRange,
+        detect=detect,
         figures={"learning_rate_range": loss_by_rate},
     )
 
 
-def detect(run: Seen) -> LearningRateRange:
+def detect(run: RunView) -> LearningRateRange:
     """The detector's numbers."""
     curve = rising(run)
     if curve is None:
@@ -90,7 +90,7 @@ def detect(run: Seen) -> LearningRateRange:
     )
 
 
-def rising(run: Seen) -> Curve | None:
+def rising(run: RunView) -> Curve | None:
     """The records at which the rate is above all before; None where it does not rise tenfold."""
     metrics = run.tables["metrics"]
     if "learning_rate" not in metrics:  # what is solved for has none
@@ -108,7 +108,7 @@ def rising(run: Seen) -> Curve | None:
     return Curve(rates, losses, (sums[high] - sums[low]) / (high - low))
 
 
-def loss_by_rate(runs: Sequence[Seen]) -> Figure:
+def loss_by_rate(runs: Sequence[RunView]) -> Figure:
     """The training loss over the rate, with its average and the three rates; one panel a run."""
     figure, axes = plotting.panels(1, len(runs), width=max(6.4, 4.2 * len(runs)), sharey=True)
     drawn = [_draw(ax, run) for ax, run in zip(axes[0], runs, strict=True)]
@@ -118,7 +118,7 @@ def loss_by_rate(runs: Sequence[Seen]) -> Figure:
     return figure
 
 
-def _draw(ax: Axes, run: Seen) -> Curve:
+def _draw(ax: Axes, run: RunView) -> Curve:
     curve, found = rising(run), detect(run)
     if curve is None or found.turning_rate is None:
         raise InvalidValue(f"the learning rate of {run.label} does not rise tenfold")

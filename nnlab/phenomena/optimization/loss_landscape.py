@@ -17,7 +17,7 @@ from nnlab import plotting
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup
-from nnlab.phenomena.base import Phenomenon, Seen, check_lines, phenomenon
+from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon, refuse_too_many_lines
 from nnlab.phenomena.examples import in_blocks
 from nnlab.phenomena.probe import Batch, Probe, Snapshot
 from nnlab.registry import Count, Positive
@@ -54,7 +54,7 @@ class LossLandscape(NamedTuple):
 @phenomenon
 def loss_landscape(
     dimensions: Literal[1, 2] = 2, points: Points = 25, reach: Positive = 1.0, examples: Count = 1000
-) -> Phenomenon:
+) -> RunPhenomenon:
     """How wide is the low ground around the trained weights, and is it convex?
 
     L(w + a d + b e), a and b from -reach to reach, `points` of each (with dimensions: 1, a alone). d and e
@@ -82,10 +82,10 @@ def loss_landscape(
         found = losses(snapshot, snapshot.params, plane, jnp.asarray(places), examples)
         return found, jnp.broadcast_to(_guess(snapshot, setup, examples), found.shape)
 
-    return Phenomenon(
+    return RunPhenomenon(
         probes=(Probe("loss_landscape", rows, ("loss", "guess"), measure, when="end"),),
-        numbers=LossLandscape._fields,
-        summarize=lambda run: summarize(run.tables["loss_landscape"])._asdict(),
+        result=LossLandscape,
+        detect=lambda run: summarize(run.tables["loss_landscape"]),
         figures={"loss_landscape": draw_landscapes}
         | ({"loss_surface": draw_surfaces} if dimensions == 2 else {}),
     )
@@ -163,13 +163,13 @@ def _curved_down(grid: np.ndarray) -> float:
 
 def on_grid(table: pandas.DataFrame, x: str, y: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The values of the axes and the losses `[x, y]`; a NaN loss is an infinite one."""
-    check_lines(max(table[x].nunique(), table[y].nunique()), "points")
+    refuse_too_many_lines(max(table[x].nunique(), table[y].nunique()), "points")
     spread = table.pivot_table(index=x, columns=y, values="loss", aggfunc="first", dropna=False)
     values = spread.to_numpy(float)
     return spread.index.to_numpy(float), spread.columns.to_numpy(float), np.nan_to_num(values, nan=np.inf)
 
 
-def draw_landscapes(runs: Sequence[Seen]) -> Figure:
+def draw_landscapes(runs: Sequence[RunView]) -> Figure:
     """Contours of the loss, a panel a run, all of one scale; of one direction, a line a run."""
     tables = [run.tables["loss_landscape"] for run in runs]
     if any(table["across"].nunique() == 1 for table in tables):
@@ -191,7 +191,7 @@ def draw_landscapes(runs: Sequence[Seen]) -> Figure:
     return figure
 
 
-def _top(run: Seen) -> float:
+def _top(run: RunView) -> float:
     """The highest loss that is drawn: of what is there, or some times what a guess costs."""
     table = run.tables["loss_landscape"]
     found, guess = table["loss"], float(table["guess"].iloc[0])
@@ -199,13 +199,13 @@ def _top(run: Seen) -> float:
     return min(highest, HIGHEST * guess) if guess > 0 else highest
 
 
-def _says(run: Seen) -> str:
+def _says(run: RunView) -> str:
     found = summarize(run.tables["loss_landscape"])
     low = "" if found.low_share is None else f"low ground {100 * found.low_share:.0f} %, "
     return f"{low}curved down {100 * found.curved_down:.0f} %"
 
 
-def _draw_lines(runs: Sequence[Seen]) -> Figure:
+def _draw_lines(runs: Sequence[RunView]) -> Figure:
     figure, axes = plotting.panels(1, 1, width=4.6, height=3.4)
     ax, drawn = axes[0][0], list[float]()
     for run, colour in zip(runs, plotting.colours(len(runs)), strict=True):
@@ -223,7 +223,7 @@ def _draw_lines(runs: Sequence[Seen]) -> Figure:
     return figure
 
 
-def draw_surfaces(runs: Sequence[Seen]) -> Figure:
+def draw_surfaces(runs: Sequence[RunView]) -> Figure:
     """The loss as a surface over the two directions, a panel a run, cut off where it is high."""
     top = max(_top(run) for run in runs)
     return plotting.surfaces(

@@ -13,7 +13,7 @@ from nnlab import plotting
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup
-from nnlab.phenomena.base import Phenomenon, Seen, phenomenon
+from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon
 from nnlab.phenomena.probe import Probe, Snapshot
 from nnlab.system.imports import Array
 
@@ -39,17 +39,17 @@ class TrainingMode(NamedTuple):
 
 
 @phenomenon
-def training_mode() -> Phenomenon:
+def training_mode() -> RunPhenomenon:
     """How much worse does a net look while it trains, with dropout on and by the statistics of its batch?
 
     The loss of one batch is noisy: record many steps. Penalties are part of none of the losses.
     """
-    return Phenomenon(
+    return RunPhenomenon(
         probes=(Probe("training_mode", _one_row, ("batch_loss",), _batch_loss),),
-        numbers=TrainingMode._fields,
-        summarize=lambda run: summarize(joined(run))._asdict(),
+        result=TrainingMode,
+        detect=lambda run: summarize(joined(run)),
         figures={"training_mode": mode_curves},
-        fits=_check,
+        validate=_check,
     )
 
 
@@ -68,7 +68,7 @@ def _batch_loss(setup: Setup, snapshot: Snapshot) -> tuple[Array]:
     return (snapshot.batch_loss[None],)
 
 
-def joined(run: Seen) -> pandas.DataFrame:
+def joined(run: RunView) -> pandas.DataFrame:
     """A row a record: the metrics, and batch_loss."""
     return run.tables["metrics"].merge(run.tables["training_mode"], on="step")
 
@@ -82,7 +82,7 @@ def summarize(table: pandas.DataFrame) -> TrainingMode:
     return TrainingMode(training, evaluation, validation, training - validation, training - evaluation)
 
 
-def mode_curves(runs: Sequence[Seen]) -> Figure:
+def mode_curves(runs: Sequence[RunView]) -> Figure:
     """Batch loss in training mode, training and validation loss in evaluation mode; one panel a run."""
     figure, axes = plotting.panels(1, len(runs), width=max(6.4, 3.9 * len(runs)), sharey=True)
     drawn: list[float] = []

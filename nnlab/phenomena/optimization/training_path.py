@@ -16,7 +16,7 @@ from nnlab import plotting
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup
-from nnlab.phenomena.base import Phenomenon, Seen, phenomenon
+from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon
 from nnlab.phenomena.optimization.loss_landscape import Points, losses, on_grid
 from nnlab.phenomena.probe import PATH_POINTS, Probe, Snapshot
 from nnlab.registry import Count
@@ -54,7 +54,7 @@ class Plane(NamedTuple):
 
 
 @phenomenon
-def training_path(points: Points = 25, examples: Count = 1000) -> Phenomenon:
+def training_path(points: Points = 25, examples: Count = 1000) -> RunPhenomenon:
     """Which way did the weights go, and down what slope?
 
     The weights at up to 50 records, evenly spread, seen from those that come out of the training (the best,
@@ -67,13 +67,13 @@ def training_path(points: Points = 25, examples: Count = 1000) -> Phenomenon:
         return {"row": [i for i in range(points) for _ in range(points)], "column": [*range(points)] * points}
 
     around = functools.partial(_losses_around, points=points, examples=examples)
-    return Phenomenon(
+    return RunPhenomenon(
         probes=(
             Probe("training_path", _points, COLUMNS, _path, when="end", path=True),
             Probe("path_landscape", grid, ("first", "second", "loss"), around, when="end", path=True),
         ),
-        numbers=TrainingPath._fields,
-        summarize=lambda run: summarize(run)._asdict(),
+        result=TrainingPath,
+        detect=summarize,
         figures={"training_path": draw},
     )
 
@@ -120,7 +120,7 @@ def _losses_around(setup: Setup, snapshot: Snapshot, points: int, examples: int)
     return places[:, 0], places[:, 1], losses(snapshot, found.centre, found.axes, places, examples)
 
 
-def points_of(run: Seen) -> pandas.DataFrame:
+def points_of(run: RunView) -> pandas.DataFrame:
     """The points that the training came to. Raises InvalidValue."""
     table = run.tables["training_path"].dropna()
     if not table[["first", "second"]].abs().to_numpy().any():
@@ -128,7 +128,7 @@ def points_of(run: Seen) -> pandas.DataFrame:
     return table.sort_values("at_step", kind="stable")
 
 
-def summarize(run: Seen) -> TrainingPath:
+def summarize(run: RunView) -> TrainingPath:
     """The numbers of the tables `training_path` and `path_landscape`."""
     table = run.tables["training_path"].dropna().sort_values("at_step", kind="stable")
     seen = table[["first", "second", "off"]].to_numpy(float)
@@ -151,7 +151,7 @@ def _nearest(grid: pandas.DataFrame, place: np.ndarray) -> float:
     return float(grid["loss"].iloc[int(apart.to_numpy().argmin())])
 
 
-def draw(runs: Sequence[Seen]) -> Figure:
+def draw(runs: Sequence[RunView]) -> Figure:
     """The path over the contours of the loss, a panel a run."""
     figure, axes = plotting.panels(1, len(runs), width=max(5.0, 4.3 * len(runs)), height=3.9)
     for ax, run in zip(axes[0], runs, strict=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nnlab.errors import InvalidValue
-from nnlab.phenomena.base import Phenomenon, SeenSweep, check_numbers, phenomenon, sweep_column
+from nnlab.phenomena.base import SweepPhenomenon, SweepView, phenomenon, refuse_non_numeric, sweep_column
 from nnlab.phenomena.optimization.trajectory import Path, draw, surface_of, weights_of
 
 if TYPE_CHECKING:
@@ -30,26 +30,25 @@ class Trajectories(NamedTuple):
 
 
 @phenomenon
-def trajectories(along: str) -> Phenomenon:
+def trajectories(along: str) -> SweepPhenomenon:
     """Which training goes straight to the minimum, and which one zigzags?
 
     along: the axis of the sweep, such as `optimizer`. Each trial must be examined for `trajectory`. The
     figure shows the first seed of each value; what diverges is left out.
     """
-    return Phenomenon(
-        numbers=Trajectories._fields,
-        summarize=lambda sweep: summarize(sweep, along)._asdict(),
+    return SweepPhenomenon(
+        result=Trajectories,
+        detect=lambda sweep: summarize(sweep, along),
         figures={"trajectories": lambda sweeps: draw([path for one in sweeps for path in paths(one, along)])},
-        scope="sweep",
         axis=along,
-        numeric=False,
-        reads=("trajectory",),
+        numeric_axis=False,
+        depends_on=("trajectory",),
     )
 
 
-def summarize(sweep: SeenSweep, along: str) -> Trajectories:
+def summarize(sweep: SweepView, along: str) -> Trajectories:
     """The numbers of the trials. Raises InvalidValue."""
-    check_numbers(sweep.trials, NUMBERS)
+    refuse_non_numeric(sweep.trials, NUMBERS)
     if sweep.trials["trajectory.straightness"].isna().all():
         raise InvalidValue("no trial is complete and has moved")
     values = _labelled(sweep.trials, sweep_column(sweep, along)).groupby("label", sort=False)
@@ -73,7 +72,7 @@ def _in_words(cell: Any) -> str:
     return str(cell).removeprefix("{").removesuffix("}").replace("type: ", "")
 
 
-def paths(sweep: SeenSweep, along: str) -> list[Path]:
+def paths(sweep: SweepView, along: str) -> list[Path]:
     """The path of the first seed at each value. Raises InvalidValue."""
     rows, surfaces = sweep.joined("trajectory"), sweep.joined("surface")
     found = []

@@ -20,7 +20,7 @@ from nnlab import plotting
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup
-from nnlab.phenomena.base import Phenomenon, Seen, check_lines, phenomenon
+from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon, refuse_too_many_lines
 from nnlab.phenomena.probe import Probe, Snapshot, at
 from nnlab.system.imports import Array, jax, jnp
 
@@ -84,26 +84,26 @@ class Path(NamedTuple):
 
 
 @phenomenon
-def trajectory() -> Phenomenon:
+def trajectory() -> RunPhenomenon:
     """Straight to the minimum, or to and fro between the walls of a ravine? For a net of exactly two weights.
 
     That is one dense layer with a kernel of two values, use_bias: false and no activation, on data with
     values to regress; the loss surface is that of the squared error over the training examples.
     """
     surface = ("loss", "slope_1", "slope_2", "curvature_11", "curvature_12", "curvature_22")
-    return Phenomenon(
+    return RunPhenomenon(
         probes=(
             Probe("trajectory", _layer, ("w_1", "w_2"), _weights),
             Probe("surface", _layer, surface, _surface, when="start", whole=True),
         ),
-        numbers=Trajectory._fields,
-        summarize=lambda run: summarize(run)._asdict(),
+        result=Trajectory,
+        detect=summarize,
         figures={"trajectory": lambda runs: draw([path(run, _title(runs)) for run in runs])},
-        fits=_layer,
+        validate=_layer,
     )
 
 
-def summarize(run: Seen) -> Trajectory:
+def summarize(run: RunView) -> Trajectory:
     """The numbers of the tables `trajectory`, `surface` and `metrics`."""
     found = path(run)
     moves = np.diff(found.weights, axis=0)
@@ -118,7 +118,7 @@ def summarize(run: Seen) -> Trajectory:
     )
 
 
-def path(run: Seen, title: str = "") -> Path:
+def path(run: RunView, title: str = "") -> Path:
     """The path of a run."""
     return Path(run.label, weights_of(run.tables["trajectory"]), surface_of(run.tables["surface"]), title)
 
@@ -181,7 +181,7 @@ def _surface(setup: Setup, snapshot: Snapshot) -> tuple[Array, ...]:
 def draw(paths: Sequence[Path]) -> Figure:
     """Paths on contours of the loss: those of one surface (and one title) in one panel, or, where that is
     crowded, in a panel each, of the same extent."""
-    check_lines(len(paths), "paths")
+    refuse_too_many_lines(len(paths), "paths")
     shared: list[list[int]] = []
     for number, new in enumerate(paths):
         home = next((panel for panel in shared if _same_panel(paths[panel[0]], new)), None)
@@ -223,7 +223,7 @@ def _draw_path(ax: Axes, weights: np.ndarray, colour: Any) -> None:
     ax.set(xlabel="$w_1$", ylabel="$w_2$", aspect="equal")
 
 
-def _title(runs: Sequence[Seen]) -> str:
+def _title(runs: Sequence[RunView]) -> str:
     if len(runs) > 1:
         return "Paths on the loss surface"
     found = summarize(runs[0])

@@ -10,7 +10,14 @@ import numpy as np
 
 from nnlab import plotting
 from nnlab.errors import InvalidValue
-from nnlab.phenomena.base import Phenomenon, SeenSweep, check_lines, check_numbers, phenomenon, sweep_column
+from nnlab.phenomena.base import (
+    SweepPhenomenon,
+    SweepView,
+    phenomenon,
+    refuse_non_numeric,
+    refuse_too_many_lines,
+    sweep_column,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,25 +61,24 @@ class Curve(NamedTuple):
 
 
 @phenomenon
-def cross_validation(metric: Metric = "validation_loss") -> Phenomenon:
+def cross_validation(metric: Metric = "validation_loss") -> SweepPhenomenon:
     """After how many epochs is a net best on held-out examples, on average over the folds?
 
     metric: a loss is best where it is lowest, an accuracy where it is highest. Along data.split.fold, whose
     values are all folds from 0 on, such as {range: [0, 10]}; each must come to its end.
     """
-    return Phenomenon(
-        numbers=CrossValidation._fields,
-        summarize=lambda sweep: detect(curves(sweep, metric), folds(sweep))._asdict(),
+    return SweepPhenomenon(
+        result=CrossValidation,
+        detect=lambda sweep: detect(curves(sweep, metric), folds(sweep)),
         figures={"cross_validation": lambda sweeps: curves_by_fold(sweeps, metric)},
-        scope="sweep",
         axis=FOLD,
     )
 
 
-def folds(sweep: SeenSweep) -> int:
+def folds(sweep: SweepView) -> int:
     """How many folds there are. Raises InvalidValue where one is missing or has not come to its end."""
     table, column = sweep.table, sweep_column(sweep, FOLD)
-    check_numbers(table, [column, "seed"])
+    refuse_non_numeric(table, [column, "seed"])
     lost = table[column][table["status"] != "complete"]
     if len(lost):
         raise InvalidValue(f"fold {lost.iloc[0]:g} has not come to its end; a cross-validation needs all")
@@ -86,10 +92,10 @@ def folds(sweep: SeenSweep) -> int:
     return count
 
 
-def curves(sweep: SeenSweep, metric: Metric) -> list[Curve]:
+def curves(sweep: SweepView, metric: Metric) -> list[Curve]:
     """The curve of every complete trial. Raises InvalidValue."""
     rows = sweep.joined("metrics")
-    check_numbers(rows, ["epoch", metric])
+    refuse_non_numeric(rows, ["epoch", metric])
     found = []
     for _, own in rows.groupby("trial"):
         epochs, scores = own["epoch"].to_numpy(float), own[metric].to_numpy(float)
@@ -117,14 +123,14 @@ def detect(found: Sequence[Curve], folds: int) -> CrossValidation:
 # --- the figure ------------------------------------------------------------------------------------------
 
 
-def curves_by_fold(sweeps: Sequence[SeenSweep], metric: Metric) -> Figure:
+def curves_by_fold(sweeps: Sequence[SweepView], metric: Metric) -> Figure:
     """The metric over training, a thin line a fold, its best record as a dot; their mean as a thick one, the
     mean of the best epochs as a vertical one. One panel a sweep."""
     figure, axes = plotting.panels(1, len(sweeps), width=max(5.2, 4.2 * len(sweeps)), sharey=True)
     drawn: list[float] = []
     for ax, sweep in zip(axes[0], sweeps, strict=True):
         count, found = folds(sweep), curves(sweep, metric)
-        check_lines(len(found), "trials")
+        refuse_too_many_lines(len(found), "trials")
         numbers = detect(found, count)
         _draw_curves(ax, found, numbers.best_epoch)
         finding = (

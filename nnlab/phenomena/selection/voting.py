@@ -10,7 +10,7 @@ import numpy as np
 
 from nnlab import plotting
 from nnlab.errors import InvalidValue
-from nnlab.phenomena.base import Phenomenon, SeenSweep, check_numbers, phenomenon
+from nnlab.phenomena.base import SweepPhenomenon, SweepView, phenomenon, refuse_non_numeric
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,18 +63,17 @@ class Ballot(NamedTuple):
 
 
 @phenomenon
-def voting() -> Phenomenon:
+def voting() -> SweepPhenomenon:
     """Do several networks that differ in their seed err less together than one of them alone?
 
     Over a sweep of seeds and nothing else: a classification, record.predictions, and a test set that is no
     matter of the run's seed: split: {seed: 0}, or data with one of its own, such as mnist1d.
     """
-    return Phenomenon(
-        numbers=Voting._fields,
-        summarize=lambda sweep: detect(ballot(sweep))._asdict(),
+    return SweepPhenomenon(
+        result=Voting,
+        detect=lambda sweep: detect(ballot(sweep)),
         figures={"voting": error_by_members},
-        scope="sweep",
-        predictions=True,
+        needs_predictions=True,
     )
 
 
@@ -95,10 +94,10 @@ def detect(found: Ballot) -> Voting:
     )
 
 
-def ballot(sweep: SeenSweep) -> Ballot:
+def ballot(sweep: SweepView) -> Ballot:
     """What the complete trials say of the test examples. Raises InvalidValue."""
     table = sweep.joined("predictions")
-    check_numbers(table, ("example", "output", "target", "prediction"))
+    refuse_non_numeric(table, ("example", "output", "target", "prediction"))
     table = table[table["split"] == "test"]
     if table.empty:
         raise InvalidValue("voting needs test examples, and the data have none")
@@ -127,7 +126,7 @@ def ballot(sweep: SeenSweep) -> Ballot:
 # --- the figure ------------------------------------------------------------------------------------------
 
 
-def error_by_members(sweeps: Sequence[SeenSweep]) -> Figure:
+def error_by_members(sweeps: Sequence[SweepView]) -> Figure:
     """Error against the number of members that decide together, the mean over those that follow each other in
     the circle of seeds; the single ones as dots, their median as a line. One panel a sweep."""
     figure, axes = plotting.panels(1, len(sweeps), width=max(5.2, 4.2 * len(sweeps)), sharey=True)

@@ -15,7 +15,7 @@ import numpy as np
 from nnlab import plotting
 from nnlab.data.prepare import Data
 from nnlab.nn.layer import Setup
-from nnlab.phenomena.base import Phenomenon, Seen, check_grid, check_lines, phenomenon
+from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon, refuse_sparse_grid, refuse_too_many_lines
 from nnlab.phenomena.probe import Probe, Snapshot, Unit, at, by_layer, layer_rows, norms, tiny_norms, units
 from nnlab.system.imports import Array, jax, jnp
 
@@ -56,7 +56,7 @@ class GradientFlow(NamedTuple):
 
 
 @phenomenon
-def gradient_flow() -> Phenomenon:
+def gradient_flow() -> RunPhenomenon:
     """Gradients that vanish or explode, activations that collapse or explode, units that die or saturate.
 
     The verdict is of step 0, from numbers over the hidden layers: `collapsing` where the activations' std
@@ -67,14 +67,14 @@ def gradient_flow() -> Phenomenon:
     with Glorot weights healthy (0.9 at depth 50, while activations fall to 2e-8), and sigmoid with N(0, 1)
     weights too (0.2 to 0.5, its units flat).
     """
-    return Phenomenon(
+    return RunPhenomenon(
         probes=(
             Probe("layers", layer_rows, ("kernel_grad_norm", "change_from_start"), _kernels_and_change),
             Probe("histograms", _histogram_rows, ("left", "right", "share"), _histograms, when="start"),
             Probe("activations", _curve_rows, ("value", "slope"), _curves, when="start"),
         ),
-        numbers=GradientFlow._fields,
-        summarize=lambda run: summarize(run.tables["layers"])._asdict(),
+        result=GradientFlow,
+        detect=lambda run: summarize(run.tables["layers"]),
         figures={
             "gradient_over_time": gradient_over_time,
             "depth_profile": depth_profile,
@@ -235,7 +235,7 @@ def _curves(setup: Setup, snapshot: Snapshot) -> tuple[Array, Array]:
     return jnp.concatenate(empty + [p[0] for p in pairs]), jnp.concatenate(empty + [p[1] for p in pairs])
 
 
-def gradient_over_time(runs: Sequence[Seen]) -> Figure:
+def gradient_over_time(runs: Sequence[RunView]) -> Figure:
     """Heat map: log10 of the gradient norm, by layer and training step; a panel a run, one scale for all."""
     figure, axes = plotting.panels(1, len(runs), width=max(6.4, 3.6 * len(runs) + 0.8))
     grids = [
@@ -259,7 +259,7 @@ def gradient_over_time(runs: Sequence[Seen]) -> Figure:
     return figure
 
 
-def depth_profile(runs: Sequence[Seen]) -> Figure:
+def depth_profile(runs: Sequence[RunView]) -> Figure:
     """Gradient norm and activation std by depth at step 0, all runs on one axes."""
     figure, axes = plotting.panels(1, 2, width=8.2, height=3.9)
     for run, colour in zip(runs, plotting.colours(len(runs)), strict=True):
@@ -296,7 +296,7 @@ def _say_what_is_missing(ax: Any) -> None:
         ax.text(0.02, 0.02, f"0 or not finite: {names}", transform=ax.transAxes, fontsize=7)
 
 
-def histograms(runs: Sequence[Seen]) -> Figure:
+def histograms(runs: Sequence[RunView]) -> Figure:
     """Weights and outputs of (up to five) layers at step 0, two rows of panels a run."""
     chosen = [_chosen_layers(run) for run in runs]
     columns = max(len(layers) for layers in chosen)
@@ -325,12 +325,12 @@ def histograms(runs: Sequence[Seen]) -> Figure:
     return figure
 
 
-def activation_slope(runs: Sequence[Seen]) -> Figure:
+def activation_slope(runs: Sequence[RunView]) -> Figure:
     """Each activation of the runs and its derivative."""
     import pandas
 
     table = pandas.concat([run.tables["activations"] for run in runs]).drop_duplicates(["activation", "z"])
-    check_lines(table["activation"].nunique(), "activations")
+    refuse_too_many_lines(table["activation"].nunique(), "activations")
     figure, axes = plotting.panels(1, 2, width=7.4, height=3.5)
     for name, curve in table.groupby("activation", sort=False):
         label = f"{name}: slope {curve['slope'].abs().max():.3g} at most"
@@ -342,7 +342,7 @@ def activation_slope(runs: Sequence[Seen]) -> Figure:
     return figure
 
 
-def flat_units(runs: Sequence[Seen]) -> Figure:
+def flat_units(runs: Sequence[RunView]) -> Figure:
     """Dead units and saturated activations over training, means over the hidden layers, a colour a run."""
     figure, axes = plotting.panels(1, 2, width=8.2, height=3.4, sharey=True)
     for run, colour in zip(runs, plotting.colours(len(runs)), strict=True):
@@ -361,14 +361,14 @@ def flat_units(runs: Sequence[Seen]) -> Figure:
     return figure
 
 
-def _kernel_rows(run: Seen) -> pandas.DataFrame:
+def _kernel_rows(run: RunView) -> pandas.DataFrame:
     layers = run.tables["layers"]
     rows = layers[layers["fan_in"].notna()]
-    check_grid(rows, "index", "step")
+    refuse_sparse_grid(rows, "index", "step")
     return rows
 
 
-def _chosen_layers(run: Seen) -> list[str]:
+def _chosen_layers(run: RunView) -> list[str]:
     names = list(dict.fromkeys(run.tables["histograms"]["layer"]))
     hidden = names[:-1] or names
     return [hidden[i] for i in plotting.spread_over(len(hidden), 5)]

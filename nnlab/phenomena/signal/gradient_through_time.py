@@ -16,7 +16,7 @@ from nnlab import plotting
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup, Shape
-from nnlab.phenomena.base import Phenomenon, Seen, phenomenon
+from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon
 from nnlab.phenomena.probe import Probe, Snapshot, at
 from nnlab.system.imports import Array, jax, jnp
 
@@ -55,7 +55,7 @@ class GradientThroughTime(NamedTuple):
 
 
 @phenomenon
-def gradient_through_time() -> Phenomenon:
+def gradient_through_time() -> RunPhenomenon:
     """Does the gradient of the loss by the states of a recurrent layer vanish or explode, step by step back?
 
     The gradient of an example's loss by the state h_t `[U]`, all later states following from it, in root mean
@@ -65,15 +65,15 @@ def gradient_through_time() -> Phenomenon:
     It is of the whole length; the factor a step is not. A backward layer's first state is that of the last
     element.
     """
-    return Phenomenon(
+    return RunPhenomenon(
         probes=(
             Probe("gradient_through_time", _distances, ("gradient_norm",), _norms),
             Probe("recurrent_kernel", _one_row, ("spectral_radius",), _radius),
         ),
-        numbers=GradientThroughTime._fields,
-        summarize=lambda run: summarize(run.tables)._asdict(),
+        result=GradientThroughTime,
+        detect=lambda run: summarize(run.tables),
         figures={"gradient_through_time": norm_by_distance},
-        fits=_check,
+        validate=_check,
     )
 
 
@@ -227,7 +227,7 @@ def spectral_radius(matrix: Array) -> Array:
     return jnp.where(size > 0, jnp.exp((log - before) / 2 ** (SQUARINGS - 1)), 0.0)
 
 
-def norm_by_distance(runs: Sequence[Seen]) -> Figure:
+def norm_by_distance(runs: Sequence[RunView]) -> Figure:
     """g(d) / g(0) over d, at the start and, where something was trained, at the end; rho^d dashed."""
     steps = [run.tables["recurrent_kernel"]["step"] for run in runs]
     trained = any(own.max() > own.min() for own in steps)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nnlab import plotting
 from nnlab.nn.layer import Setup
-from nnlab.phenomena.base import Phenomenon, Seen, check_lines, phenomenon
+from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon, refuse_too_many_lines
 from nnlab.phenomena.probe import Probe, Snapshot, at, layer_rows, units
 from nnlab.system.imports import Array, jnp
 
@@ -32,15 +32,15 @@ class IncomingNorms(NamedTuple):
 
 
 @phenomenon
-def incoming_norms() -> Phenomenon:
+def incoming_norms() -> RunPhenomenon:
     """The greatest length of a unit's incoming weight vector in each layer: with max_norm, none is above it.
 
     ||K[..., j]|| over all axes of a kernel but the last, j a unit; the largest of them. Biases do not count.
     """
-    return Phenomenon(
+    return RunPhenomenon(
         probes=(Probe("layers", layer_rows, ("incoming_norm",), _incoming_norm),),
-        numbers=IncomingNorms._fields,
-        summarize=lambda run: summarize(run.tables["layers"])._asdict(),
+        result=IncomingNorms,
+        detect=lambda run: summarize(run.tables["layers"]),
         figures={"incoming_norms": norm_curves},
     )
 
@@ -76,14 +76,14 @@ def draw_by_layer(ax: Axes, layers: pandas.DataFrame, column: str) -> None:
     """A column of the table `layers` over training, a line a layer with a kernel."""
     rows = layers[layers["fan_in"].notna()]
     names = rows["layer"].drop_duplicates()
-    check_lines(len(names), "layers")
+    refuse_too_many_lines(len(names), "layers")
     for name, colour in zip(names, plotting.colours(len(names)), strict=True):
         part = rows[rows["layer"] == name]
         ax.plot(part["step"], part[column], color=colour, label=name)
     plotting.step_axis(ax, rows["step"].tolist())
 
 
-def norm_curves(runs: Sequence[Seen]) -> Figure:
+def norm_curves(runs: Sequence[RunView]) -> Figure:
     """The longest incoming weight vector of each layer, over training; one panel a run."""
     figure, axes = plotting.panels(1, len(runs), width=max(6.4, 3.6 * len(runs)), sharey=True)
     for ax, run in zip(axes[0], runs, strict=True):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from nnlab import plotting
 from nnlab.data.prepare import Data
 from nnlab.nn.layer import Setup
-from nnlab.phenomena.base import Phenomenon, Seen, phenomenon
+from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon
 from nnlab.phenomena.probe import Probe, Snapshot, at, layer_rows, units
 from nnlab.phenomena.signal.incoming_norms import draw_by_layer, of_kernels
 from nnlab.registry import Positive
@@ -32,7 +32,7 @@ class Sparsity(NamedTuple):
 
 
 @phenomenon
-def sparsity(below: Positive = 1e-3) -> Phenomenon:
+def sparsity(below: Positive = 1e-3) -> RunPhenomenon:
     """The share of kernel weights w with |w| < below, in each layer and in all: of L1 many, of L2 few.
 
     Gradient steps rarely end at 0 itself: with L1 a weight swings about it by learning rate times strength,
@@ -47,13 +47,13 @@ def sparsity(below: Positive = 1e-3) -> Phenomenon:
         largest = jnp.stack([jnp.abs(kernel).max() for kernel in kernels]).max()
         return _share(kernels, below)[None], largest[None]
 
-    return Phenomenon(
+    return RunPhenomenon(
         probes=(
             Probe("layers", layer_rows, ("near_zero_fraction",), by_layer),
             Probe("sparsity", _all_weights, ("near_zero_fraction", "largest_weight"), of_all),
         ),
-        numbers=Sparsity._fields,
-        summarize=lambda run: summarize(run.tables["sparsity"])._asdict(),
+        result=Sparsity,
+        detect=lambda run: summarize(run.tables["sparsity"]),
         figures={"sparsity": lambda runs: sparsity_curves(runs, below)},
     )
 
@@ -81,7 +81,7 @@ def _share(kernels: Sequence[Array], below: float) -> Array:
     return jnp.asarray(count, jnp.float32) / sum(kernel.size for kernel in kernels)
 
 
-def sparsity_curves(runs: Sequence[Seen], below: float) -> Figure:
+def sparsity_curves(runs: Sequence[RunView], below: float) -> Figure:
     """The share of weights next to zero over training: of each layer, or, of several runs, of all weights."""
     figure, ((ax,),) = plotting.panels()
     if len(runs) == 1:
@@ -98,7 +98,7 @@ def sparsity_curves(runs: Sequence[Seen], below: float) -> Figure:
     return figure
 
 
-def _title(runs: Sequence[Seen]) -> str:
+def _title(runs: Sequence[RunView]) -> str:
     if len(runs) > 1:
         return "Weights next to zero"
     found = summarize(runs[0].tables["sparsity"])

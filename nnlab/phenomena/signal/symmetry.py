@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nnlab import plotting
 from nnlab.nn.layer import Setup
-from nnlab.phenomena.base import Phenomenon, Seen, check_lines, phenomenon
+from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon, refuse_too_many_lines
 from nnlab.phenomena.probe import Probe, Snapshot, at, layer_rows, units
 from nnlab.phenomena.signal.gradient_flow import hidden_layers
 from nnlab.system.imports import Array, jnp
@@ -31,12 +31,12 @@ class Symmetry(NamedTuple):
 
 
 @phenomenon
-def symmetry() -> Phenomenon:
+def symmetry() -> RunPhenomenon:
     """Hidden units with the same incoming weights get the same gradient: a wide layer acts as one unit."""
-    return Phenomenon(
+    return RunPhenomenon(
         probes=(Probe("layers", layer_rows, ("unit_spread",), _unit_spread),),
-        numbers=Symmetry._fields,
-        summarize=lambda run: summarize(run.tables["layers"])._asdict(),
+        result=Symmetry,
+        detect=lambda run: summarize(run.tables["layers"]),
         figures={"unit_spread": unit_spread},
     )
 
@@ -62,13 +62,13 @@ def _unit_spread(setup: Setup, snapshot: Snapshot) -> tuple[Array]:
     return (jnp.stack(found),)
 
 
-def unit_spread(runs: Sequence[Seen]) -> Figure:
+def unit_spread(runs: Sequence[RunView]) -> Figure:
     """How different the units of each hidden layer are, over training; one panel a run."""
     figure, axes = plotting.panels(1, len(runs), width=max(6.4, 3.6 * len(runs)), sharey=True)
     for ax, run in zip(axes[0], runs, strict=True):
         hidden = hidden_layers(run.tables["layers"])
         names = hidden["layer"].drop_duplicates()
-        check_lines(len(names), "layers")
+        refuse_too_many_lines(len(names), "layers")
         for (_, rows), name, colour in zip(
             hidden.groupby("index"), names, plotting.colours(len(names)), strict=True
         ):
