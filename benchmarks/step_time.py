@@ -132,7 +132,7 @@ def inside_view(batch: int) -> tuple[dict[str, Callable[[], Any]], int]:
     lanes, count = Lanes([deep]), deep.total_steps
     arguments = lanes.arguments()
     rows = jnp.asarray(BatchOrder(deep).rows(0, count)).reshape(count // 50, 50, -1)
-    state = lanes.first_states(jax.jit(deep.parts.optimizer.direction().init))
+    state = lanes.first_states(jax.jit(deep.parts.optimizer.gradient_transform().init))
 
     def plain(steps: Steps, state: State, index: jax.Array) -> Any:
         return steps.take(state, steps.batch(index))[0], None

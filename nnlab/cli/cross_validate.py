@@ -95,7 +95,7 @@ def _check_schedules(config: Config) -> None:
 
     for schedule in config.build().optimizer.schedules:
         rates = [
-            [float(schedule.rate(schedule.begin(), Time(jnp.int32(step), total, 10))) for step in (0, 40, 90)]
+            [float(schedule.rate(schedule.init(), Time(jnp.int32(step), total, 10))) for step in (0, 40, 90)]
             for total in (100, 200)
         ]
         if rates[0] != rates[1]:

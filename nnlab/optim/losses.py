@@ -1,6 +1,6 @@
-"""Losses: from the model's outputs and the targets to one number an example.
+"""Losses: from the model's outputs and the targets to one number for each example.
 
-`B` is the batch, `K` the number of outputs. A loss also says how many outputs a task needs, and, for a
+`B` is the batch, `K` the number of outputs. A loss also says how many outputs a task needs and, for a
 classification, which examples the outputs get right.
 """
 
@@ -16,10 +16,13 @@ from nnlab.system.imports import Array, jax, jnp
 
 
 class Loss(NamedTuple):
-    """per_example: (outputs `[B, K]`, targets) -> `[B]`; correct: the same -> `[B]` of 0 or 1.
+    """A loss.
 
-    outputs_for: number of classes (0 for a regression) -> K; None where the loss cannot serve the task.
-    0 stands for "as many as there are target values".
+    Attributes:
+        per_example: (outputs `[B, K]`, targets `[B]` or `[B, K]`) -> losses `[B]`.
+        correct: (outputs, class numbers `[B]`) -> `[B]`, 1 where the outputs are right, else 0.
+        outputs_for: number of classes (0 for a regression) -> K; None where the loss cannot serve the task,
+            0 for "as many as there are target values".
     """
 
     per_example: Callable[[Array, Array], Array]
@@ -41,11 +44,17 @@ def _one_for_two(classes: int) -> int | None:
 
 @register("loss")
 def cross_entropy(label_smoothing: BelowOne = 0.0) -> Loss:
-    """-log softmax(outputs)[label], for one output a class; the outputs are logits.
+    """-log softmax(outputs)[label], for one output per class; the outputs are logits.
 
-    A uniform guess among K classes costs log K (2.303 for ten). label_smoothing: s, where the target is
-    (1 - s) one-hot + s / K (Szegedy et al. 2016) and the loss -sum of target log softmax(outputs), at best
-    the target's entropy. The recorded losses are smoothed too; accuracy is not.
+    A uniform guess among K classes costs log K (2.303 for ten).
+
+    Args:
+        label_smoothing: s, which makes the target (1 - s) one-hot + s / K and the loss -sum of target
+            log softmax(outputs), at best the target's entropy. The recorded losses are smoothed too;
+            accuracy is not.
+
+    Reference:
+        Label smoothing: Szegedy et al. 2016, "Rethinking the Inception architecture for computer vision".
     """
 
     def per_example(outputs: Array, labels: Array) -> Array:
@@ -77,8 +86,13 @@ def perceptron() -> Loss:
     """(o - y) z, for two classes y and one output z: a threshold unit fires, o = 1, where z > 0, else o = 0.
 
     The unit's o is held fixed, so that the gradient by z is o - y, at z = 0 too: gradient descent with one
-    example a step is Rosenblatt's rule (1958), w <- w - rate (o - y) x, which leaves the weights as they are
-    where o is right. Never negative, 0 where o = y, and at z = 0, right or wrong: accuracy is the measure.
+    example per step is Rosenblatt's rule, w <- w - rate (o - y) x, which leaves the weights as they are
+    where o is right. The loss is never negative; it is 0 where o = y and, right or wrong, at z = 0, so that
+    accuracy is the measure.
+
+    Reference:
+        Rosenblatt 1958, "The perceptron: a probabilistic model for information storage and organization in
+        the brain".
     """
 
     def per_example(outputs: Array, labels: Array) -> Array:
@@ -93,8 +107,16 @@ def perceptron() -> Loss:
 def squared_error(outputs: Literal["mean", "sum"] = "mean", low: Annotated[float, Lt(1.0)] = 0.0) -> Loss:
     """(output - target)^2, then the mean or the sum over the outputs of an example.
 
-    For a classification the target is 1 for the label's output and `low` for the others: one-hot, or -1 for
-    outputs that end in tanh (LeCun et al. 1989). Averaged over examples like every loss.
+    For a classification the target is 1 for the label's output and `low` for the others. Like every loss it
+    is averaged over examples.
+
+    Args:
+        outputs: the mean or the sum over the outputs.
+        low: the target of the other classes' outputs, below 1: 0 is one-hot, -1 suits outputs that end in
+            tanh.
+
+    Reference:
+        Targets of -1: LeCun et al. 1989, "Backpropagation applied to handwritten zip code recognition".
     """
 
     def per_example(values: Array, targets: Array) -> Array:

@@ -1,7 +1,7 @@
 """Learning-rate schedules: the rate at step t = 0, 1, ... of a training of T steps.
 
-In a file, a bare number is a constant rate. Lengths are in `steps` or in `epochs`, one of the two; where
-neither is given, they go by the length of the training.
+In a file, a bare number is a constant rate. A length is given in `steps` or in `epochs`; where neither is
+given, it is that of the training.
 """
 
 from __future__ import annotations
@@ -14,44 +14,61 @@ from annotated_types import Gt, Le
 
 from nnlab.errors import InvalidValue
 from nnlab.registry import TRACED, BelowOne, ComponentOf, Count, Fraction, NonNegative, Positive, register
-from nnlab.system.imports import Array, jax, jnp
+from nnlab.system.imports import Array, PyTree, jax, jnp
 
 ScheduleLike = Annotated[Any, ComponentOf("schedule")]
 Length = Annotated[float, Gt(0.0), Le(1e9)]  # in epochs
 
-CYCLE = ((0.0, 0.1), (0.45, 1.0), (0.9, 0.1), (1.0, 1e-4))  # (part of the training, part of the peak)
-SHORTEST_CYCLE = 10  # steps
+# (fraction of the training, fraction of the peak)
+ONE_CYCLE_POINTS = ((0.0, 0.1), (0.45, 1.0), (0.9, 0.1), (1.0, 1e-4))
+MINIMUM_CYCLE_STEPS = 10
 
 
 class Time(NamedTuple):
-    """Where in the training: step t, total T steps, and how many an epoch has."""
+    """A moment of the training.
 
-    step: Any
+    Attributes:
+        step: t, a traced int32.
+        total: T, the steps of the training.
+        per_epoch: the steps of an epoch.
+    """
+
+    step: Array
     total: int
     per_epoch: int
 
 
 class Schedule(NamedTuple):
-    """rate: (memory, time) -> eta.
+    """A learning-rate schedule. One that depends on more than the time keeps a state, updated at each record.
 
-    begin, observe: what a schedule remembers of the records so far, where it goes by more than the time:
-    () -> memory, and (memory, loss of the record, time) -> memory. The loss is that of validation where there
-    is any, else of training.
+    Attributes:
+        rate: (state, time) -> eta.
+        init: () -> state before the first record.
+        update: (state, loss of the record, time) -> state. The loss is that of the validation split where
+            there is one, else of the training split.
     """
 
-    rate: Callable[[Any, Time], Array]
-    begin: Callable[[], Any] = tuple
-    observe: Callable[[Any, Array, Time], Any] = lambda memory, loss, time: memory
+    rate: Callable[[PyTree, Time], Array]
+    init: Callable[[], PyTree] = tuple
+    update: Callable[[PyTree, Array, Time], PyTree] = lambda state, loss, time: state
 
 
 def by_time(rate: Callable[[Time], Array]) -> Schedule:
-    """A schedule that goes by the time alone."""
-    return Schedule(lambda memory, time: rate(time))
+    """A schedule that depends on the time alone.
+
+    Args:
+        rate: time -> eta.
+    """
+    return Schedule(lambda state, time: rate(time))
 
 
 @register("schedule")
 def constant(value: Annotated[NonNegative, TRACED]) -> Schedule:
-    """The same rate throughout."""
+    """The same rate throughout.
+
+    Args:
+        value: the rate.
+    """
     return by_time(lambda time: jnp.asarray(value, jnp.float32))
 
 
@@ -61,20 +78,24 @@ def piecewise(
 ) -> Schedule:
     """A rate for each stretch of the training: values[i] from the i-th boundary on, values[0] before all.
 
-    steps, epochs: the boundaries, ascending, one fewer than values; lecture 004's is {values: [0.1, 0.001],
-    epochs: [50]}. Where neither is given, all stretches are of one length.
+    Lecture 004's is {values: [0.1, 0.001], epochs: [50]}. Without boundaries all stretches have one length.
+
+    Args:
+        values: the rates.
+        steps: the boundaries in steps, ascending, one fewer than values.
+        epochs: the boundaries in epochs, in place of steps.
     """
     _not_both(steps, epochs)
-    name, given = ("steps", steps) if epochs is None else ("epochs", epochs)
-    if not values or (given is not None and len(values) != len(given) + 1):
-        needed = len(given) + 1 if given else 1
+    name, boundaries = ("steps", steps) if epochs is None else ("epochs", epochs)
+    if not values or (boundaries is not None and len(values) != len(boundaries) + 1):
+        needed = len(boundaries) + 1 if boundaries else 1
         raise InvalidValue(f"{needed - 1} boundaries need {needed} values", ("values",))
-    if given is not None and sorted(set(given)) != given:
+    if boundaries is not None and sorted(set(boundaries)) != boundaries:
         raise InvalidValue("boundaries must ascend", (name,))
 
     def rate(time: Time) -> Array:
         evenly = [time.total * (i + 1) / len(values) for i in range(len(values) - 1)]
-        bounds = evenly if given is None else [_in_steps(time, **{name: bound}) for bound in given]
+        bounds = evenly if boundaries is None else [_in_steps(time, **{name: bound}) for bound in boundaries]
         passed = sum(((_float(time) >= bound).astype(jnp.int32) for bound in bounds), jnp.int32(0))
         return jnp.asarray(values, jnp.float32)[passed]
 
@@ -85,7 +106,13 @@ def piecewise(
 def exponential(
     start: Annotated[NonNegative, TRACED], steps: Count | None = None, epochs: Length | None = None
 ) -> Schedule:
-    """rate = start 10^(-t / r): falls tenfold every r steps or epochs (lecture 004)."""
+    """rate = start 10^(-t / r): falls tenfold every r steps or epochs (lecture 004).
+
+    Args:
+        start: the rate at the first step.
+        steps: r in steps; the length of the training where neither is given.
+        epochs: r in epochs, in place of steps.
+    """
     _not_both(steps, epochs)
     return by_time(lambda time: start * 10.0 ** (-_float(time) / _in_steps(time, steps, epochs)))
 
@@ -97,9 +124,13 @@ def power(
     epochs: Length | None = None,
     exponent: Annotated[Positive, TRACED] = 1.0,
 ) -> Schedule:
-    """rate = start (1 + t / r)^(-exponent), r in steps or epochs: to a half at r, to a third at 2 r.
+    """rate = start (1 + t / r)^(-exponent): with exponent 1 a half at r, a third at 2 r.
 
-    Lecture 004's c is the exponent.
+    Args:
+        start: the rate at the first step.
+        steps: r in steps; the length of the training where neither is given.
+        epochs: r in epochs, in place of steps.
+        exponent: lecture 004's c.
     """
     _not_both(steps, epochs)
     return by_time(lambda time: start * (1.0 + _float(time) / _in_steps(time, steps, epochs)) ** -exponent)
@@ -112,9 +143,18 @@ def cosine(
     steps: Count | None = None,
     epochs: Length | None = None,
 ) -> Schedule:
-    """Falls from `peak` to `floor` * peak along half a cosine (Loshchilov & Hutter 2016, without restarts).
+    """Falls from `peak` to `floor` * peak along half a cosine, without restarts.
 
     rate = peak (floor + (1 - floor) (1 + cos(pi min(t / length, 1))) / 2).
+
+    Args:
+        peak: the rate at the first step.
+        floor: the last rate, as a fraction of the peak.
+        steps: the length in steps; that of the training where neither is given.
+        epochs: the length in epochs, in place of steps.
+
+    Reference:
+        Loshchilov & Hutter 2016, "SGDR: stochastic gradient descent with warm restarts".
     """
     _not_both(steps, epochs)
 
@@ -127,18 +167,24 @@ def cosine(
 
 @register("schedule")
 def one_cycle(peak: Annotated[NonNegative, TRACED]) -> Schedule:
-    """1cycle (Smith 2018): up in a line from a tenth of the peak, down again, then to nearly 0.
+    """1cycle: up in a line from a tenth of the peak, down again, then to nearly 0.
 
     It rises over the first 45 % of the training, falls over the next 45 %, and over the last 10 % falls to a
     ten-thousandth of the peak. PyTorch's OneCycleLR with three_phase, linear, pct_start .45, div_factor 10
-    and final_div_factor 1000; the momentum is left alone. A training of fewer than 10 steps is taken for 10.
+    and final_div_factor 1000; the momentum stays as it is. A training of fewer than 10 steps is taken for 10.
+
+    Args:
+        peak: the highest rate.
+
+    Reference:
+        Smith 2018, "A disciplined approach to neural network hyper-parameters: part 1".
     """
 
     def rate(time: Time) -> Array:
-        total = max(SHORTEST_CYCLE, time.total)
-        ends = [max(0.0, part * total - turn) for turn, (part, _) in enumerate(CYCLE)]
+        total = max(MINIMUM_CYCLE_STEPS, time.total)
+        ends = [max(0.0, part * total - turn) for turn, (part, _) in enumerate(ONE_CYCLE_POINTS)]
         ends[-1] = total - 1.0
-        heights = jnp.array([height for _, height in CYCLE], jnp.float32)
+        heights = jnp.array([height for _, height in ONE_CYCLE_POINTS], jnp.float32)
         return peak * jnp.interp(_float(time), jnp.array(ends, jnp.float32), heights)
 
     return by_time(rate)
@@ -148,28 +194,34 @@ def one_cycle(peak: Annotated[NonNegative, TRACED]) -> Schedule:
 def warmup(steps: Count | None = None, epochs: Length | None = None, then: ScheduleLike = 0.001) -> Schedule:
     """Rises in a straight line to the first rate of another schedule, which then runs from its beginning.
 
-    rate = then(0) (t + 1) / (n + 1) for t < n, the warm-up's steps, then(t - n) of the T - n steps that are
-    left. n is a tenth of T where it is not given.
+    rate = then(0) (t + 1) / (n + 1) for the warm-up's steps, t < n, and then(t - n) for the T - n steps that
+    are left.
+
+    Args:
+        steps: n in steps; a tenth of the training where neither is given.
+        epochs: n in epochs, in place of steps.
+        then: the schedule after the warm-up, a number or a schedule.
     """
     _not_both(steps, epochs)
 
     def steps_of(time: Time) -> int:
-        given = steps is not None or epochs is not None
-        return round(_in_steps(time, steps, epochs) if given else time.total / 10)
+        if steps is None and epochs is None:
+            return round(time.total / 10)
+        return round(_in_steps(time, steps, epochs))
 
     def later(time: Time) -> Time:
         length = steps_of(time)
         return Time(jnp.maximum(time.step - length, 0), max(1, time.total - length), time.per_epoch)
 
-    def rate(memory: Any, time: Time) -> Array:
+    def rate(state: PyTree, time: Time) -> Array:
         rising = jnp.minimum((_float(time) + 1.0) / (steps_of(time) + 1), 1.0)
-        return rising * then.rate(memory, later(time))
+        return rising * then.rate(state, later(time))
 
-    def observe(memory: Any, loss: Array, time: Time) -> Any:
-        seen, begun = then.observe(memory, loss, later(time)), time.step >= steps_of(time)
-        return jax.tree.map(lambda new, old: jnp.where(begun, new, old), seen, memory)
+    def update(state: PyTree, loss: Array, time: Time) -> PyTree:
+        updated, begun = then.update(state, loss, later(time)), time.step >= steps_of(time)
+        return jax.tree.map(lambda new, old: jnp.where(begun, new, old), updated, state)
 
-    return Schedule(rate, then.begin, observe)
+    return Schedule(rate, then.init, update)
 
 
 @register("schedule")
@@ -181,33 +233,47 @@ def performance(
 ) -> Schedule:
     """Multiplies the rate by `factor` each time the loss has not fallen for `patience` records (lecture 004).
 
-    The loss is that of validation where there is any, else of training; how far records lie apart is
-    `record`'s. minimum: the rate goes no lower. Keras's ReduceLROnPlateau with min_delta 0; PyTorch's waits
-    one record longer.
+    The loss is that of validation where there is any, else of training; `record` sets how far records lie
+    apart. Keras's ReduceLROnPlateau with min_delta 0; PyTorch's waits one record longer.
+
+    Args:
+        start: the first rate.
+        factor: of the rate, at each cut.
+        patience: how many records to wait for a fall.
+        minimum: the rate goes no lower.
     """
 
-    def begin() -> Any:
+    def init() -> PyTree:
         return {"best": np.float32(np.inf), "waited": np.int32(0), "cuts": np.int32(0)}
 
-    def observe(memory: Any, loss: Array, time: Time) -> Any:
-        waited = jnp.where(loss < memory["best"], 0, memory["waited"] + 1)
+    def update(state: PyTree, loss: Array, time: Time) -> PyTree:
+        waited = jnp.where(loss < state["best"], 0, state["waited"] + 1)
         cut = waited >= patience
         return {
-            "best": jnp.minimum(memory["best"], loss),
+            "best": jnp.minimum(state["best"], loss),
             "waited": jnp.where(cut, 0, waited),
-            "cuts": memory["cuts"] + cut.astype(jnp.int32),
+            "cuts": state["cuts"] + cut.astype(jnp.int32),
         }
 
-    def rate(memory: Any, time: Time) -> Array:
-        return jnp.maximum(start * factor ** memory["cuts"].astype(jnp.float32), minimum)
+    def rate(state: PyTree, time: Time) -> Array:
+        return jnp.maximum(start * factor ** state["cuts"].astype(jnp.float32), minimum)
 
-    return Schedule(rate, begin, observe)
+    return Schedule(rate, init, update)
 
 
 @register("schedule")
 def range_test(low: Positive = 1e-6, high: Positive = 10.0) -> Schedule:
-    """rate = low (high / low)^(t / (T - 1)): rises by the same factor each step, from `low` at the first to
-    `high` at the last, to find the rate at which training blows up (Smith 2015)."""
+    """rate = low (high / low)^(t / (T - 1)): rises by the same factor each step.
+
+    It finds the rate at which training blows up.
+
+    Args:
+        low: the rate at the first step.
+        high: the rate at the last step.
+
+    Reference:
+        Smith 2015, "Cyclical learning rates for training neural networks".
+    """
     if low >= high:
         raise InvalidValue(f"low {low:g} must lie below high {high:g}", ("low",))
 
@@ -217,7 +283,7 @@ def range_test(low: Positive = 1e-6, high: Positive = 10.0) -> Schedule:
     return by_time(rate)
 
 
-def _not_both(steps: Any, epochs: Any) -> None:
+def _not_both(steps: object, epochs: object) -> None:
     if steps is not None and epochs is not None:
         raise InvalidValue("give one of 'steps' and 'epochs'")
 

@@ -14,9 +14,12 @@ from nnlab.registry import Count, NonNegative, register
 
 
 class Solution(NamedTuple):
-    """kernel: W `[P, K]`. singular_values: all of X's, `[min(N, P)]`, falling.
+    """What a solver returns.
 
-    project: what features `[M, P]` go through before they meet the kernel in validation and test.
+    Attributes:
+        kernel: W, `[P, K]`.
+        singular_values: all of X's, `[min(N, P)]`, falling.
+        project: maps validation and test features `[M, P]` before they are multiplied by the kernel.
     """
 
     kernel: np.ndarray
@@ -25,7 +28,11 @@ class Solution(NamedTuple):
 
 
 class Solver(NamedTuple):
-    """solve: (features `[N, P]`, targets `[N, K]`), both float64 -> Solution."""
+    """A solver.
+
+    Attributes:
+        solve: (features `[N, P]`, targets `[N, K]`), both float64 -> Solution.
+    """
 
     solve: Callable[[np.ndarray, np.ndarray], Solution]
 
@@ -36,17 +43,23 @@ def least_squares(
 ) -> Solver:
     """W = V diag(s / (s^2 + ridge)) U' Y, X = U diag(s) V' being the training features.
 
-    It makes ||X W - Y||^2 + ridge ||W||^2 small, sums over examples and targets, not means; with ridge 0 it
-    is the least-squares solution of smallest norm, pinv(X) Y, which interpolates where P >= N.
-    singular_value_cutoff: directions with s below it are left out of W, as are always those below rounding,
-    max(N, P) * 2.2e-16 * largest s. test_modes: validation and test features are projected onto the first
-    so many right singular vectors (columns of V), the directions in which the training features vary most.
-    Cutoff and projection are the ablations of Schaeffer et al. 2023, "Double descent demystified".
+    It minimizes ||X W - Y||^2 + ridge ||W||^2, sums over examples and targets, not means. With ridge 0 it is
+    the least-squares solution of smallest norm, pinv(X) Y, which interpolates where P >= N.
+
+    Args:
+        ridge: the factor of the squared weights.
+        singular_value_cutoff: directions with s below it are left out of W; those below rounding,
+            max(N, P) * 2.2e-16 * largest s, always are.
+        test_modes: validation and test features are projected onto this many right singular vectors (columns
+            of V), the directions in which the training features vary most; null is no projection.
+
+    Reference:
+        Cutoff and projection are the ablations of Schaeffer et al. 2023, "Double descent demystified".
     """
 
     def solve(features: np.ndarray, targets: np.ndarray) -> Solution:
         if not np.isfinite(features).all():  # the decomposition would not end
-            return _nothing(features, targets)
+            return _no_solution(features, targets)
         u, s, vt = np.linalg.svd(features, full_matrices=False)
         rounding = max(features.shape) * np.finfo(s.dtype).eps * s[0]
         kept = (s > rounding) & (s >= singular_value_cutoff)
@@ -63,7 +76,7 @@ def least_squares(
     return Solver(solve)
 
 
-def _nothing(features: np.ndarray, targets: np.ndarray) -> Solution:
-    """No solution: NaN throughout."""
+def _no_solution(features: np.ndarray, targets: np.ndarray) -> Solution:
+    """NaN throughout."""
     kernel = np.full((features.shape[1], targets.shape[1]), np.nan)
     return Solution(kernel, np.full(min(features.shape), np.nan), lambda others: others)

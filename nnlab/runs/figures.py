@@ -194,7 +194,7 @@ def planned(experiment: Experiment) -> Run:
     if optimizer is None:
         raise config.error(("solver",), "takes no steps, there is no learning rate to draw")
     schedule = optimizer.learning_rate
-    memory, total = schedule.begin(), experiment.total_steps
+    memory, total = schedule.init(), experiment.total_steps
     if jax.tree.leaves(memory):
         message = "goes by the loss as it trains; `nnlab plot` of the run draws it"
         raise config.error(("optimizer",), message)

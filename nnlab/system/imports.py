@@ -7,9 +7,12 @@ take a fraction of a second, `from nnlab.system.imports import jax, jnp` binds n
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-__all__ = ["Array", "jax", "jnp", "optax", "optuna"]
+__all__ = ["Array", "PyTree", "jax", "jnp", "optax", "optuna"]
+
+PyTree: TypeAlias = Any
+"""Arrays in nested containers, or one array, as `jax.tree` maps over them."""
 
 if TYPE_CHECKING:
     import jax

@@ -227,7 +227,7 @@ def _check_groups(config: Config, parts: Parts, net: Model) -> None:
     paths = [path for path, leaf in net.setup.leaves() if leaf.params or leaf.random]
     for number, group in enumerate(parts.optimizer.groups):
         for place, pattern in enumerate(group.layers):
-            if not any(group._replace(layers=[pattern]).holds(path) for path in paths):
+            if not any(group._replace(layers=[pattern]).contains(path) for path in paths):
                 single = isinstance(config.tree["optimizer"]["groups"][number]["layers"], str)
                 at = ("optimizer", "groups", number, "layers", *(() if single else (place,)))
                 near = suggestion(pattern, paths) or ";"

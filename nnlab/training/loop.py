@@ -143,14 +143,14 @@ def _chunk(experiment: Experiment, outcome: Any, at_start: Any, done: bool, seco
 
 def check_fit(experiment: Experiment, arrays: Arrays) -> None:
     """Whether a state that was kept is one of this experiment's. Raises InvalidValue."""
-    init = experiment.parts.optimizer.begin
+    init = experiment.parts.optimizer.init
     state_from(arrays, Lanes([experiment]).first_states(lambda params: jax.eval_shape(init, params)))
 
 
 def _first_watch(experiment: Experiment) -> Watch:
     schedules = experiment.parts.optimizer.schedules
     stops = experiment.stops
-    return Watch(tuple(s.begin() for s in schedules), tuple(s.begin() for s in stops), np.zeros((), np.int32))
+    return Watch(tuple(s.init() for s in schedules), tuple(s.init() for s in stops), np.zeros((), np.int32))
 
 
 def _first_path(experiment: Experiment) -> Any:
@@ -312,7 +312,7 @@ def _compile(lanes: Lanes) -> Programs:
 
     axes = Arguments(0, 0, 0, None if lanes.shares_data else 0)
     arguments, order = lanes.arguments(), BatchOrder(lead)
-    init = jax.jit(lanes.mapped(lead.parts.optimizer.begin, (0,)))
+    init = jax.jit(lanes.mapped(lead.parts.optimizer.init, (0,)))
     state, rows = lanes.first_states(init), lanes.stacked([order.filled(0, 0)] * lanes.count)
     chunks = jax.jit(lanes.mapped(chunk, (axes, 0, 0, None, None, None, None)), donate_argnums=1)
     compiled = chunks.lower(arguments, state, rows, np.int32(0), *padded([])).compile()

@@ -133,7 +133,7 @@ class Steps:
             parts[key] for key in ("loss", "regularizers", "constraints", "augment")
         )
         self.optimizer, self.stops = parts["optimizer"], experiment.stops
-        self.direction = self.optimizer.direction()
+        self.direction = self.optimizer.gradient_transform()
         self.layout = EvalBlocks.of(experiment)
         self.total_steps, self.steps_per_epoch = experiment.total_steps, experiment.steps_per_epoch
         self.classes = experiment.data.train.classes
@@ -249,8 +249,8 @@ class Steps:
             zip(self.optimizer.schedules, watch.schedules, strict=True),
             metrics[self.selection_metric],
         )
-        schedules = tuple(schedule.observe(memory, loss, time) for schedule, memory in pairs)
-        seen = [stop.observe(m, metrics) for stop, m in zip(self.stops, watch.stops, strict=True)]
+        schedules = tuple(schedule.update(memory, loss, time) for schedule, memory in pairs)
+        seen = [stop.update(m, metrics) for stop, m in zip(self.stops, watch.stops, strict=True)]
         stopped = watch.stopped
         for number, (_, ends) in enumerate(seen, 1):
             stopped = jnp.where((stopped == 0) & ends, number, stopped)

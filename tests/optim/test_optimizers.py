@@ -98,7 +98,7 @@ def ours(name, arguments, rate):
     if "optimizer" in arguments:  # the rate is the inner one's
         rated = {"optimizer": arguments["optimizer"] | rated}
     optimizer = built("optimizer", {"type": name, **arguments, **rated})
-    direction = optimizer.direction()
+    direction = optimizer.gradient_transform()
 
     def step(carry, t):
         params, state = carry
@@ -214,7 +214,7 @@ def test_momentum_is_lecture_four_s_form():
     """By hand, a constant gradient of 1: v = 1, 1.9, 2.71 at 0.9, ten times the average form in the end."""
     for nesterov, expected in ((False, [1.0, 1.9, 2.71]), (True, [1.9, 2.71, 3.439])):
         optimizer = built("optimizer", {"type": "sgd", "momentum": 0.9, "nesterov": nesterov})
-        direction = optimizer.direction()
+        direction = optimizer.gradient_transform()
         weights = jnp.zeros(1)
         state, found = direction.init(weights), []
         for _ in expected:
@@ -226,7 +226,7 @@ def test_momentum_is_lecture_four_s_form():
 def test_weight_decay_is_decoupled():
     """A weight without gradient decays by rate * weight_decay of itself a step, whatever Adam does."""
     optimizer = built("optimizer", {"type": "adamw", "weight_decay": 0.5})
-    direction = optimizer.direction()
+    direction = optimizer.gradient_transform()
     weights = jnp.array([2.0, -4.0])
     with jax.numpy_dtype_promotion("standard"):
         towards, _ = direction.update(jnp.zeros(2), direction.init(weights), weights)
@@ -236,7 +236,7 @@ def test_weight_decay_is_decoupled():
 @pytest.mark.parametrize(("name", "arguments", "theirs", "their_arguments"), ALL)
 def test_slots_are_the_arrays_that_it_remembers(name, arguments, theirs, their_arguments):
     optimizer = built("optimizer", {"type": name, **arguments})
-    state = jax.eval_shape(optimizer.direction().init, {"w": jnp.zeros((30, 40))})
+    state = jax.eval_shape(optimizer.gradient_transform().init, {"w": jnp.zeros((30, 40))})
     assert sum(leaf.size for leaf in jax.tree.leaves(state) if leaf.size > 1) == 1200 * optimizer.slots
 
 
@@ -253,7 +253,7 @@ def test_slots_are_the_arrays_that_it_remembers(name, arguments, theirs, their_a
 def test_clipping_by_hand(how, gradient, expected):
     """Lecture 004's and Geron's example: by value the direction turns, by norm it is kept."""
     optimizer = built("optimizer", {"type": "sgd", "clip": how})
-    direction = optimizer.direction()
+    direction = optimizer.gradient_transform()
     found, _ = direction.update(jnp.array(gradient), direction.init(jnp.zeros(2)), jnp.zeros(2))
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     if "norm" in how and any(gradient):
@@ -265,7 +265,7 @@ def test_clipping_by_hand(how, gradient, expected):
 def test_clipping_all_arrays_together_or_each_by_itself(how, most):
     torch = pytest.importorskip("torch")
     gradients = {"a": jnp.full(3, 7.0), "b": jnp.full((2, 2), -5.0)}
-    direction = built("optimizer", {"type": "sgd", "clip": how}).direction()
+    direction = built("optimizer", {"type": "sgd", "clip": how}).gradient_transform()
     found, _ = direction.update(gradients, direction.init(gradients), gradients)
     length = math.sqrt(sum(float(jnp.square(g).sum()) for g in found.values()))
     assert length == pytest.approx(most, rel=1e-6)

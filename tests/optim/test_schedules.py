@@ -31,9 +31,9 @@ def problems_of(config):
 def rates(config, steps=range(STEPS), total=STEPS, losses=(), at=STEPS):
     """The rates at steps, after records of these losses, all at one step."""
     schedule = built(config)
-    memory = schedule.begin()
+    memory = schedule.init()
     for loss in losses:
-        memory = schedule.observe(memory, jnp.float32(loss), Time(jnp.int32(at), total, PER_EPOCH))
+        memory = schedule.update(memory, jnp.float32(loss), Time(jnp.int32(at), total, PER_EPOCH))
     found = jax.jit(jax.vmap(lambda step: schedule.rate(memory, Time(step, total, PER_EPOCH))))
     return np.asarray(found(jnp.array(list(steps), jnp.int32)), np.float64)
 
@@ -116,13 +116,13 @@ def test_first_updates_equal_pytorch_s(name):
     optimizer = torch.optim.SGD([weights], lr=first)
     theirs = getattr(torch.optim.lr_scheduler, scheduler)(optimizer, **arguments)
     schedule = built(config)
-    memory, ours, expected, found = schedule.begin(), jnp.zeros((4, 1)), [], []
+    memory, ours, expected, found = schedule.init(), jnp.zeros((4, 1)), [], []
     rate = jax.jit(lambda memory, step: schedule.rate(memory, Time(step, STEPS, PER_EPOCH)))
     for step in range(STEPS):
         if scheduler == "ReduceLROnPlateau":  # both look at the loss before the step
             theirs.step(watched[step])
         now = Time(jnp.int32(step), STEPS, PER_EPOCH)
-        memory = schedule.observe(memory, jnp.float32(watched[step]), now)
+        memory = schedule.update(memory, jnp.float32(watched[step]), now)
         optimizer.zero_grad()
         ((torch.tensor(X) @ weights - torch.tensor(Y)) ** 2).mean().backward()
         optimizer.step()

@@ -57,9 +57,9 @@ def criterion(config):
 def ends_at(config, values):
     """The record at which it ends, the metric taking these values; None where it never does."""
     stop = criterion(config)
-    memory = stop.begin()
+    memory = stop.init()
     for record, value in enumerate(values):
-        memory, ends = stop.observe(memory, {stop.metric: jnp.float32(value)})
+        memory, ends = stop.update(memory, {stop.metric: jnp.float32(value)})
         if bool(ends):
             return record
     return None

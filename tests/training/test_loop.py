@@ -491,11 +491,11 @@ def test_the_programs_used_last_are_kept(compiled, monkeypatch):
 # a way to see what a component makes of its numbers, for every kind that has traced ones
 def _rates(schedule):
     """Over the steps, and after records whose loss does not fall."""
-    memory, found = schedule.begin(), []
+    memory, found = schedule.init(), []
     for step in range(11):
         found.append(schedule.rate(memory, Time(jnp.int32(step), 10, 5)))
     for _ in range(40):
-        memory = schedule.observe(memory, jnp.float32(1.0), Time(jnp.int32(10), 10, 5))
+        memory = schedule.update(memory, jnp.float32(1.0), Time(jnp.int32(10), 10, 5))
         found.append(schedule.rate(memory, Time(jnp.int32(10), 10, 5)))
     return jnp.stack(found)
 
@@ -503,7 +503,7 @@ def _rates(schedule):
 def _directions(optimizer):
     """Three steps' directions and the rates that they would be taken with."""
     weights = {"w": jnp.array([[0.5, -2.0], [3.0, 0.1]]), "b": jnp.array([1.0, -1.0])}
-    direction = optimizer.direction()
+    direction = optimizer.gradient_transform()
     state, found = direction.init(weights), []
     for scale in (1.0, -0.5, 0.1):
         gradients = jax.tree.map(lambda w, s=scale: s * jnp.cos(w), weights)
