@@ -126,7 +126,7 @@ class RunPhenomenon(Phenomenon[RunView]):
     @property
     def end_tables(self) -> set[str]:
         """The tables that are recorded only when training has come to its end."""
-        return {probe.table for probe in self.probes if probe.when == "end"}
+        return {probe.table for probe in self.probes if probe.record_at == "end"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,8 @@ from nnlab.data.augment import check_mixing
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue, KeyPath
 from nnlab.nn.model import Model, build_model
-from nnlab.phenomena.probe import INSIDE_VIEW, PATH_POINTS, Probe
+from nnlab.phenomena.layer_table import LAYER_PROBE
+from nnlab.phenomena.probe import WEIGHT_PATH_POINTS, Probe
 from nnlab.registry import build, with_outsiders
 from nnlab.text import dotted, join_words, suggestion
 from nnlab.training import memory, pretrained
@@ -64,17 +65,17 @@ class Experiment(NamedTuple):
     @property
     def keeps_path(self) -> bool:
         """Whether a probe looks at the path of the weights."""
-        return any(probe.path for probe in self.probes)
+        return any(probe.needs_weight_path for probe in self.probes)
 
     @property
     def last_tables(self) -> set[str]:
         """The tables that are written once, after the training."""
-        return {"predictions", *(probe.table for probe in self.probes if probe.when == "end")}
+        return {"predictions", *(probe.table for probe in self.probes if probe.record_at == "end")}
 
     @property
     def probes(self) -> list[Probe]:
-        inside = [INSIDE_VIEW] if self.parts.record.layers else []
-        return [*inside, *_phenomena_probes(self.parts)]
+        layers = [LAYER_PROBE] if self.parts.record.layers else []
+        return [*layers, *_phenomena_probes(self.parts)]
 
     @property
     def selection_metric(self) -> str:
@@ -272,8 +273,9 @@ def _cached(config: Config, parts: Parts, net: Model) -> int:
     if parts.augment:
         raise config.error(at, "needs inputs that stay as they are; leave out 'augment'")
     for phenomenon in parts.run_phenomena:
-        times = {probe.when for probe in phenomenon.probes}  # what looks at the start alone looks at inputs
-        if "end" in times or times == {"start"} or any(probe.whole for probe in phenomenon.probes):
+        times = {probe.record_at for probe in phenomenon.probes}
+        all_examples = any(probe.evaluates_all_examples for probe in phenomenon.probes)
+        if all_examples or "end" in times or times == {"start"}:  # those of the start alone read inputs
             message = f"leaves no inputs for {phenomenon.name} to look at; leave one of the two out"
             raise config.error(at, message)
     last = 0
@@ -386,8 +388,8 @@ def _phenomena_probes(parts: Parts) -> list[Probe]:
 
 def _footprint(parts: Parts, net: Model, batch: int, examples: int, data: int) -> Footprint:
     slots = parts.optimizer.slots if parts.optimizer else 0
-    whole = any(probe.whole for probe in _phenomena_probes(parts))
-    path = PATH_POINTS * any(probe.path for probe in _phenomena_probes(parts))
+    whole = any(probe.evaluates_all_examples for probe in _phenomena_probes(parts))
+    path = WEIGHT_PATH_POINTS * any(probe.needs_weight_path for probe in _phenomena_probes(parts))
     return Footprint(net.setup, slots, batch, examples, data, parts.record.layers, whole, path)
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nnlab.phenomena.probe import PATH_POINTS
+from nnlab.phenomena.probe import WEIGHT_PATH_POINTS
 from nnlab.system.imports import Array, jax
 from nnlab.system.random import generator
 from nnlab.training.experiment import Experiment, step_flops
@@ -155,7 +155,7 @@ def _first_watch(experiment: Experiment) -> Watch:
 
 def _first_path(experiment: Experiment) -> Any:
     weights = experiment.model.setup.count("params")
-    return WeightHistory.none(PATH_POINTS, weights) if experiment.keeps_path else ()
+    return WeightHistory.none(WEIGHT_PATH_POINTS, weights) if experiment.keeps_path else ()
 
 
 class Lanes:
@@ -316,7 +316,7 @@ def _compile(lanes: Lanes) -> Programs:
     state, rows = lanes.first_states(init), lanes.stacked([order.filled(0, 0)] * lanes.count)
     chunks = jax.jit(lanes.mapped(chunk, (axes, 0, 0, None, None, None, None)), donate_argnums=1)
     compiled = chunks.lower(arguments, state, rows, np.int32(0), *padded([])).compile()
-    looking = {probe.when for probe in lead.probes}
+    looking = {probe.record_at for probe in lead.probes}
     starting = jax.jit(lanes.mapped(start, (axes, 0, 0))) if "start" in looking else None
     ending = jax.jit(lanes.mapped(end, (axes, 0))) if "end" in looking else None
     return Programs(init, compiled, starting, ending, jax.jit(lanes.mapped(outputs, (axes, 0))))

@@ -142,8 +142,8 @@ class Steps:
         self.layers = experiment.parts.record.layers
         self.keeps_path = experiment.keeps_path
         self.probes = {
-            when: [probe for probe in experiment.probes if probe.when == when]
-            for when in ("records", "start", "end")
+            when: [probe for probe in experiment.probes if probe.record_at == when]
+            for when in ("every_record", "start", "end")
         }
 
     def take(self, state: State, batch: Batch) -> tuple[State, Snapshot]:
@@ -173,7 +173,7 @@ class Steps:
         still = jax.tree.map(jnp.zeros_like, state.params)
         return after, self.snapshot(state)._replace(
             gradients=whole(gradients, still),
-            changes=whole(changes, still),
+            updates=whole(changes, still),
             intermediates=output.intermediates,
             batch_loss=batch_loss,
         )
@@ -189,22 +189,22 @@ class Steps:
     def snapshot(self, state: State) -> Snapshot:
         """What can be seen without a step."""
 
-        def evaluated(params: Any, inputs: Array) -> Output:
+        def evaluate(params: Any, inputs: Array) -> Output:
             return self.evaluated(state._replace(params=params), inputs)
 
         return Snapshot(
             params=state.params,
-            initial=self.arguments.initial,
-            gradients=None,
-            changes=None,
-            intermediates=None,
-            batch_loss=None,
+            initial_params=self.arguments.initial,
+            gradients={},
+            updates={},
+            intermediates={},
+            batch_loss=jnp.full((), jnp.nan),
             examples=self.examples(),
-            evaluated=evaluated,
-            augmented=lambda key, inputs: augment.apply_augmentations(self.augment, key, inputs).inputs,
+            evaluate=evaluate,
+            augment=lambda key, inputs: augment.apply_augmentations(self.augment, key, inputs).inputs,
             loss=self.loss,
             key=jax.random.key(self.arguments.seed),
-            path=self.path(state) if self.keeps_path else None,
+            weight_path=self.path(state) if self.keeps_path else None,
         )
 
     def path(self, state: State) -> WeightPath:
@@ -265,10 +265,10 @@ class Steps:
         metrics = {"learning_rate": rate, **evaluated}
         if not self.layers or self.cached:  # else it is summed up from theirs
             metrics["weight_norm"] = jnp.sqrt(sum(jnp.square(w).sum() for w in jax.tree.leaves(state.params)))
-        if not self.probes["records"]:
+        if not self.probes["every_record"]:
             return state, {"step": state.step, "tables": {"metrics": metrics}}
         after, snapshot = self.take(state, batch())
-        tables = {"metrics": metrics} | self.measured("records", snapshot)
+        tables = {"metrics": metrics} | self.measured("every_record", snapshot)
         return after, {"step": state.step, "tables": tables}
 
     def start(self, state: State, rows: Array) -> Any:

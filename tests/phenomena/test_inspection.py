@@ -43,14 +43,14 @@ def looked(name, setup, splits, evaluated=None, params=None, initial=None, loss=
     data = Data(*(Examples(*splits[n], classes) if n in splits else None for n in Data._fields))
     snapshot = Snapshot(
         params=params,
-        initial=initial,
+        initial_params=initial,
         gradients=None,
-        changes=None,
+        updates=None,
         intermediates=None,
         batch_loss=None,
         examples={n: Batch(*map(jnp.asarray, part)) for n, part in splits.items()},
-        evaluated=evaluated,
-        augmented=lambda key, inputs: inputs,
+        evaluate=evaluated,
+        augment=lambda key, inputs: inputs,
         loss=build("loss", loss),
         key=jax.random.key(0),
     )

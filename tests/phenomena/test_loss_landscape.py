@@ -83,16 +83,16 @@ def test_with_all_examples_the_middle_is_the_last_record_s_loss(folder):
 def test_the_plane_of_a_path_is_that_of_its_principal_components():
     random = np.random.default_rng(1)
     weights = np.cumsum(random.standard_normal((9, 40)), axis=0).astype(np.float32)
-    visited = (np.arange(9) < 6) | (np.arange(9) == 8)
-    path = WeightPath(jnp.asarray(weights), np.arange(9), visited, lambda row: {"kernel": row})
-    found = training_path.plane(snapshot(None, path=path))
-    moved = weights[visited] - weights[8]
+    filled = (np.arange(9) < 6) | (np.arange(9) == 8)
+    path = WeightPath(jnp.asarray(weights), np.arange(9), filled, lambda row: {"kernel": row})
+    found = training_path.plane(snapshot(None, weight_path=path))
+    moved = weights[filled] - weights[8]
     _, singular, axes = np.linalg.svd(moved, full_matrices=False)
     places = np.asarray(found.places)
-    np.testing.assert_allclose(np.abs(places[visited]), np.abs(moved @ axes[:2].T), atol=1e-3)
+    np.testing.assert_allclose(np.abs(places[filled]), np.abs(moved @ axes[:2].T), atol=1e-3)
     np.testing.assert_allclose(places[6:], 0, atol=1e-5)
     explained = (singular[:2] ** 2).sum() / (singular**2).sum()
-    off = np.asarray(found.off)[visited]
+    off = np.asarray(found.off)[filled]
     assert 1 - (off**2).sum() / (moved**2).sum() == pytest.approx(explained, abs=1e-4)
     assert [float(jnp.linalg.norm(axis["kernel"])) for axis in found.axes] == pytest.approx([1, 1], abs=1e-4)
     np.testing.assert_allclose(found.centre["kernel"], weights[8])
@@ -134,13 +134,13 @@ def test_a_path_of_one_point_has_no_figure():
 
 @pytest.mark.parametrize("records", [1, 5, 8, 9, 30])
 def test_the_records_kept_are_evenly_spread_however_long_the_training(records):
-    visited = jax.tree.map(jnp.asarray, WeightHistory.none(8, 2))
+    history = jax.tree.map(jnp.asarray, WeightHistory.none(8, 2))
     for number in range(records):
-        visited = visited.after(jnp.full(2, number, jnp.float32), jnp.int32(10 * number))
-    kept, stride = int(visited.count), int(visited.stride)
-    assert np.asarray(visited.steps)[:kept].tolist() == list(range(0, 10 * records, 10 * stride))
+        history = history.after(jnp.full(2, number, jnp.float32), jnp.int32(10 * number))
+    kept, stride = int(history.count), int(history.stride)
+    assert np.asarray(history.steps)[:kept].tolist() == list(range(0, 10 * records, 10 * stride))
     assert min(records, 4) <= kept < 8
-    np.testing.assert_allclose(visited.weights[:kept, 0], np.asarray(visited.steps)[:kept] / 10)
+    np.testing.assert_allclose(history.weights[:kept, 0], np.asarray(history.steps)[:kept] / 10)
 
 
 def test_an_even_number_of_points_misses_the_weights():

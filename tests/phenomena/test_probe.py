@@ -11,7 +11,8 @@ from nnlab.nn.combinators import residual, sequential
 from nnlab.nn.dense import dense
 from nnlab.nn.model import build_model
 from nnlab.nn.normalization import batch_norm
-from nnlab.phenomena.probe import INSIDE_VIEW, Snapshot, layer_rows, units
+from nnlab.phenomena.layer_table import LAYER_PROBE
+from nnlab.phenomena.probe import Snapshot, layer_rows, stages
 from nnlab.training.experiment import build_experiment
 from nnlab.training.loop import train
 
@@ -34,10 +35,10 @@ def seen(layers, x, gradients=None, changes=None):
         out = net.apply(params, state, x, key=KEY, train=True)
         g = params if gradients is None else gradients(params)
         c = params if changes is None else changes(params)
-        return INSIDE_VIEW.measure(net.setup, Snapshot(params, params, g, c, out.intermediates, *NO_DATA))
+        return LAYER_PROBE.measure(net.setup, Snapshot(params, params, g, c, out.intermediates, *NO_DATA))
 
     found = jax.jit(look)(*net.init(SEED), jnp.asarray(x))
-    return dict(zip(INSIDE_VIEW.columns, (np.asarray(column) for column in found), strict=True))
+    return dict(zip(LAYER_PROBE.columns, (np.asarray(column) for column in found), strict=True))
 
 
 # --- a whole record --------------------------------------------------------------------------------------
@@ -146,7 +147,7 @@ def test_layers_table_equals_an_independent_computation(recorded):
 def test_the_activation_that_follows_a_layer_is_its_last():
     layers = [dense(4), {"type": "dropout", "rate": 0.5}, "relu", "flatten", dense(4), batch_norm(), "tanh"]
     net = build_model(sequential([*layers, residual([dense(4), "sigmoid"]), dense(2)]), (4,))
-    assert [(unit.path, unit.last) for unit in units(net.setup)] == [
+    assert [(stage.path, stage.last) for stage in stages(net.setup)] == [
         ("dense_1", "relu_1"),
         ("dense_2", "dense_2"),
         ("batch_norm_1", "tanh_1"),
@@ -165,13 +166,13 @@ def test_the_activation_that_follows_a_layer_is_its_last():
 def grad_norm_of():
     """The column grad_norm of three layers of 10,000 values and more, from their gradients' norms."""
     net = build_model(sequential([dense(100, kernel_init="zeros") for _ in range(3)]), (100,))
-    column = INSIDE_VIEW.columns.index("grad_norm")
+    column = LAYER_PROBE.columns.index("grad_norm")
     params, state = net.init(SEED)
 
     @jax.jit
     def look(gradients):
         out = net.apply(params, state, jnp.ones((3, 100)), key=KEY, train=True)
-        return INSIDE_VIEW.measure(
+        return LAYER_PROBE.measure(
             net.setup, Snapshot(params, params, gradients, params, out.intermediates, *NO_DATA)
         )[column]
 

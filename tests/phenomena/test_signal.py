@@ -296,7 +296,7 @@ def test_numbers_are_those_of_the_summary(net):
         for probe in phenomenon.probes:
             assert set(probe.columns) <= set(tables[probe.table])
             steps = set(tables[probe.table]["step"])
-            assert steps <= {0} if probe.when == "start" else steps == {0, 1}
+            assert steps <= {0} if probe.record_at == "start" else steps == {0, 1}
 
 
 def first_params(net):

@@ -49,7 +49,7 @@ def answers() -> RunPhenomenon:
     Keeps a row a pair and record, so record sparsely: {log_spaced: 60}.
     """
     return RunPhenomenon(
-        probes=(Probe("answers", _pairs, ("right",), _right, whole=True),),
+        probes=(Probe("answers", _pairs, ("right",), _right, evaluates_all_examples=True),),
         result=Answers,
         detect=lambda run: summarize(run.tables["answers"]),
         figures={"answers": answer_tables},

@@ -21,7 +21,7 @@ from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup
 from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon, refuse_sparse_grid
-from nnlab.phenomena.probe import Probe, Snapshot, at
+from nnlab.phenomena.probe import Probe, Snapshot, subtree
 from nnlab.registry import Count
 from nnlab.system.imports import Array, jax, jnp
 
@@ -66,7 +66,7 @@ def progress_measures(keys: Count = 5) -> RunPhenomenon:
 
     return RunPhenomenon(
         probes=(
-            Probe("progress", _one_row, columns, progress, whole=True),
+            Probe("progress", _one_row, columns, progress, evaluates_all_examples=True),
             Probe("spectrum", _frequencies, ("power",), _power),
         ),
         result=ProgressMeasures,
@@ -136,7 +136,7 @@ def _waves(setup: Setup, snapshot: Snapshot) -> Array:
     """Power of each feature of the embedding at each frequency, `[F, features]`."""
     operands = setup.output_shape[-1]
     path, _ = next(setup.leaves())
-    params = at(snapshot.params, path)
+    params = subtree(snapshot.params, path)
     if _encoding(setup) == "tokens":
         tables = params["embedding"][None, :operands]
     else:

@@ -55,7 +55,7 @@ def augmentations(examples: Few = 4, versions: Few = 7) -> RunPhenomenon:
     def values(setup: Setup, snapshot: Snapshot) -> tuple[Array]:
         inputs = snapshot.examples["train"].inputs[:examples]
         keys = jax.random.split(snapshot.key, versions)
-        changed = jax.lax.map(lambda key: snapshot.augmented(key, inputs), keys)
+        changed = jax.lax.map(lambda key: snapshot.augment(key, inputs), keys)
         return (jnp.concatenate([inputs[None], changed]).swapaxes(0, 1).reshape(-1),)
 
     def check(setup: Setup, data: Data) -> None:
@@ -70,7 +70,7 @@ def augmentations(examples: Few = 4, versions: Few = 7) -> RunPhenomenon:
             raise InvalidValue(f"{count:,} values are too many; show fewer examples or versions")
 
     return RunPhenomenon(
-        probes=(Probe("augmentations", rows, ("value",), values, when="start"),),
+        probes=(Probe("augmentations", rows, ("value",), values, record_at="start"),),
         result=Augmentations,
         detect=lambda run: summarize(run.tables["augmentations"]),
         figures={"augmentations": gallery},

@@ -77,8 +77,8 @@ def confusion(examples: Count = 20) -> RunPhenomenon:
     about = ("example", "true", "predicted", "probability", "value")
     return RunPhenomenon(
         probes=(
-            Probe("confusion", _pairs, ("count",), _counts, when="end"),
-            Probe("misclassified", rows, about, worst, when="end"),
+            Probe("confusion", _pairs, ("count",), _counts, record_at="end"),
+            Probe("misclassified", rows, about, worst, record_at="end"),
         ),
         result=Confusion,
         detect=lambda run: summarize(run.tables["confusion"]),

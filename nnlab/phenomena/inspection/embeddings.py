@@ -70,8 +70,8 @@ def embeddings(layer: str | None = None, examples: Count = 500) -> RunPhenomenon
 
     return RunPhenomenon(
         probes=(
-            Probe("initial_embeddings", rows, COLUMNS, measure, when="start"),
-            Probe("embeddings", rows, COLUMNS, measure, when="end"),
+            Probe("initial_embeddings", rows, COLUMNS, measure, record_at="start"),
+            Probe("embeddings", rows, COLUMNS, measure, record_at="end"),
         ),
         result=Embeddings,
         detect=lambda run: finite(summarize(run)),
@@ -132,7 +132,7 @@ def _components(snapshot: Snapshot, layer: str | None, examples: int) -> tuple[A
         if layer is None:
             return block.reshape(block.shape[0], -1)
         return (
-            snapshot.evaluated(snapshot.params, block)
+            snapshot.evaluate(snapshot.params, block)
             .intermediates["outputs"][layer]
             .reshape(block.shape[0], -1)
         )

@@ -71,7 +71,7 @@ def feature_maps(layer: str | None = None, examples: Count = 4, maps: Count = 16
 
     def values(setup: Setup, snapshot: Snapshot) -> tuple[Array]:
         inputs = snapshot.examples[judged(snapshot.examples)].inputs[:examples]
-        inside = snapshot.evaluated(snapshot.params, inputs).intermediates["outputs"]
+        inside = snapshot.evaluate(snapshot.params, inputs).intermediates["outputs"]
         seen = {INPUTS: inputs} | {path: inside[path] for path in mapped(setup, layer)}
         found = []
         for path, outputs in seen.items():
@@ -81,7 +81,7 @@ def feature_maps(layer: str | None = None, examples: Count = 4, maps: Count = 16
         return (jnp.concatenate(found),)
 
     return RunPhenomenon(
-        probes=(Probe("feature_maps", rows, ("value",), values, when="end"),),
+        probes=(Probe("feature_maps", rows, ("value",), values, record_at="end"),),
         result=FeatureMaps,
         detect=lambda run: summarize(run.tables["feature_maps"]),
         figures={"feature_maps": map_pictures},

@@ -14,7 +14,7 @@ from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup, Shape
 from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon
 from nnlab.phenomena.examples import finite, mosaic, picture_shape, pictures, pixel_rows
-from nnlab.phenomena.probe import Probe, Snapshot, at
+from nnlab.phenomena.probe import Probe, Snapshot, subtree
 from nnlab.registry import Count
 from nnlab.system.imports import Array, jnp
 
@@ -58,12 +58,13 @@ def filters(shown: Count = 64) -> RunPhenomenon:
 
     def weights(setup: Setup, snapshot: Snapshot) -> tuple[Array, Array]:
         found = first_kernel(setup, snapshot.examples["train"].inputs.shape[1:])
-        kernels = (at(params, found.path)["kernel"] for params in (snapshot.initial, snapshot.params))
+        moments = (snapshot.initial_params, snapshot.params)
+        kernels = (subtree(params, found.path)["kernel"] for params in moments)
         initial, final = (jnp.moveaxis(kernel, -1, 0)[:shown].reshape(-1) for kernel in kernels)
         return initial, final
 
     return RunPhenomenon(
-        probes=(Probe("filters", rows, ("initial", "final"), weights, when="end"),),
+        probes=(Probe("filters", rows, ("initial", "final"), weights, record_at="end"),),
         result=Filters,
         detect=lambda run: finite(summarize(run.tables["filters"])),
         figures={"filters": filter_pictures},

@@ -97,8 +97,8 @@ def reconstructions(noise: NonNegative = 0.0, examples: Count = 8) -> RunPhenome
 
     return RunPhenomenon(
         probes=(
-            Probe("reconstructions", shown, SHOWN, pixels, when="end"),
-            Probe("reconstruction_errors", _error_rows, ERRORS, errors, when="end"),
+            Probe("reconstructions", shown, SHOWN, pixels, record_at="end"),
+            Probe("reconstruction_errors", _error_rows, ERRORS, errors, record_at="end"),
         ),
         result=Reconstructions,
         detect=lambda run: summarize(run.tables["reconstruction_errors"]),

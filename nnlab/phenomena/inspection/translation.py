@@ -51,7 +51,7 @@ def translation(pixels: Count = 3, examples: Count = 1000) -> RunPhenomenon:
         return (_accuracies(snapshot, pixels, examples),)
 
     return RunPhenomenon(
-        probes=(Probe("translation", rows, ("accuracy",), measure, when="end"),),
+        probes=(Probe("translation", rows, ("accuracy",), measure, record_at="end"),),
         result=Translation,
         detect=lambda run: summarize(run.tables["translation"]),
         figures={"translation": accuracy_by_shift},

@@ -83,7 +83,7 @@ def loss_landscape(
         return found, jnp.broadcast_to(_guess(snapshot, setup, examples), found.shape)
 
     return RunPhenomenon(
-        probes=(Probe("loss_landscape", rows, ("loss", "guess"), measure, when="end"),),
+        probes=(Probe("loss_landscape", rows, ("loss", "guess"), measure, record_at="end"),),
         result=LossLandscape,
         detect=lambda run: summarize(run.tables["loss_landscape"]),
         figures={"loss_landscape": draw_landscapes}
@@ -121,7 +121,7 @@ def losses(snapshot: Snapshot, centre: Any, plane: Sequence[Any], places: Array,
 
     def loss(place: Array) -> Array:
         params = jax.tree.map(lambda w, d, e: w + place[0] * d + place[1] * e, centre, *plane)
-        outputs = in_blocks(lambda inputs: snapshot.evaluated(params, inputs).value, batch.inputs)
+        outputs = in_blocks(lambda inputs: snapshot.evaluate(params, inputs).value, batch.inputs)
         return snapshot.loss.per_example(outputs, batch.targets).mean()
 
     return jax.lax.map(loss, places, batch_size=AT_ONCE)

@@ -18,7 +18,7 @@ from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup
 from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon
 from nnlab.phenomena.optimization.loss_landscape import Points, losses, on_grid
-from nnlab.phenomena.probe import PATH_POINTS, Probe, Snapshot
+from nnlab.phenomena.probe import WEIGHT_PATH_POINTS, Probe, Snapshot
 from nnlab.registry import Count
 from nnlab.system.imports import Array, jnp
 
@@ -67,10 +67,11 @@ def training_path(points: Points = 25, examples: Count = 1000) -> RunPhenomenon:
         return {"row": [i for i in range(points) for _ in range(points)], "column": [*range(points)] * points}
 
     around = functools.partial(_losses_around, points=points, examples=examples)
+    path_probe = functools.partial(Probe, record_at="end", needs_weight_path=True)
     return RunPhenomenon(
         probes=(
-            Probe("training_path", _points, COLUMNS, _path, when="end", path=True),
-            Probe("path_landscape", grid, ("first", "second", "loss"), around, when="end", path=True),
+            path_probe("training_path", _points, COLUMNS, _path),
+            path_probe("path_landscape", grid, ("first", "second", "loss"), around),
         ),
         result=TrainingPath,
         detect=summarize,
@@ -79,17 +80,17 @@ def training_path(points: Points = 25, examples: Count = 1000) -> RunPhenomenon:
 
 
 def _points(setup: Setup, data: Data) -> dict[str, list[Any]]:
-    return {"point": list(range(PATH_POINTS + 1))}
+    return {"point": list(range(WEIGHT_PATH_POINTS + 1))}
 
 
 def plane(snapshot: Snapshot) -> Plane:
     """The principal plane of the weights' path; of the inner products of its K points, `[K, K]`, in place of
     the covariance of all weights."""
-    path = snapshot.path
+    path = snapshot.weight_path
     assert path is not None  # noqa: S101 - the probes ask for it
     last = path.weights[-1]
     moved = path.weights - jnp.broadcast_to(last, path.weights.shape)
-    moved = jnp.where(jnp.broadcast_to(path.visited[:, None], moved.shape), moved, 0.0)
+    moved = jnp.where(jnp.broadcast_to(path.filled[:, None], moved.shape), moved, 0.0)
     values, vectors = jnp.linalg.eigh(moved @ moved.T)
     vectors = vectors[:, ::-1][:, :2]
     largest = jnp.take_along_axis(vectors, jnp.abs(vectors).argmax(0)[None], axis=0)
@@ -98,15 +99,15 @@ def plane(snapshot: Snapshot) -> Plane:
     axes = (moved.T @ vectors) / jnp.broadcast_to(lengths, (moved.shape[1], 2))
     places = moved @ axes
     off = jnp.sqrt(jnp.maximum(jnp.square(moved).sum(1) - jnp.square(places).sum(1), 0.0))
-    return Plane(places, off, (path.tree(axes[:, 0]), path.tree(axes[:, 1])), path.tree(last))
+    return Plane(places, off, (path.unravel(axes[:, 0]), path.unravel(axes[:, 1])), path.unravel(last))
 
 
 def _path(setup: Setup, snapshot: Snapshot) -> tuple[Array, ...]:
     """The columns of the table `training_path`; NaN in rows that are no points."""
-    path, found = snapshot.path, plane(snapshot)
+    path, found = snapshot.weight_path, plane(snapshot)
     assert path is not None  # noqa: S101
     columns = (path.steps.astype(jnp.float32), found.places[:, 0], found.places[:, 1], found.off)
-    return tuple(jnp.where(path.visited, column, jnp.nan) for column in columns)
+    return tuple(jnp.where(path.filled, column, jnp.nan) for column in columns)
 
 
 def _losses_around(setup: Setup, snapshot: Snapshot, points: int, examples: int) -> tuple[Array, ...]:

@@ -21,7 +21,7 @@ from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup
 from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon, refuse_too_many_lines
-from nnlab.phenomena.probe import Probe, Snapshot, at
+from nnlab.phenomena.probe import Probe, Snapshot, subtree
 from nnlab.system.imports import Array, jax, jnp
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def trajectory() -> RunPhenomenon:
     return RunPhenomenon(
         probes=(
             Probe("trajectory", _layer, ("w_1", "w_2"), _weights),
-            Probe("surface", _layer, surface, _surface, when="start", whole=True),
+            Probe("surface", _layer, surface, _surface, record_at="start", evaluates_all_examples=True),
         ),
         result=Trajectory,
         detect=summarize,
@@ -157,7 +157,7 @@ def _layer(setup: Setup, data: Data) -> dict[str, list[Any]]:
 
 def _kernel(setup: Setup, params: Any) -> Array:
     ((name, _),) = setup.leaves()
-    return at(params, name)["kernel"]
+    return subtree(params, name)["kernel"]
 
 
 def _weights(setup: Setup, snapshot: Snapshot) -> tuple[Array, Array]:

@@ -16,7 +16,17 @@ from nnlab import plotting
 from nnlab.data.prepare import Data
 from nnlab.nn.layer import Setup
 from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon, refuse_sparse_grid, refuse_too_many_lines
-from nnlab.phenomena.probe import Probe, Snapshot, Unit, at, by_layer, layer_rows, norms, tiny_norms, units
+from nnlab.phenomena.probe import (
+    Probe,
+    Snapshot,
+    Stage,
+    arrays_by_layer,
+    layer_norms,
+    layer_norms_without_underflow,
+    layer_rows,
+    stages,
+    subtree,
+)
 from nnlab.system.imports import Array, jax, jnp
 
 if TYPE_CHECKING:
@@ -70,8 +80,8 @@ def gradient_flow() -> RunPhenomenon:
     return RunPhenomenon(
         probes=(
             Probe("layers", layer_rows, ("kernel_grad_norm", "change_from_start"), _kernels_and_change),
-            Probe("histograms", _histogram_rows, ("left", "right", "share"), _histograms, when="start"),
-            Probe("activations", _curve_rows, ("value", "slope"), _curves, when="start"),
+            Probe("histograms", _histogram_rows, ("left", "right", "share"), _histograms, record_at="start"),
+            Probe("activations", _curve_rows, ("value", "slope"), _curves, record_at="start"),
         ),
         result=GradientFlow,
         detect=lambda run: summarize(run.tables["layers"]),
@@ -162,29 +172,34 @@ def _decay(norms: np.ndarray) -> float:
 def _kernels_and_change(setup: Setup, snapshot: Snapshot) -> tuple[Array, Array]:
     """The gradient norm of each kernel (NaN where there is none), and the distance from the first weights."""
     kernels = [
-        [at(snapshot.gradients, unit.path)["kernel"]] if "kernel" in unit.setup.params else []
-        for unit in units(setup)
+        [subtree(snapshot.gradients, layer.path)["kernel"]] if layer.has_kernel else []
+        for layer in stages(setup)
     ]
-    norm = jnp.where(np.array([bool(kernel) for kernel in kernels]), tiny_norms(kernels), jnp.nan)
-    moved = jax.tree.map(jnp.subtract, snapshot.params, snapshot.initial)
-    start = norms(by_layer(snapshot.initial, setup))
-    return norm, tiny_norms(by_layer(moved, setup)) / jnp.where(start > 0, start, 1.0)
+    has_kernel = np.array([bool(kernel) for kernel in kernels])
+    norm = jnp.where(has_kernel, layer_norms_without_underflow(kernels), jnp.nan)
+    change = jax.tree.map(jnp.subtract, snapshot.params, snapshot.initial_params)
+    distance = layer_norms_without_underflow(arrays_by_layer(change, setup))
+    start = layer_norms(arrays_by_layer(snapshot.initial_params, setup))
+    return norm, distance / jnp.where(start > 0, start, 1.0)
 
 
-def _kernels(setup: Setup) -> list[Unit]:
+def _kernels(setup: Setup) -> list[Stage]:
     """The layers with a kernel, each to the end of what follows it up to the next one."""
-    found: list[Unit] = []
-    for unit in units(setup):
-        if "kernel" in unit.setup.params:
-            found.append(unit)
+    found: list[Stage] = []
+    for layer in stages(setup):
+        if layer.has_kernel:
+            found.append(layer)
         elif found:
-            found[-1] = found[-1]._replace(last=unit.last)
+            found[-1] = found[-1]._replace(last=layer.last)
     return found
 
 
 def _histogram_rows(setup: Setup, data: Data) -> dict[str, list[Any]]:
     keys = [
-        (u.path, what, b) for u in _kernels(setup) for what in ("weights", "outputs") for b in range(BINS)
+        (layer.path, what, b)
+        for layer in _kernels(setup)
+        for what in ("weights", "outputs")
+        for b in range(BINS)
     ]
     return {
         name: list(column)
@@ -195,10 +210,10 @@ def _histogram_rows(setup: Setup, data: Data) -> dict[str, list[Any]]:
 def _histograms(setup: Setup, snapshot: Snapshot) -> tuple[Array, Array, Array]:
     """Shares of each kernel's weights and each layer's outputs in equal bins from least to greatest."""
     found = []
-    for unit in _kernels(setup):
+    for layer in _kernels(setup):
         for values in (
-            at(snapshot.params, unit.path)["kernel"],
-            snapshot.intermediates["outputs"][unit.last],
+            subtree(snapshot.params, layer.path)["kernel"],
+            snapshot.intermediates["outputs"][layer.last],
         ):
             low, high = values.min(), values.max()
             width = jnp.maximum(high - low, jnp.maximum(1e-6 * jnp.abs(high), 1e-30)) / BINS

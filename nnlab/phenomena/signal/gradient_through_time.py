@@ -17,7 +17,7 @@ from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup, Shape
 from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon
-from nnlab.phenomena.probe import Probe, Snapshot, at
+from nnlab.phenomena.probe import Probe, Snapshot, subtree
 from nnlab.system.imports import Array, jax, jnp
 
 if TYPE_CHECKING:
@@ -170,11 +170,11 @@ def _norms(setup: Setup, snapshot: Snapshot) -> tuple[Array]:
     path = _recurrent_path(setup)
     examples = snapshot.examples["train"]
     inputs, targets = examples.inputs[:EXAMPLES], examples.targets[:EXAMPLES]
-    states = jax.eval_shape(snapshot.evaluated, snapshot.params, inputs).intermediates["states"][path]
+    states = jax.eval_shape(snapshot.evaluate, snapshot.params, inputs).intermediates["states"][path]
 
     def loss(nudges: Array) -> Array:
         params = _with_nudges(snapshot.params, path.split("/"), nudges)
-        return snapshot.loss.per_example(snapshot.evaluated(params, inputs).value, targets).sum()
+        return snapshot.loss.per_example(snapshot.evaluate(params, inputs).value, targets).sum()
 
     gradient = jax.grad(loss)(jnp.zeros(states.shape, states.dtype))
     beyond = _longest(setup, examples.inputs.shape[1:]) - states.shape[1]
@@ -203,7 +203,7 @@ def _one_row(setup: Setup, data: Data) -> dict[str, list[Any]]:
 
 
 def _radius(setup: Setup, snapshot: Snapshot) -> tuple[Array]:
-    kernel = at(snapshot.params, _recurrent_path(setup))["recurrent_kernel"]
+    kernel = subtree(snapshot.params, _recurrent_path(setup))["recurrent_kernel"]
     square = kernel.shape[0] == kernel.shape[1]
     return ((spectral_radius(kernel) if square else jnp.asarray(jnp.nan, kernel.dtype))[None],)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from nnlab import plotting
 from nnlab.nn.layer import Setup
 from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon, refuse_too_many_lines
-from nnlab.phenomena.probe import Probe, Snapshot, at, layer_rows, units
+from nnlab.phenomena.probe import Probe, Snapshot, layer_rows, stages, subtree
 from nnlab.system.imports import Array, jnp
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ def of_kernels(setup: Setup, params: Any, measure: Callable[[Array], Array]) -> 
     """What a function finds of the kernel of each layer with parameters, `[layers]`; NaN where there is
     none."""
     found = [
-        measure(at(params, unit.path)["kernel"]) if "kernel" in unit.setup.params else jnp.full((), jnp.nan)
-        for unit in units(setup)
+        measure(subtree(params, layer.path)["kernel"]) if layer.has_kernel else jnp.full((), jnp.nan)
+        for layer in stages(setup)
     ]
     return jnp.stack(found)
 

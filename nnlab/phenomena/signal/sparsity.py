@@ -9,7 +9,7 @@ from nnlab import plotting
 from nnlab.data.prepare import Data
 from nnlab.nn.layer import Setup
 from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon
-from nnlab.phenomena.probe import Probe, Snapshot, at, layer_rows, units
+from nnlab.phenomena.probe import Probe, Snapshot, layer_rows, stages, subtree
 from nnlab.phenomena.signal.incoming_norms import draw_by_layer, of_kernels
 from nnlab.registry import Positive
 from nnlab.system.imports import Array, jnp
@@ -43,7 +43,7 @@ def sparsity(below: Positive = 1e-3) -> RunPhenomenon:
         return (of_kernels(setup, snapshot.params, lambda kernel: _share([kernel], below)),)
 
     def of_all(setup: Setup, snapshot: Snapshot) -> tuple[Array, Array]:
-        kernels = [at(snapshot.params, path)["kernel"] for path in _kernel_paths(setup)]
+        kernels = [subtree(snapshot.params, path)["kernel"] for path in _kernel_paths(setup)]
         largest = jnp.stack([jnp.abs(kernel).max() for kernel in kernels]).max()
         return _share(kernels, below)[None], largest[None]
 
@@ -66,13 +66,13 @@ def summarize(table: pandas.DataFrame) -> Sparsity:
 
 
 def _kernel_paths(setup: Setup) -> list[str]:
-    return [unit.path for unit in units(setup) if "kernel" in unit.setup.params]
+    return [layer.path for layer in stages(setup) if layer.has_kernel]
 
 
 def _all_weights(setup: Setup, data: Data) -> dict[str, list[Any]]:
     """One row, named by how many weights there are."""
     variables = setup.variables("params")
-    return {"weights": [sum(at(variables, path)["kernel"].size for path in _kernel_paths(setup))]}
+    return {"weights": [sum(subtree(variables, path)["kernel"].size for path in _kernel_paths(setup))]}
 
 
 def _share(kernels: Sequence[Array], below: float) -> Array:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from nnlab import plotting
 from nnlab.nn.layer import Setup
 from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon, refuse_too_many_lines
-from nnlab.phenomena.probe import Probe, Snapshot, at, layer_rows, units
+from nnlab.phenomena.probe import Probe, Snapshot, layer_rows, stages, subtree
 from nnlab.phenomena.signal.gradient_flow import hidden_layers
 from nnlab.system.imports import Array, jnp
 
@@ -51,11 +51,11 @@ def summarize(layers: pandas.DataFrame) -> Symmetry:
 def _unit_spread(setup: Setup, snapshot: Snapshot) -> tuple[Array]:
     """||K - mean of K over units|| / ||K|| of each kernel; 0 for one of zeros, NaN where there is none."""
     found = []
-    for unit in units(setup):
-        if "kernel" not in unit.setup.params:
+    for layer in stages(setup):
+        if not layer.has_kernel:
             found.append(jnp.full((), jnp.nan))
             continue
-        kernel = at(snapshot.params, unit.path)["kernel"]
+        kernel = subtree(snapshot.params, layer.path)["kernel"]
         mean = jnp.broadcast_to(kernel.mean(-1, keepdims=True), kernel.shape)
         size = jnp.sqrt(jnp.square(kernel).sum())
         found.append(jnp.sqrt(jnp.square(kernel - mean).sum()) / jnp.where(size > 0, size, 1.0))
