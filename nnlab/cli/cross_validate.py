@@ -121,10 +121,10 @@ def _refitted(config: Config, epochs: float) -> Experiment:
     held back. Raises ConfigError."""
     from nnlab.config import check_tree
     from nnlab.errors import InvalidValue
-    from nnlab.sweeps.trials import base_tree
+    from nnlab.sweeps.trials import single_run_tree
     from nnlab.training.experiment import build_experiment
 
-    base = base_tree(config)
+    base = single_run_tree(config)
     changed = {
         "name": f"{base['name'][:74]}-refit",
         "data": base["data"] | {"split": base["data"]["split"] | {"fold": None}},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,12 +16,11 @@ from nnlab.cli.options import CONFIG
 if TYPE_CHECKING:
     from nnlab.config import Config
     from nnlab.runs.resume import Keep
-    from nnlab.sweeps.engines.local import Event
-    from nnlab.sweeps.run import Plan
+    from nnlab.sweeps.engines.base import Event
+    from nnlab.sweeps.plan import Plan
     from nnlab.sweeps.trials import Trial
 
 SHOWN_TRIALS = 40
-COMPILE_SECONDS = 1.5  # about what a program takes
 
 
 class Settings(NamedTuple):
@@ -71,30 +69,26 @@ def run_all(checked: Config, settings: Settings) -> Path:
     """Run what is left of a sweep, or with --dry-run print it; where it lies. Leaves at a signal."""
     from nnlab.sweeps.directory import SweepDirectory
     from nnlab.sweeps.engines.local import LocalEngine
-    from nnlab.sweeps.run import plan, plan_search, run_sweep
-    from nnlab.sweeps.trials import trials_of
+    from nnlab.sweeps.plan import make_plan, renew_plan
+    from nnlab.sweeps.run import run_sweep
 
     directory = SweepDirectory(settings.out or SweepDirectory.default(checked))
-    searching = plan_search(checked)
-    trials = [] if searching else trials_of(checked)
     force = not settings.resume
-    directory.check(checked, force)
-    todo = searching or plan(checked, trials, directory, force, settings.allow_drift)
+    plan = make_plan(checked, directory, force, settings.allow_drift)
     if settings.dry_run:
         if not settings.quiet:
-            _print_plan(directory.path, todo, settings.jobs)
+            _print_plan(directory.path, plan, settings.jobs)
         return directory.path
-    if todo.search is not None:
-        todo.search.require()
+    if plan.search is not None:
+        plan.search.require()
     with directory.held() as lock:
-        directory.check(checked, force)
-        todo = searching or plan(checked, trials, directory, force, settings.allow_drift)
+        plan = renew_plan(plan, directory, force, settings.allow_drift)
         directory.begin_sweep(checked, force)
-        local = LocalEngine(
-            directory.path, settings.jobs, settings.platform, settings.keep, keep_open=(lock,)
+        engine = LocalEngine(
+            directory.path, settings.jobs, settings.platform, settings.keep, inherited_descriptors=(lock,)
         )
-        with _progress(checked, todo, settings.quiet) as watch:
-            outcome = run_sweep(checked, todo, directory, local, settings.fail_fast, watch)
+        with _progress(plan, settings.quiet) as show:
+            outcome = run_sweep(plan, directory, engine, settings.fail_fast, show)
         drawn = [] if settings.no_plots or outcome.signal else _draw(directory.path)
     if not settings.quiet:
         _report(directory.path, drawn)
@@ -128,7 +122,7 @@ def verdict_code(place: Path) -> int:
 
 
 @contextlib.contextmanager
-def _progress(config: Config, todo: Plan, quiet: bool) -> Iterator[Callable[[Event], None] | None]:
+def _progress(plan: Plan, quiet: bool) -> Iterator[Callable[[Event], None] | None]:
     """A bar over the trials, by what they cost, with failures and time left."""
     if quiet or not sys.stderr.isatty():
         yield None
@@ -136,10 +130,10 @@ def _progress(config: Config, todo: Plan, quiet: bool) -> Iterator[Callable[[Eve
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    costs = {trial.id: max(1.0, group.cost) for group in todo.groups for trial in group.trials}
-    count = todo.draws or len(todo.trials)
-    cost = sum(costs.values()) / max(1, len(costs))  # of a trial that a search is yet to choose
-    ended: dict[str, str] = {}
+    costs = {trial.id: max(1.0, group.trial_flops) for group in plan.groups for trial in group.trials}
+    count = plan.draws or len(plan.trials)
+    mean_cost = sum(costs.values()) / max(1, len(costs))  # of a trial that a search is yet to choose
+    statuses: dict[str, str] = {}
     shares: dict[str, float] = {}
     columns = (
         TextColumn("{task.description}"),
@@ -148,79 +142,50 @@ def _progress(config: Config, todo: Plan, quiet: bool) -> Iterator[Callable[[Eve
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(config.name, total=cost * todo.left, shown="starting workers")
+        total = mean_cost * plan.trials_left
+        task = bar.add_task(plan.config.name, total=total, shown="starting workers")
 
-        def watch(event: Event) -> None:
+        def show(event: Event) -> None:
             name = event.trial.id
             if event.status:
-                ended[name] = event.status
+                statuses[name] = event.status
             shares[name] = 1.0 if event.status else event.share
-            bad = sum(status in ("failed", "diverged") for status in ended.values())
-            words = f"{len(todo.done) + len(ended)} of {count} trials"
-            done = sum(costs.get(key, cost) * share for key, share in shares.items())
-            bar.update(task, completed=done, shown=words + (f", {bad} failed or diverged" if bad else ""))
+            bad = sum(status in ("failed", "diverged") for status in statuses.values())
+            words = f"{len(plan.finished) + len(statuses)} of {count} trials"
+            completed = sum(costs.get(key, mean_cost) * share for key, share in shares.items())
+            bar.update(
+                task, completed=completed, shown=words + (f", {bad} failed or diverged" if bad else "")
+            )
 
-        yield watch
+        yield show
 
 
-def _print_plan(place: Path, todo: Plan, jobs: int | None) -> None:
+def _print_plan(place: Path, plan: Plan, jobs: int | None) -> None:
     from nnlab.cli.output import print_table, short
     from nnlab.sweeps.tables import plain
 
-    work = sum(group.cost * len(group.trials) for group in todo.groups)
-    if todo.search is not None:
-        work *= todo.draws / sum(len(group.trials) for group in todo.groups)
-        click.echo(f"{place}: up to {todo.draws} trials, chosen as it goes, {_estimate(todo, work, jobs)}")
+    if plan.search is not None:
+        click.echo(f"{place}: up to {plan.draws} trials, chosen as it goes, {plan.estimate(jobs)}")
         return
-    axes = list(todo.trials[0].axes)
-    groups = {trial.id: number for number, group in enumerate(todo.groups, 1) for trial in group.trials}
+    axes = list(plan.trials[0].axes)
+    programs = {trial.id: number for number, group in enumerate(plan.groups, 1) for trial in group.trials}
     rows = [
         (
             trial.id,
             *(short(plain(trial.axes[axis])) for axis in axes),
             str(trial.seed),
-            _state(todo, trial, groups),
+            _state(plan, trial, programs),
         )
-        for trial in todo.trials[:SHOWN_TRIALS]
+        for trial in plan.trials[:SHOWN_TRIALS]
     ]
     print_table(("trial", *axes, "seed", "program"), rows)
-    if len(todo.trials) > SHOWN_TRIALS:
-        click.echo(f"... and {len(todo.trials) - SHOWN_TRIALS} more")
+    if len(plan.trials) > SHOWN_TRIALS:
+        click.echo(f"... and {len(plan.trials) - SHOWN_TRIALS} more")
     click.echo(
-        f"{place}: {len(todo.trials)} trials, {len(todo.done)} done, {todo.left} to run as "
-        f"{len(todo.groups)} programs, {_estimate(todo, work, jobs)}"
+        f"{place}: {len(plan.trials)} trials, {len(plan.finished)} done, {plan.trials_left} to run as "
+        f"{len(plan.groups)} programs, {plan.estimate(jobs)}"
     )
 
 
-def _estimate(todo: Plan, work: float, jobs: int | None) -> str:
-    from nnlab.system import device
-
-    workers = min(jobs or device.core_count(), max(1, todo.left))
-    seconds = (work / _rate() + COMPILE_SECONDS * len(todo.groups)) / workers
-    return f"{work:.2g} floating-point operations: about {_duration(seconds)} on {workers} workers"
-
-
-def _state(todo: Plan, trial: Trial, groups: dict[str, int]) -> str:
-    return todo.done[trial.id]["status"] if trial.id in todo.done else f"{groups[trial.id]}"
-
-
-def _rate() -> float:
-    """Floating-point operations a second of one core at training, about a third of its best at products."""
-    import numpy as np
-    from threadpoolctl import threadpool_limits
-
-    square = np.ones((256, 256), np.float32)
-    best = float("inf")
-    with threadpool_limits(1):
-        for _ in range(20):
-            began = time.perf_counter()
-            square @ square
-            best = min(best, time.perf_counter() - began)
-    return 2 * 256**3 / best / 3
-
-
-def _duration(seconds: float) -> str:
-    for size, unit in ((3600.0, "hours"), (60.0, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(1.0, seconds):.0f} seconds"
+def _state(plan: Plan, trial: Trial, programs: dict[str, int]) -> str:
+    return plan.finished[trial.id]["status"] if trial.id in plan.finished else f"{programs[trial.id]}"

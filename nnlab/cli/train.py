@@ -273,14 +273,14 @@ def _bound(config: Config) -> str:
 
 
 def _swept(config: Config) -> str:
-    from nnlab.sweeps.run import grouped, plan_search
+    from nnlab.sweeps.plan import group_trials, plan_search
     from nnlab.sweeps.trials import trials_of
 
     searching = plan_search(config)
     if searching is not None:
         return f"{searching.draws:,} trials, chosen as it goes"
     trials = trials_of(config)
-    return f"{len(trials):,} trials, {len(grouped(config, trials)):,} programs"
+    return f"{len(trials):,} trials, {len(group_trials(config, trials)):,} programs"
 
 
 @click.command(short_help="Print the model's layers and parameters.")

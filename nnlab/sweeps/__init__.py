@@ -1,5 +1,6 @@
-"""Sweeps: many runs of one experiment, each exactly once, and the tables over all of them.
+"""Sweeps: many runs of one experiment, each run exactly once, and tables over all of them.
 
-`trials` says which runs there are, `directory` where they lie and what is done, `engine` runs them on
-worker processes (`worker`), `tables` adds them up, `run` does all of it.
+`trials` derives the trials from the config, `plan` compares them with what the sweep's `directory` holds,
+`run` hands the missing ones to an engine (`engines`), whose `worker` processes train them, and `tables` and
+`results` are the outcome. `search` holds methods that choose trials as the sweep goes.
 """

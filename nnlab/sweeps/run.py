@@ -1,4 +1,4 @@
-"""A sweep from beginning to end: what is missing is run, the tables are written, its phenomena measured."""
+"""Running a sweep: missing trials are trained, the tables written, phenomena across trials summarized."""
 
 from __future__ import annotations
 
@@ -9,231 +9,168 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from nnlab.config import Config
-from nnlab.errors import InvalidValue, NnlabError, UsageError
+from nnlab.errors import InvalidValue, NnlabError, RunStatus
 from nnlab.runs.results import SweepResult
 from nnlab.runs.run import handling
 from nnlab.storage.run_directory import read_json
 from nnlab.sweeps.directory import FINISHED, SweepDirectory
-from nnlab.sweeps.engines.local import Engine, Event
-from nnlab.sweeps.queue import Agenda, Group, Work
-from nnlab.sweeps.search.base import Search
-from nnlab.sweeps.search_queue import SearchAgenda, check_search
+from nnlab.sweeps.engines.base import Engine, Event, Summary, TrialSource
+from nnlab.sweeps.plan import Plan
+from nnlab.sweeps.queue import TrialQueue
+from nnlab.sweeps.search.queue import SearchQueue
 from nnlab.sweeps.tables import row_of, write_summary, write_trials
-from nnlab.sweeps.trials import Trial, trials_of
-from nnlab.training.experiment import (
-    Experiment,
-    build_experiment,
-    check_expectations,
-    forward_flops,
-    group_key,
-    step_flops,
-)
-from nnlab.training.loop import ORDER_BYTES
+from nnlab.sweeps.trials import Trial
 
-TABLES_SECONDS = 5.0  # trials.csv is written so often while a sweep runs
-
-
-class Plan(NamedTuple):
-    """What a sweep has to do: all of its trials, how those that are done ended, and the rest by group.
-
-    search: what chooses the trials as it goes, `draws` in all; the groups are then those of some examples.
-    """
-
-    trials: Sequence[Trial]
-    done: Mapping[str, Mapping[str, Any]]
-    groups: Sequence[Group]
-    search: Search | None = None
-    draws: int = 0
-
-    @property
-    def left(self) -> int:
-        return self.draws or sum(len(group.trials) for group in self.groups)
+TABLES_INTERVAL_SECONDS = 5.0  # between two writings of trials.csv while a sweep runs
 
 
 class SweepOutcome(NamedTuple):
-    """summary: what summary.json holds. signal: what interrupted the sweep, 0 if nothing did."""
+    """How the running of a sweep ended.
 
-    summary: Mapping[str, Any]
+    Attributes:
+        summary: what summary.json holds.
+        signal: the signal that interrupted the sweep, 0 if none did.
+    """
+
+    summary: Summary
     signal: int
 
 
-def plan(
-    config: Config,
-    trials: Sequence[Trial],
-    directory: SweepDirectory,
-    force: bool,
-    allow_drift: bool = False,
-) -> Plan:
-    """What is to be done: failed trials are tried again. allow_drift: beside finished ones of other data.
-    Raises ConfigError, or UsageError."""
-    ended = {} if force else {trial.id: directory.outcome(trial) for trial in trials}
-    whole = ("complete", "diverged")  # what a search pruned is not
-    done = {name: summary for name, summary in ended.items() if summary and summary["status"] in whole}
-    if not allow_drift:
-        _check_data(trials, done, directory)
-    return Plan(trials, done, grouped(config, [trial for trial in trials if trial.id not in done]))
-
-
-def _check_data(
-    trials: Sequence[Trial], done: Mapping[str, Mapping[str, Any]], directory: SweepDirectory
-) -> None:
-    """Refuse where data that come from files have changed since a trial ran. Raises UsageError."""
-    first = next((trial for trial in trials if trial.id in done), None)
-    if first is None or "path" not in first.config.tree["data"]:
-        return
-    place = directory.trial(first).path
-    if read_json(place / "environment.json").get("data_sha256") != build_experiment(first.config).data.hash:
-        raise UsageError(
-            f"{directory.path}: its data have changed since; --force runs all trials anew, --allow-drift "
-            "those that are missing, --out names another place"
-        )
-
-
-def plan_search(config: Config) -> Plan | None:
-    """What a search is to do, after a look at some of the trials that it may choose; None where the sweep has
-    no search. Raises ConfigError."""
-    sweep = config.build().sweep
-    if sweep is None or sweep.method is None or sweep.random is None:
-        return None
-    examples = trials_of(config)
-    groups = grouped(config, examples)
-    check_search(config, sweep, build_experiment(examples[0].config))
-    return Plan((), {}, groups, sweep.method, sweep.random.draws)
-
-
-def grouped(config: Config, trials: Sequence[Trial]) -> list[Group]:
-    """The trials by the program that they share. One of each group is bound to its data, so that what does
-    not fit, in the trials or in what the sweep expects, is found before anything runs. Raises ConfigError."""
-    members: dict[str, list[Trial]] = {}
-    for trial in trials:
-        members.setdefault(group_key(trial.config), []).append(trial)
-    groups = []
-    for key, found in members.items():
-        experiment = build_experiment(found[0].config)
-        check_expectations(config, experiment.parts, experiment.data)
-        groups.append(Group(key, found, cost(experiment), lane_bytes(experiment)))
-    return groups
-
-
 def run_sweep(
-    config: Config,
-    todo: Plan,
+    plan: Plan,
     directory: SweepDirectory,
     engine: Engine,
     fail_fast: bool = False,
-    watch: Callable[[Event], None] | None = None,
+    on_event: Callable[[Event], None] | None = None,
 ) -> SweepOutcome:
-    """Run what is left of a sweep, writing its tables as trials end. watch: called with each event."""
-    search = SearchAgenda(config, directory) if todo.search is not None else None
-    agenda: Work = Agenda(todo.groups) if search is None else search
-    trials = todo.trials if search is None else search.trials
-    summaries: dict[str, Mapping[str, Any] | None] = dict(todo.done) if search is None else search.summaries
-    written = 0.0
+    """Run the trials that are left, writing the sweep's tables as they end.
 
-    def write() -> None:
-        rows = (row_of(trial, summaries.get(trial.id)) for trial in trials)
-        write_trials(directory, _axes(config), rows)
-
-    def finish() -> Mapping[str, Any]:
-        write()
-        return _finish(config, directory, trials, summaries, search)
-
-    write()
-    with _signals(engine) as caught, contextlib.closing(engine), _leaving(finish):
-        for event in engine.run(agenda):
+    Args:
+        plan: what is to be done.
+        directory: the sweep's directory, held by this process and begun.
+        engine: runs the trials; it is closed at the end.
+        fail_fast: stop at the first trial that fails.
+        on_event: called with each event of the engine.
+    """
+    records = _Records(plan, directory)
+    records.write_trials()
+    with _stopping_at_signals(engine) as signals, contextlib.closing(engine), _finishing(records):
+        for event in engine.run(records.queue):
             if event.status:
-                summaries[event.trial.id] = _ended(directory, event)
-                agenda.ended(event.trial, summaries[event.trial.id])
-            if event.status == "failed" and fail_fast and not engine.stopping:
+                records.add(event)
+            if event.status == RunStatus.FAILED and fail_fast and not engine.stopping:
                 engine.stop()
-            if watch is not None:
-                watch(event)
-            if event.status and time.monotonic() - written > TABLES_SECONDS:
-                write()
-                written = time.monotonic()
-    return SweepOutcome(finish(), caught[0] if caught else 0)
+            if on_event is not None:
+                on_event(event)
+            if event.status:
+                records.write_trials_in_time()
+    return SweepOutcome(records.finish(), signals[0] if signals else 0)
 
 
-def _axes(config: Config) -> list[str]:
-    sweep = config.build().sweep
-    return sweep.paths if sweep else []
+class _Records:
+    """What a sweep has come to so far, and the files that tell of it."""
+
+    def __init__(self, plan: Plan, directory: SweepDirectory) -> None:
+        self.config, self.directory = plan.config, directory
+        parts = plan.config.build()
+        self.axes = parts.sweep.paths if parts.sweep else []
+        self.phenomena = parts.sweep_phenomena
+        self.search: SearchQueue | None = None
+        if plan.search is None:
+            self.queue: TrialSource = TrialQueue(plan.groups)
+            self.trials: Sequence[Trial] = plan.trials
+            self.summaries: dict[str, Summary | None] = dict(plan.finished)
+        else:
+            self.queue = self.search = SearchQueue(plan.config, directory)
+            self.trials, self.summaries = self.search.trials, self.search.summaries
+        self._written_at = 0.0
+
+    def add(self, event: Event) -> None:
+        """Take in how a trial ended."""
+        summary = _summary_after(self.directory, event)
+        self.summaries[event.trial.id] = summary
+        self.queue.finish(event.trial, summary)
+
+    def write_trials(self) -> None:
+        rows = (row_of(trial, self.summaries.get(trial.id)) for trial in self.trials)
+        write_trials(self.directory, self.axes, rows)
+
+    def write_trials_in_time(self) -> None:
+        """Write trials.csv, unless that was done a moment ago."""
+        if time.monotonic() - self._written_at > TABLES_INTERVAL_SECONDS:
+            self.write_trials()
+            self._written_at = time.monotonic()
+
+    def finish(self) -> Summary:
+        """Write the tables and summary.json: the counts of trials, the best trial of a search, and the
+        numbers of each phenomenon across trials, once every trial has ended."""
+        self.write_trials()
+        write_summary(self.directory, self.axes)
+        counts = Counter(
+            (self.summaries.get(trial.id) or {"status": "missing"})["status"] for trial in self.trials
+        )
+        if self.search is not None:
+            counts["missing"] += self.search.draws_left
+        status = RunStatus.COMPLETE
+        if counts[RunStatus.FAILED]:
+            status = RunStatus.FAILED
+        elif counts["missing"]:
+            status = RunStatus.INTERRUPTED
+        summary: dict[str, Any] = {"name": self.config.name, "status": status, "trials": len(self.trials)}
+        summary |= {word: counts[word] for word in (*FINISHED, RunStatus.FAILED, "missing")}
+        best = self.search.best() if self.search is not None else None
+        if best is not None:
+            summary["best"] = best
+        if not counts["missing"]:
+            summary |= self._phenomena_numbers()
+        self.directory.write_json("summary.json", summary)
+        return read_json(self.directory.path / "summary.json")
+
+    def _phenomena_numbers(self) -> dict[str, Mapping[str, object]]:
+        result = SweepResult.of(self.directory.path)
+        numbers: dict[str, Mapping[str, object]] = {}
+        for phenomenon in self.phenomena:
+            try:
+                numbers[phenomenon.name] = phenomenon.summarize(result)
+            except InvalidValue as error:  # too few trials are left, say
+                numbers[phenomenon.name] = {"not found": str(error)}
+        return numbers
 
 
-def cost(experiment: Experiment) -> float:
-    """Floating-point operations of a run, about: its steps, and evaluations of all splits."""
-    examples = sum(len(part) for part in experiment.data.splits.values())
-    looks = forward_flops(experiment.model) * examples * len(experiment.record_steps)
-    return step_flops(experiment) * experiment.total_steps + looks
-
-
-def lane_bytes(experiment: Experiment) -> int:
-    """Bytes of one run beside others on a device: its arrays and the order of its examples."""
-    return ORDER_BYTES + experiment.footprint.arrays
-
-
-def _ended(directory: SweepDirectory, event: Event) -> Mapping[str, Any] | None:
-    """The summary of a trial that ended; None where it did not come to an end."""
-    if event.status == "interrupted":  # or stopped when it had ended, with no time left to say so
-        own = directory.outcome(event.trial)
-        return own if own and own["status"] in FINISHED else None
-    if event.status == "failed":
-        own = directory.outcome(event.trial)
-        return own if own and own["status"] == "failed" else directory.give_up(event.trial, event.reason)
+def _summary_after(directory: SweepDirectory, event: Event) -> Summary | None:
+    """The summary of a trial that has ended; None where it was interrupted."""
+    if event.status == RunStatus.INTERRUPTED:  # it may have ended, with no time left to say so
+        outcome = directory.outcome(event.trial)
+        return outcome if outcome and outcome["status"] in FINISHED else None
+    if event.status == RunStatus.FAILED:
+        outcome = directory.outcome(event.trial)
+        if outcome and outcome["status"] == RunStatus.FAILED:
+            return outcome
+        return directory.record_failure(event.trial, event.reason)
     return read_json(directory.trial(event.trial).path / "summary.json")
 
 
-def _finish(
-    config: Config,
-    directory: SweepDirectory,
-    trials: Sequence[Trial],
-    summaries: Mapping[str, Mapping[str, Any] | None],
-    search: SearchAgenda | None,
-) -> Mapping[str, Any]:
-    """Write summary.csv and summary.json, with each phenomenon's numbers where every trial has ended, and the
-    best trial of a search."""
-    counts = Counter((summaries.get(trial.id) or {"status": "missing"})["status"] for trial in trials)
-    if search is not None:
-        counts["missing"] += search.unproposed
-    status = "failed" if counts["failed"] else "interrupted" if counts["missing"] else "complete"
-    write_summary(directory, _axes(config))
-    summary: dict[str, Any] = {"name": config.name, "status": status, "trials": len(trials)}
-    summary |= {word: counts[word] for word in (*FINISHED, "failed", "missing")}
-    best = search.best() if search is not None else None
-    if best is not None:
-        summary["best"] = best
-    result = SweepResult.of(directory.path)
-    for phenomenon in config.build().sweep_phenomena:
-        if not counts["missing"]:
-            try:
-                summary[phenomenon.name] = phenomenon.summarize(result)
-            except InvalidValue as error:  # too few trials are left, say
-                summary[phenomenon.name] = {"not found": str(error)}
-    directory.write_json("summary.json", summary)
-    return read_json(directory.path / "summary.json")
-
-
 @contextlib.contextmanager
-def _leaving(finish: Callable[[], Any]) -> Iterator[None]:
-    """Where the sweep cannot go on, leave its tables and summary as they should be."""
+def _finishing(records: _Records) -> Iterator[None]:
+    """Leave complete tables and a summary where the sweep cannot go on."""
     try:
         yield
     except NnlabError:
-        finish()
+        records.finish()
         raise
 
 
 @contextlib.contextmanager
-def _signals(engine: Engine) -> Iterator[list[int]]:
-    """At SIGINT or SIGTERM let the workers end their chunk; at a second one leave at once."""
-    caught: list[int] = []
+def _stopping_at_signals(engine: Engine) -> Iterator[list[int]]:
+    """At SIGINT or SIGTERM let the workers end their chunk; at a second signal leave at once."""
+    signals: list[int] = []
 
-    def note(number: int, _: Any) -> None:
-        if caught:
+    def note(number: int, _: object) -> None:
+        if signals:
             engine.kill()
             os._exit(128 + number)
-        caught.append(number)
+        signals.append(number)
         engine.stop()
 
     with handling(note):
-        yield caught
+        yield signals

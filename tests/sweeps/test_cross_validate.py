@@ -51,7 +51,8 @@ def test_the_test_set_is_the_same_for_all_folds_and_chooses_nothing(small, nnlab
     assert nnlab("cross-validate", "small.yaml", "--folds", "3", "--jobs", "1", "--out", "cv").exit_code == 0
     rows = SweepResult.of(small / "cv").joined("metrics")
     first = rows[rows["step"] == 0]
-    assert first["test_loss"].nunique() == 1
+    # programs of other shapes round differently
+    assert first["test_loss"].tolist() == pytest.approx([first["test_loss"].iloc[0]] * 3, rel=1e-6)
     assert first["validation_loss"].nunique() == 3
     assert (small / "cv" / "plots" / "cross_validation.png").exists()
 

@@ -221,9 +221,9 @@ def test_a_space_of_everything(tmp_path):
     assert again.proposals() == study.proposals()
     assert [proposal.open for proposal in again.proposals()] == [False] * 6 + [True]
     assert again.proposals()[-1] == left_open
-    assert again.prunes(left_open.number, {4: 3.0})  # the median of the whole ones is 1
-    assert not again.prunes(left_open.number, {4: 0.9})
-    assert not again.prunes(left_open.number, {3: 3.0})
+    assert again.should_prune(left_open.number, {4: 3.0})  # the median of the whole ones is 1
+    assert not again.should_prune(left_open.number, {4: 0.9})
+    assert not again.should_prune(left_open.number, {3: 3.0})
     other = search.study(space, 1, tmp_path / "search.journal")
     assert other.proposals() == []
 

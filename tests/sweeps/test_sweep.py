@@ -622,7 +622,7 @@ def test_a_trial_that_is_given_up_keeps_its_checkpoints(home, tmp_path, monkeypa
     trial = half_done(home, tmp_path / "out", monkeypatch)
     before = sorted(trial.glob("checkpoints/*/*"))
     directory = SweepDirectory(tmp_path / "out")
-    directory.give_up(trials_of(load(home / "long.yaml"))[0], "its worker died")
+    directory.record_failure(trials_of(load(home / "long.yaml"))[0], "its worker died")
     assert sorted(trial.glob("checkpoints/*/*")) == before != []
     assert summary_of(trial)["reason"] == "its worker died"
 

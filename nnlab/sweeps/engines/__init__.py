@@ -1,1 +1,1 @@
-"""What runs the trials of a sweep: processes of this machine (`local`)."""
+"""Engines run the trials of a sweep: on worker processes of this machine (`local`)."""

@@ -1,4 +1,4 @@
-"""What a search is."""
+"""The contract of a search: it proposes trials, is told their outcomes, and may end bad ones early."""
 
 from __future__ import annotations
 
@@ -6,18 +6,29 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
-Space = Mapping[str, Mapping[str, Any]]
-"""Axis -> distribution, as the file has it under sweep.random.axes."""
+from nnlab.sweeps.trials import AxisValues
+
+Distribution = Mapping[str, Sequence[Any]]
+"""Name of a distribution -> its bounds or choices, as `sweep.random.axes` has it."""
+
+Space = Mapping[str, Distribution]
+"""Axis -> its distribution."""
 
 Reports = Mapping[int, float]
-"""Rung of a training -> the metric there. Rungs are even parts of it, so that all trainings compare."""
+"""Rung of a training -> the metric there. Rungs divide each training evenly, so that all compare."""
 
 
 class Proposal(NamedTuple):
-    """values: of each axis. open: no outcome was told yet."""
+    """A point that a study proposes to run.
+
+    Attributes:
+        number: its position among the study's proposals, from 0.
+        values: the value of each axis.
+        open: whether the study has yet to be told its outcome.
+    """
 
     number: int
-    values: Mapping[str, Any]
+    values: AxisValues
     open: bool
 
 
@@ -25,24 +36,31 @@ class Study(Protocol):
     """A search at work, kept in its journal."""
 
     def proposals(self) -> Sequence[Proposal]:
-        """All so far, in their order."""
+        """All proposals so far, in their order."""
         ...
 
-    def propose(self) -> Proposal: ...
+    def propose(self) -> Proposal:
+        """A new proposal."""
+        ...
 
-    def prunes(self, number: int, reports: Reports) -> bool:
-        """Whether the trial of a proposal, with these reports so far, is not worth going on with."""
+    def should_prune(self, number: int, reports: Reports) -> bool:
+        """Whether a proposal's trial, with these reports so far, is not worth running on."""
         ...
 
     def tell(self, number: int, value: float | None, reports: Reports) -> None:
-        """What a proposal came to; None: it came to no value, being pruned or diverged."""
+        """Record the outcome of a proposal; value: None for a trial that was pruned or diverged."""
         ...
 
 
 class Search(NamedTuple):
-    """metric: the number of a run's summary that is to be small or large. prune: whether trials may be ended
-    early. require: raises UsageError where a package is missing. study: (space, seed, journal) -> Study; the
-    journal is this process's alone.
+    """A search method, as a registered function returns it.
+
+    Attributes:
+        metric: the number of a run's summary to optimize, such as `final.validation_loss`.
+        direction: whether it is to be small or large.
+        prune: whether trials may be ended early.
+        require: raises UsageError where a package is missing.
+        study: (space, seed, journal) -> the study; no other process writes its journal.
     """
 
     metric: str

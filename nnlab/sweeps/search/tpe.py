@@ -1,4 +1,4 @@
-"""Searches by Optuna, which is imported when one runs."""
+"""Search by tree-structured Parzen estimators, as Optuna has them; it is imported when a search runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from nnlab.errors import InvalidValue, UsageError
 from nnlab.registry import Count, register
-from nnlab.sweeps.search.base import Proposal, Reports, Search, Space
+from nnlab.sweeps.search.base import Distribution, Proposal, Reports, Search, Space
+from nnlab.sweeps.trials import AxisValues
 from nnlab.system import files
 from nnlab.system.imports import optuna
 from nnlab.system.random import generator
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.storages import JournalStorage
 
-FIRST_RUNG = 4  # of 20: the first fifth of a training is not judged
+FIRST_JUDGED_RUNG = 4  # of 20: the first fifth of a training is not judged
 
 
 @register("search", name="optuna")
@@ -31,13 +32,20 @@ def tpe(
     prune: bool = True,
     startup: Count = 10,
 ) -> Search:
-    """Proposes where good trials were denser than bad ones (TPE, Bergstra et al. 2011), by Optuna.
+    """Proposes points where good trials were denser than bad ones (TPE), by Optuna.
 
-    metric: final.NAME, best.NAME or selected.NAME, a number of a trial's summary. prune: end a trial whose
-    metric, at its best so far, is worse than the median of the whole trials at that part of their training.
-    startup: so many trials are drawn at random before the search learns, and so many must be whole before one
-    is pruned.
-    Proposal n is the same for the same outcomes of those before; with one worker so is the search.
+    Proposal n is the same whenever the outcomes of those before it are; with one worker, so is the search.
+
+    Args:
+        metric: final.NAME, best.NAME or selected.NAME, a number of a trial's summary.
+        direction: whether the metric is to be small or large.
+        prune: end a trial whose metric, at its best so far, is worse than the median of the complete trials
+            at that part of their training.
+        startup: number of trials drawn at random before the search learns, and of complete trials before one
+            is pruned.
+
+    Reference:
+        Bergstra et al. 2011, Algorithms for Hyper-Parameter Optimization.
     """
     prefix, _, column = metric.partition(".")
     if prefix not in ("final", "best", "selected") or not column:
@@ -47,10 +55,10 @@ def tpe(
         name = json.dumps([metric, direction, seed, space], sort_keys=True)
         return OptunaStudy(name, direction, startup if prune else None, startup, space, seed, journal)
 
-    return Search(metric, direction, prune, _require, study)
+    return Search(metric, direction, prune, _require_optuna, study)
 
 
-def _require() -> None:
+def _require_optuna() -> None:
     try:
         import optuna  # noqa: F401 - to see that it is there
     except ImportError:
@@ -58,7 +66,10 @@ def _require() -> None:
 
 
 class OptunaStudy:
-    """See `search.Study`. A trial that failed, or whose sweep was killed, stays open: it is told nothing."""
+    """A study of Optuna; see `Study` for its methods.
+
+    A trial that failed, or whose sweep was killed, stays open: the study is told nothing of it.
+    """
 
     def __init__(
         self,
@@ -81,32 +92,33 @@ class OptunaStudy:
             load_if_exists=True,
             pruner=optuna.pruners.NopPruner()
             if prune_after is None
-            else optuna.pruners.MedianPruner(prune_after, FIRST_RUNG),
+            else optuna.pruners.MedianPruner(prune_after, FIRST_JUDGED_RUNG),
         )
         self.id = self.storage.get_study_id_from_name(name)
-        self.distributions = {path: _distribution(how) for path, how in space.items()}
+        self.distributions = {path: _optuna_distribution(how) for path, how in space.items()}
 
     def proposals(self) -> list[Proposal]:
-        states, found = optuna.trial.TrialState, []
+        states, proposals = optuna.trial.TrialState, []
         for trial in self.study.get_trials(deepcopy=False):
-            if trial.state == states.RUNNING and len(trial.params) < len(self.space):  # killed as it was made
+            incomplete = len(trial.params) < len(self.space)
+            if trial.state == states.RUNNING and incomplete:  # killed as it was written
                 self.study.tell(trial.number, state=states.FAIL)
             elif trial.state != states.FAIL:
-                open_ = trial.state == states.RUNNING
-                found.append(Proposal(trial.number, self._values(trial.params), open_))
-        return found
+                is_open = trial.state == states.RUNNING
+                proposals.append(Proposal(trial.number, self._axis_values(trial.params), is_open))
+        return proposals
 
     def propose(self) -> Proposal:
-        # a sampler of its own for each: what is drawn does not depend on where the search was interrupted
-        place = len(self.proposals())
-        seed = int(generator(self.seed, "search", place).integers(2**32))
+        # each proposal has a sampler of its own, so that it does not depend on where a search was interrupted
+        position = len(self.proposals())
+        seed = int(generator(self.seed, "search", position).integers(2**32))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self.study.sampler = self.sampler(seed=seed)
             trial = self.study.ask(self.distributions)
-        return Proposal(trial.number, self._values(trial.params), open=True)
+        return Proposal(trial.number, self._axis_values(trial.params), open=True)
 
-    def prunes(self, number: int, reports: Reports) -> bool:
+    def should_prune(self, number: int, reports: Reports) -> bool:
         trial = copy.copy(self.study.get_trials(deepcopy=False)[number])
         trial.intermediate_values = dict(reports)
         return self.study.pruner.prune(self.study, trial)
@@ -120,16 +132,16 @@ class OptunaStudy:
         else:
             self.study.tell(number, value)
 
-    def _values(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The axes' values, in the order of the space; of a choice, Optuna knows the position."""
+    def _axis_values(self, params: Mapping[str, Any]) -> AxisValues:
+        """The value of each axis, in the order of the space; Optuna knows a choice by its position."""
         return {
             path: how["choice"][params[path]] if "choice" in how else params[path]
             for path, how in self.space.items()
         }
 
 
-def _distribution(how: Mapping[str, Any]) -> BaseDistribution:
-    (name, bounds), *_ = how.items()
+def _optuna_distribution(distribution: Distribution) -> BaseDistribution:
+    (name, bounds), *_ = distribution.items()
     if name == "choice":
         return optuna.distributions.CategoricalDistribution(range(len(bounds)))
     if name == "integers":
@@ -139,8 +151,11 @@ def _distribution(how: Mapping[str, Any]) -> BaseDistribution:
 
 
 def _storage(journal: Path) -> JournalStorage:
-    """The journal, without a last line that was cut off as it was written. It takes no lock: the sweep holds
-    its directory, and the lock that a killed one left behind would only be waited for."""
+    """The journal, without a last line that was cut off as it was written.
+
+    It takes no lock: the sweep holds its directory, and the lock that a killed sweep left behind would only
+    be waited for.
+    """
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
     class NoLock(JournalFileOpenLock):
@@ -151,7 +166,7 @@ def _storage(journal: Path) -> JournalStorage:
             pass
 
     if journal.exists():
-        whole = journal.read_bytes()
-        if not whole.endswith(b"\n"):
-            files.write_atomically(journal, whole[: whole.rfind(b"\n") + 1])
+        content = journal.read_bytes()
+        if not content.endswith(b"\n"):
+            files.write_atomically(journal, content[: content.rfind(b"\n") + 1])
     return optuna.storages.JournalStorage(JournalFileBackend(str(journal), lock_obj=NoLock(str(journal))))

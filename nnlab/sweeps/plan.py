@@ -1,0 +1,141 @@
+"""The plan of a sweep: its trials, those that are finished, and the programs that the others share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from nnlab.config import Config
+from nnlab.errors import RunStatus, UsageError
+from nnlab.storage.run_directory import read_json
+from nnlab.sweeps import cost
+from nnlab.sweeps.cost import CostEstimate
+from nnlab.sweeps.directory import SweepDirectory
+from nnlab.sweeps.engines.base import Summary
+from nnlab.sweeps.queue import TrialGroup
+from nnlab.sweeps.search.base import Search
+from nnlab.sweeps.search.queue import check_search
+from nnlab.sweeps.trials import Trial, trials_of
+from nnlab.system import device
+from nnlab.training.experiment import build_experiment, check_expectations, group_key
+
+
+class Plan(NamedTuple):
+    """What a sweep has to do.
+
+    Attributes:
+        config: of the sweep.
+        trials: all of them, in the order of trials.csv; of a search, which is yet to choose them, none.
+        finished: the summaries of those that need not be run again, by id.
+        groups: the others, by the program that they share; of a search, some trials that it may choose.
+        search: the method that chooses trials as the sweep goes, if one does.
+        draws: how many trials a search runs in all, else 0.
+    """
+
+    config: Config
+    trials: Sequence[Trial]
+    finished: Mapping[str, Summary]
+    groups: Sequence[TrialGroup]
+    search: Search | None = None
+    draws: int = 0
+
+    @property
+    def trials_left(self) -> int:
+        """How many trials are still to be run."""
+        return self.draws or self._grouped_trials
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations of the trials that are left, about."""
+        total = sum(group.trial_flops * len(group.trials) for group in self.groups)
+        return total * (self.draws / self._grouped_trials) if self.draws else total
+
+    def estimate(self, jobs: int | None = None) -> CostEstimate:
+        """What running it is likely to cost; jobs: number of workers, one a core by default."""
+        workers = min(jobs or device.core_count(), max(1, self.trials_left))
+        return cost.estimate(self.flops, len(self.groups), workers)
+
+    @property
+    def _grouped_trials(self) -> int:
+        return sum(len(group.trials) for group in self.groups)
+
+
+def make_plan(config: Config, directory: SweepDirectory, force: bool, allow_drift: bool = False) -> Plan:
+    """What a sweep has to do in its directory; trials that failed are run again.
+
+    Args:
+        config: an experiment with a `sweep:` block.
+        directory: where the sweep lies, or will.
+        force: run the finished trials again, too.
+        allow_drift: run the missing trials although the data of finished ones have changed since.
+
+    Raises:
+        ConfigError: a trial's config, or an expectation, is wrong.
+        UsageError: the directory holds something else, or trials of other data.
+    """
+    searching = plan_search(config)
+    trials = () if searching else trials_of(config)
+    directory.check_free(config, force)
+    if searching is not None:
+        return searching
+    finished = {} if force else _finished(trials, directory)
+    if not allow_drift:
+        _check_data(trials, finished, directory)
+    return Plan(config, trials, finished, group_trials(config, [t for t in trials if t.id not in finished]))
+
+
+def renew_plan(plan: Plan, directory: SweepDirectory, force: bool, allow_drift: bool = False) -> Plan:
+    """The plan once the directory is held; it is made anew where another process was at work meanwhile."""
+    directory.check_free(plan.config, force)
+    if plan.search or force or _finished(plan.trials, directory) == plan.finished:
+        return plan
+    return make_plan(plan.config, directory, force, allow_drift)
+
+
+def plan_search(config: Config) -> Plan | None:
+    """The plan of a search, after building some of the trials that it may choose; None where the sweep has no
+    search. Raises ConfigError."""
+    sweep = config.build().sweep
+    if sweep is None or sweep.method is None or sweep.random is None:
+        return None
+    examples = trials_of(config)
+    groups = group_trials(config, examples)
+    check_search(config, sweep, build_experiment(examples[0].config))
+    return Plan(config, (), {}, groups, sweep.method, sweep.random.draws)
+
+
+def group_trials(config: Config, trials: Sequence[Trial]) -> list[TrialGroup]:
+    """The trials by the program that they share.
+
+    One trial of each group is built with its data, so that a mistake, in the trials or in what the sweep
+    expects, is reported before anything runs. Raises ConfigError.
+    """
+    members: dict[str, list[Trial]] = {}
+    for trial in trials:
+        members.setdefault(group_key(trial.config), []).append(trial)
+    groups = []
+    for key, group in members.items():
+        experiment = build_experiment(group[0].config)
+        check_expectations(config, experiment.parts, experiment.data)
+        groups.append(TrialGroup(key, group, cost.trial_flops(experiment), cost.trial_bytes(experiment)))
+    return groups
+
+
+def _finished(trials: Sequence[Trial], directory: SweepDirectory) -> dict[str, Summary]:
+    """The summaries of trials that came to their end; what a search pruned did not."""
+    summaries = {trial.id: directory.outcome(trial) for trial in trials}
+    ends = (RunStatus.COMPLETE, RunStatus.DIVERGED)
+    return {name: summary for name, summary in summaries.items() if summary and summary["status"] in ends}
+
+
+def _check_data(trials: Sequence[Trial], finished: Mapping[str, Summary], directory: SweepDirectory) -> None:
+    """Check that data read from files are still those of a finished trial. Raises UsageError."""
+    first = next((trial for trial in trials if trial.id in finished), None)
+    if first is None or "path" not in first.config.tree["data"]:
+        return
+    path = directory.trial(first).path
+    if read_json(path / "environment.json").get("data_sha256") != build_experiment(first.config).data.hash:
+        raise UsageError(
+            f"{directory.path}: its data have changed since; --force runs all trials anew, --allow-drift "
+            "those that are missing, --out names another place"
+        )
