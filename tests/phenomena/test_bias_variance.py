@@ -11,7 +11,7 @@ from nnlab.config.document import Document
 from nnlab.errors import ConfigError, InvalidValue
 from nnlab.phenomena.base import SweepPhenomenon
 from nnlab.phenomena.generalization import bias_variance
-from nnlab.phenomena.generalization.bias_variance import decomposed, summarize
+from nnlab.phenomena.generalization.bias_variance import decompose, detect
 from nnlab.registry import build
 from nnlab.training.closed_form import fit
 from nnlab.training.experiment import build_experiment
@@ -70,7 +70,7 @@ PEAKED = {"bias": {3: 0.9, 10: 0.5, 30: 0.4, 100: 0.3}, "spread": {3: 0.1, 10: 5
 
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_the_parts_are_those_that_were_put_in(outputs):
-    curve = decomposed(constructed(**PEAKED, outputs=outputs), UNITS)
+    curve = decompose(constructed(**PEAKED, outputs=outputs), UNITS)
     assert curve.index.tolist() == [3, 10, 30, 100]
     np.testing.assert_allclose(curve["bias_squared"], np.square([0.9, 0.5, 0.4, 0.3]))
     np.testing.assert_allclose(curve["variance"], np.square([0.1, 5.0, 1.0, 0.2]))
@@ -79,7 +79,7 @@ def test_the_parts_are_those_that_were_put_in(outputs):
 
 
 def test_the_numbers_of_a_peak():
-    found = summarize(constructed(**PEAKED), UNITS)
+    found = detect(constructed(**PEAKED), UNITS)
     assert found.variance_peak == pytest.approx(25.0)
     assert found.variance_peak_capacity == 10
     assert found.variance_peaks_sharply is True
@@ -102,25 +102,25 @@ def test_the_numbers_of_a_peak():
 def test_a_peak_is_ten_times_both_ends(spread, rises_then_falls):
     capacities = [1, 2, 3, 4]
     bias = dict.fromkeys(capacities, 1.0)
-    found = summarize(constructed(bias, dict(zip(capacities, spread, strict=True))), UNITS)
+    found = detect(constructed(bias, dict(zip(capacities, spread, strict=True))), UNITS)
     assert found.variance_peaks_sharply is rises_then_falls
     assert found.bias_falls is False
 
 
 def test_the_order_of_capacities_is_that_of_the_numbers():
     shuffled = {part: {c: PEAKED[part][c] for c in (100, 3, 30, 10)} for part in PEAKED}
-    assert summarize(constructed(**shuffled), UNITS)[:4] == summarize(constructed(**PEAKED), UNITS)[:4]
+    assert detect(constructed(**shuffled), UNITS)[:4] == detect(constructed(**PEAKED), UNITS)[:4]
 
 
 def test_a_risk_that_is_not_the_sum_is_told():
     losses = {3: 0.82, 10: 25.25, 30: 1.16 * 1.25, 100: 0.13}
-    found = summarize(constructed(**PEAKED, losses=losses), UNITS)
+    found = detect(constructed(**PEAKED, losses=losses), UNITS)
     assert found.decomposition_error == pytest.approx(0.2)
 
 
 def test_paths_that_move_together_are_one_capacity():
     joint = "model.0.units, model.1.units"
-    assert summarize(constructed(**PEAKED, axis=joint), UNITS).variance_peak_capacity == 10
+    assert detect(constructed(**PEAKED, axis=joint), UNITS).variance_peak_capacity == 10
 
 
 def test_without_predictions_the_key_that_is_missing_is_named():
@@ -132,12 +132,12 @@ def test_without_predictions_the_key_that_is_missing_is_named():
 def test_a_test_set_that_changes_with_the_seed_is_refused():
     tables = {(c, s): table_of(np.zeros(4), np.full(4, float(s))) for c in (1, 2, 3) for s in range(2)}
     with pytest.raises(InvalidValue, match="one test set"):
-        summarize(Sweep(tables), UNITS)
+        detect(Sweep(tables), UNITS)
 
 
 def test_one_seed_is_refused():
     with pytest.raises(InvalidValue, match="two seeds"):
-        summarize(constructed(**PEAKED, seeds=1), UNITS)
+        detect(constructed(**PEAKED, seeds=1), UNITS)
 
 
 def test_data_without_a_test_set_are_refused():
@@ -145,7 +145,7 @@ def test_data_without_a_test_set_are_refused():
     table = sweep.tables["predictions"]
     sweep.tables["predictions"] = table[table["split"] == "train"]
     with pytest.raises(InvalidValue, match="test examples"):
-        summarize(sweep, UNITS)
+        detect(sweep, UNITS)
 
 
 # --- random features -------------------------------------------------------------------------------------
@@ -175,7 +175,7 @@ def random_features(ridge, capacities=(3, 10, 20, 30, 40, 90, 300), seeds=16):
 
 
 def test_the_variance_peaks_at_the_number_of_examples():
-    found = summarize(random_features(ridge=0.0), UNITS)
+    found = detect(random_features(ridge=0.0), UNITS)
     assert found.variance_peaks_sharply
     assert found.variance_peak_capacity == 30
     assert found.bias_falls
@@ -183,7 +183,7 @@ def test_the_variance_peaks_at_the_number_of_examples():
 
 
 def test_with_a_penalty_it_does_not():
-    found = summarize(random_features(ridge=0.3), UNITS)
+    found = detect(random_features(ridge=0.3), UNITS)
     assert not found.variance_peaks_sharply
     assert found.variance_peak < 1.0
     assert found.bias_falls
@@ -203,13 +203,13 @@ def test_it_is_seen_across_a_sweep_of_its_capacity():
     assert ax.get_xlabel().startswith(UNITS)
     assert ax.get_ylabel()
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
-    curve = decomposed(sweep, UNITS)
+    curve = decompose(sweep, UNITS)
     for line, column in zip(ax.get_lines(), ("bias_squared", "variance", "risk"), strict=True):
         np.testing.assert_array_equal(line.get_ydata(), curve[column])
 
 
 def test_two_sweeps_are_two_panels_and_a_flat_one_says_so():
     flat = constructed(PEAKED["bias"], dict.fromkeys(PEAKED["spread"], 0.5))
-    figure = bias_variance.figure([constructed(**PEAKED), flat], UNITS)
+    figure = bias_variance.decomposition_by_capacity([constructed(**PEAKED), flat], UNITS)
     assert len(figure.axes) == 2
     assert "no sharp peak" in figure.axes[1].get_title(loc="left") + figure.axes[1].get_title()

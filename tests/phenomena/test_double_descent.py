@@ -10,7 +10,8 @@ from support import run_nnlab
 
 from nnlab import plotting
 from nnlab.errors import InvalidValue, UsageError
-from nnlab.phenomena.generalization.double_descent import Curve, DoubleDescent, curve, detect
+from nnlab.phenomena.generalization.capacity_curve import CapacityCurve, read_capacity_curve
+from nnlab.phenomena.generalization.double_descent import DoubleDescent, detect
 from nnlab.registry import build
 from nnlab.runs.expectations import judge_sweep
 from nnlab.runs.figures import available, draw
@@ -30,11 +31,13 @@ def table(values, seeds=1, spread=0.0):
     return np.asarray(values, float)[None] + (away - away.mean())[:, None]
 
 
-def found(test, train=TRAIN, *, x=WIDTHS, epsilon=0.1, statistic="mean", falling=False):
+def found(test, train=TRAIN, *, x=WIDTHS, epsilon=0.1, statistic="mean", counts_examples=False):
     """What is detected in curves, each of one seed or `[seeds, points]`."""
     test, train = (np.atleast_2d(np.asarray(values, float)) for values in (test, train))
     train = np.broadcast_to(train, test.shape) if len(train) == 1 else train
-    return detect(Curve(np.asarray(x, float), train, test, "error", falling), epsilon, statistic)
+    return detect(
+        CapacityCurve(np.asarray(x, float), train, test, "error", counts_examples), epsilon, statistic
+    )
 
 
 # --- the detector ----------------------------------------------------------------------------------------
@@ -184,8 +187,8 @@ def test_the_threshold_is_the_first_capacity_that_fits(epsilon, threshold):
 def test_of_numbers_of_examples_it_is_the_last_that_is_fitted():
     train = [0.0, 0.0, 0.0, 0.02, 0.08, 0.2, 0.3, 0.4]
     for epsilon, threshold in ((0.1, 16), (0.0, 4), (0.05, 8), (0.5, 128)):
-        assert found(TEXTBOOK, train, epsilon=epsilon, falling=True).threshold == threshold
-    assert found(TEXTBOOK, train, falling=False).threshold == 1
+        assert found(TEXTBOOK, train, epsilon=epsilon, counts_examples=True).threshold == threshold
+    assert found(TEXTBOOK, train, counts_examples=False).threshold == 1
 
 
 def test_data_that_are_never_fitted_have_no_threshold():
@@ -196,12 +199,12 @@ def test_data_that_are_never_fitted_have_no_threshold():
 
 
 @pytest.mark.parametrize(("fits_at", "near"), [(2, False), (3, True), (4, True), (5, True), (6, False)])
-@pytest.mark.parametrize("falling", [False, True])
-def test_a_peak_is_at_the_threshold_within_one_step_of_the_grid(fits_at, near, falling):
+@pytest.mark.parametrize("counts_examples", [False, True])
+def test_a_peak_is_at_the_threshold_within_one_step_of_the_grid(fits_at, near, counts_examples):
     train = [0.5] * fits_at + [0.0] * (8 - fits_at)
-    if falling:
+    if counts_examples:
         train = [0.0] * (fits_at + 1) + [0.5] * (7 - fits_at)
-    numbers = found(TEXTBOOK, train, falling=falling)
+    numbers = found(TEXTBOOK, train, counts_examples=counts_examples)
     assert numbers.threshold == WIDTHS[fits_at]
     assert numbers.peak_at_threshold is near
 
@@ -353,12 +356,11 @@ def test_an_axis_that_moves_the_capacity_with_another_path(tmp_path):
 
 def test_a_number_of_examples_is_a_falling_capacity(tmp_path):
     more = made(tmp_path / "more", TEXTBOOK, TRAIN[::-1], path="data.limit")
-    found = curve(more, "data.limit", None)
-    assert found.falling
+    assert read_capacity_curve(more, "data.limit", None).counts_examples
     numbers = summarized(more, capacity="data.limit")
     assert (numbers["threshold"], numbers["peak_capacity"]) == (8, 16)
     assert numbers["peak_at_threshold"] is True
-    assert not curve(made(tmp_path / "widths"), "model.width", None).falling
+    assert not read_capacity_curve(made(tmp_path / "widths"), "model.width", None).counts_examples
 
 
 def by_epoch(folder, test, train):

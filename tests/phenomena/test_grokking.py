@@ -142,7 +142,7 @@ def test_medians_over_seeds_count_what_never_comes_as_latest():
     )
     sweep = Seen({}, {}, trials, ("decay",))
     for name, expected in (("delay_ratio", [INF, 30, 6]), ("generalisation_step", [INF, 300, 60])):
-        points, found = grokking_delay.medians(sweep, "decay", name)
+        points, found = grokking_delay.medians_over_seeds(sweep, "decay", name)
         assert points.tolist() == [0.5, 1.0, 2.0]
         assert found.tolist() == expected
 
@@ -150,7 +150,7 @@ def test_medians_over_seeds_count_what_never_comes_as_latest():
 def test_a_sweep_whose_trials_all_diverged_has_no_delays():
     trials = pandas.DataFrame({"decay": [1.0], "seed": [0], "status": ["diverged"]})
     with pytest.raises(InvalidValue, match="no trial is complete"):
-        grokking_delay.medians(Seen({}, {}, trials, ("decay",)), "decay", "delay_ratio")
+        grokking_delay.medians_over_seeds(Seen({}, {}, trials, ("decay",)), "decay", "delay_ratio")
 
 
 SWEEP = """\
@@ -312,10 +312,10 @@ def test_the_numbers_of_progress_are_those_of_its_first_and_last_record():
     spectrum = pandas.DataFrame(
         {"step": [0] * 3 + [5] * 3, "frequency": [1, 2, 3] * 2, "power": [1.0, 1.0, 2.0, 6.0, 1.0, 3.0]}
     )
-    found = progress_measures.summarize(Seen({"progress": progress, "spectrum": spectrum}, {}), keys=2)
+    found = progress_measures.detect(Seen({"progress": progress, "spectrum": spectrum}, {}), keys=2)
     assert found == progress_measures.ProgressMeasures(0.2, 0.9, 0.75, pytest.approx(0.9), "1 3", 0.1, 3.0)
     spectrum["power"] = math.nan  # of a run that diverged at its first step
-    broken = progress_measures.summarize(Seen({"progress": progress, "spectrum": spectrum}, {}), keys=2)
+    broken = progress_measures.detect(Seen({"progress": progress, "spectrum": spectrum}, {}), keys=2)
     assert math.isnan(broken.final_key_share)
 
 
@@ -344,7 +344,7 @@ def test_the_numbers_of_the_table_of_answers():
         ],
     ]
     table = pandas.DataFrame(rows, columns=["step", "split", "x", "y", "right"])
-    found = answers.summarize(table)
+    found = answers.detect(table)
     assert found == answers.Answers(4, pytest.approx(1 / 3), 6.5)  # lasting since 4 and since 9
 
 

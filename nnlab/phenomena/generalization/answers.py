@@ -18,12 +18,16 @@ from nnlab.system.imports import Array, jnp
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PANELS = 5
-MOST_PAIRS = 200**2
-SPARSE = 10  # times the most operands of which all pairs are kept: where data are left out, there are more
-CELLS = {  # what a cell says -> its colour; the number of an entry is 2 * held out + right
+PANELS_PER_RUN = 5
+MAXIMUM_OPERANDS = 200
+MAXIMUM_PAIRS = MAXIMUM_OPERANDS**2
+MAXIMUM_AXIS_CELLS = 10 * MAXIMUM_OPERANDS  # of a drawn table: with pairs left out, operands may be larger
+TRAIN_STEP_ACCURACY = 0.99  # the step of the first panel
+HELD_OUT_STEP_ACCURACIES = (0.1, 0.5, 0.95)  # the steps of the next ones
+CELL_COLOURS = {  # in the order of their codes, 2 * held out + right
     "train, wrong": "#b3b3b3",
     "train, right": "#4d4d4d",
     "held out, wrong": plotting.COLOURS[1],
@@ -32,9 +36,13 @@ CELLS = {  # what a cell says -> its colour; the number of an entry is 2 * held 
 
 
 class Answers(NamedTuple):
-    """pairs: how many there are. never_right: of the held-out pairs, the share that is right at no record.
-    median_lasting_step: of those right at the last record, the median of the step from which on each stayed
-    right.
+    """Which pairs of operands are answered correctly, and since when.
+
+    Attributes:
+        pairs: Number of pairs, of all splits.
+        never_right: Share of the held-out pairs, 0 to 1, that is right at no record; null without such pairs.
+        median_lasting_step: Of the held-out pairs that are right at the last record, the median of the
+            training step from which on each stayed right; null where none is.
     """
 
     pairs: int
@@ -44,89 +52,103 @@ class Answers(NamedTuple):
 
 @phenomenon
 def answers() -> RunPhenomenon:
-    """The p x p table of answers right and wrong, at every record, for data of modular_arithmetic.
+    """Which pairs of operands does a net answer correctly, at each record, for data of modular_arithmetic?
 
-    Keeps a row a pair and record, so record sparsely: {log_spaced: 60}.
+    The figure is the p x p table of answers, right and wrong. The data hold a row a pair and record, so
+    record sparsely: {log_spaced: 60}.
     """
     return RunPhenomenon(
-        probes=(Probe("answers", _pairs, ("right",), _right, evaluates_all_examples=True),),
+        probes=(Probe("answers", _pair_rows, ("right",), _right_answers, evaluates_all_examples=True),),
         result=Answers,
-        detect=lambda run: summarize(run.tables["answers"]),
+        detect=lambda run: detect(run.tables["answers"]),
         figures={"answers": answer_tables},
-        validate=_pairs,
+        validate=_pair_rows,
     )
 
 
-def summarize(table: pandas.DataFrame) -> Answers:
+def detect(table: pandas.DataFrame) -> Answers:
     """The numbers of the table `answers`."""
     held_out = table[table["split"] != "train"]
     right = held_out.pivot(index="step", columns=["x", "y"], values="right").to_numpy() > 0.5
     steps = np.sort(held_out["step"].unique())
-    since = np.cumprod(right[::-1], axis=0).sum(0) if right.size else np.empty(0, int)  # records, at the end
-    lasting = steps[len(steps) - since[since > 0]]
+    # of each pair, at how many records up to the last it has been right without a break
+    lasting_records = np.cumprod(right[::-1], axis=0).sum(0) if right.size else np.empty(0, int)
+    lasting_steps = steps[len(steps) - lasting_records[lasting_records > 0]]
     return Answers(
         pairs=int((table["step"] == table["step"].min()).sum()),
         never_right=float(1 - right.any(0).mean()) if right.size else None,
-        median_lasting_step=float(np.median(lasting)) if lasting.size else None,
+        median_lasting_step=float(np.median(lasting_steps)) if lasting_steps.size else None,
     )
 
 
-def _pairs(setup: Setup, data: Data) -> dict[str, list[Any]]:
+def _pair_rows(setup: Setup, data: Data) -> dict[str, list[Any]]:
     """A row a pair of operands: its split, x and y. Raises InvalidValue where the data are none."""
     operands = data.train.classes
-    if not operands or sum(len(part) for part in data.splits.values()) > MOST_PAIRS:
+    if not operands or sum(len(examples) for examples in data.splits.values()) > MAXIMUM_PAIRS:
         raise InvalidValue(
-            f"answers keeps each pair of modular_arithmetic at every record, of {MOST_PAIRS:,} at most; "
+            f"answers keeps each pair of modular_arithmetic at every record, of {MAXIMUM_PAIRS:,} at most; "
             "leave it out here"
         )
-    x, y, _ = decode_pairs(np.concatenate([part.inputs for part in data.splits.values()]), operands)
-    split = [name for name, part in data.splits.items() for _ in range(len(part))]
+    inputs = np.concatenate([examples.inputs for examples in data.splits.values()])
+    x, y, _ = decode_pairs(inputs, operands)
+    split = [name for name, examples in data.splits.items() for _ in range(len(examples))]
     return {"split": split, "x": x.tolist(), "y": y.tolist()}
 
 
-def _right(setup: Setup, snapshot: Snapshot) -> tuple[Array]:
-    """1 for each pair whose answer is right, 0 for the others."""
-    found = [
-        snapshot.loss.correct(snapshot.outputs(part.inputs), part.targets)
-        for part in snapshot.examples.values()
+def _right_answers(setup: Setup, snapshot: Snapshot) -> tuple[Array]:
+    """1 for each pair whose answer is right, 0 for the others, `[pairs]`."""
+    right = [
+        snapshot.loss.correct(snapshot.outputs(batch.inputs), batch.targets)
+        for batch in snapshot.examples.values()
     ]
-    return (jnp.concatenate(found).astype(jnp.int32),)
+    return (jnp.concatenate(right).astype(jnp.int32),)
 
 
 def answer_tables(runs: Sequence[RunView]) -> Figure:
     """Which answers are right at some steps, from when the training pairs are known on; a row a run."""
-    figure, axes = plotting.panels(len(runs), PANELS, width=2.1 * PANELS, height=2.5 * len(runs) + 0.4)
+    width, height = 2.1 * PANELS_PER_RUN, 2.5 * len(runs) + 0.4
+    figure, axes = plotting.panels(len(runs), PANELS_PER_RUN, width=width, height=height)
     for row, run in zip(axes, runs, strict=True):
         table = run.tables["answers"]
-        for ax, step in zip(row, _chosen(table), strict=True):
-            now = table[table["step"] == step]
-            if now[["x", "y"]].to_numpy(float).max() >= MOST_PAIRS**0.5 * SPARSE:
-                raise InvalidValue("the operands of the table 'answers' are too large for a table of pairs")
-            code = (2 * (now["split"] != "train") + (now["right"] > 0)).to_numpy(int)
-            cells = np.full((now["x"].max() + 1, now["y"].max() + 1), np.nan)
-            cells[now["x"].to_numpy(), now["y"].to_numpy()] = code
-            plotting.coded_cells(ax, cells, list(CELLS.values()))
-            held_out = now[now["split"] != "train"]
-            share = f"{100 * held_out['right'].mean():.0f} % of held out" if len(held_out) else ""
-            ax.set_title(f"step {step:,}\n{share}", fontsize=8)
-            ax.set_xlabel("y", fontsize=7)
-            ax.tick_params(labelsize=6)
+        for ax, step in zip(row, _panel_steps(table), strict=True):
+            _draw_answers(ax, table[table["step"] == step], step)
         row[0].set_ylabel(f"{run.label}\nx", fontsize=7)
-    plotting.patch_legend(figure, CELLS)
+    plotting.patch_legend(figure, CELL_COLOURS)
     return figure
 
 
-def _chosen(table: pandas.DataFrame) -> list[int]:
+def _draw_answers(ax: Axes, answers_of_step: pandas.DataFrame, step: int) -> None:
+    """Draw the rows of one record as a table of cells. Raises InvalidValue where it would be too large."""
+    if answers_of_step[["x", "y"]].to_numpy(float).max() >= MAXIMUM_AXIS_CELLS:
+        raise InvalidValue("the operands of the table 'answers' are too large for a table of pairs")
+    x, y = answers_of_step["x"].to_numpy(), answers_of_step["y"].to_numpy()
+    is_held_out = answers_of_step["split"] != "train"
+    cells = np.full((x.max() + 1, y.max() + 1), np.nan)
+    cells[x, y] = (2 * is_held_out + (answers_of_step["right"] > 0)).to_numpy(int)
+    plotting.coded_cells(ax, cells, list(CELL_COLOURS.values()))
+    held_out = answers_of_step[is_held_out]
+    accuracy = f"{100 * held_out['right'].mean():.0f} % of held out" if len(held_out) else ""
+    ax.set_title(f"step {step:,}\n{accuracy}", fontsize=8)
+    ax.set_xlabel("y", fontsize=7)
+    ax.tick_params(labelsize=6)
+
+
+def _panel_steps(table: pandas.DataFrame) -> list[int]:
     """Steps to show: when the training pairs are first known, when 10, 50 and 95 % of the held-out ones are,
     and the last; the others evenly spread over the records."""
     steps = sorted(table["step"].unique().tolist())
-    shares = table.assign(held_out=table["split"] != "train").groupby(["held_out", "step"])["right"].mean()
-    wanted = [(False, 0.99), (True, 0.1), (True, 0.5), (True, 0.95)]
-    found = {steps[-1]}
-    for held_out, share in wanted:
-        reached = shares[held_out] if held_out in shares else shares[False]
-        found |= set(reached[reached >= share].index[:1].tolist())
-    for i in plotting.spread_over(len(steps), PANELS):
-        found |= {steps[i]} if len(found) < min(PANELS, len(steps)) else set()
-    spread = sorted(found)
-    return (spread + [steps[-1]] * PANELS)[:PANELS]
+    is_held_out = table["split"] != "train"
+    accuracies = table.assign(held_out=is_held_out).groupby(["held_out", "step"])["right"].mean()
+    train = accuracies[False]
+    held_out = accuracies.get(True, train)
+    shown = {steps[-1]} | _first_steps(train, TRAIN_STEP_ACCURACY)
+    for accuracy in HELD_OUT_STEP_ACCURACIES:
+        shown |= _first_steps(held_out, accuracy)
+    for i in plotting.spread_over(len(steps), PANELS_PER_RUN):
+        shown |= {steps[i]} if len(shown) < min(PANELS_PER_RUN, len(steps)) else set()
+    return (sorted(shown) + [steps[-1]] * PANELS_PER_RUN)[:PANELS_PER_RUN]
+
+
+def _first_steps(accuracies: pandas.Series, bound: float) -> set[int]:
+    """The first step whose accuracy reaches a bound, or none."""
+    return set(accuracies[accuracies >= bound].index[:1].tolist())

@@ -1,16 +1,15 @@
-"""Bias and variance: what a model of some capacity gets wrong on average, and how much it depends on which
-training examples it was given (Geman et al. 1992; for wide models, Neal et al. 2018).
+"""Bias and variance: how wrong a model is on average, and how much it depends on its training examples.
 
-The seeds of the sweep are the resampled training sets, f_s the function learnt from the s-th. At a test
-example x with target y, averaged over x and outputs:
+The seeds of a sweep stand for resampled training sets. `f_s` is the function that was learned with seed `s`.
+At a test example `x` with target `y`, averaged over examples and outputs:
 
     bias^2   = (mean_s f_s(x) - y)^2
     variance = mean_s (f_s(x) - mean_s f_s(x))^2
     risk     = mean_s (f_s(x) - y)^2 = bias^2 + variance
 
-y is the target as given: where it has noise of its own, that is part of bias^2. f_s differs by all that the
-seed draws, first weights or random features too. Of S seeds the mean is itself uncertain, which adds about
-variance / S to bias^2: at the interpolation threshold the most of it.
+Noise in `y` counts as bias^2. Everything that a seed draws adds to the variance: first weights and random
+features as well as examples. The mean over S seeds is itself uncertain, which adds about variance / S to
+bias^2, most of it at the interpolation threshold.
 """
 
 from __future__ import annotations
@@ -24,20 +23,31 @@ from nnlab.phenomena.base import SweepPhenomenon, SweepView, phenomenon, refuse_
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SMALL = 0.1  # of its peak: what the variance must be below at both ends, for the peak to be sharp
-LINES = (("bias_squared", "bias$^2$", "-"), ("variance", "variance", "-"), ("risk", "risk, their sum", ":"))
+SHARP_PEAK_SHARE = 0.1  # of its peak: what the variance is below at both ends of a sharp one
+CURVES = (  # column, label, line style
+    ("bias_squared", "bias$^2$", "-"),
+    ("variance", "variance", "-"),
+    ("risk", "risk, their sum", ":"),
+)
 
 
 class BiasVariance(NamedTuple):
-    """variance_peak: the largest variance of all capacities. variance_peak_capacity: where.
+    """The decomposed test error over capacity, in squared units of the targets.
 
-    variance_peaks_sharply: that is neither the narrowest nor the widest model, and the variance of both is
-    below a tenth of it. bias_falls: the widest model's bias^2 is below the narrowest's. decomposition_error:
-    |bias^2 + variance - risk| / risk where it is largest, the risk being the mean test loss of the trials.
+    At the interpolation threshold the means are over heavy tails, so that the peak's height depends on the
+    seeds.
 
-    At the interpolation threshold the means are over heavy tails: the peak's height depends on the seeds.
+    Attributes:
+        variance_peak: Largest variance of all capacities, 0 or more.
+        variance_peak_capacity: Its capacity, in the unit of the axis.
+        variance_peaks_sharply: Whether the variance at the smallest and at the largest capacity is below a
+            tenth of the peak.
+        bias_falls: Whether bias^2 is lower at the largest capacity than at the smallest.
+        decomposition_error: Largest |bias^2 + variance - risk| / risk of all capacities, the risk being the
+            mean test loss of the trials; about 0 unless the loss is another one.
     """
 
     variance_peak: float
@@ -49,58 +59,70 @@ class BiasVariance(NamedTuple):
 
 @phenomenon
 def bias_variance(capacity: str) -> SweepPhenomenon:
-    """Test error by capacity in two parts, bias^2 and variance; the variance may rise and then fall.
+    """How do bias^2 and variance, the two parts of the test error, change with capacity?
 
-    capacity: the axis of the sweep to look along, such as model.0.units. Over the seeds, each a training set
-    drawn anew, one test set: record.predictions, loss squared_error, and data whose test set is no
-    matter of the seed.
+    The variance may rise and then fall. Needed are two seeds or more, each with a training set of its own,
+    one test set for all of them, `record.predictions` and the loss squared_error.
+
+    Args:
+        capacity: The axis of the sweep that the curves run along, such as `model.0.units`.
+
+    Reference:
+        Geman et al. 1992; for wide models, Neal et al. 2018.
     """
     return SweepPhenomenon(
         result=BiasVariance,
-        detect=lambda sweep: summarize(sweep, capacity),
-        figures={"bias_variance": lambda sweeps: figure(sweeps, capacity)},
+        detect=lambda sweep: detect(sweep, capacity),
+        figures={"bias_variance": lambda sweeps: decomposition_by_capacity(sweeps, capacity)},
         axis=capacity,
         needs_predictions=True,
     )
 
 
-def summarize(sweep: SweepView, capacity: str) -> BiasVariance:
-    """The detector's numbers. Raises InvalidValue."""
-    curve = decomposed(sweep, capacity)
-    variance, bias = curve["variance"].to_numpy(), curve["bias_squared"].to_numpy()
+def detect(sweep: SweepView, capacity: str) -> BiasVariance:
+    """The detector's numbers. Raises InvalidValue, see `decompose`."""
+    curves = decompose(sweep, capacity)
+    variance, bias = curves["variance"].to_numpy(), curves["bias_squared"].to_numpy()
     peak = int(variance.argmax())
-    wrong = (curve["bias_squared"] + curve["variance"] - curve["test_loss"]).abs() / curve["test_loss"]
+    difference = (curves["bias_squared"] + curves["variance"] - curves["test_loss"]).abs()
     return BiasVariance(
         variance_peak=float(variance[peak]),
-        variance_peak_capacity=curve.index[peak].item(),
-        variance_peaks_sharply=bool(max(variance[0], variance[-1]) < SMALL * variance[peak]),
+        variance_peak_capacity=curves.index[peak].item(),
+        variance_peaks_sharply=bool(max(variance[0], variance[-1]) < SHARP_PEAK_SHARE * variance[peak]),
         bias_falls=bool(bias[-1] < bias[0]),
-        decomposition_error=float(wrong.max()),
+        decomposition_error=float((difference / curves["test_loss"]).max()),
     )
 
 
-def decomposed(sweep: SweepView, capacity: str) -> pandas.DataFrame:
-    """bias_squared, variance, risk and test_loss by capacity, rising. Raises InvalidValue."""
+def decompose(sweep: SweepView, capacity: str) -> pandas.DataFrame:
+    """Decompose the test error at each capacity of a sweep.
+
+    Returns:
+        The columns bias_squared, variance, risk and test_loss; a row a capacity, ascending.
+
+    Raises:
+        InvalidValue: There are no test predictions, fewer than two seeds, or a test set a seed.
+    """
     axis = sweep_column(sweep, capacity)
     refuse_non_numeric(sweep.trials, (axis, "final.test_loss"))
     table = _test_predictions(sweep)
-    points = table.groupby([axis, "example", "output"])
-    seeds, targets = points["seed"].nunique(), points["target"]
+    by_output = table.groupby([axis, "example", "output"])
+    targets = by_output["target"]
     if (targets.min() < targets.max()).any():
         raise InvalidValue(
             "bias_variance needs one test set for all seeds, and here it changes with the seed; take data "
             "with test examples of their own, such as linear_teacher or wave"
         )
-    if seeds.min() < 2:
+    if by_output["seed"].nunique().min() < 2:
         raise InvalidValue("bias_variance needs two seeds or more at every capacity")
-    mean = points["prediction"].transform("mean")
+    mean = by_output["prediction"].transform("mean")
     squares = table.assign(
         bias_squared=(mean - table["target"]) ** 2,
         variance=(table["prediction"] - mean) ** 2,
         risk=(table["prediction"] - table["target"]) ** 2,
     )
-    curve = squares.groupby(axis)[["bias_squared", "variance", "risk"]].mean()
-    return curve.assign(test_loss=sweep.trials.groupby(axis)["final.test_loss"].mean())
+    curves = squares.groupby(axis)[["bias_squared", "variance", "risk"]].mean()
+    return curves.assign(test_loss=sweep.trials.groupby(axis)["final.test_loss"].mean())
 
 
 def _test_predictions(sweep: SweepView) -> pandas.DataFrame:
@@ -112,27 +134,29 @@ def _test_predictions(sweep: SweepView) -> pandas.DataFrame:
     return table
 
 
-def figure(sweeps: Sequence[SweepView], capacity: str) -> Figure:
+def decomposition_by_capacity(sweeps: Sequence[SweepView], capacity: str) -> Figure:
     """Bias^2, variance and their sum, the risk, by capacity; one panel a sweep."""
-    drawn, axes = plotting.panels(1, len(sweeps), width=max(6.4, 4.2 * len(sweeps)), sharey=True)
-    for ax, sweep in zip(axes[0], sweeps, strict=True):
-        curve = decomposed(sweep, capacity)
-        found = summarize(sweep, capacity)
-        for (column, label, line), colour in zip(LINES, plotting.COLOURS, strict=False):
-            values = curve[column].where(curve[column] > 0)
-            ax.plot(curve.index, values, line, marker="o", markersize=3, color=colour, label=label)
-        ax.set(title=f"{sweep.label}\n{_finding(found)}", xlabel=f"{capacity} (log)", xscale="log")
+
+    def draw(ax: Axes, sweep: SweepView) -> str:
+        curves = decompose(sweep, capacity)
+        for (column, label, style), colour in zip(CURVES, plotting.COLOURS, strict=False):
+            positive = curves[column].where(curves[column] > 0)
+            ax.plot(curves.index, positive, style, marker="o", markersize=3, color=colour, label=label)
+        ax.set(xlabel=f"{capacity} (log)", xscale="log")
         plotting.plain_ticks(ax)
         plotting.log_axis(ax)
-    axes[0][0].set_ylabel("mean over test examples of the squared error")
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    drawn.legend(handles, labels, loc="outside lower center", ncols=len(LINES))
-    return drawn
+        return f"{sweep.label}\n{_finding(detect(sweep, capacity))}"
+
+    figure, axes = plotting.panel_per_result(sweeps, draw, sharey=True)
+    axes[0].set_ylabel("mean over test examples of the squared error")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(CURVES))
+    return figure
 
 
-def _finding(found: BiasVariance) -> str:
-    bias = "bias falls" if found.bias_falls else "bias does not fall"
-    if not found.variance_peaks_sharply:
+def _finding(numbers: BiasVariance) -> str:
+    bias = "bias falls" if numbers.bias_falls else "bias does not fall"
+    if not numbers.variance_peaks_sharply:
         return f"{bias}, variance has no sharp peak"
-    height = plotting.scientific(found.variance_peak)
-    return f"{bias}, variance peaks at {found.variance_peak_capacity:g}: {height}"
+    height = plotting.scientific(numbers.variance_peak)
+    return f"{bias}, variance peaks at {numbers.variance_peak_capacity:g}: {height}"

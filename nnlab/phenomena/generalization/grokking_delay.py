@@ -1,12 +1,9 @@
-"""How long grokking takes, along an axis of a sweep: weight decay, the share of training examples, ...
-
-Sources: Power et al. 2022 (figure 1, right: less data, later); Liu et al. 2022 (weight decay, initial scale).
-"""
+"""How long grokking takes, along an axis of a sweep: weight decay, the share of training examples, ..."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -26,18 +23,30 @@ from nnlab.phenomena.generalization.grokking import held_out_split
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-STEPS = {"memorisation_step": "99 % train", "generalisation_step": "95 % held out"}
+MINIMUM_TREND_POINTS = 3  # with a finite delay
+STEP_CURVES = (  # a number of `grokking`, its label, its colour
+    ("memorisation_step", "99 % train", plotting.COLOURS[1]),
+    ("generalisation_step", "95 % held out", plotting.COLOURS[0]),
+)
 
 
 class GrokkingDelay(NamedTuple):
-    """Medians over the seeds at each point of the axis; a seed that never generalises, or diverges, counts as
-    later than any. generalising_points: of the axis, at how many the median seed generalises.
-    greatest_delay_ratio, least_delay_ratio: of the medians that there are. falls, rises: whether the median
-    delay_ratio falls (rises) from each point to the next along the axis, and three points or more have one.
-    speedup: median generalisation step at the first point over that at the last; 0 where the last never
-    generalises, null where the first does not.
+    """Medians over the seeds at each point of the axis.
+
+    A seed that never generalises, or diverges, counts as later than any other.
+
+    Attributes:
+        generalising_points: Number of points at which the median seed generalises.
+        greatest_delay_ratio: Largest finite median of `grokking.delay_ratio`; null where there is none.
+        least_delay_ratio: Smallest finite median of `grokking.delay_ratio`; null where there is none.
+        falls: Whether the median delay_ratio falls from each point to the next along the axis, and three
+            points or more have one.
+        rises: The same of a rise.
+        speedup: Median generalisation step at the first point over that at the last; 0 where the last never
+            generalises, null where the first does not.
     """
 
     generalising_points: int
@@ -52,43 +61,57 @@ class GrokkingDelay(NamedTuple):
 def grokking_delay(along: str) -> SweepPhenomenon:
     """Does generalisation come sooner after memorisation, the further one goes along an axis?
 
-    along: the axis of the sweep. Each trial must be examined for `grokking`. Points at which the median seed
-    never generalises may only stand together at one end of the axis: later than all others.
+    Each trial must be examined for `grokking`. Points at which the median seed never generalises count as
+    later than all others, so that a trend may have them at one end of the axis only.
+
+    Args:
+        along: The axis of the sweep; its values are numbers.
+
+    Reference:
+        Power et al. 2022 (figure 1, right: less data, later); Liu et al. 2022 (weight decay, initial scale).
     """
     if along == "epochs":
         raise InvalidValue("'epochs' is no axis of a sweep; a trial has one delay", ("along",))
 
-    def read(sweep: SweepView) -> GrokkingDelay:
-        return detect(*(medians(sweep, along, name)[1] for name in ("delay_ratio", "generalisation_step")))
+    def detect_delay(sweep: SweepView) -> GrokkingDelay:
+        _, ratios = medians_over_seeds(sweep, along, "delay_ratio")
+        _, steps = medians_over_seeds(sweep, along, "generalisation_step")
+        return detect(ratios, steps)
 
     return SweepPhenomenon(
         result=GrokkingDelay,
-        detect=read,
+        detect=detect_delay,
         figures={"grokking_delay": lambda sweeps: delay_by_axis(sweeps, along)},
         axis=along,
         depends_on=("grokking",),
     )
 
 
-def medians(sweep: SweepView, along: str, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """The axis' points, ascending, and the seeds' median of a number of `grokking` at each; infinite where
-    the median seed never comes to it. Raises InvalidValue."""
+def medians_over_seeds(sweep: SweepView, along: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The points of an axis, ascending, and the seeds' median of a number of `grokking` at each.
+
+    Returns:
+        Points and medians, `[points]` each; a median is infinite where the median seed never comes to it.
+
+    Raises:
+        InvalidValue: No trial is complete, or the axis or the number is missing.
+    """
     trials, column = finished_trials(sweep), sweep_column(sweep, along)
     refuse_non_numeric(trials, [column])
-    values, found = trials[column].to_numpy(float), number(trials, name)
-    points = np.unique(values)
-    return points, np.array([np.median(found[values == point]) for point in points])
+    positions, values = trials[column].to_numpy(float), grokking_numbers(trials, name)
+    points = np.unique(positions)
+    return points, np.array([np.median(values[positions == point]) for point in points])
 
 
-def number(trials: pandas.DataFrame, name: str) -> np.ndarray:
-    """A number of `grokking` of every trial; infinite where it never came to it, or diverged. Raises
-    InvalidValue."""
+def grokking_numbers(trials: pandas.DataFrame, name: str) -> np.ndarray:
+    """A number of `grokking` of every trial, `[trials]`; infinite where it never came to it, or diverged.
+    Raises InvalidValue."""
     refuse_non_numeric(trials, [f"grokking.{name}"])
     return trials[f"grokking.{name}"].where(trials["status"] == "complete").fillna(np.inf).to_numpy(float)
 
 
 def detect(ratios: np.ndarray, steps: np.ndarray) -> GrokkingDelay:
-    """The detector's numbers of the medians at each point, see GrokkingDelay."""
+    """The detector's numbers of the median delay ratios and generalisation steps, `[points]` each."""
     finite = ratios[np.isfinite(ratios)]
     return GrokkingDelay(
         generalising_points=int(np.isfinite(steps).sum()),
@@ -103,8 +126,9 @@ def detect(ratios: np.ndarray, steps: np.ndarray) -> GrokkingDelay:
 def _falls(values: np.ndarray) -> bool:
     """Whether each value is below the one before, those that are infinite all at the beginning."""
     finite = values[np.isfinite(values)]
-    at_the_end = values[len(values) - len(finite) :]
-    return len(finite) > 2 and bool(np.isfinite(at_the_end).all() and (np.diff(finite) < 0).all())
+    tail = values[len(values) - len(finite) :]
+    has_trend = len(finite) >= MINIMUM_TREND_POINTS
+    return has_trend and bool(np.isfinite(tail).all() and (np.diff(finite) < 0).all())
 
 
 def delay_by_axis(sweeps: Sequence[SweepView], along: str) -> Figure:
@@ -117,17 +141,17 @@ def delay_by_axis(sweeps: Sequence[SweepView], along: str) -> Figure:
     return figure
 
 
-def _draw_steps(ax: Any, sweep: SweepView, along: str) -> None:
+def _draw_steps(ax: Axes, sweep: SweepView, along: str) -> None:
     trials = finished_trials(sweep)
-    values = trials[sweep_column(sweep, along)].to_numpy(float)
-    for name, colour in zip(STEPS, (plotting.COLOURS[1], plotting.COLOURS[0]), strict=True):
-        steps, (points, middle) = number(trials, name), medians(sweep, along, name)
-        ax.plot(points, np.where(np.isfinite(middle), middle, np.nan), color=colour, label=STEPS[name])
-        ax.plot(values, np.where(np.isfinite(steps), steps, np.nan), "o", markersize=3, color=colour)
-    late = values[~np.isfinite(number(trials, "generalisation_step"))]
-    if late.size:
-        end = float(trials["final.step"].max())
-        ax.plot(late, np.full(late.size, end), "^", color=plotting.COLOURS[0], markersize=5, mfc="none")
+    positions = trials[sweep_column(sweep, along)].to_numpy(float)
+    for name, label, colour in STEP_CURVES:
+        steps, (points, medians) = grokking_numbers(trials, name), medians_over_seeds(sweep, along, name)
+        ax.plot(points, np.where(np.isfinite(medians), medians, np.nan), color=colour, label=label)
+        ax.plot(positions, np.where(np.isfinite(steps), steps, np.nan), "o", markersize=3, color=colour)
+    never = positions[~np.isfinite(grokking_numbers(trials, "generalisation_step"))]
+    if never.size:
+        last_step = float(trials["final.step"].max())
+        ax.plot(never, np.full(never.size, last_step), "^", color=colour, markersize=5, mfc="none")
         ax.text(
             0.98, 0.98, "triangles: not by the end", transform=ax.transAxes, fontsize=7, ha="right", va="top"
         )
@@ -136,18 +160,17 @@ def _draw_steps(ax: Any, sweep: SweepView, along: str) -> None:
     plotting.legend(ax, loc="best")
 
 
-def _draw_accuracies(ax: Any, sweep: SweepView, along: str) -> None:
-    rows, column = sweep.joined("metrics"), sweep_column(sweep, along)
-    rows = plotting.past_start(rows)
+def _draw_accuracies(ax: Axes, sweep: SweepView, along: str) -> None:
+    rows, column = plotting.past_start(sweep.joined("metrics")), sweep_column(sweep, along)
     split = held_out_split(rows)
     points = np.unique(rows[column].to_numpy(float))
     refuse_too_many_lines(len(points), "points")
     refuse_sparse_grid(rows, "step", "seed")
     for point, colour in zip(points, plotting.graded(len(points)), strict=True):
-        at_point = rows[rows[column] == point].pivot_table(
+        by_seed = rows[rows[column] == point].pivot_table(
             index="step", columns="seed", values=f"{split}_accuracy"
         )
-        ax.plot(at_point.index, 100 * at_point.median(axis=1), color=colour, label=f"{point:g}")
+        ax.plot(by_seed.index, 100 * by_seed.median(axis=1), color=colour, label=f"{point:g}")
     ax.set(title="Held-out accuracy", ylabel=f"{split} accuracy, %, median", ylim=(-3, 103))
     plotting.log_step_axis(ax)
     plotting.legend(ax, title=along, loc="upper left", fontsize=7, title_fontsize=7)

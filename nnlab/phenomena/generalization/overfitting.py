@@ -1,13 +1,10 @@
-"""Overfitting: the validation loss rises again while the training loss goes on falling.
-
-Sources: lectures 001 (early stopping) and 002 (validation set; training for too many epochs); Prechelt 1998.
-"""
+"""Overfitting: from some step on the validation loss rises, while the training loss goes on falling."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from nnlab import plotting
 from nnlab.data.prepare import Data
@@ -20,14 +17,22 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LEAST_RISE = 1.1
-LATEST = 0.9  # of all steps: a best record after that is the end of a curve that was still falling
+MINIMUM_RISE = 1.1  # times the smallest validation loss
+LATEST_BEST_SHARE = 0.9  # of all steps: a later best record is the end of a curve that was still falling
+
+Verdict = Literal["overfits", "does not"]
 
 
 class Overfitting(NamedTuple):
-    """best_step, best_loss: of the smallest validation loss of all records. final_loss: validation loss at
-    the last record. rise: final_loss / best_loss. gap: final_loss - training loss, at the last record.
-    verdict: see `overfitting`.
+    """The validation loss at its best record and at the last one; losses are means per example.
+
+    Attributes:
+        best_step: Training step of the smallest validation loss of all records.
+        best_loss: That validation loss, 0 or more.
+        final_loss: Validation loss at the last record.
+        rise: final_loss / best_loss, 1 or more; infinite where only the best one is 0.
+        gap: final_loss minus the training loss, at the last record.
+        verdict: `overfits` or `does not`, see `overfitting`.
     """
 
     best_step: int
@@ -35,26 +40,30 @@ class Overfitting(NamedTuple):
     final_loss: float
     rise: float
     gap: float
-    verdict: str
+    verdict: Verdict
 
 
 @phenomenon
 def overfitting() -> RunPhenomenon:
     """Does the validation loss rise again, while the training loss falls?
 
-    The verdict is `overfits` where the validation loss ends more than a tenth above its smallest value, that
-    lies in the first nine tenths of the steps, and the training loss has fallen since; else `does not`. So
-    it is `does not` where a training that diverges makes both rise.
+    Verdicts:
+        overfits: The validation loss ends more than a tenth above its smallest value, that one lies in the
+            first nine tenths of the steps, and the training loss has fallen since.
+        does not: Anything else, such as a training that diverges, where both losses rise.
+
+    Reference:
+        Prechelt 1998; lectures 001 (early stopping) and 002 (validation set, training for too many epochs).
     """
     return RunPhenomenon(
         result=Overfitting,
         detect=lambda run: detect(run.tables["metrics"]),
         figures={"overfitting": overfitting_curves},
-        validate=_check,
+        validate=_check_data,
     )
 
 
-def _check(setup: Setup, data: Data) -> None:
+def _check_data(setup: Setup, data: Data) -> None:
     if data.validation is None:
         raise InvalidValue("overfitting is seen on validation examples; give data.split a validation share")
 
@@ -62,46 +71,44 @@ def _check(setup: Setup, data: Data) -> None:
 def detect(metrics: pandas.DataFrame) -> Overfitting:
     """The detector's numbers of the table `metrics`."""
     best, last = metrics.iloc[metrics["validation_loss"].fillna(math.inf).argmin()], metrics.iloc[-1]
-    least, final = float(best["validation_loss"]), float(last["validation_loss"])
-    rise = final / least if least else 1.0 if final == 0 else math.inf
-    early, falling = best["step"] <= LATEST * last["step"], last["train_loss"] < best["train_loss"]
+    best_loss, final_loss = float(best["validation_loss"]), float(last["validation_loss"])
+    rise = final_loss / best_loss if best_loss else 1.0 if final_loss == 0 else math.inf
+    best_is_early = best["step"] <= LATEST_BEST_SHARE * last["step"]
+    train_loss_falls = last["train_loss"] < best["train_loss"]
     return Overfitting(
         best_step=int(best["step"]),
-        best_loss=least,
-        final_loss=final,
+        best_loss=best_loss,
+        final_loss=final_loss,
         rise=rise,
-        gap=final - float(last["train_loss"]),
-        verdict="overfits" if rise > LEAST_RISE and early and falling else "does not",
+        gap=final_loss - float(last["train_loss"]),
+        verdict="overfits" if rise > MINIMUM_RISE and best_is_early and train_loss_falls else "does not",
     )
 
 
 def overfitting_curves(runs: Sequence[RunView]) -> Figure:
     """Training and validation loss, the best step marked and the rise from there shaded; one panel a run."""
-    figure, axes = plotting.panels(1, len(runs), width=max(6.4, 3.9 * len(runs)), sharey=True)
-    drawn: list[float] = []
-    for ax, run in zip(axes[0], runs, strict=True):
-        metrics = run.tables["metrics"]
-        if len(metrics) < 2:
-            raise InvalidValue("a curve needs two records or more")
-        _draw(ax, run, detect(metrics))
-        drawn += metrics["validation_loss"].tolist()
-    plotting.log_if_wide(axes[0][0], drawn)  # a training loss near 0 would make the rise look small
+    figure, axes = plotting.panel_per_result(runs, _draw_losses, panel_width=3.9, sharey=True)
+    validation_losses = [loss for run in runs for loss in run.tables["metrics"]["validation_loss"].tolist()]
+    plotting.log_if_wide(axes[0], validation_losses)  # a training loss near 0 would dwarf the rise
     return figure
 
 
-def _draw(ax: Axes, run: RunView, found: Overfitting) -> None:
+def _draw_losses(ax: Axes, run: RunView) -> str:
+    """Draw the curves of a run; returns the panel's title."""
     metrics = run.tables["metrics"]
-    validation = metrics["validation_loss"]
+    if len(metrics) < 2:
+        raise InvalidValue("a curve needs two records or more")
+    numbers, validation = detect(metrics), metrics["validation_loss"]
+    colour = plotting.COLOURS[0]
     ax.plot(metrics["step"], metrics["train_loss"], "--", color=plotting.COLOURS[1], label="train")
-    ax.plot(metrics["step"], validation, color=plotting.COLOURS[0], label="validation")
-    since = metrics["step"] >= found.best_step
-    ax.fill_between(
-        metrics["step"], found.best_loss, validation, where=since, color=plotting.COLOURS[0], alpha=0.15
-    )
-    ax.plot(found.best_step, found.best_loss, "o", color=plotting.COLOURS[0], markersize=5)
-    ax.axvline(found.best_step, color="#555555", linewidth=0.8, linestyle=":")
-    says = f"best at step {found.best_step:,}, ends {found.rise:.3g} times as high"
-    verdict = "overfits" if found.verdict == "overfits" else "does not overfit"
-    ax.set(title=f"{run.label}: {verdict}\n{says}", ylabel="mean loss")
+    ax.plot(metrics["step"], validation, color=colour, label="validation")
+    past_best = metrics["step"] >= numbers.best_step
+    ax.fill_between(metrics["step"], numbers.best_loss, validation, where=past_best, color=colour, alpha=0.15)
+    ax.plot(numbers.best_step, numbers.best_loss, "o", color=colour, markersize=5)
+    ax.axvline(numbers.best_step, color="#555555", linewidth=0.8, linestyle=":")
+    finding = f"best at step {numbers.best_step:,}, ends {numbers.rise:.3g} times as high"
+    verdict = "overfits" if numbers.verdict == "overfits" else "does not overfit"
+    ax.set_ylabel("mean loss")
     plotting.step_axis(ax, metrics["step"].tolist())
     plotting.legend(ax)
+    return f"{run.label}: {verdict}\n{finding}"

@@ -3,9 +3,6 @@
 A net that has understood x + y modulo p computes with a few waves: its logits are sums of
 cos(2 pi k (x + y - c) / p) over key frequencies k. `p` is the modulus, `F` = (p - 1) / 2 the number of
 frequencies, `c` an answer.
-
-Sources: Nanda et al. 2023 (restricted and excluded loss); Gromov 2023, Doshi et al. 2024 (inverse
-participation ratio).
 """
 
 from __future__ import annotations
@@ -26,16 +23,28 @@ from nnlab.registry import Count
 from nnlab.system.imports import Array, jax, jnp
 
 if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_OPERANDS = 200
+MINIMUM_OPERANDS = 3
+MAXIMUM_OPERANDS = 200
+PROGRESS_COLUMNS = ("restricted_loss", "excluded_loss", "ipr")
 
 
 class ProgressMeasures(NamedTuple):
-    """Of the first and the last record, see `progress_measures`. initial_ipr, final_ipr: inverse
-    participation ratio. initial_key_share, final_key_share: share of the embedding's power in its strongest
-    `keys` frequencies. key_frequencies: those, at the last record, strongest first. final_restricted_loss,
-    final_excluded_loss: at the last record.
+    """Measures at the first and at the last record, see `progress_measures`.
+
+    Attributes:
+        initial_ipr: Inverse participation ratio at the first record, from 1 / F to 1; 0 where all weights of
+            the embedding are 0.
+        final_ipr: The same at the last record.
+        initial_key_share: Share of the embedding's power, 0 to 1, in its strongest `keys` frequencies, at the
+            first record.
+        final_key_share: The same at the last record.
+        key_frequencies: Those frequencies at the last record, 1 to F, strongest first, with spaces between.
+        final_restricted_loss: Mean loss of all pairs with the key waves alone, at the last record.
+        final_excluded_loss: Mean loss of the training pairs without the key waves, at the last record.
     """
 
     initial_ipr: float
@@ -49,34 +58,43 @@ class ProgressMeasures(NamedTuple):
 
 @phenomenon
 def progress_measures(keys: Count = 5) -> RunPhenomenon:
-    """What a net learns of x + y modulo p, in waves; for modular_arithmetic's x+y, one_hot or tokens.
+    """Does a net learn x + y modulo p in waves? For modular_arithmetic's x+y, one_hot or tokens.
 
     Of the embedding (the first layer's weights, over the operands): its power at each frequency k = 1 .. F,
-    summed over features, and the inverse participation ratio, sum over k of the squared share of each
-    feature's power, averaged over features: 1 / F where all frequencies are alike, 1 where each feature has
-    one. Of the logits over all p^2 pairs, whose waves are those in x + y: restricted_loss, the mean loss over
-    all pairs when only the `keys` strongest waves (and the mean) are left; excluded_loss, over the training
-    pairs when those are taken away. Nanda et al. take the key frequencies of the finished net; here they are
-    those of the moment. The loss is the experiment's.
+    summed over features, and the inverse participation ratio (ipr), the sum over k of the squared share of
+    each feature's power, averaged over features: 1 / F where all frequencies are alike, 1 where each feature
+    has a single one.
+
+    Of the logits of all p^2 pairs, whose waves are those in x + y: restricted_loss, the mean loss of all
+    pairs when only the key waves (and the mean) are left; excluded_loss, that of the training pairs when
+    the key waves are taken away. The loss is the experiment's. Nanda et al. take the key frequencies of the
+    finished net; here they are those of the moment.
+
+    Args:
+        keys: How many waves, the strongest ones, are the key waves; 1 or more.
+
+    Reference:
+        Nanda et al. 2023 (restricted and excluded loss); Gromov 2023, Doshi et al. 2024 (inverse
+        participation ratio).
     """
-    columns = ("restricted_loss", "excluded_loss", "ipr")
 
     def progress(setup: Setup, snapshot: Snapshot) -> tuple[Array, ...]:
-        return (*_losses(setup, snapshot, keys), _ipr(_waves(setup, snapshot)))
+        losses = _restricted_and_excluded_loss(setup, snapshot, keys)
+        return (*losses, _inverse_participation_ratio(_embedding_power(setup, snapshot)))
 
     return RunPhenomenon(
         probes=(
-            Probe("progress", _one_row, columns, progress, evaluates_all_examples=True),
-            Probe("spectrum", _frequencies, ("power",), _power),
+            Probe("progress", _progress_rows, PROGRESS_COLUMNS, progress, evaluates_all_examples=True),
+            Probe("spectrum", _frequency_rows, ("power",), _total_power),
         ),
         result=ProgressMeasures,
-        detect=lambda run: summarize(run, keys),
+        detect=lambda run: detect(run, keys),
         figures={"progress_measures": progress_curves, "embedding_spectrum": embedding_spectrum},
         validate=_operands,
     )
 
 
-def summarize(run: RunView, keys: int) -> ProgressMeasures:
+def detect(run: RunView, keys: int) -> ProgressMeasures:
     """The numbers of the tables `progress` and `spectrum`."""
     progress, spectrum = run.tables["progress"], run.tables["spectrum"]
     shares = spectrum.pivot(index="step", columns="frequency", values="power").sort_index()
@@ -112,8 +130,10 @@ def _operands(setup: Setup, data: Data) -> int:
     """The number of operands p. Raises InvalidValue where the data are no modular addition."""
     expected = _encoding(setup)
     operands = setup.output_shape[-1]
-    if not 3 <= operands <= MOST_OPERANDS:
-        raise InvalidValue(f"progress_measures takes a modulus from 3 to {MOST_OPERANDS}, not {operands}")
+    if not MINIMUM_OPERANDS <= operands <= MAXIMUM_OPERANDS:
+        raise InvalidValue(
+            f"progress_measures takes a modulus from {MINIMUM_OPERANDS} to {MAXIMUM_OPERANDS}, not {operands}"
+        )
     x, y, encoding = decode_pairs(data.train.inputs, operands)
     if encoding != expected:
         raise InvalidValue(f"progress_measures: the first layer takes {expected}, the data are {encoding}")
@@ -124,15 +144,15 @@ def _operands(setup: Setup, data: Data) -> int:
     return operands
 
 
-def _one_row(setup: Setup, data: Data) -> dict[str, list[Any]]:
+def _progress_rows(setup: Setup, data: Data) -> dict[str, list[Any]]:
     return {"modulus": [_operands(setup, data)]}
 
 
-def _frequencies(setup: Setup, data: Data) -> dict[str, list[Any]]:
+def _frequency_rows(setup: Setup, data: Data) -> dict[str, list[Any]]:
     return {"frequency": list(range(1, (_operands(setup, data) + 1) // 2))}
 
 
-def _waves(setup: Setup, snapshot: Snapshot) -> Array:
+def _embedding_power(setup: Setup, snapshot: Snapshot) -> Array:
     """Power of each feature of the embedding at each frequency, `[F, features]`."""
     operands = setup.output_shape[-1]
     path, _ = next(setup.leaves())
@@ -141,41 +161,51 @@ def _waves(setup: Setup, snapshot: Snapshot) -> Array:
         tables = params["embedding"][None, :operands]
     else:
         tables = params["kernel"].reshape(2, operands, -1)
-    transformed = jnp.fft.rfft(tables, axis=1)[:, 1:]
-    return (jnp.square(transformed.real) + jnp.square(transformed.imag)).sum(0)
+    return _power(jnp.fft.rfft(tables, axis=1)[:, 1:]).sum(0)
 
 
-def _power(setup: Setup, snapshot: Snapshot) -> tuple[Array]:
-    return (_waves(setup, snapshot).sum(1),)
+def _power(waves: Array) -> Array:
+    """|z|^2 of complex values."""
+    return jnp.square(waves.real) + jnp.square(waves.imag)
 
 
-def _ipr(waves: Array) -> Array:
-    """`[1]`, see `progress_measures`."""
-    total = waves.sum(0, keepdims=True)
-    shares = waves / jnp.broadcast_to(jnp.where(total > 0, total, 1.0), waves.shape)
+def _total_power(setup: Setup, snapshot: Snapshot) -> tuple[Array]:
+    """The embedding's power at each frequency, `[F]`."""
+    return (_embedding_power(setup, snapshot).sum(1),)
+
+
+def _inverse_participation_ratio(power: Array) -> Array:
+    """The measure of `[F, features]` that `progress_measures` defines, `[1]`."""
+    total = power.sum(0, keepdims=True)
+    shares = power / jnp.broadcast_to(jnp.where(total > 0, total, 1.0), power.shape)
     return jnp.square(shares).sum(0).mean()[None]
 
 
-def _losses(setup: Setup, snapshot: Snapshot, keys: int) -> tuple[Array, Array]:
-    """Restricted and excluded loss, `[1]` each, see `progress_measures`."""
+def _restricted_and_excluded_loss(setup: Setup, snapshot: Snapshot, keys: int) -> tuple[Array, Array]:
+    """The losses that `progress_measures` defines, `[1]` each."""
     operands = setup.output_shape[-1]
     x, y = (axis.reshape(-1) for axis in np.indices((operands, operands)))
     sums = (x + y) % operands
     outputs = snapshot.outputs(jnp.asarray(encode_pairs(x, y, operands, _encoding(setup)), jnp.float32))
-    by_sum = jnp.zeros((operands, operands)).at[sums].add(outputs) / operands  # mean over pairs of one sum
-    waves = jnp.fft.rfft(by_sum, axis=0)
-    power = (jnp.square(waves.real) + jnp.square(waves.imag)).sum(1)[1:]
-    _, strongest = jax.lax.top_k(power, min(keys, power.shape[0]))
-    key = jnp.zeros(power.shape[0] + 1, bool).at[strongest + 1].set(True)
-    of_keys = jnp.fft.irfft(jnp.where(key[:, None], waves, 0.0), n=operands, axis=0)
-    restricted = of_keys + jnp.broadcast_to(by_sum.mean(0), of_keys.shape)
+    mean_by_sum = jnp.zeros((operands, operands)).at[sums].add(outputs) / operands  # over pairs of one sum
+    key_waves = _strongest_waves(mean_by_sum, keys)
+    restricted = key_waves + jnp.broadcast_to(mean_by_sum.mean(0), key_waves.shape)
     answers = jnp.arange(operands, dtype=jnp.int32)
     train = snapshot.examples["train"]
-    excluded = snapshot.outputs(train.inputs) - of_keys[train.targets]
+    excluded = snapshot.outputs(train.inputs) - key_waves[train.targets]
     return (
         snapshot.loss.per_example(restricted, answers).mean()[None],
         snapshot.loss.per_example(excluded, train.targets).mean()[None],
     )
+
+
+def _strongest_waves(logits: Array, keys: int) -> Array:
+    """What the strongest frequencies along the first axis contribute to logits `[p, classes]`."""
+    waves = jnp.fft.rfft(logits, axis=0)
+    power = _power(waves).sum(1)[1:]
+    _, strongest = jax.lax.top_k(power, min(keys, power.shape[0]))
+    is_key = jnp.zeros(power.shape[0] + 1, bool).at[strongest + 1].set(True)
+    return jnp.fft.irfft(jnp.where(is_key[:, None], waves, 0.0), n=logits.shape[0], axis=0)
 
 
 def progress_curves(runs: Sequence[RunView]) -> Figure:
@@ -183,17 +213,9 @@ def progress_curves(runs: Sequence[RunView]) -> Figure:
     figure, axes = plotting.panels(len(runs), 2, width=8.6, height=3.3 * len(runs))
     for row, run in zip(axes, runs, strict=True):
         metrics, progress = (plotting.past_start(run.tables[name]) for name in ("metrics", "progress"))
-        lines = [("train loss", metrics["step"], metrics["train_loss"], "--", 1)]
-        held_out = [split for split in ("validation", "test") if f"{split}_loss" in metrics][:1]
-        lines += [(f"{split} loss", metrics["step"], metrics[f"{split}_loss"], "-", 0) for split in held_out]
-        lines += [
-            ("restricted: key waves only", progress["step"], progress["restricted_loss"], "-", 2),
-            ("excluded: without them, train", progress["step"], progress["excluded_loss"], "-.", 3),
-        ]
-        for label, steps, values, style, colour in lines:
-            row[0].plot(steps, values, style, color=plotting.COLOURS[colour], label=label)
-        row[1].plot(progress["step"], progress["ipr"], color=plotting.COLOURS[2])
+        _draw_losses(row[0], metrics, progress)
         row[0].set(title=run.label, ylabel="mean loss", yscale="log")
+        row[1].plot(progress["step"], progress["ipr"], color=plotting.COLOURS[2])
         row[1].set(title="One wave a feature: 1; all alike: 1 / F", ylabel="inverse participation ratio")
         row[1].set_ylim(0, 1)
         plotting.legend(row[0], loc="lower left")
@@ -202,19 +224,35 @@ def progress_curves(runs: Sequence[RunView]) -> Figure:
     return figure
 
 
+def _draw_losses(ax: Axes, metrics: pandas.DataFrame, progress: pandas.DataFrame) -> None:
+    curves = [("train loss", metrics, "train_loss", "--", 1)]
+    held_out = [split for split in ("validation", "test") if f"{split}_loss" in metrics][:1]
+    curves += [(f"{split} loss", metrics, f"{split}_loss", "-", 0) for split in held_out]
+    curves += [
+        ("restricted: key waves only", progress, "restricted_loss", "-", 2),
+        ("excluded: without them, train", progress, "excluded_loss", "-.", 3),
+    ]
+    for label, table, column, style, colour in curves:
+        ax.plot(table["step"], table[column], style, color=plotting.COLOURS[colour], label=label)
+
+
 def embedding_spectrum(runs: Sequence[RunView]) -> Figure:
     """The share of the embedding's power at each frequency, over training; a panel a run."""
-    figure, axes = plotting.panels(1, len(runs), width=max(6.4, 4.4 * len(runs)), height=3.6)
-    for ax, run in zip(axes[0], runs, strict=True):
-        table = plotting.past_start(run.tables["spectrum"])
-        refuse_sparse_grid(table, "frequency", "step")
-        power = table.pivot(index="frequency", columns="step", values="power")
-        share = power.div(power.sum(axis=0), axis=1)
-        steps, frequencies = share.columns.to_numpy(float), share.index.to_numpy(float)
-        borders = np.concatenate([frequencies - 0.5, frequencies[-1:] + 0.5])
-        drawn = ax.pcolormesh(plotting.edges(steps), borders, 100 * share.to_numpy(), cmap="magma", vmin=0)
-        ax.set(title=run.label, ylabel="frequency k of the embedding")
-        plotting.log_step_axis(ax)
-        ax.grid(visible=False)
-        figure.colorbar(drawn, ax=ax, label="share of power, %")
+    figure, _ = plotting.panel_per_result(runs, _draw_spectrum, panel_width=4.4, height=3.6)
     return figure
+
+
+def _draw_spectrum(ax: Axes, run: RunView) -> str:
+    """Draw the spectrum of a run; returns the panel's title."""
+    table = plotting.past_start(run.tables["spectrum"])
+    refuse_sparse_grid(table, "frequency", "step")
+    power = table.pivot(index="frequency", columns="step", values="power")
+    share = power.div(power.sum(axis=0), axis=1)
+    steps, frequencies = share.columns.to_numpy(float), share.index.to_numpy(float)
+    borders = np.concatenate([frequencies - 0.5, frequencies[-1:] + 0.5])
+    mesh = ax.pcolormesh(plotting.edges(steps), borders, 100 * share.to_numpy(), cmap="magma", vmin=0)
+    ax.set_ylabel("frequency k of the embedding")
+    plotting.log_step_axis(ax)
+    ax.grid(visible=False)
+    ax.figure.colorbar(mesh, ax=ax, label="share of power, %")
+    return run.label

@@ -1,0 +1,105 @@
+"""Train and test metric of a sweep against the capacity of its models, the curve of double descent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+
+from nnlab.errors import InvalidValue
+from nnlab.phenomena.base import SweepView, refuse_non_numeric, refuse_sparse_grid, sweep_column
+
+if TYPE_CHECKING:
+    import pandas
+
+EPOCHS = "epochs"  # the capacity that is no axis: how long a model has been trained
+MINIMUM_POINTS = 3  # capacities: a curve of fewer has no inner point
+
+Metric = Literal["error", "loss"]
+Statistic = Literal["mean", "median"]
+
+
+class CapacityCurve(NamedTuple):
+    """The metric of every seed at every capacity; `S` seeds, `P` points.
+
+    Attributes:
+        capacities: `[P]`, ascending.
+        train: `[S, P]`, the metric of the training set; NaN where a seed has no complete trial.
+        test: `[S, P]`, the metric of the test set (else of the validation set); NaN likewise.
+        metric: What is measured: `error`, a share from 0 to 1, or `loss`, a mean per example.
+        counts_examples: Whether the capacity is a number of examples, so that the data are fitted up to the
+            threshold and not from it on.
+    """
+
+    capacities: np.ndarray
+    train: np.ndarray
+    test: np.ndarray
+    metric: Metric
+    counts_examples: bool
+
+    def over_seeds(self, statistic: Statistic) -> tuple[np.ndarray, np.ndarray]:
+        """The train and the test metric, `[P]` each: the mean or the median over seeds."""
+        reduce = np.mean if statistic == "mean" else np.median
+        return reduce_seeds(self.train, reduce), reduce_seeds(self.test, reduce)
+
+
+def reduce_seeds(values: np.ndarray, reduce: Callable[[np.ndarray], float]) -> np.ndarray:
+    """A statistic of `[S, P]` over the seeds that have a finite value, `[P]`; NaN where no seed has one."""
+    finite = [column[np.isfinite(column)] for column in values.T]
+    return np.array([reduce(column) if column.size else np.nan for column in finite])
+
+
+def read_capacity_curve(sweep: SweepView, capacity: str, metric: Metric | None) -> CapacityCurve:
+    """Read the train and test metric of a sweep along a capacity.
+
+    Args:
+        sweep: A sweep with complete trials.
+        capacity: A path that the sweep varies, or `epochs`: then every record of each run is a point.
+        metric: None is the error of a classification, and the loss of everything else.
+
+    Returns:
+        The curve of all seeds; trials whose test metric is not finite are left out.
+
+    Raises:
+        InvalidValue: The sweep has fewer than three capacities, no held-out metric, or no numbers.
+    """
+    if capacity == EPOCHS:
+        rows, prefix, column = sweep.joined("metrics"), "", "epoch"
+        refuse_non_numeric(rows, ["step"])
+        rows = rows[rows["step"] > 0]
+    else:
+        rows, prefix, column = sweep.trials, "final.", sweep_column(sweep, capacity)
+    refuse_non_numeric(rows, (column, "seed"))
+    split = next((name for name in ("test", "validation") if f"{prefix}{name}_loss" in rows), None)
+    if split is None:
+        raise InvalidValue("double descent is one of the test error; the data have no test split")
+    measured = metric or default_metric(rows, f"{prefix}{split}")
+    rows = rows[np.isfinite(metric_values(rows, f"{prefix}{split}", measured))]
+    capacities, seeds = np.unique(rows[column].to_numpy(float)), np.unique(rows["seed"])
+    if len(capacities) < MINIMUM_POINTS:
+        raise InvalidValue(
+            f"a curve over '{capacity}' needs three points or more; there are {len(capacities)}"
+        )
+    refuse_sparse_grid(rows, "seed", column)
+    cells = np.searchsorted(seeds, rows["seed"]), np.searchsorted(capacities, rows[column].to_numpy(float))
+    train, test = np.full((2, len(seeds), len(capacities)), np.nan)
+    train[cells] = metric_values(rows, f"{prefix}train", measured)
+    test[cells] = metric_values(rows, f"{prefix}{split}", measured)
+    return CapacityCurve(capacities, train, test, measured, capacity.startswith("data."))
+
+
+def default_metric(rows: pandas.DataFrame, split: str) -> Metric:
+    """The error where a split has an accuracy, else the loss; split: with the columns' prefix."""
+    return "error" if f"{split}_accuracy" in rows else "loss"
+
+
+def metric_values(rows: pandas.DataFrame, split: str, metric: Metric) -> np.ndarray:
+    """The metric of a split in every row, `[rows]`. Raises InvalidValue where there are no numbers of it."""
+    if metric == "loss":
+        refuse_non_numeric(rows, [f"{split}_loss"])
+        return rows[f"{split}_loss"].to_numpy(float)
+    if f"{split}_accuracy" not in rows:
+        raise InvalidValue("these data have no classes, so no error; read the metric 'loss'")
+    refuse_non_numeric(rows, [f"{split}_accuracy"])
+    return 1.0 - rows[f"{split}_accuracy"].to_numpy(float)

@@ -1,0 +1,227 @@
+"""Figures of double descent: curves against capacity, training against capacity, and fitted functions."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nnlab import plotting
+from nnlab.errors import InvalidValue
+from nnlab.phenomena.base import SweepView, refuse_sparse_grid, sweep_column
+from nnlab.phenomena.generalization.capacity_curve import (
+    EPOCHS,
+    CapacityCurve,
+    Metric,
+    Statistic,
+    default_metric,
+    metric_values,
+    read_capacity_curve,
+    reduce_seeds,
+)
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.typing import ColorType
+
+    from nnlab.phenomena.generalization.double_descent import DoubleDescent
+
+HEAT_MAP_LIMIT_FACTOR = 1.1  # times the worst final value ends the colours: early training is far beyond
+MAXIMUM_MARKED_POINTS = 60  # a curve of so many, or more, has no markers
+NORMAL_95_PERCENT = 1.96  # standard errors
+
+
+def curves_by_capacity(
+    sweeps: Sequence[SweepView], capacity: str, detected: Sequence[DoubleDescent]
+) -> Figure:
+    """Train and test error and loss against capacity, with a band over seeds; several sweeps in colours."""
+    statistic = detected[0].statistic
+    metrics: list[Metric] = ["loss"]
+    if all("final.train_accuracy" in sweep.trials for sweep in sweeps):
+        metrics.insert(0, "error")
+    figure, axes = plotting.panels(1, len(metrics), width=1.6 + 3.6 * len(metrics), height=3.6)
+    for ax, metric in zip(axes[0], metrics, strict=True):
+        test_values: list[float] = []
+        for sweep, colour in zip(sweeps, plotting.colours(len(sweeps)), strict=True):
+            curve = read_capacity_curve(sweep, capacity, metric)
+            test_values += _draw_curve(ax, curve, statistic, colour if len(sweeps) > 1 else None)
+            if len(sweeps) == 1:
+                _mark_findings(ax, sweep, curve, detected[0], capacity)
+        _label_axes(ax, sweeps, capacity, metric, statistic)
+        _limit_y_axis(ax, metric, test_values)
+    if len(sweeps) == 1:
+        axes[0][0].set_title(f"{sweeps[0].label}: {detected[0].verdict}")
+        plotting.legend(axes[0][0], loc="best")
+        return figure
+    captions = [f"{s.label}: {d.verdict}" for s, d in zip(sweeps, detected, strict=True)]
+    plotting.colour_legend(figure, captions, "test solid, train dashed")
+    return figure
+
+
+def _draw_curve(
+    ax: Axes, curve: CapacityCurve, statistic: Statistic, colour: ColorType | None
+) -> list[float]:
+    """Draw test and train metric, in one colour if it is given; returns the finite values of the test one."""
+    scale = _scale(curve.metric)
+    marker = "o" if len(curve.capacities) < MAXIMUM_MARKED_POINTS else ""
+    test_values: list[float] = []
+    for split, values, style, split_colour in (
+        ("test", curve.test, "-", plotting.COLOURS[0]),
+        ("train", curve.train, "--", plotting.COLOURS[1]),
+    ):
+        middle, low, high = (scale * part for part in _band(values, statistic))
+        shade = colour or split_colour
+        ax.plot(curve.capacities, middle, style, color=shade, marker=marker, markersize=3, label=split)
+        if len(values) > 1:
+            ax.fill_between(curve.capacities, low, high, color=shade, alpha=0.18, linewidth=0)
+        test_values += middle[np.isfinite(middle)].tolist() if split == "test" else []
+    return test_values
+
+
+def _band(values: np.ndarray, statistic: Statistic) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Middle, low and high over the seeds: the mean and its 95 % interval, or median and quartiles."""
+    if statistic == "median":
+        low, middle, high = (
+            reduce_seeds(values, functools.partial(np.quantile, q=share)) for share in (0.25, 0.5, 0.75)
+        )
+        return middle, low, high
+    middle = reduce_seeds(values, np.mean)
+    half_width = reduce_seeds(values, _half_interval)
+    return middle, middle - half_width, middle + half_width
+
+
+def _half_interval(values: np.ndarray) -> float:
+    """Half of the mean's 95 % interval; 0 of a single value."""
+    return NORMAL_95_PERCENT * values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+
+
+def _mark_findings(
+    ax: Axes, sweep: SweepView, curve: CapacityCurve, detected: DoubleDescent, capacity: str
+) -> None:
+    """Mark the threshold by a line, minima and peak of the detector's metric by points, and diverged trials
+    by crosses."""
+    scale = _scale(detected.metric)
+    if detected.threshold is not None:
+        label = f"train {detected.metric} <= {scale * detected.epsilon:g}{' %' if scale > 1 else ''}"
+        ax.axvline(detected.threshold, color="#555555", linestyle=":", linewidth=1.2, label=label)
+    points = [(detected.classical_capacity, detected.classical_minimum)]
+    for x, y in (
+        (detected.peak_capacity, detected.peak),
+        (detected.second_capacity, detected.second_minimum),
+    ):
+        if detected.verdict != "none" and x is not None and y is not None:
+            points.append((x, y))
+    for x, y in points if curve.metric == detected.metric else ():
+        ax.plot([x], [scale * y], "o", markersize=8, markerfacecolor="none", color="#000000")
+    diverged = sweep.table[sweep.table["status"] == "diverged"]
+    if len(diverged) and capacity != EPOCHS:
+        x_values, heights = diverged[sweep_column(sweep, capacity)], np.full(len(diverged), 0.98)
+        transform = ax.get_xaxis_transform()
+        ax.plot(x_values, heights, "x", color="#000000", transform=transform, label="diverged")
+
+
+def _label_axes(
+    ax: Axes, sweeps: Sequence[SweepView], capacity: str, metric: Metric, statistic: Statistic
+) -> None:
+    ax.set_title("Error" if metric == "error" else "Loss")
+    plotting.capacity_axis(ax, "epoch" if capacity == EPOCHS else capacity)
+    seeds = sweeps[0].trials["seed"].nunique()
+    over_seeds = f"{statistic} over {seeds} seeds" if seeds > 1 else "one seed"
+    ax.set_ylabel(f"error, % ({over_seeds})" if metric == "error" else f"mean loss ({over_seeds})")
+
+
+def _limit_y_axis(ax: Axes, metric: Metric, test_values: list[float]) -> None:
+    """Errors from 0 on; losses around those of the test set, on a log axis where they span much."""
+    if metric == "error":
+        ax.set_ylim(0, None)
+        return
+    plotting.log_if_wide(ax, test_values)
+    if ax.get_yscale() == "log":  # a fitted training set is at 1e-30: not what the figure is about
+        ax.set_ylim(min(test_values) / 30, max(test_values) * 5)
+
+
+def _scale(metric: Metric) -> float:
+    """Errors are drawn in per cent."""
+    return 100.0 if metric == "error" else 1.0
+
+
+def epochs_by_capacity(sweeps: Sequence[SweepView], capacity: str, metric: Metric | None) -> Figure:
+    """The test metric over training and capacity, mean over seeds; one panel a sweep."""
+    if capacity == EPOCHS:
+        raise InvalidValue("a sweep over epochs has no other capacity to draw them against")
+
+    def draw(ax: Axes, sweep: SweepView) -> str:
+        table, quantity = _metric_by_epoch(sweep, capacity, metric)
+        values = table.to_numpy()
+        mesh = ax.pcolormesh(
+            plotting.edges(table.columns.to_numpy(float)),
+            plotting.edges(table.index.to_numpy(float)),
+            values,
+            cmap="viridis",
+            shading="flat",
+            vmax=HEAT_MAP_LIMIT_FACTOR * np.nanmax(values[-1]),
+        )
+        ax.set(yscale="log", ylabel="epoch (log)")
+        ax.grid(False)
+        plotting.capacity_axis(ax, capacity)
+        ax.figure.colorbar(mesh, ax=ax, label=quantity, extend="max")
+        return sweep.label
+
+    figure, _ = plotting.panel_per_result(
+        sweeps, draw, panel_width=4.6, extra_width=0.6, minimum_width=0.0, height=3.6
+    )
+    return figure
+
+
+def _metric_by_epoch(sweep: SweepView, capacity: str, metric: Metric | None) -> tuple[pandas.DataFrame, str]:
+    """The test metric, mean over seeds, by epoch (rows) and capacity (columns); and what it is, in words."""
+    rows, column = sweep.joined("metrics"), sweep_column(sweep, capacity)
+    rows = rows[rows["epoch"] >= 1]  # before that all are at chance
+    if rows["epoch"].nunique() < 3:
+        raise InvalidValue("the runs have too few records to draw training against capacity")
+    split = "test" if "test_loss" in rows else "validation"
+    measured = metric or default_metric(rows, split)
+    refuse_sparse_grid(rows, "epoch", column)
+    rows = rows.assign(measured=metric_values(rows, split, measured))
+    table = rows.pivot_table(values="measured", index="epoch", columns=column)
+    if table.shape[1] < 2:
+        raise InvalidValue(f"the heat map needs two values of '{capacity}' or more")
+    return table * _scale(measured), f"{split} {measured}" + (", %" if measured == "error" else "")
+
+
+def fitted_functions(sweeps: Sequence[SweepView], capacity: str, detected: DoubleDescent) -> Figure:
+    """The functions of the first seed below, at and beyond the threshold, with truth and training points."""
+    if len(sweeps) > 1:
+        raise InvalidValue("functions are drawn of one sweep at a time")
+    sweep = sweeps[0]
+    rows, column = sweep.joined("predictions"), sweep_column(sweep, capacity)
+    if "input" not in rows:
+        raise InvalidValue("functions can be drawn of one input only")
+    rows = rows[rows["seed"] == rows["seed"].min()]
+    largest = float(rows[column].max())
+    at = detected.peak_capacity if detected.peak_capacity is not None else largest
+    beyond = detected.second_capacity if detected.second_capacity is not None else largest
+    capacities = {"below": detected.classical_capacity, "at": at, "beyond": beyond}
+    figure, axes = plotting.panels(1, len(capacities), width=9.0, height=3.0, sharey=True)
+    for ax, (where, size) in zip(axes[0], capacities.items(), strict=True):
+        model_rows = rows[rows[column] == size]
+        test, train = (
+            model_rows[model_rows["split"] == split].sort_values("input") for split in ("test", "train")
+        )
+        ax.plot(test["input"], test["target"], color="#999999", linewidth=1.0, label="truth")
+        ax.plot(test["input"], test["prediction"], color=plotting.COLOURS[0], label="fit")
+        ax.plot(
+            train["input"], train["target"], "o", markersize=4, color=plotting.COLOURS[1], label="training"
+        )
+        ax.set(title=f"{where} the threshold: {size:g}", xlabel="input")
+    targets = rows[rows["split"] == "test"]["target"]
+    span = float(targets.max() - targets.min())
+    axes[0][0].set_ylim(float(targets.min()) - span / 2, float(targets.max()) + span / 2)
+    axes[0][0].set_ylabel("output")
+    plotting.legend(axes[0][0], loc="upper left")
+    return figure
