@@ -1,13 +1,8 @@
-"""Activations f(z), elementwise on arrays of any shape; each is also a layer.
-
-Sources: lecture 000 (step), 001 (sigmoid, ReLU, leaky ReLU), 004 (ELU); the rest at the function.
-"""
+"""Activations f(z), elementwise on arrays of any shape; each is also a layer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from nnlab.nn.layer import Layer, Output, Setup, Shape, Tree
+from nnlab.nn.layer import Activation, Layer, Output, Setup, Shape, Tree
 from nnlab.registry import NonNegative, adopter, register
 from nnlab.system.imports import Array, jax, jnp
 
@@ -16,98 +11,154 @@ activation = register("activation")
 
 @activation
 def identity(z: Array, /) -> Array:
-    """f(z) = z."""
+    """The identity, f(z) = z."""
     return z
 
 
 @activation
 def sigmoid(z: Array, /) -> Array:
-    """f(z) = 1 / (1 + e^(-z)), in (0, 1); its slope f(1 - f) is 0.25 at most."""
+    """The logistic function, f(z) = 1 / (1 + e^(-z)).
+
+    Values are in (0, 1); the slope f (1 - f) is 0.25 at most.
+
+    Reference:
+        Lecture 001.
+    """
     return jax.nn.sigmoid(z)
 
 
 @activation
 def tanh(z: Array, /) -> Array:
-    """f(z) = tanh z, in (-1, 1); its slope 1 - f^2 is 1 at most."""
+    """The hyperbolic tangent, f(z) = tanh z.
+
+    Values are in (-1, 1); the slope 1 - f^2 is 1 at most.
+    """
     return jnp.tanh(z)
 
 
 @activation
 def scaled_tanh(z: Array, /) -> Array:
-    """f(z) = 1.7159 tanh(2 z / 3), so that f(1) = 1 and f(-1) = -1 (LeCun et al. 1989, 1998)."""
+    """A scaled tanh, f(z) = 1.7159 tanh(2 z / 3), with f(1) = 1 and f(-1) = -1.
+
+    Reference:
+        LeCun et al. 1989, Backpropagation applied to handwritten zip code recognition; LeCun et al. 1998.
+    """
     return 1.7159 * jnp.tanh(z * (2 / 3))
 
 
 @activation
 def relu(z: Array, /) -> Array:
-    """f(z) = max(0, z); the slope at 0 is taken as 0."""
+    """The rectified linear unit, f(z) = max(0, z).
+
+    The slope at 0 is taken as 0.
+
+    Reference:
+        Lecture 001.
+    """
     return jax.nn.relu(z)
 
 
 @activation
 def leaky_relu(z: Array, /, *, negative_slope: float = 0.01) -> Array:
-    """f(z) = z for z >= 0, negative_slope * z below."""
+    """A leaky ReLU: f(z) = z for z >= 0, negative_slope * z below.
+
+    Args:
+        negative_slope: The slope for z < 0. The default is that of PyTorch and JAX.
+
+    Reference:
+        Lecture 001.
+    """
     return jax.nn.leaky_relu(z, negative_slope)
 
 
 @activation
 def elu(z: Array, /, *, alpha: NonNegative = 1.0) -> Array:
-    """f(z) = z for z >= 0, alpha (e^z - 1) below (Clevert et al. 2015)."""
+    """The exponential linear unit: f(z) = z for z >= 0, alpha (e^z - 1) below.
+
+    Args:
+        alpha: f tends to -alpha for z far below 0; 0 or more. The default is the paper's.
+
+    Reference:
+        Clevert et al. 2015, Fast and accurate deep network learning by exponential linear units; lecture 004.
+    """
     return jax.nn.elu(z, alpha)
 
 
 @activation
 def selu(z: Array, /) -> Array:
-    """f(z) = 1.0507 * elu(z; alpha = 1.6733): keeps mean 0 and variance 1 (Klambauer et al. 2017)."""
+    """A scaled ELU, f(z) = 1.0507 * elu(z; alpha = 1.6733).
+
+    It preserves mean 0 and variance 1 from layer to layer, with lecun_normal kernels.
+
+    Reference:
+        Klambauer et al. 2017, Self-normalizing neural networks.
+    """
     return jax.nn.selu(z)
 
 
 @activation
 def gelu(z: Array, /, *, approximate: bool = False) -> Array:
-    """f(z) = z Phi(z), Phi the normal distribution function (Hendrycks & Gimpel 2016).
+    """The Gaussian error linear unit, f(z) = z Phi(z), where Phi is the normal distribution function.
 
-    approximate: the tanh form of GPT-2.
+    Args:
+        approximate: Whether Phi is approximated by a tanh, as in GPT-2.
+
+    Reference:
+        Hendrycks & Gimpel 2016, Gaussian error linear units.
     """
     return jax.nn.gelu(z, approximate=approximate)
 
 
 @activation
 def silu(z: Array, /) -> Array:
-    """f(z) = z sigmoid(z), also called swish (Ramachandran et al. 2017)."""
+    """The sigmoid linear unit, f(z) = z sigmoid(z), also called swish.
+
+    Reference:
+        Ramachandran et al. 2017, Searching for activation functions.
+    """
     return jax.nn.silu(z)
 
 
 @activation
 def softplus(z: Array, /) -> Array:
-    """f(z) = log(1 + e^z), a smooth ReLU."""
+    """A smooth ReLU, f(z) = log(1 + e^z)."""
     return jax.nn.softplus(z)
 
 
 @activation
 def square(z: Array, /) -> Array:
-    """f(z) = z^2, the activation that modular addition is solved with (Gromov 2023)."""
+    """The square, f(z) = z^2.
+
+    With it, two layers can solve modular addition in closed form.
+
+    Reference:
+        Gromov 2023, Grokking modular arithmetic.
+    """
     return jnp.square(z)
 
 
 @activation
 def step(z: Array, /) -> Array:
-    """Heaviside: 1 for z > 0, else 0; its slope is 0 everywhere, so no gradient passes.
+    """The Heaviside step: 1 for z > 0, else 0.
 
-    The threshold unit of Rosenblatt's perceptron; to train one, leave this out and give its z to the loss
-    `perceptron`. Lecture 000 writes 1 for z >= 1, which contradicts its own 0 for z <= 0 between the two.
+    Its slope is 0 everywhere, so no gradient passes. It is the threshold unit of Rosenblatt's perceptron; to
+    train one, leave this out and give z to the loss `perceptron`.
+
+    Reference:
+        Lecture 000, which writes 1 for z >= 1; that contradicts its own 0 for z <= 0 between the two.
     """
     return jnp.where(z > 0, 1.0, 0.0).astype(z.dtype)
 
 
 @activation
 def sign(z: Array, /) -> Array:
-    """-1, 0 or 1 by the sign of z; its slope is 0 everywhere."""
+    """The sign of z: -1, 0 or 1; its slope is 0 everywhere."""
     return jnp.sign(z)
 
 
 @adopter("layer")
-def elementwise(function: Callable[[Array], Array]) -> Layer:
-    """An activation as a layer; inside, its slope f'(z)."""
+def elementwise(function: Activation) -> Layer:
+    """An activation as a layer; its intermediate value `slopes` is f'(z)."""
 
     def setup(input_shape: Shape) -> Setup:
         return Setup(input_shape, activation=function)

@@ -1,7 +1,9 @@
-"""Layers for sequences. `B` is the batch, `T` the positions, `D` the features, `H` the heads.
+"""Attention and transformer blocks.
 
-`read` names the one position that is read out (-1 is the last): a layer that has it returns `[B, D]`, and
-computes for the other positions only what that one needs of them.
+`B` is the batch, `T` the positions of a sequence, `D` the features, `H` the heads.
+
+`read` selects the one position whose output is wanted (-1 is the last). A layer with `read` returns `[B, D]`
+and computes of the other positions only what that output depends on.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from nnlab.system.imports import Array, jax
 
 Position = Annotated[int, Ge(-(2**31)), Lt(2**31)]
 
-ORDER = {  # of a transformer block's parts, by where it is normalized
+PARTS = {  # of a transformer block, by where it normalizes, in the order of the data
     "pre": ("attention_norm", "attention", "attention_dropout", "mlp_norm", "mlp"),
     "post": ("attention", "attention_dropout", "attention_norm", "mlp", "mlp_norm"),
     "none": ("attention", "attention_dropout", "mlp"),
@@ -38,12 +40,24 @@ def attention(
     kernel_init: InitializerLike = "glorot_uniform",
     bias_init: InitializerLike = "zeros",
 ) -> Layer:
-    """Multi-head self-attention: softmax(q k^T / sqrt(D / H)) v in each head. `[B, T, D] -> [B, T, D]`.
+    """Multi-head self-attention, softmax(q k^T / sqrt(D / H)) v in each head.
 
-    heads: H, which divides D. q, k and v are dense layers of the input, each head takes D / H features of
-    them, and a dense layer mixes the heads' outputs; 4 D (D + 1) parameters. causal: a position attends to
-    itself and earlier ones only. read: null, or the one position that is computed, `[B, T, D] -> [B, D]`.
-    Vaswani et al. 2017.
+    q, k and v are dense layers of the input; each head takes D / H features of them, and a dense layer mixes
+    the heads' outputs. 4 D (D + 1) parameters.
+
+    Shape:
+        `[B, T, D] -> [B, T, D]`, or `[B, D]` with `read`.
+
+    Args:
+        heads: H, which must divide D.
+        causal: Whether a position attends only to itself and earlier ones.
+        read: The one position that is computed, from 0 or, counted from the end, from -1. null is all.
+        use_bias: Whether the four dense layers have biases.
+        kernel_init: Draws their kernels; the default is that of Keras.
+        bias_init: Draws their biases.
+
+    Reference:
+        Vaswani et al. 2017, Attention is all you need.
     """
 
     def setup(input_shape: Shape) -> Setup:
@@ -52,34 +66,35 @@ def attention(
         length, units = input_shape
         if units % heads:
             raise InvalidValue(f"{heads} heads must divide the {units} features")
-        place = resolve_position(read, length)
-        asking = input_shape if place is None else (units,)
-        heard = (_heard(place, causal, length), units)
-        shapes = {"query": asking, "key": heard, "value": heard, "output": asking}
-        parts = projections(units)
-        return Setup(asking, children={n: setup_child(n, parts[n], shape) for n, shape in shapes.items()})
+        position = resolve_position(read, length)
+        query_shape = input_shape if position is None else (units,)
+        key_shape = (_attended_length(position, causal, length), units)
+        shapes = {"query": query_shape, "key": key_shape, "value": key_shape, "output": query_shape}
+        layers = projections(units)
+        children = {name: setup_child(name, layers[name], shape) for name, shape in shapes.items()}
+        return Setup(query_shape, children=children)
 
     def projections(units: int) -> dict[str, Layer]:
-        one = dense(units, use_bias, kernel_init, bias_init)
-        return dict.fromkeys(("query", "key", "value", "output"), one)
+        projection = dense(units, use_bias, kernel_init, bias_init)
+        return dict.fromkeys(("query", "key", "value", "output"), projection)
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
         examples, length, units = x.shape
-        place = resolve_position(read, length)
-        heard = x[:, : _heard(place, causal, length)]
+        position = resolve_position(read, length)
+        attended = x[:, : _attended_length(position, causal, length)]
         children = BoundChildren(projections(units), params, state, key, train)
 
         def by_head(values: Array) -> Array:
             return values.reshape(examples, -1, heads, units // heads)
 
-        query = by_head(children("query", x if place is None else x[:, place]))
+        query = by_head(children("query", x if position is None else x[:, position]))
         mixed = jax.nn.dot_product_attention(
             query,
-            by_head(children("key", heard)),
-            by_head(children("value", heard)),
-            is_causal=causal and place is None,  # one position hears no later ones as it is
+            by_head(children("key", attended)),
+            by_head(children("value", attended)),
+            is_causal=causal and position is None,  # a single position is given no later ones anyway
         )
-        shape = x.shape if place is None else (examples, units)
+        shape = x.shape if position is None else (examples, units)
         return children.output(children("output", mixed.reshape(shape)))
 
     return Layer(setup, apply)
@@ -98,29 +113,45 @@ def transformer_block(
     kernel_init: InitializerLike = "glorot_uniform",
     bias_init: InitializerLike = "zeros",
 ) -> Layer:
-    """Attention, then an MLP of one hidden layer, each added to what comes in. `[B, T, D] -> [B, T, D]`.
+    """A transformer block: attention, then an MLP with one hidden layer, each added to its input.
 
-    norm: `pre` is x + f(layer_norm(x)), which wants a layer_norm after the last block; `post` is
-    layer_norm(x + f(x)), as in Vaswani et al. 2017; `none` leaves it out. hidden: units of the MLP; null is
-    4 D. read: null, or the one position that is computed, `[B, T, D] -> [B, D]`. dropout_rate: of what
-    either part adds. Without biases and norms 12 D^2 parameters.
+    Without biases and norms it has 12 D^2 parameters.
+
+    Shape:
+        `[B, T, D] -> [B, T, D]`, or `[B, D]` with `read`.
+
+    Args:
+        heads: H, the attention's heads; must divide D.
+        hidden: Units of the MLP's hidden layer. null is 4 D, as in Vaswani et al. 2017.
+        activation: Follows the MLP's hidden layer. The default is that of GPT-2 and BERT.
+        norm: `pre` is x + f(layer_norm(x)), which needs a layer_norm after the last block; `post` is
+            layer_norm(x + f(x)), as in Vaswani et al. 2017; `none` has no layer_norm.
+        causal: Whether a position attends only to itself and earlier ones.
+        read: The one position that is computed, from 0 or, counted from the end, from -1. null is all.
+        dropout_rate: Of the dropout on what the attention and the MLP add, in [0, 1).
+        use_bias: Whether the dense layers have biases.
+        kernel_init: Draws the kernels; the default is that of Keras.
+        bias_init: Draws the biases.
+
+    Reference:
+        Vaswani et al. 2017, Attention is all you need.
     """
 
-    def named(units: int) -> dict[str, Layer]:
-        """The parts, in the order of the data."""
-        wide, narrow = (
+    def parts(units: int) -> dict[str, Layer]:
+        """The layers of the block by name, in the order of the data."""
+        expand, contract = (
             dense(size, use_bias, kernel_init, bias_init) for size in (hidden or 4 * units, units)
         )
-        dropping = [dropout(dropout_rate)] if dropout_rate else []
-        there = {
+        drop = [dropout(dropout_rate)] if dropout_rate else []
+        layers = {
             "attention": attention(heads, causal, read, use_bias, kernel_init, bias_init),
-            "mlp": sequential([wide, elementwise(activation), narrow, *dropping]),
+            "mlp": sequential([expand, elementwise(activation), contract, *drop]),
             "attention_norm": layer_norm(),
             "mlp_norm": layer_norm(),
         }
-        if dropping:
-            there["attention_dropout"] = dropping[0]
-        return {name: there[name] for name in ORDER[norm] if name in there}
+        if drop:
+            layers["attention_dropout"] = drop[0]
+        return {name: layers[name] for name in PARTS[norm] if name in layers}
 
     def setup(input_shape: Shape) -> Setup:
         if len(input_shape) != 2:
@@ -129,30 +160,34 @@ def transformer_block(
             )
         shape: Shape = input_shape
         children = {}
-        for name, part in named(input_shape[-1]).items():
+        for name, part in parts(input_shape[-1]).items():
             children[name] = setup_child(name, part, shape)
             shape = children[name].output_shape
         return Setup(shape, children=children)
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
-        children = BoundChildren(named(x.shape[-1]), params, state, key, train)
+        children = BoundChildren(parts(x.shape[-1]), params, state, key, train)
 
-        def normed(when: str, name: str, values: Array) -> Array:
+        def normalize(when: str, name: str, values: Array) -> Array:
             return children(name, values) if norm == when else values
 
-        added = children("attention", normed("pre", "attention_norm", x))
+        added = children("attention", normalize("pre", "attention_norm", x))
         if dropout_rate:
             added = children("attention_dropout", added)
-        place = resolve_position(read, x.shape[1])
-        x = normed("post", "attention_norm", (x if place is None else x[:, place]) + added)
-        x = normed("post", "mlp_norm", x + children("mlp", normed("pre", "mlp_norm", x)))
+        position = resolve_position(read, x.shape[1])
+        x = normalize("post", "attention_norm", (x if position is None else x[:, position]) + added)
+        x = normalize("post", "mlp_norm", x + children("mlp", normalize("pre", "mlp_norm", x)))
         return children.output(x)
 
     return Layer(setup, apply)
 
 
 def resolve_position(read: int | None, length: int) -> int | None:
-    """The position that is read out, counted from 0. Raises InvalidValue."""
+    """The position that is read, counted from 0; None where all are.
+
+    Raises:
+        InvalidValue: The sequence has no such position.
+    """
     if read is None:
         return None
     if not -length <= read < length:
@@ -160,6 +195,6 @@ def resolve_position(read: int | None, length: int) -> int | None:
     return read % length
 
 
-def _heard(place: int | None, causal: bool, length: int) -> int:
+def _attended_length(position: int | None, causal: bool, length: int) -> int:
     """How many positions, from the first on, are attended to."""
-    return length if place is None or not causal else place + 1
+    return length if position is None or not causal else position + 1

@@ -1,14 +1,14 @@
 """Layers made of layers.
 
-A chain names its parts by type and number, `dense_1`, `sigmoid_1`, `dense_2`, ...; a part inside a block is
-`residual_3/dense_1`. Chains inside chains (repeat, mlp) dissolve: their parts are numbered with the rest.
+A chain names its parts by type and number: `dense_1`, `sigmoid_1`, `dense_2`, ... A part inside a block is
+`residual_3/dense_1`. A chain inside a chain (repeat, mlp) dissolves: its parts are numbered with the rest.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from annotated_types import Ge, Le
 
@@ -23,6 +23,7 @@ from nnlab.nn.layer import (
     Output,
     Setup,
     Shape,
+    TrainMode,
     TrainUnlessFrozen,
     Tree,
     layer,
@@ -30,25 +31,36 @@ from nnlab.nn.layer import (
 from nnlab.registry import Count
 from nnlab.system.imports import Array, jax
 
-MAX_LAYERS = 30_000  # of a chain
+MAX_LAYERS = 30_000  # in one chain
 
 
 @layer
 def sequential(layers: list[LayerLike]) -> Layer:
-    """One layer after the other; in a file, a plain list of layers means this."""
+    """A chain of layers, each applied to the output of the one before.
+
+    In a file, a plain list of layers means this.
+
+    Args:
+        layers: The layers, in the order of the data; 30,000 at most.
+    """
     _check_count(layers)
     parts = [part for entry in layers for part in (entry.layers or (entry,))]
-    seen: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     named = {}
     for part in parts:
-        seen[part.type] += 1
-        named[f"{part.type}_{seen[part.type]}"] = part
+        counts[part.type] += 1
+        named[f"{part.type}_{counts[part.type]}"] = part
     return chain(named)._replace(layers=tuple(parts))
 
 
 def chain(named: Mapping[str, Layer], first: int = 0) -> Layer:
-    """Layers one after the other, by their names. first: the place of the first one, where they are the end
-    of a longer chain, whose random numbers they draw."""
+    """A chain of named layers.
+
+    Args:
+        named: The layers by name, in the order of the data.
+        first: Index of the first one, where they are the end of a longer chain. Their random keys are those
+            that they have in it.
+    """
 
     def setup(input_shape: Shape) -> Setup:
         shape, children = input_shape, {}
@@ -68,46 +80,59 @@ def chain(named: Mapping[str, Layer], first: int = 0) -> Layer:
 
 @layer
 def repeat(times: Annotated[int, Ge(1), Le(10_000)], layers: list[LayerLike]) -> Layer:
-    """The same stack of layers `times` over, each with weights of its own."""
+    """A stack of layers, repeated `times` times, each copy with its own weights.
+
+    Args:
+        times: The number of copies, 1 to 10,000.
+        layers: The layers of one copy; 30,000 layers at most in all copies.
+    """
     _check_count(layers, times)
     return sequential(list(layers) * times)
 
 
 @layer
 def residual(layers: list[LayerLike], shortcut: list[LayerLike] | None = None) -> Layer:
-    """y = s(x) + F(x), F being the layers: gradient passes on by s (He et al. 2015; lecture 001).
+    """A residual block, y = s(x) + F(x), where F is the layers and s the shortcut.
 
-    shortcut: the layers of s, such as a conv2d of size 1 where F changes the shape; null is the identity,
-    and F must then keep the shape. When F is zero, dy/dx is that of s.
+    Gradients flow back through s: where F is zero, dy/dx is that of s.
+
+    Args:
+        layers: The layers of F, which must make the same shape as s.
+        shortcut: The layers of s, such as a conv2d of size 1 where F changes the shape. null is the
+            identity, and F must then keep the shape.
+
+    Reference:
+        He et al. 2015, Deep residual learning for image recognition; lecture 001.
     """
     branch = sequential(layers)
     named = {} if shortcut is None else {"shortcut": sequential(shortcut)}
 
     def setup(input_shape: Shape) -> Setup:
         inner = branch.setup(input_shape)
-        beside = {name: setup_child(name, part, input_shape) for name, part in named.items()}
-        passed = beside["shortcut"].output_shape if beside else input_shape
-        if inner.output_shape != passed:
+        shortcuts = {name: setup_child(name, part, input_shape) for name, part in named.items()}
+        shortcut_shape = shortcuts["shortcut"].output_shape if shortcuts else input_shape
+        if inner.output_shape != shortcut_shape:
             raise InvalidValue(
                 f"the layers of a residual make {list(inner.output_shape)} of {list(input_shape)}, and its "
-                f"shortcut {list(passed)}; they must make the same"
-                if beside
+                f"shortcut {list(shortcut_shape)}; they must make the same"
+                if shortcuts
                 else f"the layers of a residual must keep the shape, and make {list(inner.output_shape)} of "
                 f"{list(input_shape)}; else give it a shortcut that makes the same of it"
             )
-        return Setup(inner.output_shape, children={**inner.children, **beside})
+        return Setup(inner.output_shape, children={**inner.children, **shortcuts})
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
         output = branch.apply(params, state, x, key=key, train=train)
         if not named:
             return output._replace(value=x + output.value)
-        beside = BoundChildren(named, params, state, jax.random.fold_in(key, len(branch.layers)), train)
-        passed = beside("shortcut", x)
-        inside = {
-            what: {**output.intermediates.get(what, {}), **beside.intermediates.get(what, {})}
-            for what in {**output.intermediates, **beside.intermediates}
+        shortcut_key = jax.random.fold_in(key, len(branch.layers))
+        children = BoundChildren(named, params, state, shortcut_key, train)
+        shortcut_value = children("shortcut", x)
+        intermediates = {
+            what: {**output.intermediates.get(what, {}), **children.intermediates.get(what, {})}
+            for what in {**output.intermediates, **children.intermediates}
         }
-        return Output(passed + output.value, {**output.state, **beside.new_state}, inside)
+        return Output(shortcut_value + output.value, {**output.state, **children.new_state}, intermediates)
 
     return Layer(setup, apply)
 
@@ -121,10 +146,20 @@ def mlp(
     kernel_init: InitializerLike = "he_normal",
     bias_init: InitializerLike = "zeros",
 ) -> Layer:
-    """Multilayer perceptron: `depth` hidden layers of `width` units, then a linear read-out of `outputs`.
+    """A multilayer perceptron: dense hidden layers, then a linear read-out.
 
-    `[B, D] -> [B, outputs]`. The activation follows each hidden layer. With depth h and width w it has
-    (D + 1) w + (h - 1)(w + 1) w + (w + 1) outputs parameters.
+    With depth h, width w and K outputs it has (D + 1) w + (h - 1)(w + 1) w + (w + 1) K parameters.
+
+    Shape:
+        `[B, D] -> [B, K]`
+
+    Args:
+        width: w, the units of each hidden layer.
+        depth: h, the number of hidden layers, 0 to 10,000.
+        activation: Follows each hidden layer.
+        outputs: K, the units of the read-out.
+        kernel_init: Draws the kernels; the default suits relu (He et al. 2015).
+        bias_init: Draws the biases.
     """
     hidden = [dense(width, kernel_init=kernel_init, bias_init=bias_init), elementwise(activation)]
     read_out = dense(outputs, kernel_init=kernel_init, bias_init=bias_init)
@@ -132,14 +167,18 @@ def mlp(
 
 
 def _check_count(layers: Sequence[Layer], times: int = 1) -> None:
-    """Chains in chains multiply; stop before the list of all their parts fills the memory."""
+    """Refuse too many layers before their list fills the memory: chains in chains multiply."""
     count = times * sum(len(entry.layers) or 1 for entry in layers)
     if count > MAX_LAYERS:
         raise InvalidValue(f"comes to {count:,} layers; there can be at most {MAX_LAYERS:,}")
 
 
 def setup_child(name: str, part: Layer, shape: Shape) -> Setup:
-    """The setup of a part of a layer. Raises InvalidValue, which names the part."""
+    """The setup of a layer inside another one.
+
+    Raises:
+        InvalidValue: The child does not take inputs of this shape; the message names the child.
+    """
     try:
         return part.setup(shape)._replace(type=part.type)
     except InvalidValue as error:
@@ -147,9 +186,11 @@ def setup_child(name: str, part: Layer, shape: Shape) -> Setup:
 
 
 class BoundChildren:
-    """The children of a layer while it is applied: `children("dense_1", x)` is that one's value.
+    """The layers inside a layer, bound to their params, state and keys: `children("dense_1", x)` applies one.
 
-    Gathers each child's state and intermediate values under its name.
+    Attributes:
+        new_state: The new state of each child that was applied, by name.
+        intermediates: The intermediate values of the children, by their paths.
     """
 
     def __init__(
@@ -158,12 +199,16 @@ class BoundChildren:
         params: Tree,
         state: Tree,
         key: Array,
-        train: bool | TrainUnlessFrozen,
+        train: TrainMode,
         first: int = 0,
     ) -> None:
+        """Bind the children of a layer to its own arguments.
+
+        first: Index of the first child's key.
+        """
         self.named, self.params, self.state, self.train = named, params, state, train
         self.keys = {name: jax.random.fold_in(key, index) for index, name in enumerate(named, first)}
-        self.new_state: dict[str, Any] = {}
+        self.new_state: dict[str, Tree] = {}
         self.intermediates: dict[str, dict[str, Array]] = {"outputs": {}}
 
     def __call__(self, name: str, x: Array) -> Array:
@@ -173,11 +218,11 @@ class BoundChildren:
         if output.state:
             self.new_state[name] = output.state
         for what, values in output.intermediates.items():
-            filed = {f"{name}/{path}" if path else name: value for path, value in values.items()}
-            self.intermediates.setdefault(what, {}).update(filed)
+            by_path = {f"{name}/{path}" if path else name: value for path, value in values.items()}
+            self.intermediates.setdefault(what, {}).update(by_path)
         self.intermediates["outputs"][name] = output.value
         return output.value
 
     def output(self, value: Array) -> Output:
-        """What the layer returns, `value` being its own."""
+        """What the layer around the children returns, given its own value."""
         return Output(value, self.new_state, self.intermediates)

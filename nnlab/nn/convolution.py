@@ -1,7 +1,10 @@
-"""Convolutions, channels last. `B` is the batch, `C` and `K` are numbers of channels and filters.
+"""Convolutions, channels last.
 
-A filter looks through a window of F places that moves by the stride S: of W places, with P added on either
-side, come (W - F + 2P) / S + 1 (lecture 001). Dilation D spreads a window's places out, F then counts as
+`B` is the batch, `H` and `W` height and width of images, `L` the length of signals, `C` and `K` the numbers
+of channels and filters.
+
+A filter sees a window of F positions that moves by the stride S: W positions, with P added on either side,
+become (W - F + 2P) / S + 1 (lecture 001). Dilation D spreads the positions of a window out; F then counts as
 D (F - 1) + 1. An image `[H, W]` or a signal `[L]` counts as one channel.
 """
 
@@ -9,27 +12,35 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from annotated_types import Ge, Le
 
 from nnlab.errors import InvalidValue
-from nnlab.nn.layer import InitializerLike, Layer, Output, Setup, Shape, Tree, Variable, layer
+from nnlab.nn.layer import Initializer, InitializerLike, Layer, Output, Setup, Shape, Tree, Variable, layer
 from nnlab.registry import Count
 from nnlab.system import device
 from nnlab.system.imports import Array, jax, jnp
 
 Channel = Annotated[int, Ge(0)]
-Places = Annotated[int, Ge(0), Le(10**6)]
-Padding = Literal["valid", "same"] | Places | list[Places]
+PaddedPositions = Annotated[int, Ge(0), Le(10**6)]
+Padding = Literal["valid", "same"] | PaddedPositions | list[PaddedPositions]
 Size = Count | list[Count]
 
 
 class Span(NamedTuple):
-    """How windows lie along an axis: `windows` of them, each of `size` places `dilation` apart, begun every
-    `stride` places after `before` places of padding."""
+    """How windows lie along one axis.
+
+    Attributes:
+        windows: The number of windows.
+        size: Positions in a window.
+        stride: Positions from the start of one window to that of the next.
+        dilation: Positions from one position of a window to the next.
+        before: Positions of padding before the axis.
+        after: Positions of padding after it.
+    """
 
     windows: int
     size: int
@@ -37,6 +48,9 @@ class Span(NamedTuple):
     dilation: int
     before: int
     after: int
+
+
+SINGLE_WINDOW = Span(1, 1, 1, 1, 0, 0)  # along the axis that an image of a signal has in addition
 
 
 @layer
@@ -51,13 +65,28 @@ def conv1d(
     kernel_init: InitializerLike = "glorot_uniform",
     bias_init: InitializerLike = "zeros",
 ) -> Layer:
-    """Convolution of signals, y_t = sum_i x_(S t + i) W_i + b. `[B, L, C] -> [B, L', K]`.
+    """Convolution of signals, y_t = sum_i x_(S t + i) W_i + b.
 
-    filters: K. The kernel W is `[F, C / groups, K]`. All else is as in conv2d.
+    The kernel W is `[F, C / groups, K]`. A filter sees the channels of its group.
+
+    Shape:
+        `[B, L, C] -> [B, L', K]` with L' = (L - F + 2P) / S + 1; `[B, L]` counts as one channel.
+
+    Args:
+        filters: K, the number of filters; a multiple of `groups`.
+        size: F, the positions of a filter's window.
+        stride: S, the positions from window to window.
+        padding: `valid` adds none, `same` as much as makes L' = L / S, rounded up. Or P positions on either
+            side, or [before, after], of zeros.
+        dilation: D, the distance between the positions of a window.
+        groups: The number of groups of channels, in order; must divide C and K.
+        use_bias: Whether b `[K]` is added.
+        kernel_init: Draws W.
+        bias_init: Draws b. All defaults are those of Keras.
     """
     _check_groups(filters, groups)
 
-    def columns(length: int) -> Span:
+    def span_of(length: int) -> Span:
         return span("length", length, size, stride, padding, dilation)
 
     def setup(input_shape: Shape) -> Setup:
@@ -66,13 +95,13 @@ def conv1d(
         params = {"kernel": Variable((size, channels // groups, filters), kernel_init)}
         if use_bias:
             params["bias"] = Variable((filters,), bias_init)
-        windows = columns(length).windows
-        return Setup((windows, filters), params, workspace_values=windows * size * channels)
+        count = span_of(length).windows
+        return Setup((count, filters), params, workspace_values=count * size * channels)
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
         x = x.reshape(x.shape[0], 1, x.shape[1], -1)
-        spans = (Span(1, 1, 1, 1, 0, 0), columns(x.shape[2]))
-        return Output(_convolved(x, params["kernel"][None], params.get("bias"), spans, groups, 0.0)[:, 0])
+        spans = (SINGLE_WINDOW, span_of(x.shape[2]))
+        return Output(_convolve(x, params["kernel"][None], params.get("bias"), spans, groups, 0.0)[:, 0])
 
     return Layer(setup, apply)
 
@@ -92,14 +121,31 @@ def conv2d(
     kernel_init: InitializerLike = "glorot_uniform",
     bias_init: InitializerLike = "zeros",
 ) -> Layer:
-    """Convolution of images, y_rc = sum_ij x_(S r + i, S c + j) W_ij + b. `[B, H, W, C] -> [B, H', W', K]`.
+    """Convolution of images, y_rc = sum_ij x_(S r + i, S c + j) W_ij + b.
 
-    filters: K. size, stride, dilation: a number or [height, width]. padding: `valid` is none, `same` as much
-    as makes W' = W / S, rounded up; or P places, or [before, after], of `padding_value`. The kernel W is
-    `[F, F, C / groups, K]`; filter k sees the channels of its group, of which there are `groups` in order.
-    connections: for each filter the channels that it sees, from 0; the kernel is then `[F, F, N]` for the N
-    connections, filter after filter, and a filter's weights are drawn by its own fan-in. untied_bias: a bias
-    for each place and filter (LeCun et al. 1989). The defaults are Keras's.
+    The kernel W is `[F, F, C / groups, K]`. A filter sees the channels of its group, or those that
+    `connections` names; the kernel is then `[F, F, N]` for the N connections, filter after filter, and each
+    filter's weights are drawn by its own fan-in.
+
+    Shape:
+        `[B, H, W, C] -> [B, H', W', K]` with W' = (W - F + 2P) / S + 1, H' likewise; `[B, H, W]` counts as
+        one channel.
+
+    Args:
+        filters: K, the number of filters; a multiple of `groups`.
+        size: F, the side of a filter's window, or [height, width].
+        stride: S, the positions from window to window, or [height, width].
+        padding: `valid` adds none, `same` as much as makes W' = W / S, rounded up. Or P positions on every
+            side, or [before, after] on both axes.
+        dilation: D, the distance between the positions of a window, or [height, width].
+        groups: The number of groups of channels, in order; must divide C and K.
+        use_bias: Whether b is added.
+        untied_bias: b is `[H', W', K]`, for each position and filter (LeCun et al. 1989), not `[K]`. Needs
+            use_bias.
+        connections: For each filter the channels that it sees, counted from 0. null is all of its group.
+        padding_value: The value of padding.
+        kernel_init: Draws W.
+        bias_init: Draws b. All defaults are those of Keras.
     """
     sizes, strides, dilations = (
         _pair(name, value) for name, value in (("size", size), ("stride", stride), ("dilation", dilation))
@@ -116,30 +162,35 @@ def conv2d(
         )
 
     def setup(input_shape: Shape) -> Setup:
-        *places, channels = with_channels("conv2d", input_shape, 2)
+        *sides, channels = with_channels("conv2d", input_shape, 2)
         _check_channels(channels, groups, connections)
         kernel = Variable((*sizes, channels // groups, filters), kernel_init)
         if connections:
-            draw = functools.partial(_by_filter, kernel_init, [len(seen) for seen in connections])
+            draw = functools.partial(_draw_by_filter, kernel_init, list(map(len, connections)))
             kernel = Variable((*sizes, sum(map(len, connections))), draw)
-        output_shape = (*(axis.windows for axis in spans(*places)), filters)
-        seen = math.prod(output_shape[:2]) * math.prod(sizes) * channels  # by all windows, on CPU
+        output_shape = (*(axis.windows for axis in spans(*sides)), filters)
+        window_values = math.prod(output_shape[:2]) * math.prod(sizes) * channels  # copied on CPU
         bias = {"bias": Variable(output_shape if untied_bias else (filters,), bias_init)} if use_bias else {}
-        return Setup(output_shape, {"kernel": kernel, **bias}, workspace_values=seen)
+        return Setup(output_shape, {"kernel": kernel, **bias}, workspace_values=window_values)
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
         x = x.reshape(*x.shape[:3], -1)
         kernel = params["kernel"]
         if connections:
-            kernel = _connected(kernel, connections, x.shape[-1])
+            kernel = _dense_kernel(kernel, connections, x.shape[-1])
         bias = params.get("bias")
-        return Output(_convolved(x, kernel, bias, spans(*x.shape[1:3]), groups, padding_value))
+        return Output(_convolve(x, kernel, bias, spans(*x.shape[1:3]), groups, padding_value))
 
     return Layer(setup, apply)
 
 
 def span(axis: str, length: int, size: int, stride: int, padding: Padding, dilation: int = 1) -> Span:
-    """The windows on an axis of `length` places. Raises InvalidValue with the formula's numbers."""
+    """The windows on an axis of `length` positions.
+
+    Raises:
+        InvalidValue: The windows do not fit; the message has the numbers of the formula and a padding that
+            helps.
+    """
     reach = dilation * (size - 1) + 1
     if padding == "same":
         count = -(-length // stride)
@@ -151,59 +202,59 @@ def span(axis: str, length: int, size: int, stride: int, padding: Padding, dilat
     if steps < 0:
         raise InvalidValue(f"{formula}: the window is larger than the input; let size be smaller")
     if steps % stride:
-        more = stride - steps % stride
-        pads = f"[{before + more - more // 2}, {after + more // 2}]"
+        missing = stride - steps % stride
+        pads = f"[{before + missing - missing // 2}, {after + missing // 2}]"
         raise InvalidValue(f"{formula}: stride {stride} does not divide; let padding be {pads} or same")
     return Span(steps // stride + 1, size, stride, dilation, before, after)
 
 
-def windows(x: Array, spans: tuple[Span, Span], outside: float) -> Array:
-    """What the windows of an image see, `[B, H, W, C] -> [F, F, C, H', W', B]`; padding is `outside`.
+def windows(x: Array, spans: tuple[Span, Span], padding_value: float) -> Array:
+    """The values in the windows of images, `[B, H, W, C] -> [F, F, C, H', W', B]`.
 
-    The batch comes last, so that every copy is of long runs: on CPU a LeNet-5's step takes half of what it
-    takes with channels last, and a tenth of what XLA's own convolution takes.
+    The batch comes last, so that every copy is of long runs: on CPU a LeNet-5's step takes half the time that
+    it takes with channels last, and a tenth of that of XLA's own convolution.
     """
     rows, columns = spans
     pads = [(0, 0), (rows.before, rows.after), (columns.before, columns.after), (0, 0)]
     x = x.transpose(3, 1, 2, 0)
     if any(before or after for before, after in pads):
-        x = jnp.pad(x, pads, constant_values=outside)
-    return _unfolded(_unfolded(x, 2, columns), 2, rows)
+        x = jnp.pad(x, pads, constant_values=padding_value)
+    return _unfold(_unfold(x, 2, columns), 2, rows)
 
 
-def _unfolded(x: Array, axis: int, where: Span) -> Array:
-    """The windows along one axis: their places come first, `[F, ..., W', ...]`."""
-    reach = (where.windows - 1) * where.stride + 1
-    starts = [where.dilation * place for place in range(where.size)]
-    return jnp.stack([jax.lax.slice_in_dim(x, s, s + reach, where.stride, axis) for s in starts])
+def _unfold(x: Array, axis: int, span: Span) -> Array:
+    """The windows along one axis; the positions within a window come first, `[F, ..., W', ...]`."""
+    reach = (span.windows - 1) * span.stride + 1
+    starts = [span.dilation * position for position in range(span.size)]
+    return jnp.stack([jax.lax.slice_in_dim(x, s, s + reach, span.stride, axis) for s in starts])
 
 
-def _convolved(
-    x: Array, kernel: Array, bias: Array | None, spans: tuple[Span, Span], groups: int, outside: float
+def _convolve(
+    x: Array, kernel: Array, bias: Array | None, spans: tuple[Span, Span], groups: int, padding_value: float
 ) -> Array:
     """`[B, H, W, C]` and `[F, F, C / groups, K]` to `[B, H', W', K]`; bias: `[K]` or `[H', W', K]`."""
     if not device.is_cpu():
-        y = _convolved_by_xla(x, kernel, spans, groups, outside)
+        y = _convolve_by_xla(x, kernel, spans, groups, padding_value)
         return y if bias is None else y + jnp.broadcast_to(bias, y.shape)
-    filters, places = kernel.shape[-1], (spans[0].windows, spans[1].windows)
-    seen = windows(x, spans, outside)
-    by_group = seen.reshape(*seen.shape[:2], groups, -1, math.prod(seen.shape[3:]))
+    filters, output_sides = kernel.shape[-1], (spans[0].windows, spans[1].windows)
+    values = windows(x, spans, padding_value)
+    by_group = values.reshape(*values.shape[:2], groups, -1, math.prod(values.shape[3:]))
     patches = by_group.swapaxes(1, 2).swapaxes(0, 1).reshape(groups, -1, by_group.shape[-1])
     by_group = kernel.reshape(*kernel.shape[:3], groups, -1)
     weights = jnp.moveaxis(by_group, 3, 0).reshape(groups, -1, filters // groups)
-    if bias is not None and bias.ndim == 1:  # as one more weight: summed by itself, its gradient is slow
+    if bias is not None and bias.ndim == 1:  # as one more weight: added by itself, its gradient is slow
         weights = jnp.concatenate([weights, bias.reshape(groups, 1, -1)], axis=1)
         patches = jnp.concatenate([patches, jnp.ones_like(patches[:, :1])], axis=1)
     y = weights.swapaxes(1, 2) @ patches  # `[groups, K / groups, H' W' B]`
-    y = y.reshape(filters, *places, x.shape[0]).transpose(3, 1, 2, 0)
+    y = y.reshape(filters, *output_sides, x.shape[0]).transpose(3, 1, 2, 0)
     return y if bias is None or bias.ndim == 1 else y + jnp.broadcast_to(bias, y.shape)
 
 
-def _convolved_by_xla(
-    x: Array, kernel: Array, spans: tuple[Span, Span], groups: int, outside: float
+def _convolve_by_xla(
+    x: Array, kernel: Array, spans: tuple[Span, Span], groups: int, padding_value: float
 ) -> Array:
     pads = [(axis.before, axis.after) for axis in spans]
-    x = jnp.pad(x, [(0, 0), *pads, (0, 0)], constant_values=outside)
+    x = jnp.pad(x, [(0, 0), *pads, (0, 0)], constant_values=padding_value)
     return jax.lax.conv_general_dilated(
         x,
         kernel,
@@ -215,33 +266,35 @@ def _convolved_by_xla(
     )
 
 
-def _connected(kernel: Array, connections: Sequence[Sequence[int]], channels: int) -> Array:
-    """`[F, F, N]` to `[F, F, C, K]`, 0 where a filter does not see a channel."""
+def _dense_kernel(kernel: Array, connections: Sequence[Sequence[int]], channels: int) -> Array:
+    """`[F, F, N]` to `[F, F, C, K]`, with 0 where a filter does not see a channel."""
     count = kernel.shape[-1]
-    place = np.full((channels, len(connections)), count)
-    pairs = [(channel, k) for k, seen in enumerate(connections) for channel in seen]
-    place[tuple(np.array(pairs).T)] = np.arange(count)
-    rows = jnp.pad(kernel.reshape(-1, count).T, ((0, 1), (0, 0)))  # whole rows: quick to gather and scatter
-    return rows[place].transpose(2, 0, 1).reshape(*kernel.shape[:2], *place.shape)
+    index = np.full((channels, len(connections)), count)  # `count` is the row of zeros
+    pairs = [(channel, k) for k, connected in enumerate(connections) for channel in connected]
+    index[tuple(np.array(pairs).T)] = np.arange(count)
+    rows = jnp.pad(kernel.reshape(-1, count).T, ((0, 1), (0, 0)))  # rows are fast to gather and scatter
+    return rows[index].transpose(2, 0, 1).reshape(*kernel.shape[:2], *index.shape)
 
 
-def _by_filter(
-    initializer: Callable[[np.random.Generator, Shape], np.ndarray],
-    channels: Sequence[int],
-    random: np.random.Generator,
-    shape: Shape,
+def _draw_by_filter(
+    initializer: Initializer, channel_counts: Sequence[int], random: np.random.Generator, shape: Shape
 ) -> np.ndarray:
-    """`[F, F, N]`, each filter's weights drawn as those of a layer in which all see as many channels."""
-    drawn = [initializer(random, (*shape[:2], seen, len(channels)))[..., 0] for seen in channels]
-    return np.concatenate(drawn, axis=-1)
+    """`[F, F, N]`: each filter's weights are drawn as in a layer whose filters all see as many channels."""
+    filters = len(channel_counts)
+    weights = [initializer(random, (*shape[:2], count, filters))[..., 0] for count in channel_counts]
+    return np.concatenate(weights, axis=-1)
 
 
-def with_channels(name: str, shape: Shape, places: int) -> Shape:
-    """An image's or signal's shape with its channels. Raises InvalidValue."""
-    if len(shape) not in (places, places + 1):
-        taken = "signals, [L] or [L, C]" if places == 1 else "images, [H, W] or [H, W, C]"
-        raise InvalidValue(f"{name} takes {taken}, not {list(shape)}; a reshape before it may help")
-    return shape if len(shape) > places else (*shape, 1)
+def with_channels(name: str, shape: Shape, axes: int) -> Shape:
+    """The shape of an image (2 axes) or a signal (1), with the axis of channels.
+
+    Raises:
+        InvalidValue: It is no such shape; the message begins with the layer's `name`.
+    """
+    if len(shape) not in (axes, axes + 1):
+        accepted = "signals, [L] or [L, C]" if axes == 1 else "images, [H, W] or [H, W, C]"
+        raise InvalidValue(f"{name} takes {accepted}, not {list(shape)}; a reshape before it may help")
+    return shape if len(shape) > axes else (*shape, 1)
 
 
 def _pair(name: str, value: int | Sequence[int] | str, words: str = "[height, width]") -> tuple[int, int]:
@@ -266,16 +319,16 @@ def _check_connections(filters: int, groups: int, connections: list[list[int]] |
         raise InvalidValue(
             f"there are {filters} filters, and connections of {len(connections)}", ("connections",)
         )
-    for k, seen in enumerate(connections):
-        if not seen or len(set(seen)) != len(seen):
+    for k, connected in enumerate(connections):
+        if not connected or len(set(connected)) != len(connected):
             raise InvalidValue("each filter sees one channel or more, each once", ("connections", k))
 
 
 def _check_channels(channels: int, groups: int, connections: list[list[int]] | None = None) -> None:
     if channels % groups:
         raise InvalidValue(f"{groups} groups must divide the {channels} channels")
-    beyond = max((channel for seen in connections or [] for channel in seen), default=-1)
-    if beyond >= channels:
+    largest = max((channel for connected in connections or [] for channel in connected), default=-1)
+    if largest >= channels:
         raise InvalidValue(
-            f"connections: there is no channel {beyond}; the {channels} there are count from 0"
+            f"connections: there is no channel {largest}; the {channels} there are count from 0"
         )

@@ -1,4 +1,4 @@
-"""The plain layers. `B` is the batch, `D` and `U` are numbers of units."""
+"""The dense layer."""
 
 from __future__ import annotations
 
@@ -15,10 +15,19 @@ def dense(
     kernel_init: InitializerLike = "glorot_uniform",
     bias_init: InitializerLike = "zeros",
 ) -> Layer:
-    """y = x W + b: every output from every input. `[B, D] -> [B, U]`.
+    """A fully connected layer, y = x W + b.
 
-    units: U. The kernel W is `[D, U]`, the bias b `[U]`; D U + U parameters. Applied to the last axis where
-    the input has more. The defaults are Keras's.
+    The kernel W is `[D, U]`, the bias b `[U]`: D U + U parameters. Inputs with more axes are mapped along
+    the last one.
+
+    Shape:
+        `[B, ..., D] -> [B, ..., U]` for a batch of B examples.
+
+    Args:
+        units: U, the number of outputs.
+        use_bias: Whether b is added.
+        kernel_init: Draws W.
+        bias_init: Draws b. All defaults are those of Keras.
     """
 
     def setup(input_shape: Shape) -> Setup:
@@ -30,7 +39,7 @@ def dense(
         return Setup((*input_shape[:-1], units), params)
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
-        rows = x.reshape(-1, x.shape[-1])  # two axes: over more, XLA's CPU backend is slow at the gradient
+        rows = x.reshape(-1, x.shape[-1])  # with more than two axes XLA's gradient is slow on CPU
         y = (rows @ params["kernel"]).reshape(*x.shape[:-1], units)
         return Output(y + jnp.broadcast_to(params["bias"], y.shape) if use_bias else y)
 

@@ -19,12 +19,23 @@ def embedding(
     positions: Literal["none", "learned", "sinusoidal"] = "none",
     embedding_init: InitializerLike = "uniform",
 ) -> Layer:
-    """y_t = E[token_t] + P[t]: a learned vector for each token, and for its place. `[B, T] -> [B, T, D]`.
+    """Token and position embeddings, y_t = E[token_t] + P[t].
 
-    vocabulary: the number V of tokens, whole numbers from 0 to V - 1. units: D. positions: P is `learned`,
-    `[T, D]`; `sinusoidal`, P[t, 2i] = sin(t / 10000^(2i / D)) and P[t, 2i + 1] = cos of the same (Vaswani et
-    al. 2017); or there is `none`. V D parameters, and T D for learned positions. embedding_init: of E and P;
-    Keras's default (PyTorch: normal with std 1).
+    E is `[V, D]`, P `[T, D]`: V D parameters, and T D more for learned positions.
+
+    Shape:
+        `[B, T] -> [B, T, D]` for sequences of T tokens, whole numbers from 0 to V - 1.
+
+    Args:
+        vocabulary: V, the number of different tokens.
+        units: D, the length of a token's vector.
+        positions: `learned` trains P; `sinusoidal` is P[t, 2i] = sin(t / 10000^(2i / D)) and P[t, 2i + 1] =
+            cos(t / 10000^(2i / D)); `none` leaves P out.
+        embedding_init: Draws E and a learned P. The default is that of Keras; PyTorch draws from a normal
+            distribution with standard deviation 1.
+
+    Reference:
+        Vaswani et al. 2017, Attention is all you need, for the sinusoids.
     """
 
     def setup(input_shape: Shape) -> Setup:
@@ -39,14 +50,14 @@ def embedding(
         y = params["embedding"][x.astype(jnp.int32)]
         if positions == "none":
             return Output(y)
-        places = params["positions"] if positions == "learned" else _sinusoids(*y.shape[1:])
-        return Output(y + jnp.broadcast_to(places, y.shape))
+        vectors = params["positions"] if positions == "learned" else _sinusoids(*y.shape[1:])
+        return Output(y + jnp.broadcast_to(vectors, y.shape))
 
     return Layer(setup, apply)
 
 
 def _sinusoids(length: int, units: int) -> np.ndarray:
-    """`[T, D]`, see `embedding`."""
+    """Sinusoidal position embeddings `[T, D]`; see `embedding`."""
     pair = np.arange(units) // 2
     angles = np.arange(length)[:, None] / 10_000.0 ** (2 * pair / units)
     return np.where(np.arange(units) % 2 == 0, np.sin(angles), np.cos(angles)).astype(np.float32)

@@ -1,15 +1,16 @@
-"""Fixed features: layers without trained parameters, for a solver or a read-out that is trained on them.
+"""Fixed features: layers without trained parameters, for a solver or a trained read-out on top.
 
-They compute with NumPy's arrays as well as with JAX's, so that a closed-form study compiles nothing.
-Random ReLU features need no layer of their own: [{type: dense, units: P}, relu, {type: dense, units: 1,
-use_bias: false}] under a solver leaves the first weights as they are drawn.
+They compute with NumPy arrays as well as with JAX arrays, so that a closed-form study compiles nothing.
+Random ReLU features need no layer of their own: under a solver, [{type: dense, units: P}, relu, {type: dense,
+units: 1, use_bias: false}] keeps the first weights as they are drawn.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from typing import Annotated, Any
+from types import ModuleType
+from typing import Annotated, TypeVar
 
 import numpy as np
 from annotated_types import Ge, Le
@@ -20,16 +21,24 @@ from nnlab.nn.layer import Layer, Output, Setup, Shape, Tree, Variable, layer
 from nnlab.registry import Count, Positive
 from nnlab.system.imports import Array, jax, jnp
 
-NUMPY_LAYERS = frozenset({"legendre", "random_fourier"})  # those whose `apply` takes NumPy's arrays too
+AnyArray = TypeVar("AnyArray", Array, np.ndarray)
+
+NUMPY_LAYERS = frozenset({"legendre", "random_fourier"})  # layers whose `apply` takes NumPy arrays too
 
 
 @layer
 def legendre(degree: Annotated[int, Ge(1), Le(10_000)], constant: bool = False) -> Layer:
-    """Legendre polynomials P_1(x) .. P_degree(x) of one feature. `[B, 1] -> [B, degree]`.
+    """Legendre polynomials P_1(x) .. P_degree(x) of one feature x.
 
-    By the recurrence (n + 1) P_n+1 = (2n + 1) x P_n - n P_n-1 from P_0 = 1 and P_1 = x: orthogonal on
-    [-1, 1], where the inputs should lie, since beyond it high degrees explode. constant: puts P_0 first,
-    degree + 1 features.
+    They follow from the recurrence (n + 1) P_n+1 = (2n + 1) x P_n - n P_n-1 with P_0 = 1 and P_1 = x. They
+    are orthogonal on [-1, 1], where the inputs should lie: outside, high degrees explode.
+
+    Shape:
+        `[B, 1] -> [B, degree]`, or `[B, degree + 1]` with `constant`.
+
+    Args:
+        degree: The highest degree, 1 to 10,000.
+        constant: Whether P_0 = 1 comes first.
     """
 
     def setup(input_shape: Shape) -> Setup:
@@ -38,22 +47,34 @@ def legendre(degree: Annotated[int, Ge(1), Le(10_000)], constant: bool = False) 
         return Setup((degree + constant,))
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
-        space = _space(x)
-        first = space.ones_like(x)
-        higher = _recurrence_on_host if space is np else _recurrence_compiled
-        columns = [first] * constant + [x, *higher(first, x, degree)]
-        return Output(space.concatenate(columns, axis=1))
+        array_module = _array_module(x)
+        first = array_module.ones_like(x)
+        if isinstance(x, np.ndarray):
+            higher = _recurrence_on_host(first, x, degree)
+        else:
+            higher = _recurrence_compiled(first, x, degree)
+        return Output(array_module.concatenate([first] * constant + [x, *higher], axis=1))
 
     return Layer(setup, apply)
 
 
 @layer
 def random_fourier(units: Count, scale: Positive = 1.0) -> Layer:
-    """y = sqrt(2 / P) cos(scale x V + b), V ~ N(0, 1), b ~ U(0, 2 pi), both fixed. `[B, D] -> [B, P]`.
+    """Random Fourier features, y = sqrt(2 / P) cos(scale x V + b) with fixed random V and b.
 
-    units: P. The inner product of two examples' features is, on average over V and b, the Gaussian kernel
-    exp(-scale^2 ||x - x'||^2 / 2) (Rahimi & Recht 2007). V `[D, P]` and b `[P]` are state, not parameters:
-    nothing trains them.
+    V `[D, P]` is drawn from N(0, 1), b `[P]` from U(0, 2 pi). Both are state, not parameters: nothing trains
+    them. The expected inner product of two examples' features is the Gaussian kernel
+    exp(-scale^2 ||x - x'||^2 / 2).
+
+    Shape:
+        `[B, D] -> [B, P]`
+
+    Args:
+        units: P, the number of features.
+        scale: The inverse of the kernel's width, in inverse units of x; above 0.
+
+    Reference:
+        Rahimi & Recht 2007, Random features for large-scale kernel machines.
     """
 
     def setup(input_shape: Shape) -> Setup:
@@ -65,10 +86,10 @@ def random_fourier(units: Count, scale: Positive = 1.0) -> Layer:
         return Setup((units,), state={"directions": directions, "phases": Variable((units,), _phases)})
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
-        space = _space(x)
-        phases = space.broadcast_to(state["phases"], (x.shape[0], units))
+        array_module = _array_module(x)
+        phases = array_module.broadcast_to(state["phases"], (x.shape[0], units))
         angles = x @ (scale * state["directions"]) + phases
-        return Output(math.sqrt(2 / units) * space.cos(angles), state)
+        return Output(math.sqrt(2 / units) * array_module.cos(angles), state)
 
     return Layer(setup, apply)
 
@@ -77,17 +98,17 @@ def _phases(random: np.random.Generator, shape: Shape) -> np.ndarray:
     return (2 * np.pi * random.random(shape)).astype(np.float32)
 
 
-def _space(x: Any) -> Any:
-    """The module whose functions take x."""
+def _array_module(x: Array | np.ndarray) -> ModuleType:
+    """The module whose functions take x: NumPy or jax.numpy."""
     return np if isinstance(x, np.ndarray) else jnp
 
 
-def _next_legendre(n: Any, x: Any, last: Any, before: Any) -> Any:
-    """P_n+1 of P_n and P_n-1."""
+def _next_legendre(n: int | AnyArray, x: AnyArray, last: AnyArray, before: AnyArray) -> AnyArray:
+    """P_n+1 from P_n and P_n-1."""
     return ((2 * n + 1) * x * last - n * before) / (n + 1)
 
 
-def _recurrence_on_host(first: Any, x: Any, degree: int) -> list[Any]:
+def _recurrence_on_host(first: np.ndarray, x: np.ndarray, degree: int) -> list[np.ndarray]:
     """P_2 .. P_degree, `[B, 1]` each."""
     columns = [first, x]
     for n in range(1, degree):
@@ -95,13 +116,13 @@ def _recurrence_on_host(first: Any, x: Any, degree: int) -> list[Any]:
     return columns[2:]
 
 
-def _recurrence_compiled(first: Any, x: Any, degree: int) -> list[Any]:
-    """The same, `[B, degree - 1]` in one piece. A scan: unrolled, degree 200 compiles for a minute."""
+def _recurrence_compiled(first: Array, x: Array, degree: int) -> list[Array]:
+    """The same, in one array `[B, degree - 1]`. A scan, since degree 200 unrolled compiles for a minute."""
 
-    def step(carry: tuple[Any, Any], n: Any) -> tuple[tuple[Any, Any], Any]:
+    def step(carry: tuple[Array, Array], n: Array) -> tuple[tuple[Array, Array], Array]:
         last, before = carry
-        found = _next_legendre(n, x, last, before)
-        return (found, last), found
+        following = _next_legendre(n, x, last, before)
+        return (following, last), following
 
     _, columns = jax.lax.scan(step, (x, first), jnp.arange(1, degree, dtype=x.dtype))
     return [columns[:, :, 0].T]

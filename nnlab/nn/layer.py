@@ -6,8 +6,9 @@ A layer is a pair of pure functions and knows nothing of its neighbours:
     apply(params, state, x, *, key, train) -> Output         traced and compiled
 
 Shapes leave out the batch axis: an input `[B, D]` has the shape `(D,)`. `setup` says which arrays the layer
-wants (Variables: a shape and who draws it), so that sizes are known, printed and refused before anything
-is allocated. `params` are trained, `state` (running averages) is carried along; both are dicts by name.
+needs (Variables: a shape and an initializer), so that sizes are known, printed and refused before anything
+is allocated. `params` are trained; `state`, such as running averages, is carried along. Both are dicts by
+name. `key` is the layer's own random key, `train` whether the layer is in training mode.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import fnmatch
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -24,29 +25,42 @@ from nnlab.system.imports import Array
 
 Shape = tuple[int, ...]
 Tree = Mapping[str, Any]
+"""Arrays, or Variables, in dicts nested as the layers are."""
 
-LayerLike = Annotated[Any, ComponentOf("layer")]
+VariableCollection = Literal["params", "state"]
+Activation = Callable[[Array], Array]
+Initializer = Callable[[np.random.Generator, Shape], np.ndarray]
+
+# parameters of these types have a component's name as default, in whose place the built component arrives
 ActivationLike = Annotated[Any, ComponentOf("activation")]
 InitializerLike = Annotated[Any, ComponentOf("initializer")]
 
 
 class Variable(NamedTuple):
-    """An array that a layer wants: drawn as `initializer(random, shape)`."""
+    """An array that a layer needs, drawn as `initializer(random, shape)`."""
 
     shape: Shape
-    initializer: Callable[[np.random.Generator, Shape], np.ndarray]
+    initializer: Initializer
 
     @property
     def size(self) -> int:
+        """The number of values."""
         return math.prod(self.shape)
 
 
 class Setup(NamedTuple):
-    """A layer's variables and output shape for one input shape; a container's are its children's.
+    """A layer's variables and output shape for one input shape; a container has children instead of those.
 
-    type: the layer's name in the registry. activation: f, where the layer is elementwise. vocabulary: how
-    many tokens there are, where the layer's inputs are such whole numbers. random: whether its outputs are
-    in training. workspace_values: how many values an example it makes on the way to its outputs.
+    Attributes:
+        output_shape: Shape of an example's output, without the batch axis.
+        params: Trained variables by name.
+        state: Variables that are carried along, not trained, by name.
+        children: Setups of the layers inside, by name, in the order of the data.
+        type: The layer's name in the registry.
+        activation: The function f of a layer that applies one elementwise, else None.
+        vocabulary: The number of tokens, where the layer's inputs are token numbers, else None.
+        random: Whether the outputs are random in training.
+        workspace_values: Values per example that the layer computes besides its outputs.
     """
 
     output_shape: Shape
@@ -54,41 +68,46 @@ class Setup(NamedTuple):
     state: Mapping[str, Variable] = {}
     children: Mapping[str, Setup] = {}
     type: str = ""
-    activation: Callable[[Array], Array] | None = None
+    activation: Activation | None = None
     vocabulary: int | None = None
     random: bool = False
     workspace_values: int = 0
 
     @property
     def values_per_example(self) -> int:
-        """The values an example that all layers make."""
+        """Values per example that all layers together compute."""
         return sum(math.prod(leaf.output_shape) + leaf.workspace_values for _, leaf in self.leaves())
 
-    def variables(self, part: str) -> dict[str, Any]:
-        """The variables of one part ("params" or "state"), nested as the children are."""
-        own = dict(getattr(self, part))
-        inner = {name: child.variables(part) for name, child in self.children.items()}
-        return own | {name: variables for name, variables in inner.items() if variables}
+    def variables(self, collection: VariableCollection) -> Tree:
+        """The Variables of one collection, nested as the children are."""
+        inner = {name: child.variables(collection) for name, child in self.children.items()}
+        return self._collection(collection) | {name: tree for name, tree in inner.items() if tree}
 
     def leaves(self, prefix: str = "") -> Iterator[tuple[str, Setup]]:
-        """The layers without children, in the order of the data, by their path."""
+        """The layers without children, by their path, in the order of the data."""
         if not self.children:
             yield prefix, self
         for name, child in self.children.items():
             yield from child.leaves(f"{prefix}/{name}" if prefix else name)
 
-    def count(self, part: str) -> int:
-        """The number of values in one part."""
-        own = sum(variable.size for variable in getattr(self, part).values())
-        return own + sum(child.count(part) for child in self.children.values())
+    def count(self, collection: VariableCollection) -> int:
+        """The number of values in one collection, those of the children included."""
+        size = sum(variable.size for variable in self._collection(collection).values())
+        return size + sum(child.count(collection) for child in self.children.values())
+
+    def _collection(self, name: VariableCollection) -> dict[str, Variable]:
+        return dict(self.params if name == "params" else self.state)
 
 
 class Output(NamedTuple):
     """What a layer returns.
 
-    value: `[B, ...output_shape]`; state: the layer's new state; inside: named intermediate values, by the
-    layer's path for a container: `outputs` of each layer and `slopes` f'(z) of each activation. Those that
-    nobody asks for are not computed.
+    Attributes:
+        value: The output, `[B, *output_shape]`.
+        state: The layer's new state.
+        intermediates: Values from within, by what they are and the path of the layer (an empty path for the
+            layer itself): `outputs` of each layer in a container, `slopes` f'(z) of each activation, `states`
+            of each recurrent layer. Compiled programs drop those that are not used.
     """
 
     value: Array
@@ -96,16 +115,44 @@ class Output(NamedTuple):
     intermediates: Mapping[str, Mapping[str, Array]] = {}
 
 
+class Layer(NamedTuple):
+    """A layer that is not yet set up for an input shape; see the head of this module.
+
+    Attributes:
+        setup: Input shape -> Setup. Raises InvalidValue where inputs of this shape do not suit the layer.
+        apply: (params, state, x, *, key, train) -> Output.
+        layers: The parts of a chain, which a chain around it takes as its own.
+        type: The layer's name in the registry.
+    """
+
+    setup: Callable[[Shape], Setup]
+    apply: Callable[..., Output]
+    layers: tuple[Layer, ...] = ()
+    type: str = ""
+
+
+LayerLike = Annotated[Layer, ComponentOf("layer")]
+
+layer = register("layer", label="type")
+"""Register a function that returns a Layer."""
+
+
 def path_matches(path: str, patterns: Sequence[str]) -> bool:
-    """Whether a layer's path, or that of a layer around it, matches one of the patterns."""
+    """Whether one of the patterns matches a layer's path or that of a layer around it."""
     names = path.split("/")
-    around = ["/".join(names[: i + 1]) for i in range(len(names))]
-    return any(fnmatch.fnmatchcase(part, pattern) for pattern in patterns for part in around)
+    prefixes = ["/".join(names[: length + 1]) for length in range(len(names))]
+    return any(fnmatch.fnmatchcase(prefix, pattern) for pattern in patterns for prefix in prefixes)
 
 
 class TrainUnlessFrozen:
-    """`train` where some layers are frozen: false, as in evaluation, for those of which `frozen(path)` says
-    so."""
+    """The argument `train` where some layers are frozen: true for all layers but those.
+
+    A frozen layer behaves as in evaluation.
+
+    Attributes:
+        frozen: Says of a layer's path whether the layer is frozen.
+        path: The path of the layer that receives this as `train`.
+    """
 
     def __init__(self, frozen: Callable[[str], bool], path: str = "") -> None:
         self.frozen, self.path = frozen, path
@@ -114,18 +161,8 @@ class TrainUnlessFrozen:
         return not self.frozen(self.path)
 
     def for_child(self, name: str) -> TrainUnlessFrozen:
-        """For the layer of that name inside this one."""
+        """The same for the layer of that name inside this one."""
         return TrainUnlessFrozen(self.frozen, f"{self.path}/{name}" if self.path else name)
 
 
-class Layer(NamedTuple):
-    """See the module's head. `layers`: the parts of a chain, which a chain around it takes as its own."""
-
-    setup: Callable[[Shape], Setup]
-    apply: Callable[..., Output]
-    layers: tuple[Layer, ...] = ()
-    type: str = ""
-
-
-layer = register("layer", label="type")
-"""Register a function that returns a Layer."""
+TrainMode = bool | TrainUnlessFrozen

@@ -1,4 +1,7 @@
-"""Normalization: zero mean and unit variance, then a learned scale and shift."""
+"""Normalization to zero mean and unit variance, then a learned scale and shift.
+
+`B` is the batch, `D` the number of features.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,24 @@ def _ones(random: np.random.Generator, shape: Shape) -> np.ndarray:
 
 @layer
 def batch_norm(momentum: BelowOne = 0.99, epsilon: Positive = 1e-3) -> Layer:
-    """y = scale (x - mean) / sqrt(variance + epsilon) + shift, for each feature. Keeps `[B, ..., D]`.
+    """Batch normalization: y = scale (x - mean) / sqrt(variance + epsilon) + shift, for each feature.
 
     In training, mean and (biased) variance are the batch's, over every axis but the last; in evaluation,
     running averages, moved in each training step as running = momentum * running + (1 - momentum) * batch.
     Two parameters a feature are learned (scale, shift), two are tracked (mean, variance); lecture 004 counts
-    four as learned. Ioffe & Szegedy 2015; defaults are Keras's. PyTorch's `momentum` is
-    1 - momentum, and its running variance is unbiased: of N values a feature it takes N / (N - 1) times ours.
+    four as learned.
+
+    Shape:
+        `[B, ..., D]`, which is kept.
+
+    Args:
+        momentum: Weight of the running averages in each update, in [0, 1). PyTorch's `momentum` is
+            1 - momentum, and its running variance is unbiased: of N values a feature it takes N / (N - 1)
+            times ours.
+        epsilon: Added to the variance, in squares of the inputs' units. Both defaults are those of Keras.
+
+    Reference:
+        Ioffe & Szegedy 2015, Batch normalization.
     """
 
     def setup(input_shape: Shape) -> Setup:
@@ -51,10 +65,18 @@ def batch_norm(momentum: BelowOne = 0.99, epsilon: Positive = 1e-3) -> Layer:
 
 @layer
 def layer_norm(epsilon: Positive = 1e-5) -> Layer:
-    """y = scale (x - mean) / sqrt(variance + epsilon) + shift, for each example. Keeps `[B, ..., D]`.
+    """Layer normalization: y = scale (x - mean) / sqrt(variance + epsilon) + shift, for each example.
 
-    Mean and (biased) variance are over the last axis, the same in training and evaluation. Ba et al. 2016;
-    epsilon is PyTorch's default (Keras: 1e-3).
+    Mean and (biased) variance are over the last axis, the same in training and evaluation.
+
+    Shape:
+        `[B, ..., D]`, which is kept.
+
+    Args:
+        epsilon: Added to the variance. The default is that of PyTorch (Keras: 1e-3).
+
+    Reference:
+        Ba et al. 2016, Layer normalization.
     """
 
     def setup(input_shape: Shape) -> Setup:
@@ -72,12 +94,21 @@ def layer_norm(epsilon: Positive = 1e-5) -> Layer:
 
 @layer
 def group_norm(groups: Count, epsilon: Positive = 1e-5) -> Layer:
-    """y = scale (x - mean) / sqrt(variance + epsilon) + shift, for each example and group of features.
+    """Group normalization: y = scale (x - mean) / sqrt(variance + epsilon) + shift, by groups of features.
 
-    Keeps `[B, ..., D]`. The D features, in their order, are `groups` groups of D / groups; mean and (biased)
-    variance are over a group's features and every axis between batch and features, the same in training and
-    evaluation; scale and shift are each feature's own. With one group of `[B, D]` it is layer_norm. Wu & He
-    2018; epsilon is PyTorch's default (Keras: 1e-3).
+    Mean and (biased) variance are taken for each example, over a group's features and every axis between
+    batch and features, the same in training and evaluation. Each feature has its own scale and shift. With
+    one group of `[B, D]` it is layer_norm.
+
+    Shape:
+        `[B, ..., D]`, which is kept.
+
+    Args:
+        groups: The number of groups of D / groups consecutive features; must divide D.
+        epsilon: Added to the variance. The default is that of PyTorch (Keras: 1e-3).
+
+    Reference:
+        Wu & He 2018, Group normalization.
     """
 
     def setup(input_shape: Shape) -> Setup:
@@ -101,7 +132,7 @@ def group_norm(groups: Count, epsilon: Positive = 1e-5) -> Layer:
 
 
 def _scaled(x: Array, mean: Array, variance: Array, epsilon: float, params: Tree) -> Array:
-    """The common formula, every term brought to x's rank."""
+    """The common formula; every term is broadcast to x's shape."""
     mean, variance, scale, shift = (
         jnp.broadcast_to(term, x.shape) for term in (mean, variance, params["scale"], params["shift"])
     )

@@ -1,17 +1,19 @@
-"""Pooling, channels last: a window of places becomes one. `B` is the batch, `C` a number of channels.
+"""Pooling, channels last: each window of positions becomes one.
 
-Windows lie as those of a convolution do: of W places come (W - F + 2P) / S + 1.
+`B` is the batch, `H` and `W` height and width of images, `L` the length of signals, `C` the number of
+channels. Windows lie as those of a convolution do: W positions become (W - F + 2P) / S + 1, for windows of F
+positions, padding P and stride S.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from nnlab.errors import InvalidValue
-from nnlab.nn.convolution import Padding, Span, span, windows, with_channels
+from nnlab.nn.convolution import SINGLE_WINDOW, Padding, Span, span, windows, with_channels
 from nnlab.nn.initializers import constant, zeros
 from nnlab.nn.layer import Layer, Output, Setup, Shape, Tree, Variable, layer
 from nnlab.registry import Count
@@ -22,55 +24,96 @@ Pool = Callable[[Array, tuple[Span, Span]], Array]  # of [B, H, W, C]
 
 @layer
 def max_pool(size: Count = 2, stride: Count | None = None, padding: Padding = "valid") -> Layer:
-    """The greatest value of each window, `size` x `size`. `[B, H, W, C] -> [B, H', W', C]`; `[B, H, W]` too.
+    """Max pooling of images: the maximum of each window.
 
-    stride: null is `size`, windows side by side. padding: as in conv2d; it is never the greatest. The
-    gradient goes to the greatest value, of equal ones to the first, as in PyTorch.
+    The gradient goes to the maximum, or to the first of equal ones, as in PyTorch.
+
+    Shape:
+        `[B, H, W, C] -> [B, H', W', C]`, or `[B, H, W] -> [B, H', W']`.
+
+    Args:
+        size: F, the side of the square windows, in pixels; 2 is that of Keras.
+        stride: S, the step from window to window. null is `size`: windows side by side.
+        padding: As in conv2d; smaller than `size`. Padding is never the maximum.
     """
-    return _pool("max_pool", 2, size, stride, padding, _greatest)
+    return _pool("max_pool", 2, size, stride, padding, _max_over_windows)
 
 
 @layer
 def average_pool(size: Count = 2, stride: Count | None = None, padding: Padding = "valid") -> Layer:
-    """The mean of each window of `size` x `size`. `[B, H, W, C] -> [B, H', W', C]`; `[B, H, W]` too.
+    """Average pooling of images: the mean of each window.
 
-    stride: null is `size`, windows side by side. padding: as in conv2d; it does not count for the mean.
+    Shape:
+        `[B, H, W, C] -> [B, H', W', C]`, or `[B, H, W] -> [B, H', W']`.
+
+    Args:
+        size: F, the side of the square windows, in pixels; 2 is that of Keras.
+        stride: S, the step from window to window. null is `size`: windows side by side.
+        padding: As in conv2d; smaller than `size`. The mean leaves it out.
     """
-    return _pool("average_pool", 2, size, stride, padding, _mean)
+    return _pool("average_pool", 2, size, stride, padding, _mean_over_windows)
 
 
 @layer
 def max_pool1d(size: Count = 2, stride: Count | None = None, padding: Padding = "valid") -> Layer:
-    """max_pool of signals. `[B, L, C] -> [B, L', C]`; `[B, L]` too."""
-    return _pool("max_pool1d", 1, size, stride, padding, _greatest)
+    """Max pooling of signals: the maximum of each window.
+
+    The gradient goes to the maximum, or to the first of equal ones, as in PyTorch.
+
+    Shape:
+        `[B, L, C] -> [B, L', C]`, or `[B, L] -> [B, L']`.
+
+    Args:
+        size: F, the length of the windows; 2 is that of Keras.
+        stride: S, the step from window to window. null is `size`: windows side by side.
+        padding: As in conv1d; smaller than `size`. Padding is never the maximum.
+    """
+    return _pool("max_pool1d", 1, size, stride, padding, _max_over_windows)
 
 
 @layer
 def average_pool1d(size: Count = 2, stride: Count | None = None, padding: Padding = "valid") -> Layer:
-    """average_pool of signals. `[B, L, C] -> [B, L', C]`; `[B, L]` too."""
-    return _pool("average_pool1d", 1, size, stride, padding, _mean)
+    """Average pooling of signals: the mean of each window.
+
+    Shape:
+        `[B, L, C] -> [B, L', C]`, or `[B, L] -> [B, L']`.
+
+    Args:
+        size: F, the length of the windows; 2 is that of Keras.
+        stride: S, the step from window to window. null is `size`: windows side by side.
+        padding: As in conv1d; smaller than `size`. The mean leaves it out.
+    """
+    return _pool("average_pool1d", 1, size, stride, padding, _mean_over_windows)
 
 
 @layer
 def subsample(size: Count = 2) -> Layer:
-    """y = a (sum of a window of `size` x `size`) + b. `[B, H, W, C] -> [B, H', W', C]`; `[B, H, W]` too.
+    """Trained subsampling, y = a (sum of a window) + b.
 
-    The coefficient a and the bias b are each channel's own, 2 C parameters; windows lie side by side. At
-    first it is the mean, a = 1 / size^2 and b = 0. LeCun et al. 1998, layers S2 and S4, which end in a
-    scaled_tanh.
+    Each channel has its own coefficient a and bias b, 2 C parameters. They start as the mean, a = 1 / size^2
+    and b = 0. Windows lie side by side.
+
+    Shape:
+        `[B, H, W, C] -> [B, H', W', C]`, or `[B, H, W] -> [B, H', W']`.
+
+    Args:
+        size: The side of the square windows, in pixels.
+
+    Reference:
+        LeCun et al. 1998, layers S2 and S4 of LeNet-5, which end in a scaled_tanh.
     """
 
     def setup(input_shape: Shape) -> Setup:
-        *places, channels = with_channels("subsample", input_shape, 2)
+        *sides, channels = with_channels("subsample", input_shape, 2)
         coefficient = Variable((channels,), functools.partial(constant, value=1 / size**2))
         params = {"coefficient": coefficient, "bias": Variable((channels,), zeros)}
-        counts = [axis.windows for axis in _spans(places, size, size, "valid")]
+        counts = [axis.windows for axis in _spans(sides, size, size, "valid")]
         return Setup((*counts, *input_shape[2:]), params)
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
         spans = _spans(x.shape[1:3], size, size, "valid")
-        seen, axes = _seen(x.reshape(*x.shape[:3], -1), (spans[0], spans[1]), 0.0)
-        sums = _channels_last(seen.sum(axes))
+        values, axes = _window_values(x.reshape(*x.shape[:3], -1), (spans[0], spans[1]), 0.0)
+        sums = _channels_last(values.sum(axes))
         coefficient, bias = (jnp.broadcast_to(params[n], sums.shape) for n in ("coefficient", "bias"))
         return Output((coefficient * sums + bias).reshape(*sums.shape[: x.ndim]))
 
@@ -79,17 +122,24 @@ def subsample(size: Count = 2) -> Layer:
 
 @layer
 def global_average_pool() -> Layer:
-    """The mean over all axes but batch and channels. `[B, ..., C] -> [B, C]`, of images and of sequences."""
+    """Global average pooling: the mean over all axes but batch and channels.
+
+    Shape:
+        `[B, ..., C] -> [B, C]`, for images and for sequences.
+    """
     return _global("global_average_pool", lambda x: x.mean(1))
 
 
 @layer
 def global_max_pool() -> Layer:
-    """The greatest value over all axes but batch and channels. `[B, ..., C] -> [B, C]`.
+    """Global max pooling: the maximum over all axes but batch and channels.
 
-    The gradient goes to the greatest value, of equal ones to the first.
+    The gradient goes to the maximum, or to the first of equal ones.
+
+    Shape:
+        `[B, ..., C] -> [B, C]`, for images and for sequences.
     """
-    return _global("global_max_pool", lambda x: _first_greatest(x[:, :, None], (1, 2)))
+    return _global("global_max_pool", lambda x: _max_of_first(x[:, :, None], (1, 2)))
 
 
 def _pool(name: str, axes: int, size: int, stride: int | None, padding: Padding, pool: Pool) -> Layer:
@@ -97,93 +147,93 @@ def _pool(name: str, axes: int, size: int, stride: int | None, padding: Padding,
     step = stride or size
 
     def setup(input_shape: Shape) -> Setup:
-        *places, _ = with_channels(name, input_shape, axes)
-        spans = _spans(places, size, step, padding)
+        *lengths, _ = with_channels(name, input_shape, axes)
+        spans = _spans(lengths, size, step, padding)
         if any(max(axis.before, axis.after) >= size for axis in spans):
             raise InvalidValue(f"padding must be smaller than the size, {size}, or windows are empty")
         return Setup((*(axis.windows for axis in spans), *input_shape[axes:]))
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
-        places = x.shape[1 : 1 + axes]
-        spans = _spans(places, size, step, padding)
-        image = x.reshape(x.shape[0], *(1,) * (2 - axes), *places, -1)
-        both = (Span(1, 1, 1, 1, 0, 0), *spans)[-2:]
+        lengths = x.shape[1 : 1 + axes]
+        spans = _spans(lengths, size, step, padding)
+        images = x.reshape(x.shape[0], *(1,) * (2 - axes), *lengths, -1)
+        rows, columns = (SINGLE_WINDOW, *spans)[-2:]
         shape = (x.shape[0], *(axis.windows for axis in spans), *x.shape[1 + axes :])
-        return Output(pool(image, (both[0], both[1])).reshape(shape))
+        return Output(pool(images, (rows, columns)).reshape(shape))
 
     return Layer(setup, apply)
 
 
-def _spans(places: tuple[int, ...] | list[int], size: int, stride: int, padding: Padding) -> list[Span]:
-    names = ("length",) if len(places) == 1 else ("height", "width")
-    return [span(name, n, size, stride, padding) for name, n in zip(names, places, strict=True)]
+def _spans(lengths: Sequence[int], size: int, stride: int, padding: Padding) -> list[Span]:
+    names = ("length",) if len(lengths) == 1 else ("height", "width")
+    return [span(name, length, size, stride, padding) for name, length in zip(names, lengths, strict=True)]
 
 
-def _greatest(x: Array, spans: tuple[Span, Span]) -> Array:
-    return _channels_last(_first_greatest(*_seen(x, spans, -jnp.inf)))
+def _max_over_windows(x: Array, spans: tuple[Span, Span]) -> Array:
+    return _channels_last(_max_of_first(*_window_values(x, spans, -jnp.inf)))
 
 
-def _mean(x: Array, spans: tuple[Span, Span]) -> Array:
-    seen, axes = _seen(x, spans, 0.0)
-    y = _channels_last(seen.sum(axes))
-    rows, columns = (_covered(n, axis) for n, axis in zip(x.shape[1:3], spans, strict=True))
-    shares = (1.0 / np.outer(rows, columns)).astype(np.float32)
-    return y * jnp.broadcast_to(shares[None, :, :, None], y.shape)
+def _mean_over_windows(x: Array, spans: tuple[Span, Span]) -> Array:
+    values, axes = _window_values(x, spans, 0.0)
+    y = _channels_last(values.sum(axes))
+    rows, columns = (_unpadded_counts(n, axis) for n, axis in zip(x.shape[1:3], spans, strict=True))
+    weights = (1.0 / np.outer(rows, columns)).astype(np.float32)
+    return y * jnp.broadcast_to(weights[None, :, :, None], y.shape)
 
 
-def _seen(x: Array, spans: tuple[Span, Span], outside: float) -> tuple[Array, tuple[int, int]]:
-    """What windows see, and the two axes that count a window's places; `[C, H', W', B]` are the others."""
+def _window_values(x: Array, spans: tuple[Span, Span], padding_value: float) -> tuple[Array, tuple[int, int]]:
+    """The values in windows, and the two axes that run within a window; the others are `[C, H', W', B]`."""
     rows, columns = spans
     sides = (rows.windows * rows.size, columns.windows * columns.size)
     if sides == x.shape[1:3] and rows.size == rows.stride and columns.size == columns.stride:
         tiles = (x.shape[-1], rows.windows, rows.size, columns.windows, columns.size, x.shape[0])
         return x.transpose(3, 1, 2, 0).reshape(tiles), (2, 4)
-    return windows(x, spans, outside), (0, 1)
+    return windows(x, spans, padding_value), (0, 1)
 
 
-def _covered(length: int, where: Span) -> np.ndarray:
-    """How many places of each window are no padding, `[W']`."""
-    start = where.stride * np.arange(where.windows) - where.before
-    return np.minimum(start + where.size, length) - np.maximum(start, 0)
+def _unpadded_counts(length: int, axis: Span) -> np.ndarray:
+    """How many positions of each window are not padding, `[W']`."""
+    start = axis.stride * np.arange(axis.windows) - axis.before
+    return np.minimum(start + axis.size, length) - np.maximum(start, 0)
 
 
 def _channels_last(y: Array) -> Array:
     """`[C, H, W, B] -> [B, H, W, C]`.
 
-    The division, by 1 where y is a number, keeps XLA on CPU from working out the gradient anew for each
-    place of a window: divisions it does not do twice. A LeNet-5's step takes a third less.
+    The division (by 1, unless y is NaN) keeps XLA on CPU from computing the gradient anew for each position
+    of a window: divisions it does not repeat. A LeNet-5's step takes a third less time.
     """
     return (y / jnp.where(jnp.isnan(y), jnp.nan, 1.0)).transpose(3, 1, 2, 0)
 
 
-def _first_greatest(seen: Array, axes: tuple[int, int]) -> Array:
+def _max_of_first(values: Array, axes: tuple[int, int]) -> Array:
     """The maximum over two axes; its gradient goes to the first of equal values.
 
-    JAX's own shares it out among them.
+    The gradient of JAX's own maximum is divided among them.
     """
 
     @jax.custom_jvp
-    def greatest(seen: Array) -> Array:
-        return seen.max(axes)
+    def maximum(values: Array) -> Array:
+        return values.max(axes)
 
-    @greatest.defjvp
+    @maximum.defjvp
     def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-        (seen,), (change,) = primals, tangents
-        y = greatest(seen)
-        down, across = (jax.lax.broadcasted_iota(jnp.float32, seen.shape, axis) for axis in axes)
-        place = down * seen.shape[axes[1]] + across
+        (values,), (change,) = primals, tangents
+        y = maximum(values)
+        row, column = (jax.lax.broadcasted_iota(jnp.float32, values.shape, axis) for axis in axes)
+        index = row * values.shape[axes[1]] + column
 
-        def spread(found: Array) -> Array:
-            return jnp.broadcast_to(jnp.expand_dims(found, axes), seen.shape)
+        def spread(reduced: Array) -> Array:
+            return jnp.broadcast_to(jnp.expand_dims(reduced, axes), values.shape)
 
-        first = jnp.where(seen == spread(y), place, jnp.inf).min(axes)
-        return y, jnp.where(place == spread(first), change, 0.0).sum(axes)
+        first = jnp.where(values == spread(y), index, jnp.inf).min(axes)
+        return y, jnp.where(index == spread(first), change, 0.0).sum(axes)
 
-    return greatest(seen)
+    return maximum(values)
 
 
 def _global(name: str, pool: Callable[[Array], Array]) -> Layer:
-    """A layer that pools `[B, places, C]`."""
+    """A layer that applies `pool` to `[B, positions, C]`."""
 
     def setup(input_shape: Shape) -> Setup:
         if len(input_shape) < 2:

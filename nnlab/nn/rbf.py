@@ -12,11 +12,21 @@ from nnlab.system.imports import Array, jnp
 
 @layer
 def rbf(units: Count) -> Layer:
-    """y_k = -||x - w_k||^2, the codes w_k being fixed, of +-1 with equal probability. `[B, D] -> [B, units]`.
+    """Radial basis functions, y_k = -||x - w_k||^2, around fixed random codes w_k.
 
-    Cross-entropy on it is the criterion of LeCun et al. 1998, eq. 9, without its constant for rubbish. The
-    paper's codes are drawn by hand, as pictures of the characters; it names random ones as the alternative.
-    The codes `[D, units]` are state, not parameters.
+    Each code is of +1 and -1 with equal probability. The codes `[D, U]` are state, not parameters.
+    Cross-entropy on these outputs is the criterion of LeCun et al. 1998, eq. 9, without its constant for
+    rubbish. The paper's codes are drawn by hand, as pictures of the characters; it names random ones as the
+    alternative.
+
+    Shape:
+        `[B, D] -> [B, U]`
+
+    Args:
+        units: U, the number of codes: one for each class.
+
+    Reference:
+        LeCun et al. 1998, Gradient-based learning applied to document recognition.
     """
 
     def setup(input_shape: Shape) -> Setup:
@@ -27,8 +37,8 @@ def rbf(units: Count) -> Layer:
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
         codes = state["codes"]
         shape = (x.shape[0], *codes.shape)
-        apart = jnp.broadcast_to(x[:, :, None], shape) - jnp.broadcast_to(codes[None], shape)
-        return Output(-jnp.square(apart).sum(1), state)
+        differences = jnp.broadcast_to(x[:, :, None], shape) - jnp.broadcast_to(codes[None], shape)
+        return Output(-jnp.square(differences).sum(1), state)
 
     return Layer(setup, apply)
 

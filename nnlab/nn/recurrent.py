@@ -1,14 +1,18 @@
-"""Recurrent layers. `B` is the batch, `T` the steps, `D` the features, `U` the units, h the states `[B, U]`.
+"""Recurrent layers.
 
-They take sequences `[T, D]`, or `[T]` of one feature, begin at h_0 = 0, and return the last state (as Keras
-does) or, with `read: null`, all of them (as PyTorch does), which a recurrent layer on top wants. `read` names
-any other step likewise, of which the later ones are not computed. Wx is `kernel` `[D, U]` and Wh
-`recurrent_kernel` `[U, U]`; of several gates they lie side by side, `[D, 4 U]` say, and are drawn each by
-itself, so that an orthogonal recurrent kernel is so in every gate. Keras's defaults, its numbers of
-parameters; where PyTorch has two biases to one here, one of them is superfluous.
+`B` is the batch, `T` the steps, `D` the features, `U` the units, h_t the states `[B, U]`.
 
-A probe may lay `nudges` `[B, T, U]` beside a layer's weights: they are added to its states, so that the
-gradient by them is the gradient by the states.
+The layers take sequences `[T, D]`, or `[T]` with one feature, and start from h_0 = 0. They return the last
+state (as Keras does) or, with `read: null`, all states (as PyTorch does), which a recurrent layer on top
+needs. `read` may select any other step too; later steps are then not computed.
+
+Wx is `kernel`, `[D, U]`, and Wh is `recurrent_kernel`, `[U, U]`. The kernels of several gates lie side by
+side, `[D, 4 U]` for four, and each gate's is drawn by itself, so that an orthogonal recurrent kernel is
+orthogonal in every gate. Defaults and numbers of parameters are those of Keras; PyTorch has two biases where
+there is one here, of which one is redundant.
+
+A probe may put `perturbations` `[B, T, U]` beside a layer's weights. They are added to the states, so that
+the gradient with respect to them is the gradient with respect to the states.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from nnlab.nn.attention import Position, resolve_position
 from nnlab.nn.combinators import BoundChildren, setup_child
 from nnlab.nn.layer import (
     ActivationLike,
+    Initializer,
     InitializerLike,
     Layer,
     LayerLike,
@@ -36,8 +41,8 @@ from nnlab.registry import Count
 from nnlab.system.imports import Array, jax, jnp
 from nnlab.text import join_words
 
-State = tuple[Array, ...]  # what is carried from step to step; its first is h
-Initializer = Callable[[np.random.Generator, Shape], np.ndarray]
+State = tuple[Array, ...]  # what is carried from step to step; the first array is h
+Step = Callable[[Tree, State, Array], State]  # (params, state before, x_t Wx + b) -> state after
 Initializers = dict[str, Initializer]  # by the name of the array
 
 
@@ -51,18 +56,32 @@ def simple_rnn(
     recurrent_init: InitializerLike = "orthogonal",
     bias_init: InitializerLike = "zeros",
 ) -> Layer:
-    """h_t = f(x_t Wx + h_(t-1) Wh + b): a state that each step renews. `[B, T, D] -> [B, U]`.
+    """A simple recurrent layer, h_t = f(x_t Wx + h_(t-1) Wh + b).
 
-    units: U. read: the step whose state is returned, or null for all, `[B, T, U]`. U (D + U + 1) parameters.
-    Where f is about linear, a gradient changes by about Wh's spectral radius with every step back: an
-    orthogonal Wh keeps it, {type: orthogonal, gain: 0.9} lets it vanish. Elman 1990; Bengio et al. 1994.
+    U (D + U + 1) parameters. Where f is nearly linear, a gradient changes by about Wh's spectral radius with
+    each step back: an orthogonal Wh preserves it, {type: orthogonal, gain: 0.9} makes it vanish.
+
+    Shape:
+        `[B, T, D] -> [B, U]`, or `[B, T, U]` with `read: null`.
+
+    Args:
+        units: U, the size of the state.
+        activation: f; the default is that of Keras and PyTorch.
+        read: The step whose state is returned, from 0 or, counted from the end, from -1. null is all steps.
+        use_bias: Whether b is added.
+        kernel_init: Draws Wx.
+        recurrent_init: Draws Wh.
+        bias_init: Draws b. All defaults are those of Keras.
+
+    Reference:
+        Elman 1990, Finding structure in time; Bengio et al. 1994 on vanishing gradients.
     """
 
-    def step(params: Tree, state: State, now: Array) -> State:
-        return (activation(now + state[0] @ params["recurrent_kernel"]),)
+    def step(params: Tree, state: State, x_projected: Array) -> State:
+        return (activation(x_projected + state[0] @ params["recurrent_kernel"]),)
 
-    drawn_by = _drawn_by(1, kernel_init, recurrent_init, bias_init if use_bias else None)
-    return _recurrent("simple_rnn", units, 1, 1, read, drawn_by, step)
+    initializers = _initializers(1, kernel_init, recurrent_init, bias_init if use_bias else None)
+    return _recurrent("simple_rnn", units, 1, 1, read, initializers, step)
 
 
 @layer
@@ -75,27 +94,41 @@ def lstm(
     recurrent_init: InitializerLike = "orthogonal",
     bias_init: InitializerLike = "zeros",
 ) -> Layer:
-    """c_t = f c_(t-1) + i g, h_t = o tanh(c_t): gates write, keep and show a memory. `[B, T, D] -> [B, U]`.
+    """Long short-term memory, c_t = f c_(t-1) + i g and h_t = o tanh(c_t).
 
-    i, f, g, o = x_t Wx + h_(t-1) Wh + b in this order, through sigmoid, but g through tanh. units: U. read:
-    the step whose h is returned, or null for all, `[B, T, U]`. forget_bias: added to f's first bias; 1 keeps
-    more at the start (Gers et al. 2000; Jozefowicz et al. 2015) and is Keras's default, PyTorch has none; it
-    needs use_bias. 4 U (D + U + 1) parameters. Hochreiter & Schmidhuber 1997, with Gers's forget gate.
+    The gates i, f, g, o write, keep, propose and show a memory c. They are x_t Wx + h_(t-1) Wh + b, in this
+    order, through sigmoid, but g through tanh. 4 U (D + U + 1) parameters.
+
+    Shape:
+        `[B, T, D] -> [B, U]`, or `[B, T, U]` with `read: null`.
+
+    Args:
+        units: U, the size of the state.
+        read: The step whose state is returned, from 0 or, counted from the end, from -1. null is all steps.
+        use_bias: Whether b is added.
+        forget_bias: Added to the initial bias of f; 1 keeps more of the memory at the start (Gers et al.
+            2000; Jozefowicz et al. 2015). Needs use_bias. PyTorch has none.
+        kernel_init: Draws Wx, each gate by itself.
+        recurrent_init: Draws Wh, each gate by itself.
+        bias_init: Draws b. All defaults are those of Keras.
+
+    Reference:
+        Hochreiter & Schmidhuber 1997, Long short-term memory, with the forget gate of Gers et al. 2000.
     """
 
-    def first_bias(random: np.random.Generator, shape: Shape) -> np.ndarray:
-        bias = bias_init(random, shape)
+    def initial_bias(random: np.random.Generator, shape: Shape) -> np.ndarray:
+        bias: np.ndarray = bias_init(random, shape)
         bias[units : 2 * units] += forget_bias
         return bias
 
-    def step(params: Tree, state: State, now: Array) -> State:
+    def step(params: Tree, state: State, x_projected: Array) -> State:
         h, c = state
-        i, f, g, o = jnp.split(now + h @ params["recurrent_kernel"], 4, axis=-1)
+        i, f, g, o = jnp.split(x_projected + h @ params["recurrent_kernel"], 4, axis=-1)
         c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
         return jax.nn.sigmoid(o) * jnp.tanh(c), c
 
-    drawn_by = _drawn_by(4, kernel_init, recurrent_init, first_bias if use_bias else None)
-    return _recurrent("lstm", units, 4, 2, read, drawn_by, step)
+    initializers = _initializers(4, kernel_init, recurrent_init, initial_bias if use_bias else None)
+    return _recurrent("lstm", units, 4, 2, read, initializers, step)
 
 
 @layer
@@ -107,28 +140,43 @@ def gru(
     recurrent_init: InitializerLike = "orthogonal",
     bias_init: InitializerLike = "zeros",
 ) -> Layer:
-    """h_t = z h_(t-1) + (1 - z) n: a state that one gate keeps and renews. `[B, T, D] -> [B, U]`.
+    """A gated recurrent unit, h_t = z h_(t-1) + (1 - z) n.
 
-    r, z = sigmoid(x_t Wx + b + h_(t-1) Wh + c), and n = tanh(x_t Wx + b + r (h_(t-1) Wh + c)), in the order
-    r, z, n. So r resets after the product with Wh, as in PyTorch and, by its default, in Keras (where the
-    order is z, r, n); in Cho et al. 2014 before it. b is `bias`, c `recurrent_bias`. units: U. read: the step
-    whose state is returned, or null for all, `[B, T, U]`. 3 U (D + U + 2) parameters.
+    r, z = sigmoid(x_t Wx + b + h_(t-1) Wh + c) and n = tanh(x_t Wx + b + r (h_(t-1) Wh + c)), in the order
+    r, z, n. So r resets after the product with Wh, as in PyTorch and, by default, in Keras (where the order
+    is z, r, n); in Cho et al. 2014 before it. b is `bias`, c `recurrent_bias`. 3 U (D + U + 2) parameters.
+
+    Shape:
+        `[B, T, D] -> [B, U]`, or `[B, T, U]` with `read: null`.
+
+    Args:
+        units: U, the size of the state.
+        read: The step whose state is returned, from 0 or, counted from the end, from -1. null is all steps.
+        use_bias: Whether b and c are added.
+        kernel_init: Draws Wx, each gate by itself.
+        recurrent_init: Draws Wh, each gate by itself.
+        bias_init: Draws b and c. All defaults are those of Keras.
+
+    Reference:
+        Cho et al. 2014, Learning phrase representations using RNN encoder-decoder.
     """
 
-    def step(params: Tree, state: State, now: Array) -> State:
+    def step(params: Tree, state: State, x_projected: Array) -> State:
         (h,) = state
-        again = h @ params["recurrent_kernel"]
+        h_projected = h @ params["recurrent_kernel"]
         if use_bias:
-            again = again + jnp.broadcast_to(params["recurrent_bias"], again.shape)
-        (r, z, n), (again_r, again_z, again_n) = (jnp.split(part, 3, axis=-1) for part in (now, again))
-        r, z = jax.nn.sigmoid(r + again_r), jax.nn.sigmoid(z + again_z)
-        n = jnp.tanh(n + r * again_n)
+            h_projected = h_projected + jnp.broadcast_to(params["recurrent_bias"], h_projected.shape)
+        (x_r, x_z, x_n), (h_r, h_z, h_n) = (
+            jnp.split(gates, 3, axis=-1) for gates in (x_projected, h_projected)
+        )
+        r, z = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)
+        n = jnp.tanh(x_n + r * h_n)
         return (n + z * (h - n),)
 
-    drawn_by = _drawn_by(3, kernel_init, recurrent_init, bias_init if use_bias else None)
+    initializers = _initializers(3, kernel_init, recurrent_init, bias_init if use_bias else None)
     if use_bias:
-        drawn_by["recurrent_bias"] = bias_init
-    return _recurrent("gru", units, 3, 1, read, drawn_by, step)
+        initializers["recurrent_bias"] = bias_init
+    return _recurrent("gru", units, 3, 1, read, initializers, step)
 
 
 RECURRENT = ("simple_rnn", "lstm", "gru")
@@ -136,12 +184,21 @@ RECURRENT = ("simple_rnn", "lstm", "gru")
 
 @layer
 def bidirectional(layer: LayerLike) -> Layer:
-    """A recurrent layer, and another one like it over the reversed sequence. `[B, T, D] -> [B, 2 U]`.
+    """A recurrent layer, and a second one like it over the reversed sequence.
 
-    layer: simple_rnn, lstm or gru; there are twice its parameters, `forward` and `backward`. Each reads by
-    its own count, so that of the backward one `read: -1` is the state after the first element, as in Keras
-    and PyTorch; with `read: null`, `[B, T, 2 U]`, both states of an element are side by side. Schuster &
-    Paliwal 1997.
+    Their states are concatenated. They are named `forward` and `backward` and have twice the layer's
+    parameters. `read` counts the steps of each layer in its own direction, so that `read: -1` is, of the
+    backward one, the state after the first element, as in Keras and PyTorch. With `read: null` both states
+    of an element are side by side.
+
+    Shape:
+        `[B, T, D] -> [B, 2 U]`, or `[B, T, 2 U]` where the layer has `read: null`.
+
+    Args:
+        layer: simple_rnn, lstm or gru.
+
+    Reference:
+        Schuster & Paliwal 1997, Bidirectional recurrent neural networks.
     """
     if layer.type not in RECURRENT:
         raise InvalidValue(f"{layer.type} has no states; take {join_words(RECURRENT, 'or')}", ("layer",))
@@ -149,8 +206,8 @@ def bidirectional(layer: LayerLike) -> Layer:
 
     def setup(input_shape: Shape) -> Setup:
         children = {name: setup_child(name, part, input_shape) for name, part in named.items()}
-        *places, units = children["forward"].output_shape
-        return Setup((*places, 2 * units), children=children)
+        *steps, units = children["forward"].output_shape
+        return Setup((*steps, 2 * units), children=children)
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
         children = BoundChildren(named, params, state, key, train)
@@ -161,15 +218,15 @@ def bidirectional(layer: LayerLike) -> Layer:
     return Layer(setup, apply)
 
 
-def _drawn_by(
+def _initializers(
     gates: int, kernel: Initializer, recurrent: Initializer, bias: Initializer | None
 ) -> Initializers:
-    """What draws each array: of the kernels each gate by itself, biases (if there are any) as a whole."""
+    """The initializer of each array: kernels are drawn gate by gate, biases (if there are any) at once."""
 
     def by_gate(initializer: Initializer) -> Initializer:
         def draw(random: np.random.Generator, shape: Shape) -> np.ndarray:
-            one = (*shape[:-1], shape[-1] // gates)
-            return np.concatenate([initializer(random, one) for _ in range(gates)], axis=-1)
+            gate_shape = (*shape[:-1], shape[-1] // gates)
+            return np.concatenate([initializer(random, gate_shape) for _ in range(gates)], axis=-1)
 
         return draw
 
@@ -183,46 +240,47 @@ def _recurrent(
     gates: int,
     memories: int,
     read: int | None,
-    drawn_by: Initializers,
-    step: Callable[[Tree, State, Array], State],
+    initializers: Initializers,
+    step: Step,
 ) -> Layer:
-    """The layer of a step: (params, the state before, x_t Wx + b) -> the state after. memories: arrays of a
-    state."""
+    """The layer that applies `step` along a sequence. memories: number of arrays in a State."""
 
     def setup(input_shape: Shape) -> Setup:
         if len(input_shape) not in (1, 2):
             raise InvalidValue(f"{name} takes sequences, [T, D] or [T], not {list(input_shape)}")
         length, features = (*input_shape, 1)[:2]
         rows = {"kernel": (features,), "recurrent_kernel": (units,)}
-        shapes = {array: (*rows.get(array, ()), gates * units) for array in drawn_by}
+        params = {
+            array: Variable((*rows.get(array, ()), gates * units), initializer)
+            for array, initializer in initializers.items()
+        }
         output_shape = (length, units) if resolve_position(read, length) is None else (units,)
-        params = {array: Variable(shapes[array], drawn_by[array]) for array in drawn_by}
         return Setup(output_shape, params, workspace_values=(gates + memories) * length * units)
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
-        place = resolve_position(read, x.shape[1])
-        x = x if place is None else x[:, : place + 1]
-        by_step = _by_step(x.reshape(*x.shape[:2], -1))
-        now = by_step.reshape(-1, by_step.shape[-1]) @ params["kernel"]  # of all steps at once
+        position = resolve_position(read, x.shape[1])
+        x = x if position is None else x[:, : position + 1]
+        x = _swap_batch_and_steps(x.reshape(*x.shape[:2], -1))
+        x_projected = x.reshape(-1, x.shape[-1]) @ params["kernel"]  # of all steps at once
         if "bias" in params:
-            now = now + jnp.broadcast_to(params["bias"], now.shape)
-        nudges = _by_step(params["nudges"]) if "nudges" in params else None
+            x_projected = x_projected + jnp.broadcast_to(params["bias"], x_projected.shape)
+        perturbations = _swap_batch_and_steps(params["perturbations"]) if "perturbations" in params else None
 
-        def one(before: State, given: tuple[Array, Array | None]) -> tuple[State, Array]:
-            now, nudge = given
-            h, *others = step(params, before, now)
-            h = h if nudge is None else h + nudge
+        def scan_step(carry: State, inputs: tuple[Array, Array | None]) -> tuple[State, Array]:
+            projected, perturbation = inputs
+            h, *others = step(params, carry, projected)
+            h = h if perturbation is None else h + perturbation
             return (h, *others), h
 
-        start = (jnp.zeros((x.shape[0], units), now.dtype),) * memories
-        each = (now.reshape(*by_step.shape[:2], -1), nudges)
-        last, states = jax.lax.scan(one, start, each)
-        states = _by_step(states)
-        return Output(states if place is None else last[0], intermediates={"states": {"": states}})
+        initial = (jnp.zeros((x.shape[1], units), x_projected.dtype),) * memories
+        by_step = (x_projected.reshape(*x.shape[:2], -1), perturbations)
+        last, states = jax.lax.scan(scan_step, initial, by_step)
+        states = _swap_batch_and_steps(states)
+        return Output(states if position is None else last[0], intermediates={"states": {"": states}})
 
     return Layer(setup, apply)
 
 
-def _by_step(values: Array) -> Array:
+def _swap_batch_and_steps(values: Array) -> Array:
     """`[B, T, ...]` to `[T, B, ...]`, or back."""
     return jnp.swapaxes(values, 0, 1)

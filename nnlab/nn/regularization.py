@@ -9,10 +9,21 @@ from nnlab.system.imports import Array, jax, jnp
 
 @layer
 def dropout(rate: BelowOne) -> Layer:
-    """In training each value is 0 with probability `rate`, else divided by 1 - rate; in evaluation as it is.
+    """Dropout: in training, sets values to 0 at random.
 
-    So the expected output equals the evaluation's (Hinton et al. 2012, in Srivastava's inverted form).
-    Lecture 001 says to scale by the dropout probability; it is the keep probability, 1 - rate.
+    Each value is set to 0 with probability `rate` and divided by 1 - rate otherwise, so that the expected
+    output in training is the output in evaluation, which is the input unchanged. Lecture 001 says to scale by
+    the dropout probability; it is the keep probability, 1 - rate.
+
+    Shape:
+        Any shape, which is kept.
+
+    Args:
+        rate: The probability of a 0, in [0, 1).
+
+    Reference:
+        Hinton et al. 2012, Improving neural networks by preventing co-adaptation of feature detectors, in
+        the inverted form of Srivastava et al. 2014.
     """
 
     def setup(input_shape: Shape) -> Setup:
@@ -21,7 +32,7 @@ def dropout(rate: BelowOne) -> Layer:
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
         if not train:
             return Output(x)
-        kept = jax.random.bernoulli(key, 1.0 - rate, x.shape)
-        return Output(jnp.where(kept, x / (1.0 - rate), jnp.zeros_like(x)))
+        keep = jax.random.bernoulli(key, 1.0 - rate, x.shape)
+        return Output(jnp.where(keep, x / (1.0 - rate), jnp.zeros_like(x)))
 
     return Layer(setup, apply)

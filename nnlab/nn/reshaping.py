@@ -18,7 +18,11 @@ Factor = Annotated[int, Ge(1), Le(1000)]
 
 @layer
 def flatten() -> Layer:
-    """All axes but the batch into one. `[B, ...] -> [B, D]`."""
+    """Flattens all axes but the batch into one.
+
+    Shape:
+        `[B, ...] -> [B, D]`, D being the number of values of an example.
+    """
 
     def setup(input_shape: Shape) -> Setup:
         return Setup((math.prod(input_shape),))
@@ -31,7 +35,14 @@ def flatten() -> Layer:
 
 @layer
 def reshape(shape: list[Count]) -> Layer:
-    """Each example in another shape, its values in the same order. `[B, ...] -> [B, *shape]`."""
+    """Gives each example another shape, with its values in the same order.
+
+    Shape:
+        `[B, ...] -> [B, *shape]`
+
+    Args:
+        shape: The new shape, without the batch axis. It must hold as many values as the inputs'.
+    """
 
     def setup(input_shape: Shape) -> Setup:
         if math.prod(input_shape) != math.prod(shape):
@@ -48,9 +59,15 @@ def reshape(shape: list[Count]) -> Layer:
 
 @layer
 def upsample(factor: Factor = 2) -> Layer:
-    """Each place `factor` x `factor` times over. `[B, H, W, C] -> [B, factor H, factor W, C]`.
+    """Enlarges images by repeating each pixel (nearest neighbour).
 
-    Of `[B, H, W]` too. Nearest neighbour; with a convolution after it, what a decoder has for a pooling.
+    Followed by a convolution, it is in a decoder what pooling is in an encoder.
+
+    Shape:
+        `[B, H, W, C] -> [B, factor H, factor W, C]`, or `[B, H, W] -> [B, factor H, factor W]`.
+
+    Args:
+        factor: How often each row and column is repeated, 1 to 1000.
     """
 
     def setup(input_shape: Shape) -> Setup:

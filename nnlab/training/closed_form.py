@@ -19,7 +19,7 @@ from threadpoolctl import ThreadpoolController
 from nnlab.data.examples import Examples
 from nnlab.nn.combinators import sequential
 from nnlab.nn.features import NUMPY_LAYERS
-from nnlab.nn.layer import Shape, Tree, Variable
+from nnlab.nn.layer import Shape, Tree, Variable, VariableCollection
 from nnlab.optim.solvers import Solution
 from nnlab.registry import build, spell_out
 from nnlab.system.imports import Array, jax
@@ -118,7 +118,7 @@ def _feature_map(model: str, shape: Shape) -> Callable[[Tree, Tree, np.ndarray],
     def apply(params: Tree, state: Tree, x: Array) -> Array:
         return head.apply(params, state, x, key=jax.random.key(0), train=False).value
 
-    def drawn(part: str) -> Any:
+    def drawn(part: VariableCollection) -> Any:
         return jax.tree.map(
             lambda variable: jax.ShapeDtypeStruct(variable.shape, np.float64),
             setup.variables(part),

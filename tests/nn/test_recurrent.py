@@ -219,15 +219,15 @@ def test_a_linear_net_goes_by_its_spectral_radius(trained):
         assert_told_apart(figure, [one.label for one in shown])
 
 
-def test_the_gradient_by_nudges_is_that_by_the_states():
+def test_the_gradient_by_perturbations_is_that_by_the_states():
     """Backpropagated by hand: one step back is (1 - h^2), then the transposed recurrent kernel."""
     net = build_model(simple_rnn(UNITS), (LENGTH, FEATURES))
     params, state = net.init(SEED)
     (own,) = params.values()
     x, weights = jnp.asarray(drawn((BATCH, LENGTH, FEATURES))), drawn((BATCH, UNITS), 1)
 
-    def total(nudges):
-        changed = {"simple_rnn_1": {**own, "nudges": nudges}}
+    def total(perturbations):
+        changed = {"simple_rnn_1": {**own, "perturbations": perturbations}}
         return (weights * net.apply(changed, state, x, key=KEY, train=False).value).sum()
 
     found = jax.grad(total)(jnp.zeros((BATCH, LENGTH, UNITS)))

@@ -172,8 +172,8 @@ def _norms(setup: Setup, snapshot: Snapshot) -> tuple[Array]:
     inputs, targets = examples.inputs[:EXAMPLES], examples.targets[:EXAMPLES]
     states = jax.eval_shape(snapshot.evaluate, snapshot.params, inputs).intermediates["states"][path]
 
-    def loss(nudges: Array) -> Array:
-        params = _with_nudges(snapshot.params, path.split("/"), nudges)
+    def loss(perturbations: Array) -> Array:
+        params = _with_perturbations(snapshot.params, path.split("/"), perturbations)
         return snapshot.loss.per_example(snapshot.evaluate(params, inputs).value, targets).sum()
 
     gradient = jax.grad(loss)(jnp.zeros(states.shape, states.dtype))
@@ -181,11 +181,11 @@ def _norms(setup: Setup, snapshot: Snapshot) -> tuple[Array]:
     return (jnp.pad(_root_mean_square(gradient)[::-1], (0, beyond), constant_values=jnp.nan),)
 
 
-def _with_nudges(params: Any, path: Sequence[str], nudges: Array) -> dict[str, Any]:
-    """The params with nudges beside the weights of the layer at a path, see `nnlab.nn.recurrent`."""
+def _with_perturbations(params: Any, path: Sequence[str], perturbations: Array) -> dict[str, Any]:
+    """The params with perturbations beside the weights of the layer at a path, see `nnlab.nn.recurrent`."""
     if not path:
-        return {**params, "nudges": nudges}
-    return {**params, path[0]: _with_nudges(params[path[0]], path[1:], nudges)}
+        return {**params, "perturbations": perturbations}
+    return {**params, path[0]: _with_perturbations(params[path[0]], path[1:], perturbations)}
 
 
 def _root_mean_square(gradient: Array) -> Array:
