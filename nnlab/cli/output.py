@@ -14,8 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from nnlab.config.document import dump
-from nnlab.config.resolve import as_written, describe
-from nnlab.registry import Component, ComponentOf, marker_of, sections_in, signature
+from nnlab.registry import Component, Section
 
 if TYPE_CHECKING:
     from nnlab.config import Config
@@ -120,9 +119,9 @@ def print_model(name: str, input_shape: Shape, setup: Setup, frozen: Callable[[s
 def print_component(kind: str, component: Component) -> None:
     """Documentation, keys and an example of a component."""
     click.echo(f"{kind} {component.name}\n\n{component.document}\n")
-    own = signature(component.factory)
+    own = component.own_parameters
     rows = [
-        (p.name, describe(p.annotation), "required" if p.required else short(as_written(p.default)))
+        (p.name, p.spec.describe(), "required" if p.required else short(p.default))
         for p in component.parameters.values()
     ]
     if rows:
@@ -131,33 +130,19 @@ def print_component(kind: str, component: Component) -> None:
         shared = [name for name in component.parameters if name not in own]
         click.echo(f"Every {component.kind} takes {', '.join(shared)}.\n")
     for parameter in component.parameters.values():
-        for section in sections_in(parameter.annotation):
-            click.echo(f"{parameter.name}: {section.component.document}\n")
+        for section in parameter.spec.parts():
+            if isinstance(section, Section):
+                click.echo(f"{parameter.name}: {section.document}\n")
     click.echo(f"Example:  {_example(component)}")
 
 
 def _example(component: Component) -> str:
     """How it is written in a file: its bare name, or with its own keys at defaults or stand-ins."""
-    own = signature(component.factory)
+    own = component.own_parameters
     if not own:
         return component.name
-    stand_ins = {
-        name: as_written(p.default) if not p.required else _stand_in(p.annotation) for name, p in own.items()
-    }
-    return dump({"type": component.name, **stand_ins}, inline=True).strip()
-
-
-def _stand_in(annotation: Any) -> Any:
-    words = describe(annotation)
-    if words.startswith("a list"):
-        if "whole number" in words:
-            return [10]
-        return [{"type": "dense", "units": 10}, "relu"] if "layer" in words else [0.1, 0.01]
-    if marker_of(annotation) == ComponentOf("layer"):
-        return {"type": "lstm", "units": 10}
-    if words.startswith("a whole number"):
-        return 10
-    return 0.1 if words.startswith("a number") else "..."
+    examples = {name: p.spec.example() if p.required else p.default for name, p in own.items()}
+    return dump({"type": component.name, **examples}, inline=True).strip()
 
 
 def short(value: Any) -> str:

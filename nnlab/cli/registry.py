@@ -45,7 +45,7 @@ def show(kind: str, name: str) -> None:
 @click.command(short_help="Print the JSON Schema of experiment files.")
 def schema() -> None:
     """Print the JSON Schema of an experiment file, for editors."""
-    from nnlab.config.load import json_schema
+    from nnlab.config.json_schema import json_schema
 
     click.echo(json.dumps(json_schema(), indent=2))
 

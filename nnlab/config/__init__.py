@@ -1,7 +1,7 @@
 """From an experiment file to a checked, complete config.
 
-`document` reads the YAML, `overrides` applies the command line, `schema` checks the tree against the
-components' signatures, `experiment_file` names the file's top-level keys, `load` does all of it.
+`document` reads the YAML, `overrides` applies the command line, `resolve` checks the tree against the
+components' signatures, `experiment_keys` names the file's top-level keys, `load` does all of it.
 """
 
 from nnlab.config.load import Config as Config

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge, Le, Lt
 
 from nnlab.errors import InvalidValue
-from nnlab.registry import ComponentOf, Section
+from nnlab.registry import Built, ComponentOf, ConfigValue, section
 from nnlab.system.random import generator
 from nnlab.text import join_words, suggestion
 
@@ -25,32 +26,68 @@ SPACINGS = ("range", "linspace", "geomspace", "logspace")
 DISTRIBUTIONS = ("uniform", "log_uniform", "integers", "choice")
 
 
-class Random(NamedTuple):
-    """draws: how many. axes: path -> distribution, as written."""
-
-    draws: int
-    axes: Mapping[AxisPath, Mapping[str, Any]]
-
-
-def random(draws: TrialCount, axes: dict[str, dict[str, list[Any]]]) -> Random:
+@section()
+@dataclass(frozen=True)
+class Random:
     """`draws` random draws of the paths in `axes`, each with one of these distributions.
 
     uniform: [low, high]. log_uniform: [low, high], uniform in the logarithm. integers: [low, high], both
     among them. choice: [a, b, ...]. Draw i is the same however many there are.
+
+    Args:
+        draws: How many.
+        axes: Path -> distribution.
     """
-    for path, distribution in axes.items():
-        _check_distribution(distribution, ("axes", path))
-    return Random(draws, axes)
+
+    draws: TrialCount
+    axes: Mapping[AxisPath, Mapping[str, Sequence[ConfigValue]]]
+
+    def __post_init__(self) -> None:
+        for path, distribution in self.axes.items():
+            _check_distribution(distribution, ("axes", path))
 
 
-class Sweep(NamedTuple):
-    """See `sweep`. Values are as written: lists, or a mapping with one of SPACINGS."""
+@section()
+@dataclass(frozen=True)
+class Sweep:
+    """Many runs of one experiment: every combination of `axes`, with `zip`, `random` and `seeds` beside.
 
-    axes: Mapping[AxisPath, Any]
-    zip: Mapping[AxisPath, Any]
-    random: Random | None
-    seeds: int | Sequence[int]
-    method: Any
+    Args:
+        axes: Dotted path -> a list of values, or {range: [a, b, step]} (b left out), {linspace: [a, b, n]},
+            {geomspace: [a, b, n]}, {logspace: [a, b, n]} (10^a to 10^b). Several paths with commas between
+            take the same value.
+        zip: Axes that move together: the first values of all, then the second ones.
+        random: Draws from distributions.
+        seeds: How many, counted from the experiment's `seed`, or a list of seeds.
+        method: Null runs every trial; a search draws from the ranges of `random` as it goes, by what the
+            trials before came to, `draws` trials in all.
+    """
+
+    axes: Mapping[AxisPath, ConfigValue] = field(default_factory=dict)
+    zip: Mapping[AxisPath, ConfigValue] = field(default_factory=dict)
+    random: Random | None = None
+    seeds: TrialCount | Sequence[Seed] = 1
+    method: Annotated[Built, ComponentOf("search").or_null] = None
+
+    def __post_init__(self) -> None:
+        for key, group in (("axes", self.axes), ("zip", self.zip)):
+            for path, values in group.items():
+                _check_values(values, (key, path))
+        lengths = {path: _count(values) for path, values in self.zip.items()}
+        if len(set(lengths.values())) > 1:
+            shown = join_words([f"{path} {length}" for path, length in lengths.items()], "and")
+            raise InvalidValue(
+                f"axes that move together need as many values each; there are {shown}", ("zip",)
+            )
+        self._check_paths()
+        count = self._trial_count()
+        if count > MOST_VALUES:
+            shown = f"{count:,}" if count < 10**15 else "more than 10^15"
+            raise InvalidValue(f"comes to {shown} trials; a sweep has at most {MOST_VALUES:,}")
+        if not isinstance(self.seeds, int) and (not self.seeds or len(set(self.seeds)) < len(self.seeds)):
+            raise InvalidValue("a list of seeds names at least one, each once", ("seeds",))
+        if self.method is not None:
+            self._check_search()
 
     @property
     def paths(self) -> list[AxisPath]:
@@ -63,62 +100,33 @@ class Sweep(NamedTuple):
             return ("axes", path)
         return ("zip", path) if path in self.zip else ("random", "axes", path)
 
+    def _check_paths(self) -> None:
+        """No path may vary twice, nor one that is no axis."""
+        seen: set[str] = set()
+        for path in self.paths:
+            for name in split_path(path):
+                if name in seen:
+                    raise InvalidValue(f"'{name}' is varied twice; once is enough", self.place(path))
+                seen.add(name)
+                if name.split(".")[0] in ("seed", "sweep", "expect", "name"):
+                    hint = "; give sweep.seeds" if name == "seed" else ""
+                    raise InvalidValue(f"'{name}' cannot be an axis{hint}", self.place(path))
 
-def sweep(
-    axes: dict[str, Any] = {},  # noqa: B006 - never changed
-    zip: dict[str, Any] = {},  # noqa: B006
-    random: Annotated[Any, Section(random)] | None = None,
-    seeds: TrialCount | list[Seed] = 1,
-    method: Annotated[Any, ComponentOf("search")] | None = None,
-) -> Sweep:
-    """Many runs of one experiment: every combination of `axes`, with `zip`, `random` and `seeds` beside.
+    def _trial_count(self) -> int:
+        zipped = max((_count(values) for values in self.zip.values()), default=1)
+        draws = self.random.draws if self.random else 1
+        seeds = self.seeds if isinstance(self.seeds, int) else len(self.seeds)
+        return math.prod(_count(values) for values in self.axes.values()) * zipped * draws * seeds
 
-    axes: dotted path -> a list of values, or {range: [a, b, step]} (b left out), {linspace: [a, b, n]},
-    {geomspace: [a, b, n]}, {logspace: [a, b, n]} (10^a to 10^b). Several paths with commas between take the
-    same value. zip: axes that move together, the first values of all, then the second ones. seeds: how many,
-    counted from the experiment's `seed`, or a list of seeds. method: null runs every trial; a search draws
-    from the ranges of `random` as it goes, by what the trials before came to, `draws` trials in all.
-    """
-    for key, group in (("axes", axes), ("zip", zip)):
-        for path, values in group.items():
-            _check_values(values, (key, path))
-    lengths = {path: _count(values) for path, values in zip.items()}
-    if len(set(lengths.values())) > 1:
-        shown = join_words([f"{path} {length}" for path, length in lengths.items()], "and")
-        raise InvalidValue(f"axes that move together need as many values each; there are {shown}", ("zip",))
-    made = Sweep(axes, zip, random, seeds, method)
-    seen: set[str] = set()
-    for path in made.paths:
-        for name in split_path(path):
-            if name in seen:
-                raise InvalidValue(f"'{name}' is varied twice; once is enough", made.place(path))
-            seen.add(name)
-            if name.split(".")[0] in ("seed", "sweep", "expect", "name"):
-                hint = "; give sweep.seeds" if name == "seed" else ""
-                raise InvalidValue(f"'{name}' cannot be an axis{hint}", made.place(path))
-    sizes = [_count(values) for values in axes.values()]
-    draws = random.draws if random else 1
-    count = math.prod(sizes) * max(lengths.values(), default=1) * draws
-    count *= seeds if isinstance(seeds, int) else len(seeds)
-    if count > MOST_VALUES:
-        shown = f"{count:,}" if count < 10**15 else "more than 10^15"
-        raise InvalidValue(f"comes to {shown} trials; a sweep has at most {MOST_VALUES:,}")
-    if isinstance(seeds, list) and (not seeds or len(set(seeds)) < len(seeds)):
-        raise InvalidValue("a list of seeds names at least one, each once", ("seeds",))
-    if method is not None:
-        _check_search(made)
-    return made
-
-
-def _check_search(sweep: Sweep) -> None:
-    """A search varies the random axes, and nothing else."""
-    if sweep.random is None:
-        raise InvalidValue("a search needs 'random': the ranges that it may draw from", ("method",))
-    for name, axes in (("axes", sweep.axes), ("zip", sweep.zip)):
-        if axes:
-            raise InvalidValue("a search varies what is under 'random' only; leave this out", (name,))
-    if (sweep.seeds if isinstance(sweep.seeds, int) else len(sweep.seeds)) > 1:
-        raise InvalidValue("a search runs each trial with one seed", ("seeds",))
+    def _check_search(self) -> None:
+        """A search varies the random axes, and nothing else."""
+        if self.random is None:
+            raise InvalidValue("a search needs 'random': the ranges that it may draw from", ("method",))
+        for name, axes in (("axes", self.axes), ("zip", self.zip)):
+            if axes:
+                raise InvalidValue("a search varies what is under 'random' only; leave this out", (name,))
+        if (self.seeds if isinstance(self.seeds, int) else len(self.seeds)) > 1:
+            raise InvalidValue("a search runs each trial with one seed", ("seeds",))
 
 
 def split_path(path: AxisPath) -> list[str]:
@@ -126,7 +134,7 @@ def split_path(path: AxisPath) -> list[str]:
     return [part.strip() for part in path.split(",")]
 
 
-def values_of(values: Any, whole: bool) -> list[Any]:
+def values_of(values: ConfigValue, whole: bool) -> list[ConfigValue]:
     """The values of an axis; whole: spaced ones are rounded to whole numbers, each kept once."""
     if isinstance(values, list):
         return values
@@ -137,7 +145,7 @@ def values_of(values: Any, whole: bool) -> list[Any]:
     return spaced
 
 
-def _count(values: Any) -> int:
+def _count(values: ConfigValue) -> int:
     """How many values an axis has, as written: cheaper than the values themselves."""
     if isinstance(values, list):
         return len(values)
@@ -150,7 +158,7 @@ def _range_count(numbers: Sequence[float]) -> int:
     return max(0, math.ceil((stop - start) / step - 1e-9))
 
 
-def drawn(distribution: Mapping[str, Any], seed: int, path: AxisPath, draw: int) -> Any:
+def drawn(distribution: Mapping[str, ConfigValue], seed: int, path: AxisPath, draw: int) -> ConfigValue:
     """The value of one random axis at one draw."""
     (name, bounds), *_ = distribution.items()
     source = generator(seed, "random axis", path, draw)
@@ -163,16 +171,16 @@ def drawn(distribution: Mapping[str, Any], seed: int, path: AxisPath, draw: int)
     return float(source.uniform(*bounds))
 
 
-def _spaced(spacing: str, numbers: Sequence[float]) -> list[Any]:
+def _spaced(spacing: str, numbers: Sequence[float]) -> list[ConfigValue]:
     if spacing == "range":
         start, _, step = (*numbers, 1)[:3]
         return [start + i * step for i in range(_range_count(numbers))]
     with np.errstate(over="ignore", invalid="ignore"):  # refused where the values are checked
-        between: Any = {"linspace": np.linspace, "geomspace": np.geomspace, "logspace": np.logspace}[spacing]
-        return between(float(numbers[0]), float(numbers[1]), int(numbers[2])).tolist()
+        spaced = getattr(np, spacing)  # numpy's functions have these names
+        return spaced(float(numbers[0]), float(numbers[1]), int(numbers[2])).tolist()
 
 
-def _check_values(values: Any, at: tuple[str, ...]) -> None:
+def _check_values(values: ConfigValue, at: tuple[str, ...]) -> None:
     if isinstance(values, list):
         if not values:
             raise InvalidValue("an axis needs at least one value", at)
@@ -186,7 +194,7 @@ def _check_values(values: Any, at: tuple[str, ...]) -> None:
     _check_spacing(spacing, numbers, at)
 
 
-def _check_spacing(spacing: str, numbers: Any, at: tuple[str, ...]) -> None:
+def _check_spacing(spacing: str, numbers: ConfigValue, at: tuple[str, ...]) -> None:
     form = "[start, stop] or [start, stop, step]" if spacing == "range" else "[first, last, count]"
     if not _numbers(numbers) or len(numbers) not in ((2, 3) if spacing == "range" else (3,)):
         raise InvalidValue(f"{spacing} takes {form}", at)
@@ -206,7 +214,7 @@ def _check_spacing(spacing: str, numbers: Any, at: tuple[str, ...]) -> None:
         raise InvalidValue(f"{spacing} goes beyond what a number can hold", at)
 
 
-def _check_distribution(distribution: Mapping[str, Any], at: tuple[str, ...]) -> None:
+def _check_distribution(distribution: Mapping[str, ConfigValue], at: tuple[str, ...]) -> None:
     if len(distribution) != 1 or next(iter(distribution)) not in DISTRIBUTIONS:
         word = str(next(iter(distribution), ""))
         near = suggestion(word, DISTRIBUTIONS) or ";"
@@ -226,7 +234,7 @@ def _check_distribution(distribution: Mapping[str, Any], at: tuple[str, ...]) ->
         raise InvalidValue("integers takes whole numbers below 2^62", at)
 
 
-def _numbers(values: Any) -> bool:
+def _numbers(values: object) -> bool:
     return isinstance(values, list) and all(
         isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) <= LARGEST for v in values
     )

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Annotated, Any, Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from annotated_types import Ge
 
 from nnlab.data.examples import Examples, Source, as_float32, concatenate_examples
-from nnlab.data.splits import Split, split, split_examples
+from nnlab.data.splits import Split, split_examples
 from nnlab.errors import InvalidValue
-from nnlab.registry import ComponentOf, Count, Fraction, Section, common_options
+from nnlab.registry import Built, ComponentOf, Count, Fraction, common_options, section
 from nnlab.system.random import generator
 
 ClassNumber = Annotated[int, Ge(0)]
 
 
-class LabelNoise(NamedTuple):
+@section(number="fraction")
+@dataclass(frozen=True)
+class LabelNoise:
     """A fraction of the training labels, drawn once, is replaced at random.
 
-    by: `any` draws from all classes, so that some hit the true one (MNIST-1D's convention);
-    `other` draws from the wrong ones only (Nakkiran et al. 2019).
+    Args:
+        fraction: How many of the labels, from 0 to 1.
+        by: `any` draws from all classes, so that some hit the true one (MNIST-1D's convention); `other` draws
+            from the wrong ones only (Nakkiran et al. 2019).
     """
 
     fraction: Fraction
@@ -65,9 +69,9 @@ def prepare(
     source: Source,
     /,
     *,
-    split: Annotated[Any, Section(split)] | None = None,
-    normalize: Annotated[Any, ComponentOf("transform")] | None = None,
-    label_noise: Annotated[Any, Section(LabelNoise, number="fraction")] | None = None,
+    split: Split | None = None,
+    normalize: Annotated[Built, ComponentOf("transform")] | None = None,
+    label_noise: LabelNoise | None = None,
     batch_size: Count | Literal["full"] = 32,
     limit: Count | None = None,
     keep_classes: list[ClassNumber] | None = None,

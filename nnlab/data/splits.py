@@ -5,60 +5,61 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import Annotated, NamedTuple
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge, Le, Lt
 
 from nnlab.data.examples import Examples, concatenate_examples
 from nnlab.errors import InvalidValue
-from nnlab.registry import Fraction
+from nnlab.registry import Fraction, section
 
 Share = Annotated[int, Ge(0)] | Fraction
 
 
-class Split(NamedTuple):
-    """How many examples go where; `split` says what each key means."""
+@section()
+@dataclass(frozen=True)
+class Split:
+    """How many examples go where: fractions of the data set, or counts. What no share names sits out.
+
+    Args:
+        train: Share to train on; null takes what the others leave.
+        validation: Share to validate on.
+        test: Share to test on; null keeps the data set's own test examples where it has some; given, those
+            are pooled with the rest first.
+        stratify: Every part holds the classes in the proportions of what it is cut from, to one example a
+            class.
+        folds: All that is not test is cut into so many parts, equal to one example, in place of train and
+            validation (cross-validation, lecture 002).
+        fold: The part that is the validation set, counted from 0, the others being trained on; null trains
+            on all. Each fold has its turn on the same cut, which depends on the seed alone.
+        seed: Of the split, of `limit` and of data that are drawn; null is the run's, a number keeps the parts
+            where runs of several seeds are to vote.
+    """
 
     train: Share | None = None
     validation: Share = 0.0
     test: Share | None = None
     stratify: bool = False
-    folds: int | None = None
-    fold: int | None = None
-    seed: int | None = None
+    folds: Annotated[int, Ge(2), Le(10**6)] | None = None
+    fold: Annotated[int, Ge(0)] | None = None
+    seed: Annotated[int, Ge(0), Lt(2**32)] | None = None
 
-
-def split(
-    train: Share | None = None,
-    validation: Share = 0.0,
-    test: Share | None = None,
-    stratify: bool = False,
-    folds: Annotated[int, Ge(2), Le(10**6)] | None = None,
-    fold: Annotated[int, Ge(0)] | None = None,
-    seed: Annotated[int, Ge(0), Lt(2**32)] | None = None,
-) -> Split:
-    """How many examples go where: fractions of the data set, or counts. What no share names sits out.
-
-    train: null takes what the others leave. test: null keeps the data set's own test examples where it has
-    some; given, those are pooled with the rest first. stratify: every part holds the classes in the
-    proportions of what it is cut from, to one example a class. folds: all that is not test is cut into so
-    many parts, equal to one example, in place of train and validation. fold: the one that is the validation
-    set, counted from 0, the others being trained on; null trains on all. Each fold has its turn on the same
-    cut, which depends on the seed alone. Cross-validation, lecture 002. seed: of the split, of `limit` and of
-    data that are drawn; null is the run's, a number keeps the parts where runs of several seeds are to vote.
-    """
-    if folds is None and fold is not None:
-        raise InvalidValue("give 'folds' too: how many there are", ("fold",))
-    if folds is not None and (train is not None or validation):
-        given = "validation" if train is None else "train"
-        raise InvalidValue(
-            f"folds divide all that is not test among training and validation; leave out '{given}'",
-            (given,),
-        )
-    if folds is not None and fold is not None and fold >= folds:
-        raise InvalidValue(f"{fold} is none of {folds} folds, counted from 0 to {folds - 1}", ("fold",))
-    return Split(train, validation, test, stratify, folds, fold, seed)
+    def __post_init__(self) -> None:
+        if self.folds is None:
+            if self.fold is not None:
+                raise InvalidValue("give 'folds' too: how many there are", ("fold",))
+            return
+        if self.train is not None or self.validation:
+            given = "validation" if self.train is None else "train"
+            raise InvalidValue(
+                f"folds divide all that is not test among training and validation; leave out '{given}'",
+                (given,),
+            )
+        if self.fold is not None and self.fold >= self.folds:
+            message = f"{self.fold} is none of {self.folds} folds, counted from 0 to {self.folds - 1}"
+            raise InvalidValue(message, ("fold",))
 
 
 def split_examples(examples: Examples, split: Split) -> tuple[Examples, Examples | None, Examples | None]:

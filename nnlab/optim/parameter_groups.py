@@ -4,12 +4,13 @@ with a learning rate of their own or none."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import path_matches
 from nnlab.optim.schedules import Schedule, ScheduleLike, Time
-from nnlab.registry import Positive, Section, common_options
+from nnlab.registry import Positive, common_options, section
 from nnlab.system.imports import Array, PyTree, jax, jnp, optax
 
 
@@ -18,20 +19,36 @@ def layer_of(path: Sequence[Any]) -> str:
     return "/".join(part.key for part in path[:-1])
 
 
-class ParameterGroup(NamedTuple):
-    """Layers with a learning rate of their own, or frozen.
+@section(name="group")
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Layers with a learning rate of their own, or frozen; one of the two is given.
 
-    Attributes:
-        layers: patterns of layer paths.
-        learning_rate: None where the layers are frozen.
+    Args:
+        layers: a path such as dense_1 or residual_1/dense_2, as `nnlab summary` prints it, a pattern such as
+            dense_*, or several of them; a layer inside one that matches belongs to the group too.
+        learning_rate: a number or a schedule.
+        frozen: the layers keep their first weights and work as in evaluation.
     """
 
-    layers: Sequence[str]
-    learning_rate: Schedule | None
+    layers: str | Sequence[str]
+    learning_rate: ScheduleLike | None = None
+    frozen: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise InvalidValue("name at least one layer", ("layers",))
+        if self.frozen == (self.learning_rate is not None):
+            raise InvalidValue("give one of 'learning_rate' and 'frozen: true'")
+
+    @property
+    def patterns(self) -> Sequence[str]:
+        """The patterns of layer paths."""
+        return [self.layers] if isinstance(self.layers, str) else self.layers
 
     def contains(self, path: str) -> bool:
         """Whether a layer's path, or that of a layer around it, matches."""
-        return path_matches(path, self.layers)
+        return path_matches(path, self.patterns)
 
 
 class Optimizer(NamedTuple):
@@ -95,9 +112,9 @@ class Optimizer(NamedTuple):
         return rate
 
 
-def clip(
-    value: Positive | None = None, norm: Positive | None = None, global_norm: Positive | None = None
-) -> Callable[[], Any]:
+@section()
+@dataclass(frozen=True)
+class Clip:
     """Shortens gradients before the optimizer sees them (lecture 004); one of the three keys is given.
 
     Keras's clipvalue, clipnorm and global_clipnorm. A gradient longer than 1.8e19, whose squares leave
@@ -112,13 +129,23 @@ def clip(
     Reference:
         global_norm: Pascanu et al. 2013, "On the difficulty of training recurrent neural networks".
     """
-    if sum(limit is not None for limit in (value, norm, global_norm)) != 1:
-        raise InvalidValue("give one of 'value', 'norm' and 'global_norm'")
-    if value is not None:
-        return lambda: optax.clip(value)
-    if norm is not None:
-        return lambda: optax.stateless_with_tree_map(lambda gradient, _: _clip_by_norm(gradient, norm))
-    return lambda: optax.clip_by_global_norm(global_norm)
+
+    value: Positive | None = None
+    norm: Positive | None = None
+    global_norm: Positive | None = None
+
+    def __post_init__(self) -> None:
+        if sum(limit is not None for limit in (self.value, self.norm, self.global_norm)) != 1:
+            raise InvalidValue("give one of 'value', 'norm' and 'global_norm'")
+
+    def transform(self) -> optax.GradientTransformation:
+        """The transformation of gradients that clips."""
+        if self.value is not None:
+            return optax.clip(self.value)
+        if self.norm is not None:
+            limit = self.norm
+            return optax.stateless_with_tree_map(lambda gradient, _: _clip_by_norm(gradient, limit))
+        return optax.clip_by_global_norm(self.global_norm)
 
 
 def _clip_by_norm(gradient: Array, limit: float) -> Array:
@@ -127,31 +154,13 @@ def _clip_by_norm(gradient: Array, limit: float) -> Array:
     return gradient * jnp.where(length > limit, limit / length, 1.0)
 
 
-def group(
-    layers: str | list[str], learning_rate: ScheduleLike | None = None, frozen: bool = False
-) -> ParameterGroup:
-    """Layers with a learning rate of their own, or frozen; one of the two is given.
-
-    Args:
-        layers: a path such as dense_1 or residual_1/dense_2, as `nnlab summary` prints it, a pattern such as
-            dense_*, or several of them; a layer inside one that matches belongs to the group too.
-        learning_rate: a number or a schedule.
-        frozen: the layers keep their first weights and work as in evaluation.
-    """
-    if not layers:
-        raise InvalidValue("name at least one layer", ("layers",))
-    if frozen == (learning_rate is not None):
-        raise InvalidValue("give one of 'learning_rate' and 'frozen: true'")
-    return ParameterGroup([layers] if isinstance(layers, str) else layers, learning_rate)
-
-
 @common_options("optimizer")
 def with_clip_and_groups(
     optimizer: Optimizer,
     /,
     *,
-    clip: Annotated[Any, Section(clip)] | None = None,
-    groups: list[Annotated[Any, Section(group)]] = [],  # noqa: B006 - never changed
+    clip: Clip | None = None,
+    groups: Sequence[ParameterGroup] = (),
 ) -> Optimizer:
     """Keys of every optimizer.
 
@@ -162,5 +171,7 @@ def with_clip_and_groups(
     """
     if clip is not None:
         clipping, transform = clip, optimizer.gradient_transform
-        optimizer = optimizer._replace(gradient_transform=lambda: optax.chain(clipping(), transform()))
+        optimizer = optimizer._replace(
+            gradient_transform=lambda: optax.chain(clipping.transform(), transform())
+        )
     return optimizer._replace(groups=groups) if groups else optimizer

@@ -5,20 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from nnlab.config import Config
-from nnlab.config.experiment_keys import Parts
+from nnlab.config.experiment_keys import ExperimentPlan
 from nnlab.data.augment import check_mixing
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue, KeyPath
+from nnlab.nn.layer import path_matches
 from nnlab.nn.model import Model, build_model
 from nnlab.phenomena.layer_table import LAYER_PROBE
 from nnlab.phenomena.probe import WEIGHT_PATH_POINTS, Probe
-from nnlab.registry import build, with_outsiders
+from nnlab.registry import build, replace_arguments
 from nnlab.text import dotted, join_words, suggestion
 from nnlab.training import memory, pretrained
 from nnlab.training.memory import Footprint
@@ -33,7 +34,7 @@ class Experiment(NamedTuple):
     the first ones, are frozen and computed once."""
 
     config: Config
-    parts: Parts
+    parts: ExperimentPlan
     data: Data
     model: Model
     batch_size: int
@@ -83,7 +84,7 @@ class Experiment(NamedTuple):
         return "validation_loss" if "validation" in self.data.splits else "train_loss"
 
     @property
-    def stops(self) -> list[Any]:
+    def stops(self) -> Sequence[Any]:
         return self.parts.train.stop if self.parts.train else []
 
     @property
@@ -138,9 +139,9 @@ PROGRAM_LISTS = {  # likewise, of lists
 
 def program_parts(tree: Mapping[str, Any], replace: Callable[[KeyPath, Any], Any]) -> dict[str, Any]:
     """What of a config makes the compiled program, with `replace(path, value)` where it takes arguments."""
-    found = {key: with_outsiders(kind, tree[key], replace, (key,)) for key, kind in PROGRAM_PARTS.items()}
+    found = {key: replace_arguments(kind, tree[key], replace, (key,)) for key, kind in PROGRAM_PARTS.items()}
     return found | {
-        key: [with_outsiders(kind, entry, replace, (key, i)) for i, entry in enumerate(tree[key])]
+        key: [replace_arguments(kind, entry, replace, (key, i)) for i, entry in enumerate(tree[key])]
         for key, kind in PROGRAM_LISTS.items()
     }
 
@@ -212,7 +213,7 @@ def _blaming(config: Config, *path: str | int) -> Iterator[None]:
         raise config.error(path, "needs more memory than there is") from None
 
 
-def _check_stops(config: Config, parts: Parts, data: Data) -> None:
+def _check_stops(config: Config, parts: ExperimentPlan, data: Data) -> None:
     """What ends a training must be recorded."""
     for number, stop in enumerate(parts.train.stop if parts.train else ()):
         split, _, what = stop.metric.partition("_")
@@ -223,13 +224,13 @@ def _check_stops(config: Config, parts: Parts, data: Data) -> None:
             raise config.error(at, f"{stop.name} of an error needs classes; give it a loss to look at")
 
 
-def _check_groups(config: Config, parts: Parts, net: Model) -> None:
+def _check_groups(config: Config, parts: ExperimentPlan, net: Model) -> None:
     """Each group of layers must hold one, and some layer must be left to train."""
     paths = [path for path, leaf in net.setup.leaves() if leaf.params or leaf.random]
     for number, group in enumerate(parts.optimizer.groups):
-        for place, pattern in enumerate(group.layers):
-            if not any(group._replace(layers=[pattern]).contains(path) for path in paths):
-                single = isinstance(config.tree["optimizer"]["groups"][number]["layers"], str)
+        for place, pattern in enumerate(group.patterns):
+            if not any(path_matches(path, [pattern]) for path in paths):
+                single = isinstance(group.layers, str)
                 at = ("optimizer", "groups", number, "layers", *(() if single else (place,)))
                 near = suggestion(pattern, paths) or ";"
                 message = (
@@ -240,7 +241,7 @@ def _check_groups(config: Config, parts: Parts, net: Model) -> None:
         raise config.error(("optimizer", "groups"), "freeze every layer; leave one to train")
 
 
-def _given(config: Config, parts: Parts, data: Data, net: Model) -> PretrainedWeights:
+def _given(config: Config, parts: ExperimentPlan, data: Data, net: Model) -> PretrainedWeights:
     """The first weights that the file asks for."""
     if parts.initialize is None:
         return pretrained.NOTHING
@@ -248,7 +249,7 @@ def _given(config: Config, parts: Parts, data: Data, net: Model) -> PretrainedWe
         return pretrained.given(parts.initialize, net.setup, data.train.inputs.shape[1:])
 
 
-def _check_augment(config: Config, parts: Parts, data: Data, net: Model, batch_size: int) -> None:
+def _check_augment(config: Config, parts: ExperimentPlan, data: Data, net: Model, batch_size: int) -> None:
     """What changes inputs must be made for such as these."""
     tokens = [path for path, leaf in net.setup.leaves() if leaf.vocabulary is not None]
     if parts.augment and tokens:
@@ -265,7 +266,7 @@ def _check_augment(config: Config, parts: Parts, data: Data, net: Model, batch_s
         check_mixing(parts.augment)
 
 
-def _cached(config: Config, parts: Parts, net: Model) -> int:
+def _cached(config: Config, parts: ExperimentPlan, net: Model) -> int:
     """How many layers of the chain, from the first on, are computed once."""
     if not (parts.train and parts.train.cache_frozen):
         return 0
@@ -313,7 +314,7 @@ def _check_tokens(config: Config, data: Data, net: Model) -> None:
             )
 
 
-def _check_outputs(config: Config, parts: Parts, data: Data, net: Model) -> None:
+def _check_outputs(config: Config, parts: ExperimentPlan, data: Data, net: Model) -> None:
     """The model must end in what loss and data ask for."""
     classes = data.train.classes
     needed = parts.loss.outputs_for(classes)
@@ -334,7 +335,7 @@ def _check_outputs(config: Config, parts: Parts, data: Data, net: Model) -> None
         )
 
 
-def check_expectations(config: Config, parts: Parts, data: Data) -> None:
+def check_expectations(config: Config, parts: ExperimentPlan, data: Data) -> None:
     """What a config expects of final and best metrics must name metrics that a run of these parts will have.
     What is expected of the best trial of a search, that checks by itself."""
     search = (config.tree["sweep"] or {}).get("method") is not None
@@ -353,7 +354,7 @@ def check_metric(config: Config, metric: str, experiment: Experiment) -> None:
         raise config.error(("sweep", "method"), message)
 
 
-def _no_number(key: str, parts: Parts, data: Data) -> str:
+def _no_number(key: str, parts: ExperimentPlan, data: Data) -> str:
     """What is wrong with the name of a final or best metric; empty where nothing is."""
     what = ("loss", "accuracy") if data.train.classes else ("loss",)
     best = [f"{split}_{name}" for split in data.splits for name in what]
@@ -382,11 +383,11 @@ def _check_solver(config: Config, net: Model) -> None:
         )
 
 
-def _phenomena_probes(parts: Parts) -> list[Probe]:
+def _phenomena_probes(parts: ExperimentPlan) -> list[Probe]:
     return [probe for phenomenon in parts.run_phenomena for probe in phenomenon.probes]
 
 
-def _footprint(parts: Parts, net: Model, batch: int, examples: int, data: int) -> Footprint:
+def _footprint(parts: ExperimentPlan, net: Model, batch: int, examples: int, data: int) -> Footprint:
     slots = parts.optimizer.slots if parts.optimizer else 0
     whole = any(probe.evaluates_all_examples for probe in _phenomena_probes(parts))
     path = WEIGHT_PATH_POINTS * any(probe.needs_weight_path for probe in _phenomena_probes(parts))

@@ -16,7 +16,7 @@ import numpy as np
 
 from nnlab.config import check_tree
 from nnlab.config.document import read
-from nnlab.config.experiment_keys import Initialize
+from nnlab.config.training_keys import Initialize
 from nnlab.errors import InvalidValue, NnlabError
 from nnlab.nn.layer import Setup, Shape, Variable, path_matches
 from nnlab.storage import checkpoints
@@ -87,19 +87,19 @@ class Wanted(NamedTuple):
 def given(initialize: Initialize, setup: Setup, input_shape: Shape) -> PretrainedWeights:
     """The first weights that a model takes over. Raises InvalidValue, which says of each array that is
     asked for what is wrong with it."""
-    there = _read(initialize.source)
+    there = _read(initialize.from_)
     wanted = _wanted(initialize, setup, input_shape)
     pytorch = [name for name in there if OF_PYTORCH.fullmatch(name)]
     if pytorch and not initialize.names:
         raise InvalidValue(
-            f"'{initialize.source}' is of PyTorch ({_some(sorted(there))}); say which of its modules a layer "
+            f"'{initialize.from_}' is of PyTorch ({_some(sorted(there))}); say which of its modules a layer "
             f"is: {{{wanted[0].layer}: {pytorch[0].rpartition('.')[0]}}}",
             ("names",),
         )
     found: dict[str, np.ndarray] = {}
     used, missing, unfit = set(), [], []
     for want in wanted:
-        module = initialize.names.get(want.layer, want.layer)
+        module = initialize.names_in_file.get(want.layer, want.layer)
         name = f"{module}.{PYTORCH_NAMES.get(want.name, want.name)}" if pytorch else f"{module}/{want.name}"
         array = there.get(name)
         if array is None:
@@ -115,8 +115,8 @@ def given(initialize: Initialize, setup: Setup, input_shape: Shape) -> Pretraine
             with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused
                 found[want.path] = np.ascontiguousarray(array, np.float32)
     unused = sorted(there.keys() - used)
-    _check(initialize.source, found, missing, unfit, unused)
-    return PretrainedWeights(found, _report(initialize.source, found, setup, unused))
+    _check(initialize.from_, found, missing, unfit, unused)
+    return PretrainedWeights(found, _report(initialize.from_, found, setup, unused))
 
 
 def _check(source: str, found: Arrays, missing: list[str], unfit: list[str], unused: list[str]) -> None:
@@ -154,11 +154,11 @@ def _wanted(initialize: Initialize, setup: Setup, input_shape: Shape) -> list[Wa
     """The arrays of the layers that are asked for, in the order of the data."""
     leaves = list(setup.leaves())
     with_arrays = [path for path, leaf in leaves if leaf.params or leaf.state]
-    for place, pattern in enumerate(initialize.layers or ()):
+    for place, pattern in enumerate(initialize.patterns or ()):
         if not any(path_matches(path, [pattern]) for path in with_arrays):
             raise _no_layer(pattern, with_arrays, ("layers", place))
     asked = [
-        path for path in with_arrays if initialize.layers is None or path_matches(path, initialize.layers)
+        path for path in with_arrays if initialize.patterns is None or path_matches(path, initialize.patterns)
     ]
     for name in initialize.names:
         if name not in asked:

@@ -738,6 +738,6 @@ def test_an_override_reaches_an_argument_of_a_default(folder):
 
 @pytest.mark.parametrize(("equals", "found", "holds"), [(0, 0.0, True), (True, 1, False), (1, True, False)])
 def test_equals_compares_numbers_as_numbers(equals, found, holds):
-    from nnlab.config.experiment_keys import bound
+    from nnlab.config.experiment_keys import Bound
 
-    assert bound(equals=equals).holds(found) is holds
+    assert Bound(equals=equals).holds(found) is holds

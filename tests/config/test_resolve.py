@@ -8,8 +8,9 @@ import pytest
 
 from nnlab.config import check_tree, load
 from nnlab.config.document import parse
-from nnlab.config.load import EXPERIMENT, json_schema
-from nnlab.config.resolve import describe, resolve
+from nnlab.config.json_schema import json_schema
+from nnlab.config.load import EXPERIMENT
+from nnlab.config.resolve import resolve
 from nnlab.errors import ConfigError
 from nnlab.registry import KINDS, components
 from nnlab.text import is_one_edit_apart, suggestion
@@ -562,7 +563,7 @@ def test_no_message_says_a_problem_of_another_kind(kind):
 
 def test_the_file_s_own_keys_can_be_said_in_words():
     for parameter in EXPERIMENT.parameters.values():
-        words = describe(parameter.annotation)
+        words = parameter.spec.describe()
         assert "typing." not in words
         assert "Annotated" not in words
     assert inspect.getdoc(EXPERIMENT.factory)

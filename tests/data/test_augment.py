@@ -16,7 +16,7 @@ from nnlab.data import augment
 from nnlab.data.augment import apply_augmentations, check_mixing
 from nnlab.errors import ConfigError, InvalidValue
 from nnlab.phenomena.inspection import augmentations
-from nnlab.registry import TRACED, build, components
+from nnlab.registry import Scalar, build, components
 from nnlab.runs import figures
 from nnlab.runs.results import open_run
 from nnlab.runs.run import run
@@ -109,7 +109,7 @@ def test_at_strength_zero_nothing_is_changed(name):
 def test_numbers_may_be_traced(name):
     """A program that takes them as arguments gives what one gives that holds them."""
     parameters = components("augmentation")[name].parameters
-    traced = [key for key, p in parameters.items() if TRACED in getattr(p.annotation, "__metadata__", ())]
+    traced = [key for key, p in parameters.items() if isinstance(p.spec, Scalar) and p.spec.traced]
     arguments, inputs = CASES[name][1], jnp.asarray(drawn(CASES[name][2][0]))
     numbers = {key: arguments.get(key, parameters[key].default) for key in traced}
 

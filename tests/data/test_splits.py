@@ -9,7 +9,7 @@ from nnlab.config import load as load_file
 from nnlab.config.resolve import resolve
 from nnlab.data.examples import Source, classification_examples, regression_examples
 from nnlab.data.prepare import prepare
-from nnlab.data.splits import split
+from nnlab.data.splits import Split
 from nnlab.errors import ConfigError, InvalidValue
 from nnlab.registry import build
 from nnlab.sweeps.trials import trials_of
@@ -26,7 +26,7 @@ def divide(labels, seed=0, own_test=0, **keys):
     everything = classification_examples(numbers, np.concatenate([labels, test_labels]), max(labels) + 1)
     own = everything.take(slice(len(labels), None)) if own_test else None
     source = Source(lambda _: (everything.take(slice(len(labels))), own))
-    return prepare(source, split=split(**keys)).load(seed)
+    return prepare(source, split=Split(**keys)).load(seed)
 
 
 def numbers_of(*parts):
@@ -169,7 +169,7 @@ def test_stratify_needs_classes():
     source = Source(lambda _: (regression_examples(np.zeros((9, 1)), np.arange(9.0)), None))
     for keys in ({"train": 0.5}, {"folds": 3, "fold": 0}):
         with pytest.raises(InvalidValue, match="needs class labels") as caught:
-            prepare(source, split=split(stratify=True, **keys)).load(0)
+            prepare(source, split=Split(stratify=True, **keys)).load(0)
         assert caught.value.at == ("split", "stratify")
 
 

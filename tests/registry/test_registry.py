@@ -6,8 +6,8 @@ import pytest
 from support import run_nnlab
 
 from nnlab.config.document import parse_value
-from nnlab.config.resolve import describe, resolve, resolve_arguments
-from nnlab.registry import KINDS, Component, ComponentOf, Section, build, components, marker_of, register
+from nnlab.config.resolve import resolve, resolve_arguments
+from nnlab.registry import KINDS, Component, ComponentOf, Section, build, components, register
 
 OWN = [(kind, name) for kind in KINDS for name, c in components(kind).items() if c.kind == kind]
 ALL = [(kind, name) for kind in KINDS for name in components(kind)]
@@ -34,7 +34,7 @@ def test_a_component_is_documented(kind, name):
 @own
 def test_its_parameters_can_be_said_in_words(kind, name):
     for parameter in components(kind)[name].parameters.values():
-        words = describe(parameter.annotation)
+        words = parameter.spec.describe()
         assert words
         assert not re.search(r"typing\.|<class|Annotated|\[|any value", words), f"{parameter.name}: {words}"
 
@@ -43,15 +43,15 @@ def sections(parameters):
     """Parameters, and those of the sections among them, at any depth."""
     for parameter in parameters:
         yield parameter
-        for annotation in (parameter.annotation, *getattr(parameter.annotation, "__args__", ())):
-            if isinstance(marker := marker_of(annotation), Section):
-                yield from sections(marker.component.parameters.values())
+        for part in parameter.spec.parts():
+            if isinstance(part, Section):
+                yield from sections(part.parameters.values())
 
 
 @own
 def test_its_sections_can_be_said_in_words(kind, name):
     for parameter in sections(components(kind)[name].parameters.values()):
-        assert "typing." not in describe(parameter.annotation)
+        assert "typing." not in parameter.spec.describe()
 
 
 @own
@@ -148,9 +148,9 @@ def test_a_component_valued_argument_may_be_given_in_python_too():
 
 
 def test_no_component_is_named_like_a_kind_s_marker():
-    """`Of` must name a kind that exists."""
+    """`ComponentOf` must name a kind that exists."""
     for kind, name in OWN:
         for parameter in sections(components(kind)[name].parameters.values()):
-            marker = marker_of(parameter.annotation)
-            assert not isinstance(marker, ComponentOf) or marker.kind in KINDS
+            for part in parameter.spec.parts():
+                assert not isinstance(part, ComponentOf) or part.kind in KINDS
     assert all(isinstance(c, Component) for kind in KINDS for c in components(kind).values())

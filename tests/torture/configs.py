@@ -11,11 +11,9 @@ import random
 import resource
 import tempfile
 import time
-import types
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import hypothesis
 from annotated_types import Ge, Gt, Le, Lt
@@ -25,7 +23,8 @@ from nnlab.config import Config, load
 from nnlab.config.load import EXPERIMENT
 from nnlab.config.sweep_keys import DISTRIBUTIONS, SPACINGS
 from nnlab.errors import NnlabError
-from nnlab.registry import KINDS, Component, ComponentOf, Parameter, Section, components, marker_of
+from nnlab.registry import KINDS, Component, ComponentOf, Parameter, Section, components
+from nnlab.registry.spec import Choice, Either, ListOf, Scalar, Spec
 from nnlab.training.experiment import build_experiment
 from torture import Report
 
@@ -241,7 +240,7 @@ class _Author:
         for name, parameter in parameters.items():
             if not self.errs() if parameter.required else self.happens(64):
                 key = self.misspelt(name) if self.errs() else name
-                taken[key] = self.value(name, parameter.annotation, depth)
+                taken[key] = self.value(name, parameter.spec, depth)
         if self.errs():
             taken[self.draw(_TEXTS)] = self.draw(_SCALARS)
         return taken
@@ -250,28 +249,26 @@ class _Author:
         at = self.byte() % max(1, len(word))
         return word[:at] + word[at + 1 :]
 
-    def value(self, name: str, annotation: Any, depth: int) -> Any:
+    def value(self, name: str, spec: Spec, depth: int) -> Any:
         if self.errs():
             return self.draw(_ANYTHING)
-        marker = marker_of(annotation)
-        if isinstance(marker, ComponentOf):
-            return self.component(marker.kind, depth + 1)
-        if isinstance(marker, Section):
-            return self.section(marker, depth + 1)
+        if isinstance(spec, ComponentOf):
+            return self.component(spec.kind, depth + 1)
+        if isinstance(spec, Section):
+            return self.section(spec, depth + 1)
         if name in _SPECIAL:
             return _SPECIAL[name](self)
-        origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
-        if origin is typing.Annotated:
-            return self.number(inner[0], inner[1:])
-        if origin in (types.UnionType, typing.Union):
-            return self.value(name, self.pick(inner), depth)
-        if origin is Literal:
-            return self.pick(inner)
-        if origin is list:
-            return [self.value("", inner[0], depth + 1) for _ in range(self.byte() % 4)]
-        if annotation in (int, float):
-            return self.number(annotation, ())
-        return self.draw(_PLAIN.get(annotation, _ANYTHING))
+        if isinstance(spec, Either):
+            return self.value(name, self.pick(spec.options), depth)
+        if isinstance(spec, Choice):
+            return self.pick(spec.options)
+        if isinstance(spec, ListOf):
+            return [self.value("", spec.item, depth + 1) for _ in range(self.byte() % 4)]
+        if not isinstance(spec, Scalar):
+            return self.draw(_ANYTHING)
+        if spec.base in (int, float):
+            return self.number(spec.base, spec.bounds)
+        return self.draw(_PLAIN.get(spec.base, _ANYTHING))
 
     def number(self, kind: type, notes: tuple[Any, ...]) -> Any:
         """A small number within its bounds, often the lowest."""
@@ -304,15 +301,15 @@ class _Author:
         return taken if self.errs() else {"type": name, **taken}
 
     def section(self, section: Section, depth: int) -> Any:
-        if section.number and self.happens(100):
+        if section.shorthand_key and self.happens(100):
             return 0.1
-        parameters = section.component.parameters
+        parameters = section.parameters
         taken = self.arguments(parameters, depth)
         either = [name for name in ("epochs", "steps", "every", "log_spaced") if name in parameters]
         if len(either) == 2 and not self.errs():  # one of the two
             chosen = self.pick(either)
             taken = {name: value for name, value in taken.items() if name not in either}
-            taken[chosen] = self.value(chosen, parameters[chosen].annotation, depth)
+            taken[chosen] = self.value(chosen, parameters[chosen].spec, depth)
         return taken
 
     def mapping(self, keys: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
-import types
-import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,9 +13,9 @@ from click.testing import CliRunner
 
 from nnlab.cli.main import cli
 from nnlab.config.load import EXPERIMENT
-from nnlab.config.resolve import words_of
 from nnlab.config.sweep_keys import DISTRIBUTIONS, SPACINGS
-from nnlab.registry import ComponentOf, Section, components, marker_of
+from nnlab.registry import ComponentOf, Parameter, Section, components
+from nnlab.registry.spec import Either, ListOf, Spec
 from nnlab.text import is_one_edit_apart
 from torture import Report
 from torture.configs import LETTERS, SHIPPED, memory_folder
@@ -77,8 +75,7 @@ def _with_typo(word: str, pick: random.Random) -> str:
 def _words_of_file(text: str) -> Iterator[_Word]:
     """Keys, names of components and enumerated words of an experiment file."""
     node = yaml.compose(text, Loader=yaml.SafeLoader)
-    parameters = EXPERIMENT.parameters
-    yield from _words_in(node, {name: parameter.annotation for name, parameter in parameters.items()})
+    yield from _words_in(node, EXPERIMENT.parameters)
 
 
 def _word(node: yaml.Node, what: str, legal: Any) -> Iterator[_Word]:
@@ -87,18 +84,20 @@ def _word(node: yaml.Node, what: str, legal: Any) -> Iterator[_Word]:
         yield _Word(start, end, node.value, what, frozenset(legal))
 
 
-def _words_in(node: yaml.Node, annotations: dict[str, Any], beside: tuple[str, ...] = ()) -> Iterator[_Word]:
-    """Of a mapping whose values are annotated so; beside: keys that it may also have."""
+def _words_in(
+    node: yaml.Node, parameters: Mapping[str, Parameter | None], beside: tuple[str, ...] = ()
+) -> Iterator[_Word]:
+    """Of a mapping with these keys; beside: keys that it may also have."""
     for key, value in node.value:
-        yield from _word(key, "key", {*annotations, *beside})
+        yield from _word(key, "key", {*parameters, *beside})
         if key.value == "expect":
             yield from (word for number, bound in value.value for word in _expected(number, bound))
         elif key.value in ("axes", "zip"):
             for _, values in value.value:
                 if isinstance(values, yaml.MappingNode):
-                    yield from _words_in(values, dict.fromkeys([*SPACINGS, *DISTRIBUTIONS], Any))
-        elif key.value in annotations:
-            yield from _words_at(value, annotations[key.value])
+                    yield from _words_in(values, dict.fromkeys([*SPACINGS, *DISTRIBUTIONS]))
+        elif parameter := parameters.get(key.value):
+            yield from _words_at(value, parameter.spec)
 
 
 def _expected(number: yaml.Node, bound: yaml.Node) -> Iterator[_Word]:
@@ -108,25 +107,23 @@ def _expected(number: yaml.Node, bound: yaml.Node) -> Iterator[_Word]:
     if prefix in legal:
         start = number.start_mark.index
         yield _Word(start, start + len(prefix), prefix, "number", frozenset(legal))
-    yield from _words_in(bound, dict.fromkeys(("min", "max", "equals"), Any))
+    yield from _words_in(bound, dict.fromkeys(("min", "max", "equals")))
 
 
-def _words_at(node: yaml.Node, annotation: Any) -> Iterator[_Word]:
-    """Of a value that is annotated so."""
-    marker = marker_of(annotation)
-    if isinstance(marker, ComponentOf):
-        yield from _words_of_component(node, marker.kind)
-    elif isinstance(marker, Section) and isinstance(node, yaml.MappingNode):
-        parameters = marker.component.parameters
-        yield from _words_in(node, {name: parameter.annotation for name, parameter in parameters.items()})
-    elif typing.get_origin(annotation) is list and isinstance(node, yaml.SequenceNode):
+def _words_at(node: yaml.Node, spec: Spec) -> Iterator[_Word]:
+    """Of a value of this spec."""
+    if isinstance(spec, ComponentOf):
+        yield from _words_of_component(node, spec.kind)
+    elif isinstance(spec, Section) and isinstance(node, yaml.MappingNode):
+        yield from _words_in(node, spec.parameters)
+    elif isinstance(spec, ListOf) and isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            yield from _words_at(item, typing.get_args(annotation)[0])
-    elif typing.get_origin(annotation) in (types.UnionType, typing.Union):
-        for option in typing.get_args(annotation):
+            yield from _words_at(item, spec.item)
+    elif isinstance(spec, Either):
+        for option in spec.options:
             yield from _words_at(node, option)
     elif isinstance(node, yaml.ScalarNode):
-        yield from _word(node, "word", words_of(annotation))
+        yield from _word(node, "word", spec.words())
 
 
 def _words_of_component(node: yaml.Node, kind: str) -> Iterator[_Word]:
@@ -138,6 +135,4 @@ def _words_of_component(node: yaml.Node, kind: str) -> Iterator[_Word]:
     else:
         name = next(value for key, value in node.value if key.value == "type")
         yield from _word(name, kind, components(kind))
-        parameters = components(kind)[name.value].parameters
-        annotations = {name: parameter.annotation for name, parameter in parameters.items()}
-        yield from _words_in(node, annotations, beside=("type",))
+        yield from _words_in(node, components(kind)[name.value].parameters, beside=("type",))

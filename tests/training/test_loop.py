@@ -15,7 +15,7 @@ from nnlab.config import check_tree
 from nnlab.config.document import Document
 from nnlab.errors import ConfigError
 from nnlab.optim.schedules import Time
-from nnlab.registry import KINDS, TRACED, build, components
+from nnlab.registry import KINDS, Scalar, build, components
 from nnlab.training import loop as training
 from nnlab.training import steps as stepping
 from nnlab.training.experiment import build_experiment, group_key
@@ -540,7 +540,7 @@ MARKED = [
     for kind in KINDS
     for name, component in components(kind).items()
     for parameter in component.parameters.values()
-    if TRACED in getattr(parameter.annotation, "__metadata__", ())
+    if isinstance(parameter.spec, Scalar) and parameter.spec.traced
 ]
 
 
@@ -551,7 +551,7 @@ def test_a_number_marked_traced_does_the_same_traced_as_constant(kind, name, key
     def made(number):
         return WAYS[kind](build(kind, {"type": name, **required, key: number}))
 
-    positive = Gt(0.0) in getattr(components(kind)[name].parameters[key].annotation, "__metadata__", ())
+    positive = Gt(0.0) in components(kind)[name].parameters[key].spec.bounds
     traced = jax.jit(made)
     outcomes = []
     with jax.numpy_dtype_promotion("standard"):  # optax raises floats to whole powers

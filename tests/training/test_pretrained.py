@@ -12,8 +12,8 @@ from safetensors.numpy import load_file, save_file
 from torture.kills import left_by
 
 from nnlab.config.document import parse
-from nnlab.config.experiment_keys import Initialize
 from nnlab.config.load import check_tree, load
+from nnlab.config.training_keys import Initialize
 from nnlab.errors import ConfigError, DriftError
 from nnlab.nn.model import build_model
 from nnlab.registry import build

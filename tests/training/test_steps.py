@@ -1,5 +1,7 @@
 """What training is seen through: augmented batches and mixed targets, and looks at the end of a training."""
 
+from dataclasses import dataclass
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from nnlab.config import check_tree
 from nnlab.config.document import parse
 from nnlab.data.augment import Augmented
 from nnlab.errors import ConfigError
-from nnlab.registry import Component, signature
+from nnlab.registry import section, section_of
 from nnlab.runs.results import open_run, read_table
 from nnlab.training.experiment import build_experiment
 from nnlab.training.loop import Lanes, train
@@ -121,8 +123,12 @@ def test_the_end_is_seen_with_the_weights_that_come_out(folder):
 
 
 def test_a_key_that_is_a_word_of_python_s_has_an_underscore_there():
-    def section(from_: str, layers: int = 3) -> tuple[str, int]:
-        return from_, layers
+    @section()
+    @dataclass
+    class Source:
+        from_: str
+        layers: int = 3
 
-    assert list(signature(section)) == ["from", "layers"]
-    assert Component("section", "section", section)(**{"from": "there", "layers": 2}) == ("there", 2)
+    source = section_of(Source)
+    assert list(source.parameters) == ["from", "layers"]
+    assert source.construct({"from": "there", "layers": 2}) == Source("there", 2)

@@ -1,0 +1,66 @@
+"""A smoke test of an experiment: its config, cut so short that a run takes seconds."""
+
+from __future__ import annotations
+
+from nnlab.config.sweep_keys import split_path
+from nnlab.registry import ConfigTree, ConfigValue
+
+MOST_EXAMPLES = 256
+
+
+def smoked(tree: ConfigTree) -> ConfigTree:
+    """The config cut to two short records on a slice of the data, expectations left out."""
+    split = tree["data"]["split"] and _smoked_split(tree["data"]["split"])
+    folds = split["folds"] or 0 if split else 0
+    most = max(MOST_EXAMPLES, 2 * folds)  # so that every fold gets an example
+    limit = min(most, tree["data"]["limit"] or most)
+    cut = tree | {
+        "name": f"{tree['name'][:74]}-smoke",
+        "data": tree["data"] | {"limit": limit, "split": split},
+        "expect": {},
+        "initialize": None,  # the run that it comes from may not be there
+    }
+    if tree["sweep"] is not None:
+        cut |= _smoked_sweep(tree)
+    if tree["train"] is not None:
+        steps = 4 if tree["train"]["steps"] is None else min(4, tree["train"]["steps"])
+        cut["train"] = tree["train"] | {"epochs": None, "steps": steps}
+        cut["record"] = tree["record"] | {"every": {"steps": 2}, "log_spaced": None}
+    return cut
+
+
+def _smoked_split(split: ConfigTree) -> ConfigTree:
+    """With no more than a fifth held out each, where the slice may have too few for counts or for folds."""
+    counts = any(isinstance(split[name], int) for name in ("train", "validation", "test"))
+    if not counts and split["folds"] is None:
+        return split
+
+    def cut(share: ConfigValue) -> ConfigValue:
+        return share and min(share, MOST_EXAMPLES // 5 if isinstance(share, int) else 0.2)
+
+    return split | {"train": None} | {name: cut(split[name]) for name in ("validation", "test")}
+
+
+def _smoked_sweep(tree: ConfigTree) -> ConfigTree:
+    """The sweep without axes that undo the cut, and without phenomena that are seen along those."""
+
+    def is_cut(path: str) -> bool:
+        return path != "data.split.fold" and path.startswith(
+            ("train.", "record.", "data.limit", "data.split", "initialize")
+        )
+
+    def kept(axes: ConfigTree) -> ConfigTree:
+        return {path: values for path, values in axes.items() if not any(map(is_cut, split_path(path)))}
+
+    sweep = tree["sweep"] | {key: kept(tree["sweep"][key]) for key in ("axes", "zip")}
+    if sweep["random"] is not None:
+        axes = kept(sweep["random"]["axes"])
+        sweep["random"] = sweep["random"] | {"axes": axes} if axes else None
+    if sweep["random"] is None:
+        sweep["method"] = None
+
+    def goes_along(phenomenon: ConfigValue) -> bool:
+        values = phenomenon.values() if isinstance(phenomenon, dict) else ()
+        return any(isinstance(value, str) and is_cut(value) for value in values)
+
+    return {"sweep": sweep, "phenomena": [p for p in tree["phenomena"] if not goes_along(p)]}

@@ -1,0 +1,136 @@
+"""The sections of an experiment file that say how a training goes: train, record, initialize."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Le, Lt
+
+from nnlab.errors import InvalidValue
+from nnlab.registry import Built, ComponentOf, Count, section
+
+MOST_RECORDS = 1_000_000
+Epochs = Annotated[float, Gt(0.0), Le(1e9)]
+
+
+@section()
+@dataclass(frozen=True)
+class Train:
+    """How long to train: `epochs` or `steps`, one of the two, unless one of `stop` ends it before.
+
+    An epoch is n // batch_size steps over a fresh order of the n training examples; what the division
+    leaves over sits out that epoch.
+
+    Args:
+        epochs: How many passes over the training examples, fractions among them.
+        steps: How many updates of the weights.
+        stop: Criteria, each of which ends the training early.
+        cache_frozen: Compute the first layers, as far as optimizer.groups freeze them, once for every
+            example, and train on their outputs; layers.csv then has the layers after them only.
+    """
+
+    epochs: Epochs | None = None
+    steps: Annotated[int, Ge(0), Lt(2**31 - 1)] | None = None
+    stop: Sequence[Annotated[Built, ComponentOf("stop")]] = ()
+    cache_frozen: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.epochs is None) == (self.steps is None):
+            raise InvalidValue("give one of 'epochs' and 'steps' (`train={steps: 10}` replaces both)")
+
+
+@section()
+@dataclass(frozen=True)
+class Every:
+    """A fixed distance between records: `steps` or `epochs`, one of the two."""
+
+    steps: Count | None = None
+    epochs: Epochs | None = None
+
+    def __post_init__(self) -> None:
+        if (self.epochs is None) == (self.steps is None):
+            raise InvalidValue("give one of 'epochs' and 'steps'")
+
+
+@section()
+@dataclass(frozen=True)
+class Record:
+    """When to record: `every` {steps: N} or {epochs: N}, or `log_spaced` moments; one of the two.
+
+    Step 0 and the last step are always recorded.
+
+    Args:
+        every: A fixed distance between records.
+        log_spaced: N moments t_i = (1 + T)^(i/(N-1)) - 1, rounded to whole steps, so that the first steps
+            are seen one by one and the last ones in long strides.
+        layers: False leaves out layers.csv, the inside view, which halves the time to compile.
+        predictions: Keep the outputs for every training and test example, of the weights that come out, as
+            predictions.csv.
+    """
+
+    every: Every | None = None
+    log_spaced: Annotated[int, Ge(2), Le(MOST_RECORDS)] | None = None
+    layers: bool = True
+    predictions: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.every is None) == (self.log_spaced is None):
+            raise InvalidValue("give one of 'every' and 'log_spaced'")
+
+    def steps(self, last: int, steps_per_epoch: int) -> list[int]:
+        """The steps to record at, ascending, step 0 and the last always among them.
+
+        Raises:
+            InvalidValue: There are more than MOST_RECORDS.
+        """
+        if self.log_spaced is not None:
+            count = min(self.log_spaced, last + 1)
+            spread = [round(math.expm1(math.log1p(last) * i / max(1, count - 1))) for i in range(count)]
+            return sorted({0, last, *spread})
+        assert self.every is not None  # noqa: S101 - __post_init__ sees to it
+        gap = self.every.steps or max(1, round((self.every.epochs or 1) * steps_per_epoch))
+        if last // gap >= MOST_RECORDS:
+            raise InvalidValue(f"asks for more than {MOST_RECORDS:,} records in {last:,} steps", ("every",))
+        return sorted({*range(0, last, gap), last})
+
+
+RECORD_EACH_EPOCH = Record(every=Every(epochs=1))
+
+
+@section()
+@dataclass(frozen=True)
+class Initialize:
+    """First weights that were trained before, in place of drawn ones.
+
+    A file that PyTorch saved is known by its names (features.0.weight): kernels are turned to nnlab's layout,
+    also those of a dense layer that follows flatten. Its batch_norm has epsilon 1e-5, nnlab's 1e-3; its
+    recurrent layers are not taken over.
+
+    Args:
+        from_: `from` in the file. A run directory, whose selected weights are taken, or a safetensors file;
+            relative paths start at the working directory.
+        layers: Which layers get them: a path such as dense_1 as `nnlab summary` prints it, a pattern such as
+            conv2d_*, or several; null is all of them. The others are drawn as ever.
+        names: What a layer is called in the file, where that is not its name here: {conv2d_1: features.0}.
+    """
+
+    from_: str
+    layers: str | Sequence[str] | None = None
+    names: Mapping[str, str | int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.layers and self.layers is not None:
+            raise InvalidValue("name at least one layer, or null for all", ("layers",))
+
+    @property
+    def patterns(self) -> Sequence[str] | None:
+        """The patterns of the layers that get weights; None stands for all."""
+        return [self.layers] if isinstance(self.layers, str) else self.layers
+
+    @property
+    def names_in_file(self) -> dict[str, str]:
+        """The name of a layer's module in the file, by the layer's path; PyTorch's are often numbers."""
+        return {layer: str(name) for layer, name in self.names.items()}

@@ -1,0 +1,68 @@
+"""The kinds of components: where each is at home, and how it is written short."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
+
+from nnlab.registry.spec import ConfigValue
+
+
+class Kind(NamedTuple):
+    """A family of components.
+
+    Attributes:
+        name: The word by which commands and messages name it.
+        home: The package whose modules register its components; imported at the first look-up.
+        about: What the family is for, in one line.
+        shorthand: Python type of a YAML value -> (component, parameter) that the value stands for.
+        adopts: Another kind whose components serve as this one's too (every activation is a layer).
+        drawn_on_host: Whether its components run on the host, outside of the compiled program.
+        example: A config value to show where one component is expected.
+        example_list: A config value to show where a list of components is expected.
+    """
+
+    name: str
+    home: str
+    about: str
+    shorthand: Mapping[type, tuple[str, str]] = MappingProxyType({})
+    adopts: str | None = None
+    drawn_on_host: bool = False
+    example: ConfigValue = "..."
+    example_list: Sequence[ConfigValue] = ()
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind(
+            "layer",
+            "nnlab.nn",
+            "a step of the model",
+            shorthand={list: ("sequential", "layers")},
+            adopts="activation",
+            example={"type": "lstm", "units": 10},
+            example_list=({"type": "dense", "units": 10}, "relu"),
+        ),
+        Kind("activation", "nnlab.nn", "an elementwise function; also a layer"),
+        Kind("initializer", "nnlab.nn", "draws the first weights", drawn_on_host=True),
+        Kind("dataset", "nnlab.data", "examples to learn from"),
+        Kind("transform", "nnlab.data", "scales inputs by training statistics"),
+        Kind("augmentation", "nnlab.data", "changes training inputs at random, anew at each step"),
+        Kind("loss", "nnlab.optim", "what training makes small"),
+        Kind("regularizer", "nnlab.optim", "a penalty on the weights, added to the loss"),
+        Kind("constraint", "nnlab.optim", "what weights are brought back to after each step"),
+        Kind("optimizer", "nnlab.optim", "how weights follow the gradient"),
+        Kind(
+            "schedule",
+            "nnlab.optim",
+            "the learning rate over time",
+            shorthand={int: ("constant", "value"), float: ("constant", "value")},
+        ),
+        Kind("stop", "nnlab.optim", "ends a training before its time"),
+        Kind("solver", "nnlab.optim", "finds the last layer in closed form"),
+        Kind("phenomenon", "nnlab.phenomena", "what a run or a sweep is examined for"),
+        Kind("search", "nnlab.sweeps.search", "chooses the next trials of a sweep"),
+    )
+}
