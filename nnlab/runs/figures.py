@@ -148,7 +148,7 @@ def training_curves(runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def _draw_splits(ax: Axes, run: Run, what: str, colour: str | None) -> list[float]:
+def _draw_splits(ax: Axes, run: Run, what: str, colour: plotting.Colour | None) -> list[float]:
     """Draw the splits of one run, and return what was drawn."""
     metrics, drawn = run.tables["metrics"], []
     for number, (split, style) in enumerate(SPLITS.items()):

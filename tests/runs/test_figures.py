@@ -395,7 +395,7 @@ def test_numbers_in_titles(value, text):
     ("count", "picked"), [(1, [0]), (3, [0, 1, 2]), (5, [0, 1, 2, 3, 4]), (9, [0, 2, 4, 6, 8])]
 )
 def test_layers_are_chosen_from_first_to_last(count, picked):
-    assert list(plotting.spread_over(count, 5)) == picked
+    assert list(plotting.evenly_spaced_indices(count, 5)) == picked
 
 
 def test_colours_of_many_lines_are_all_different():

@@ -125,7 +125,7 @@ def _draw_answers(ax: Axes, answers_of_step: pandas.DataFrame, step: int) -> Non
     is_held_out = answers_of_step["split"] != "train"
     cells = np.full((x.max() + 1, y.max() + 1), np.nan)
     cells[x, y] = (2 * is_held_out + (answers_of_step["right"] > 0)).to_numpy(int)
-    plotting.coded_cells(ax, cells, list(CELL_COLOURS.values()))
+    plotting.category_grid(ax, cells, list(CELL_COLOURS.values()))
     held_out = answers_of_step[is_held_out]
     accuracy = f"{100 * held_out['right'].mean():.0f} % of held out" if len(held_out) else ""
     ax.set_title(f"step {step:,}\n{accuracy}", fontsize=8)
@@ -144,7 +144,7 @@ def _panel_steps(table: pandas.DataFrame) -> list[int]:
     shown = {steps[-1]} | _first_steps(train, TRAIN_STEP_ACCURACY)
     for accuracy in HELD_OUT_STEP_ACCURACIES:
         shown |= _first_steps(held_out, accuracy)
-    for i in plotting.spread_over(len(steps), PANELS_PER_RUN):
+    for i in plotting.evenly_spaced_indices(len(steps), PANELS_PER_RUN):
         shown |= {steps[i]} if len(shown) < min(PANELS_PER_RUN, len(steps)) else set()
     return (sorted(shown) + [steps[-1]] * PANELS_PER_RUN)[:PANELS_PER_RUN]
 

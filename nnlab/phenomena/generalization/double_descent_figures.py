@@ -159,8 +159,8 @@ def epochs_by_capacity(sweeps: Sequence[SweepView], capacity: str, metric: Metri
         table, quantity = _metric_by_epoch(sweep, capacity, metric)
         values = table.to_numpy()
         mesh = ax.pcolormesh(
-            plotting.edges(table.columns.to_numpy(float)),
-            plotting.edges(table.index.to_numpy(float)),
+            plotting.log_cell_edges(table.columns.to_numpy(float)),
+            plotting.log_cell_edges(table.index.to_numpy(float)),
             values,
             cmap="viridis",
             shading="flat",

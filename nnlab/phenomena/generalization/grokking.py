@@ -160,9 +160,15 @@ def grokking_curves(runs: Sequence[RunView]) -> Figure:
     return figure
 
 
-def _draw_curves(axes: Sequence[Axes], run: RunView, train: str, held_out: str, weight_norm: str) -> None:
+def _draw_curves(
+    axes: Sequence[Axes],
+    run: RunView,
+    train: plotting.Colour,
+    held_out: plotting.Colour,
+    weight_norm: plotting.Colour,
+) -> None:
     """Draw the accuracies, losses and weight norm of a run in these colours."""
-    metrics = plotting.past_start(run.tables["metrics"])
+    metrics = plotting.rows_after_start(run.tables["metrics"])
     for split, style, colour in (("train", "--", train), (held_out_split(metrics), "-", held_out)):
         axes[0].plot(metrics["step"], 100 * metrics[f"{split}_accuracy"], style, color=colour, label=split)
         axes[1].plot(metrics["step"], metrics[f"{split}_loss"], style, color=colour, label=split)

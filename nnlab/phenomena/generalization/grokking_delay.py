@@ -161,12 +161,12 @@ def _draw_steps(ax: Axes, sweep: SweepView, along: str) -> None:
 
 
 def _draw_accuracies(ax: Axes, sweep: SweepView, along: str) -> None:
-    rows, column = plotting.past_start(sweep.joined("metrics")), sweep_column(sweep, along)
+    rows, column = plotting.rows_after_start(sweep.joined("metrics")), sweep_column(sweep, along)
     split = held_out_split(rows)
     points = np.unique(rows[column].to_numpy(float))
     refuse_too_many_lines(len(points), "points")
     refuse_sparse_grid(rows, "step", "seed")
-    for point, colour in zip(points, plotting.graded(len(points)), strict=True):
+    for point, colour in zip(points, plotting.sequential_colours(len(points)), strict=True):
         by_seed = rows[rows[column] == point].pivot_table(
             index="step", columns="seed", values=f"{split}_accuracy"
         )

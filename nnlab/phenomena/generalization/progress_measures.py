@@ -212,7 +212,7 @@ def progress_curves(runs: Sequence[RunView]) -> Figure:
     """Restricted and excluded loss beside train and held-out loss, and the inverse participation ratio."""
     figure, axes = plotting.panels(len(runs), 2, width=8.6, height=3.3 * len(runs))
     for row, run in zip(axes, runs, strict=True):
-        metrics, progress = (plotting.past_start(run.tables[name]) for name in ("metrics", "progress"))
+        metrics, progress = (plotting.rows_after_start(run.tables[name]) for name in ("metrics", "progress"))
         _draw_losses(row[0], metrics, progress)
         row[0].set(title=run.label, ylabel="mean loss", yscale="log")
         row[1].plot(progress["step"], progress["ipr"], color=plotting.COLOURS[2])
@@ -244,13 +244,15 @@ def embedding_spectrum(runs: Sequence[RunView]) -> Figure:
 
 def _draw_spectrum(ax: Axes, run: RunView) -> str:
     """Draw the spectrum of a run; returns the panel's title."""
-    table = plotting.past_start(run.tables["spectrum"])
+    table = plotting.rows_after_start(run.tables["spectrum"])
     refuse_sparse_grid(table, "frequency", "step")
     power = table.pivot(index="frequency", columns="step", values="power")
     share = power.div(power.sum(axis=0), axis=1)
     steps, frequencies = share.columns.to_numpy(float), share.index.to_numpy(float)
     borders = np.concatenate([frequencies - 0.5, frequencies[-1:] + 0.5])
-    mesh = ax.pcolormesh(plotting.edges(steps), borders, 100 * share.to_numpy(), cmap="magma", vmin=0)
+    mesh = ax.pcolormesh(
+        plotting.log_cell_edges(steps), borders, 100 * share.to_numpy(), cmap="magma", vmin=0
+    )
     ax.set_ylabel("frequency k of the embedding")
     plotting.log_step_axis(ax)
     ax.grid(visible=False)

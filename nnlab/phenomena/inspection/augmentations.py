@@ -112,7 +112,7 @@ def gallery(runs: Sequence[RunView]) -> Figure:
         rows = {run.label: pictures[0, :columns] for run, pictures in zip(runs, found, strict=True)}
     if len(rows) * columns > MOST_PICTURES:
         raise InvalidValue(f"{len(rows) * columns:,} pictures are too many for one figure")
-    figure = plotting.gallery(
+    figure = plotting.image_grid(
         {caption: [_drawable(picture) for picture in shown] for caption, shown in rows.items()},
         ["original", *(str(number) for number in range(1, columns))],
         (0.0, 1.0),

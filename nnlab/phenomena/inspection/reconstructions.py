@@ -205,7 +205,7 @@ def reconstruction_pictures(runs: Sequence[RunView]) -> Figure:
             rows[of + WORDS[kind]] = [drawable(picture) for picture in shown]
     inputs = np.concatenate([run.tables["reconstructions"]["input"].to_numpy(float) for run in runs])
     examples = [f"example {number}" for number in range(columns)]
-    figure = plotting.gallery(rows, examples, limits(inputs))
+    figure = plotting.image_grid(rows, examples, limits(inputs))
     figure.suptitle("\n".join(map(_in_words, runs)))
     return figure
 

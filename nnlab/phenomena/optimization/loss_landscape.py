@@ -25,6 +25,7 @@ from nnlab.system.imports import Array, jax, jnp
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MOVED = ("kernel", "recurrent_kernel", "embedding")  # the arrays that are not left as they are
@@ -178,16 +179,20 @@ def draw_landscapes(runs: Sequence[RunView]) -> Figure:
     if top <= 0:
         raise InvalidValue("the loss is 0 all around")
     bottom = min(max(min(float(table["loss"].min()) for table in tables), top / 300), top / 3)
-    figure, axes = plotting.panels(1, len(runs), width=max(4.4, 3.7 * len(runs) + 0.6), height=3.9)
-    drawn = None
-    for ax, run in zip(axes[0], runs, strict=True):
+    levels = np.geomspace(bottom, top, LEVELS)
+    filled = []
+
+    def draw(ax: Axes, run: RunView) -> str:
         x, y, grid = on_grid(run.tables["loss_landscape"], "along", "across")
-        levels = np.geomspace(bottom, top, LEVELS)
-        drawn = plotting.contours(ax, x, y, grid, levels)
+        filled.append(plotting.contours(ax, x, y, grid, levels))
         ax.plot(0, 0, "k+", markersize=7)
-        ax.set(title=f"{run.label}\n{_says(run)}", xlabel="first direction", ylabel="second direction")
-        ax.set_aspect("equal")
-    figure.colorbar(drawn, ax=list(axes[0]), label="training loss", format="%.2g", shrink=0.8)
+        ax.set(xlabel="first direction", ylabel="second direction", aspect="equal")
+        return f"{run.label}\n{_says(run)}"
+
+    figure, axes = plotting.panel_per_result(
+        runs, draw, panel_width=3.7, extra_width=0.6, minimum_width=4.4, height=3.9
+    )
+    figure.colorbar(filled[-1], ax=axes, label="training loss", format="%.2g", shrink=0.8)
     return figure
 
 

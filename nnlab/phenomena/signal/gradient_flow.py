@@ -386,7 +386,7 @@ def _kernel_rows(run: RunView) -> pandas.DataFrame:
 def _chosen_layers(run: RunView) -> list[str]:
     names = list(dict.fromkeys(run.tables["histograms"]["layer"]))
     hidden = names[:-1] or names
-    return [hidden[i] for i in plotting.spread_over(len(hidden), 5)]
+    return [hidden[i] for i in plotting.evenly_spaced_indices(len(hidden), 5)]
 
 
 def _draw_histogram(ax: Any, part: pandas.DataFrame, colour: str, title: str) -> None:

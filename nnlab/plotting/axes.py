@@ -1,0 +1,172 @@
+"""Panels, scales of axes and legends."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from nnlab.errors import InvalidValue
+from nnlab.plotting.style import colours
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDE_RATIO = 30.0  # of the greatest to the least value, from which on an axis is logarithmic
+
+Result = TypeVar("Result")
+
+
+def panels(
+    rows: int = 1,
+    columns: int = 1,
+    width: float = 6.4,
+    height: float = 4.0,
+    *,
+    sharex: bool = False,
+    sharey: bool = False,
+    height_ratios: Sequence[float] | None = None,
+) -> tuple[Figure, np.ndarray]:
+    """A figure and its axes `[rows, columns]`; width and height in inches."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=160)
+    axes = figure.subplots(
+        rows, columns, squeeze=False, sharex=sharex, sharey=sharey, height_ratios=height_ratios
+    )
+    return figure, axes
+
+
+def panel_per_result(
+    results: Sequence[Result],
+    draw: Callable[[Axes, Result], str],
+    *,
+    panel_width: float = 4.2,
+    extra_width: float = 0.0,
+    minimum_width: float = 6.4,
+    height: float = 4.0,
+    sharey: bool = False,
+) -> tuple[Figure, list[Axes]]:
+    """A figure with one panel for each run or sweep, side by side.
+
+    Args:
+        results: Runs or sweeps.
+        draw: Draws one of them into its panel, and returns the panel's title.
+        panel_width: Width for each panel, in inches.
+        extra_width: Width for what stands beside all of them, such as a colour bar, in inches.
+        minimum_width: Least width of the figure, in inches.
+        height: Height of the figure, in inches.
+        sharey: Whether the panels share their y axis.
+
+    Returns:
+        The figure and its panels, in the order of the results.
+    """
+    width = max(minimum_width, panel_width * len(results) + extra_width)
+    figure, axes = panels(1, len(results), width=width, height=height, sharey=sharey)
+    for ax, result in zip(axes[0], results, strict=True):
+        ax.set_title(draw(ax, result))
+    return figure, list(axes[0])
+
+
+def log_if_wide(axes: Axes, values: Sequence[float]) -> None:
+    """A log y axis where the finite values are positive and span more than a factor of 30."""
+    finite = [value for value in values if math.isfinite(value)]
+    if finite and min(finite) > 0 and max(finite) / min(finite) > WIDE_RATIO:
+        axes.set_yscale("log")
+
+
+def log_axis(axes: Axes) -> None:
+    """A log y axis of at least two decades, so that small differences look small."""
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    missing_decades = max(0.0, 2 - math.log10(high / low)) / 2
+    axes.set_ylim(low * 10**-missing_decades, high * 10**missing_decades)
+
+
+def step_axis(axes: Axes, steps: Sequence[float]) -> None:
+    """The x axis as training steps: linear, or log from step 1 on where records are log-spaced."""
+    distinct = sorted(set(steps))
+    gaps = [b - a for a, b in itertools.pairwise(distinct)]
+    if len(gaps) > 4 and gaps[-1] > 8 * gaps[0]:
+        axes.set_xscale("symlog", linthresh=1)
+        axes.set_xlabel("training step (log)")
+    else:
+        axes.set_xlabel("training step")
+
+
+def log_step_axis(axes: Axes) -> None:
+    """The x axis as training steps from 1 on, logarithmic."""
+    axes.set_xscale("log")
+    axes.set_xlabel("training step (log)")
+
+
+def rows_after_start(table: pandas.DataFrame) -> pandas.DataFrame:
+    """The rows after step 0, which are those that a log axis of steps can show.
+
+    Raises:
+        InvalidValue: They are of fewer than two steps, which make no curve.
+    """
+    rows = table[table["step"] > 0]
+    if rows["step"].nunique() < 2:
+        raise InvalidValue("a curve over the log of the step needs two records past step 0")
+    return rows
+
+
+def capacity_axis(axes: Axes, name: str) -> None:
+    """The x axis as a capacity: logarithmic, unless it begins at 0."""
+    starts = [float(np.min(np.asarray(line.get_xdata(orig=False)))) for line in axes.lines]
+    low = min(starts, default=axes.get_xlim()[0])
+    if low <= 0:
+        axes.set_xlabel(name)
+        return
+    axes.set_xscale("log")
+    axes.set_xlabel(f"{name} (log)")
+    plain_ticks(axes)
+
+
+def plain_ticks(axes: Axes) -> None:
+    """Plain numbers (10, 100) on a log x axis, with some in between where it spans little."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axes.get_xlim()
+    if low > 0 and high / low < 1e4:
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 300 else (1.0,)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def legend(axes: Axes, **arguments: object) -> None:
+    """A legend where there is more than one thing to tell apart."""
+    _, labels = axes.get_legend_handles_labels()
+    if len(labels) > 1:
+        axes.legend(**arguments)
+
+
+def legend_below(figure: Figure, axes: Axes, columns: int | None = None, title: str | None = None) -> None:
+    """The legend of one panel below all of them, in so many columns; by default all in one row."""
+    handles, labels = axes.get_legend_handles_labels()
+    ncols = len(labels) if columns is None else min(columns, len(labels))
+    figure.legend(handles, labels, loc="outside lower center", ncols=ncols, title=title)
+
+
+def colour_legend(figure: Figure, labels: Sequence[str], title: str) -> None:
+    """Below the axes, which colour is whose; the title says what the line styles mean."""
+    from matplotlib.lines import Line2D
+
+    lines = [
+        Line2D([], [], color=c, label=text) for c, text in zip(colours(len(labels)), labels, strict=True)
+    ]
+    figure.legend(handles=lines, loc="outside lower center", ncols=2, title=title)
+
+
+def patch_legend(figure: Figure, colour_of: Mapping[str, str]) -> None:
+    """Below the axes, what the colours of cells mean; colour_of: meaning -> colour."""
+    from matplotlib.patches import Patch
+
+    patches = [Patch(color=colour, label=label) for label, colour in colour_of.items()]
+    figure.legend(handles=patches, loc="outside lower center", ncols=len(patches))

@@ -1,0 +1,89 @@
+"""The house style: fonts, colours and numbers in words, and writing a figure to a file."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nnlab.system import files
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FORMATS = ("png", "svg", "pdf")
+
+Colour = str | tuple[float, float, float, float]
+
+# Okabe & Ito's palette, told apart by colour-blind readers too
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#999999")
+
+_STYLE: dict[Any, Any] = {
+    "font.size": 9.0,
+    "axes.titlesize": 10.0,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8.0,
+    "lines.linewidth": 1.5,
+    "svg.hashsalt": "nnlab",
+    "savefig.facecolor": "white",
+}
+
+
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """Apply the house style to everything that is drawn and saved inside."""
+    import matplotlib
+    from cycler import cycler
+
+    with matplotlib.rc_context({**_STYLE, "axes.prop_cycle": cycler(color=COLOURS)}):
+        yield
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure completely or not at all; the same figure gives the same bytes.
+
+    Args:
+        figure: The figure.
+        path: Where to; its suffix, one of FORMATS, is the format.
+    """
+    without_time = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    image_format, content = path.suffix[1:], io.BytesIO()
+    figure.savefig(content, format=image_format, metadata=without_time[image_format])
+    files.make_folder(path.parent, linked=True)
+    files.write_atomically(path, content.getvalue())
+
+
+def colours(count: int) -> list[Colour]:
+    """Colours for so many lines: those of the palette, beyond its size an order from dark to light."""
+    return list(COLOURS[:count]) if count <= len(COLOURS) else sequential_colours(count)
+
+
+def sequential_colours(count: int) -> list[Colour]:
+    """Colours from dark to light, for lines in an order."""
+    import matplotlib
+
+    return [matplotlib.colormaps["viridis"](i / max(1, count - 1) * 0.92) for i in range(count)]
+
+
+def evenly_spaced_indices(count: int, at_most: int) -> list[int]:
+    """At most so many of 0 .. count - 1, evenly spaced, the first and the last among them."""
+    number = min(count, at_most)
+    return [round(i * (count - 1) / max(1, number - 1)) for i in range(number)]
+
+
+def scientific(value: float) -> str:
+    """A number for a title: 0.37, 1.5, 830, 7 x 10^-13."""
+    if not math.isfinite(value) or value == 0 or 9.5e-3 <= abs(value) < 999:
+        return f"{value:.3g}"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return rf"{mantissa}$\times$10$^{{{int(exponent)}}}$"
