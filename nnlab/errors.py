@@ -12,7 +12,7 @@ InvalidValue               raised by a component about its arguments, shapes or 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -47,10 +47,20 @@ class DiskError(NnlabError):
 
 
 class Problem(NamedTuple):
-    """What is wrong at one place of an experiment file."""
+    """What is wrong at one place of an experiment file.
+
+    Attributes:
+        path: The place.
+        text: The message, or a function that makes it: of many problems only the first are shown, and a
+            message with a near miss in it costs work.
+    """
 
     path: KeyPath
-    message: str
+    text: str | Callable[[], str]
+
+    @property
+    def message(self) -> str:
+        return self.text if isinstance(self.text, str) else self.text()
 
 
 class ConfigError(NnlabError):

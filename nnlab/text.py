@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 
 LONGEST_LINE = 800
 LONGEST_WORD = 300
+LONGEST_COMPARED_WORD = 80  # difflib's work grows with the square of the length
+MOST_COMPARED_WORDS = 200  # by difflib
 
 
 def dotted(path: tuple[str | int, ...]) -> str:
@@ -20,9 +22,18 @@ def dotted(path: tuple[str | int, ...]) -> str:
 def suggestion(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'dense'?`, or nothing where no known word is close."""
     words = list(known)
-    close = [other for other in words if is_one_edit_apart(word, other)]
-    close = close or difflib.get_close_matches(word, words, n=1, cutoff=0.6)
-    return f"; did you mean '{close[0]}'?" if close else ""
+    close = next((other for other in words if is_one_edit_apart(word, other)), None) or _most_alike(
+        word, words
+    )
+    return f"; did you mean '{close}'?" if close else ""
+
+
+def _most_alike(word: str, words: Sequence[str]) -> str | None:
+    """The word that shares most letters in order with another, if those are 60 % of the two; else None."""
+    if len(word) > LONGEST_COMPARED_WORD:
+        return None
+    comparable = [other for other in words[:MOST_COMPARED_WORDS] if len(other) <= LONGEST_COMPARED_WORD]
+    return next(iter(difflib.get_close_matches(word, comparable, n=1, cutoff=0.6)), None)
 
 
 def is_one_edit_apart(word: str, other: str) -> bool:

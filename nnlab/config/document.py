@@ -7,14 +7,16 @@ aliases are errors. PyYAML scans and parses; the meaning of scalars is decided h
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import yaml
 
 from nnlab.errors import ConfigError, KeyPath, Problem
+from nnlab.registry import ConfigTree, ConfigValue
 from nnlab.text import dotted, one_line
 
 MAX_BYTES = 256 * 1024
@@ -48,7 +50,7 @@ class Mark(NamedTuple):
 class Document(NamedTuple):
     """Plain values, and for each path the mark of its value and, in mappings, of its key."""
 
-    tree: Any
+    tree: ConfigValue
     values: dict[KeyPath, Mark]
     keys: dict[KeyPath, Mark]
     source: str
@@ -126,13 +128,22 @@ def parse_value(text: str, source: str) -> Document:
 
 
 def _located(problems: Iterable[tuple[Mark, Problem]]) -> ConfigError:
-    found = sorted(set(problems))
-    lines = [
-        f"{mark}: {one_line(f'{dotted(path)}: {message}' if path else message)}"
-        for mark, (path, message) in found[:MOST_LINES]
-    ]
-    if len(found) > MOST_LINES:
-        lines.append(f"{found[0][0].source}: and {len(found) - MOST_LINES:,} more")
+    """The first MOST_LINES problems as lines, in the file's order, and how many more there are."""
+
+    def place(located: tuple[Mark, Problem]) -> tuple[Mark, KeyPath]:
+        return located[0], located[1].path
+
+    ordered = sorted(problems, key=place)
+    lines: list[str] = []
+    unseen = len(ordered)
+    for (mark, path), same_place in itertools.groupby(ordered, key=place):
+        messages = [problem.message for _, problem in same_place]
+        unseen -= len(messages)
+        prefix = f"{dotted(path)}: " if path else ""
+        lines += [f"{mark}: {one_line(prefix + message)}" for message in sorted(set(messages))]
+        if len(lines) > MOST_LINES or (len(lines) == MOST_LINES and unseen):
+            unseen += len(lines) - MOST_LINES
+            return ConfigError([*lines[:MOST_LINES], f"{ordered[0][0].source}: and {unseen:,} more"])
     return ConfigError(lines)
 
 
@@ -142,7 +153,7 @@ class _Composer(yaml.SafeLoader):
 
     depth = nodes = 0
 
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()
         if isinstance(event, (yaml.ScalarEvent, yaml.CollectionStartEvent)) and event.tag is not None:
             self._refuse(event, f"the tag '{event.tag}' is not allowed; write plain values")
@@ -161,7 +172,7 @@ class _Composer(yaml.SafeLoader):
         self.depth -= isinstance(event, yaml.CollectionStartEvent)
         return node
 
-    def resolve(self, kind: Any, value: Any, implicit: Any) -> str:
+    def resolve(self, kind: type[yaml.Node], value: object, implicit: object) -> str:
         """No tag: the meaning of scalars is decided by `plain_scalar`."""
         return ""
 
@@ -177,7 +188,7 @@ class _Reader:
         self.problems: list[tuple[Mark, Problem]] = []
         self.visited = 0
 
-    def value(self, node: yaml.Node, path: KeyPath, parents: tuple[int, ...]) -> Any:
+    def value(self, node: yaml.Node, path: KeyPath, parents: tuple[int, ...]) -> ConfigValue:
         self.document.values.setdefault(path, self._mark(node))
         self.visited += 1
         if id(node) in parents:
@@ -194,8 +205,8 @@ class _Reader:
         quoted = isinstance(node, yaml.ScalarNode) and node.style is not None
         return node.value if quoted else plain_scalar(node.value)
 
-    def _mapping(self, node: yaml.MappingNode, path: KeyPath, parents: tuple[int, ...]) -> dict[str, Any]:
-        mapping: dict[str, Any] = {}
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath, parents: tuple[int, ...]) -> ConfigTree:
+        mapping: ConfigTree = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
                 self._refuse(key_node, path, "a key must be a word")
@@ -217,7 +228,7 @@ class _Reader:
         return Mark(self.document.source, node.start_mark.line + 1, node.start_mark.column + 1)
 
 
-def plain_scalar(text: str) -> Any:
+def plain_scalar(text: str) -> ConfigValue:
     """The value of an unquoted scalar by YAML 1.2's core schema."""
     if _NULL.fullmatch(text):
         return None
@@ -236,13 +247,13 @@ def plain_scalar(text: str) -> Any:
     return float("nan") if _NAN.fullmatch(text) else text
 
 
-_Base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # seven times as fast where it is there
+_FASTEST_DUMPER: type = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # in C it is seven times as fast
 
 
-class _Dumper(_Base):  # type: ignore[misc]
+class _Dumper(_FASTEST_DUMPER):  # type: ignore[misc]
     """Writes what `parse` reads back to the same values."""
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, data: object) -> bool:
         return True
 
 
@@ -264,7 +275,7 @@ _Dumper.add_representer(str, _represent_text)
 _Dumper.add_representer(float, _represent_float)
 
 
-def dump(tree: Any, inline: bool = False) -> str:
+def dump(tree: ConfigValue, inline: bool = False) -> str:
     """The values as YAML text, keys in their own order; inline: all in one line."""
     style, width = (True, 10**6) if inline else (None, 110)
     return yaml.dump(

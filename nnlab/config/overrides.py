@@ -10,15 +10,15 @@ import copy
 import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
 
 from nnlab.config.document import MAX_DEPTH, Document, Mark, parse_value
 from nnlab.errors import ConfigError, KeyPath, UsageError
+from nnlab.registry import ConfigTree, ConfigValue
 from nnlab.text import one_line, printable, suggestion
 
 
 def apply(
-    document: Document, overrides: Sequence[str], defaults: Mapping[str, Any] = MappingProxyType({})
+    document: Document, overrides: Sequence[str], defaults: Mapping[str, ConfigValue] = MappingProxyType({})
 ) -> Document:
     """The document with the overrides applied in order. Raises ConfigError or UsageError.
 
@@ -65,14 +65,14 @@ def with_axes(document: Document, overrides: Sequence[str]) -> tuple[Document, l
     return changed, left
 
 
-def _axes_of(tree: Any) -> Any:
+def _axes_of(tree: ConfigTree) -> ConfigTree:
     """The axes of a tree's sweep, as far as they are of their form."""
     sweep = tree.get("sweep")
     axes = sweep.get("axes") if isinstance(sweep, dict) else None
     return axes if isinstance(axes, dict) else {}
 
 
-def _axis_values(text: str, mark: Mark) -> Any:
+def _axis_values(text: str, mark: Mark) -> ConfigValue:
     """The values of an axis as they would stand in a file; None where the text is a single value."""
     if match := _SPACED.fullmatch(text.strip()):
         return {match[1]: _parsed(f"[{match[2]}]", mark)}
@@ -82,14 +82,14 @@ def _axis_values(text: str, mark: Mark) -> Any:
     return values if len(values) > 1 else None
 
 
-def _parsed(text: str, mark: Mark) -> Any:
+def _parsed(text: str, mark: Mark) -> ConfigValue:
     try:
         return parse_value(text, "value").tree
     except ConfigError as error:
         raise UsageError(f"{mark}: the value is not YAML ({one_line('; '.join(error.lines))})") from None
 
 
-def _apply_one(document: Document, override: str, defaults: Mapping[str, Any]) -> None:
+def _apply_one(document: Document, override: str, defaults: Mapping[str, ConfigValue]) -> None:
     words, equals, text = override.partition("=")
     delete, add = words.startswith("~"), words.startswith("+")
     words = printable(words[1:] if delete or add else words)
@@ -138,8 +138,8 @@ def _move_marks(document: Document, path: KeyPath, by: int) -> None:
 
 
 def _parent(
-    document: Document, words: str, mark: Mark, defaults: Mapping[str, Any] | None
-) -> tuple[Any, KeyPath]:
+    document: Document, words: str, mark: Mark, defaults: Mapping[str, ConfigValue] | None
+) -> tuple[ConfigValue, KeyPath]:
     """The container that the last word of a dotted path lives in, and the whole path.
 
     A key may itself hold dots (`expect.gradient_flow.verdict`), so the longest key that is there wins.
@@ -171,13 +171,13 @@ def _parent(
         node = child
 
 
-def _item(items: list[Any], index: int, mark: Mark) -> Any:
+def _item(items: list[ConfigValue], index: int, mark: Mark) -> ConfigValue:
     if index >= len(items):
         raise UsageError(f"{mark}: the list has {len(items)} items, counted from 0")
     return items[index]
 
 
-def _split_key(node: Any, words: str, path: KeyPath) -> tuple[str, str]:
+def _split_key(node: ConfigValue, words: str, path: KeyPath) -> tuple[str, str]:
     """The next key and what is left; below `expect` the names of numbers hold dots themselves."""
     if isinstance(node, dict):
         for key in sorted(node, key=len, reverse=True):
@@ -190,5 +190,5 @@ def _split_key(node: Any, words: str, path: KeyPath) -> tuple[str, str]:
     return head, rest
 
 
-def _near(parent: Any, key: str | int) -> str:
+def _near(parent: ConfigValue, key: str | int) -> str:
     return suggestion(key, parent) if isinstance(key, str) else ""

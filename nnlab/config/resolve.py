@@ -8,6 +8,7 @@ are recursed into here, so that each problem carries its path.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
@@ -30,6 +31,8 @@ from nnlab.registry import (
 )
 from nnlab.text import is_one_edit_apart, suggestion
 
+MOST_MISSPELT_KEYS = 50  # of one mapping, that a missing key is looked for among
+
 
 class _Resolved(NamedTuple):
     """A value in canonical form, and what it stands for, built.
@@ -51,8 +54,7 @@ def resolve(kind: str, value: ConfigValue, path: KeyPath, problems: list[Problem
 
 def _resolve(kind: str, value: ConfigValue, path: KeyPath, problems: list[Problem]) -> _Resolved:
     if isinstance(value, Mapping) and "type" not in value:
-        typo = "; did you mean 'type'?" if any(is_one_edit_apart(key, "type") for key in value) else ";"
-        problems.append(Problem(path, f"needs a 'type'{typo} allowed is {ComponentOf(kind).describe()}"))
+        problems.append(Problem(path, functools.partial(_no_type_text, kind, value)))
         return _NOTHING
     spelled = spell_out(kind, value)
     if spelled is None or not isinstance(spelled[0], str):
@@ -63,10 +65,7 @@ def _resolve(kind: str, value: ConfigValue, path: KeyPath, problems: list[Proble
     known = components(kind)
     if name not in known:
         at = (*path, "type") if isinstance(value, Mapping) else path
-        message = (
-            f"unknown {kind} '{name}'{suggestion(name, known)} (`nnlab list {kind}` shows all {len(known)})"
-        )
-        problems.append(Problem(at, message))
+        problems.append(Problem(at, functools.partial(_unknown_component_text, kind, name)))
         return _NOTHING
     shorthand = not isinstance(value, (str, Mapping))
     parameter = next(iter(arguments), "") if shorthand else ""
@@ -112,9 +111,7 @@ def _resolve_arguments(
     parameters = keyed.parameters
     before = len(problems)
     unknown = [key for key in arguments if key not in parameters]
-    for key in unknown:
-        takes = f"{keyed.name} takes {', '.join(parameters) or 'no arguments'}"
-        problems.append(Problem((*path, key), f"unknown{suggestion(key, parameters) or ';'} {takes}"))
+    problems += [Problem((*path, key), functools.partial(_unknown_key_text, keyed, key)) for key in unknown]
     resolved: dict[str, _Resolved] = {}
     for name, parameter in parameters.items():
         if name in settled:
@@ -123,7 +120,7 @@ def _resolve_arguments(
             resolved[name] = _resolve_value(parameter, arguments[name], (*path, name), problems)
         elif not parameter.required:
             resolved[name] = _resolve_value(parameter, parameter.default, (*path, name), problems)
-        elif not any(suggestion(key, [name]) for key in unknown):  # else it is there, misspelt
+        elif not any(suggestion(key, [name]) for key in unknown[:MOST_MISSPELT_KEYS]):  # else it is misspelt
             problems.append(Problem(path, f"'{name}' is missing: {parameter.spec.describe()}"))
     built = None
     if len(problems) == before:
@@ -140,10 +137,7 @@ def _resolve_value(
     try:
         checked = parameter.spec.check(value)
     except ValueError:
-        near = suggestion(value, parameter.spec.words()) if isinstance(value, str) else ""
-        takes = f"{parameter.name} takes {parameter.spec.describe()}"
-        message = f"{shown(value)} is not allowed{near or ';'} {takes}"
-        problems.append(Problem(path, message))
+        problems.append(Problem(path, functools.partial(_not_allowed_text, parameter, value)))
         return _NOTHING
     return _resolve_deferred(checked, path, problems)
 
@@ -173,6 +167,26 @@ def _resolve_section(
         problems.append(Problem(path, f"{shown(value)} is not allowed; it takes a mapping of {keys}"))
         return _NOTHING
     return _resolve_arguments(section, arguments, path, problems, section.construct)
+
+
+def _no_type_text(kind: str, value: Mapping[str, ConfigValue]) -> str:
+    typo = "; did you mean 'type'?" if any(is_one_edit_apart(key, "type") for key in value) else ";"
+    return f"needs a 'type'{typo} allowed is {ComponentOf(kind).describe()}"
+
+
+def _unknown_component_text(kind: str, name: str) -> str:
+    known = components(kind)
+    return f"unknown {kind} '{name}'{suggestion(name, known)} (`nnlab list {kind}` shows all {len(known)})"
+
+
+def _unknown_key_text(keyed: Keyed, key: str) -> str:
+    takes = f"{keyed.name} takes {', '.join(keyed.parameters) or 'no arguments'}"
+    return f"unknown{suggestion(key, keyed.parameters) or ';'} {takes}"
+
+
+def _not_allowed_text(parameter: Parameter, value: ConfigValue) -> str:
+    near = suggestion(value, parameter.spec.words()) if isinstance(value, str) else ""
+    return f"{shown(value)} is not allowed{near or ';'} {parameter.name} takes {parameter.spec.describe()}"
 
 
 def shown(value: object) -> str:

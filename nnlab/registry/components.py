@@ -157,7 +157,7 @@ class ComponentOf(Spec):
     def build(self, value: ConfigValue) -> Built:
         return build(self.kind, value)
 
-    def replace_arguments(self, value: ConfigValue, replace: Replace, path: KeyPath) -> Any:
+    def replace_arguments(self, value: ConfigValue, replace: Replace, path: KeyPath) -> Built:
         if KINDS[self.kind].drawn_on_host:
             return replace(path, value)
         return replace_arguments(self.kind, value, replace, path)
@@ -194,7 +194,7 @@ class Section(Keyed, Spec):
         arguments = self.spell_out(value)
         return value if arguments is None else self.construct(arguments)
 
-    def replace_arguments(self, value: ConfigValue, replace: Replace, path: KeyPath) -> Any:
+    def replace_arguments(self, value: ConfigValue, replace: Replace, path: KeyPath) -> Built:
         return _replaced(self, self.spell_out(value) or {}, replace, path)
 
 
@@ -319,7 +319,7 @@ def spell_out(kind: str, config: ConfigValue) -> tuple[str, ConfigTree] | None:
     return None
 
 
-def replace_arguments(kind: str, config: ConfigValue, replace: Replace, path: KeyPath = ()) -> Any:
+def replace_arguments(kind: str, config: ConfigValue, replace: Replace, path: KeyPath = ()) -> Built:
     """A component's config, spelled out, with the arguments of the compiled program replaced.
 
     These are the values that are no part of the program itself: traced numbers, and initializers, which draw

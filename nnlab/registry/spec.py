@@ -15,12 +15,15 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 
 from annotated_types import Ge, Gt, Le, Lt
 
 from nnlab.errors import KeyPath
 from nnlab.text import join_words
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 ConfigValue: TypeAlias = Any
 """A plain value of an experiment file: None, bool, int, float, str, or a list or mapping of such."""
@@ -29,7 +32,7 @@ Built: TypeAlias = Any
 """What a factory returned for a config value; its type depends on the component's kind."""
 Annotation: TypeAlias = Any
 """A type expression; Python's type system has no type for these."""
-Replace: TypeAlias = Callable[[KeyPath, ConfigValue], Any]
+Replace: TypeAlias = Callable[[KeyPath, ConfigValue], Built]
 """(path, config value) -> what takes its place."""
 
 Count = Annotated[int, Ge(1), Le(10**15)]
@@ -107,7 +110,7 @@ class Spec:
         """The value with every component and section in it built."""
         return value
 
-    def replace_arguments(self, value: ConfigValue, replace: Replace, path: KeyPath) -> Any:
+    def replace_arguments(self, value: ConfigValue, replace: Replace, path: KeyPath) -> Built:
         """The value with `replace(path, value)` where a compiled program takes an argument."""
         return value
 
@@ -117,7 +120,7 @@ class Spec:
         return self.is_part
 
     @functools.cached_property
-    def _adapter(self) -> Any:
+    def _adapter(self) -> TypeAdapter:
         from pydantic import ConfigDict, TypeAdapter
 
         return TypeAdapter(self.validated_type(), config=ConfigDict(strict=True, allow_inf_nan=False))
@@ -160,7 +163,7 @@ class Scalar(Spec):
     def example_list(self) -> list[ConfigValue]:
         return list(_SCALAR_EXAMPLES.get(self.base, ("...",)))
 
-    def replace_arguments(self, value: ConfigValue, replace: Replace, path: KeyPath) -> Any:
+    def replace_arguments(self, value: ConfigValue, replace: Replace, path: KeyPath) -> Built:
         return replace(path, value) if self.traced else value
 
     @property
@@ -217,7 +220,7 @@ class Either(Spec):
         built = next((option for option in self.options if option.parts()), None)
         return value if built is None or value is None else built.build(value)
 
-    def replace_arguments(self, value: ConfigValue, replace: Replace, path: KeyPath) -> Any:
+    def replace_arguments(self, value: ConfigValue, replace: Replace, path: KeyPath) -> Built:
         holding = [option for option in self.options if option.holds_arguments]
         if value is None or len(holding) != 1:
             return value
@@ -247,7 +250,7 @@ class ListOf(Spec):
     def build(self, value: ConfigValue) -> Built:
         return [self.item.build(item) for item in value] if isinstance(value, (list, tuple)) else value
 
-    def replace_arguments(self, value: ConfigValue, replace: Replace, path: KeyPath) -> Any:
+    def replace_arguments(self, value: ConfigValue, replace: Replace, path: KeyPath) -> Built:
         if not isinstance(value, (list, tuple)):
             return value
         return [self.item.replace_arguments(item, replace, (*path, i)) for i, item in enumerate(value)]
