@@ -1,55 +1,57 @@
-"""What the phenomena that show examples share: which split they look at, and examples as pictures.
+"""Which examples a phenomenon shows, their values as rows of a table, and images of them for a figure.
 
-A picture is `[H, W, C]`: an image `[H, W]` has one channel, a signal `[L]` is a picture of height 1.
+An image is `[H, W, C]`: one of `[H, W]` has a single channel, a signal `[L]` is an image of height 1.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Shape
+from nnlab.phenomena.probe import RowLabels
 from nnlab.system.imports import Array, jax, jnp
 from nnlab.text import join_words
 
 if TYPE_CHECKING:
     import pandas
 
-SPLITS = ("test", "validation", "train")
-BLOCK = 32  # examples that are evaluated at once: of more, convolutions are slow on CPU, see steps.CONVOLVED
-MOST_VALUES = 1_000_000  # of the pictures in one table
-FEWEST_VALUES = 8  # of an example that is drawn
+REPORTING_ORDER = ("test", "validation", "train")
+BLOCK_EXAMPLES = 32  # evaluated at once: of more, convolutions are slow on CPU, see steps.CONVOLVED
+MAXIMUM_TABLE_VALUES = 1_000_000  # of all images in a table
+MINIMUM_IMAGE_VALUES = 8  # an example of fewer is not drawn
 
 
-def judged(splits: Iterable[str]) -> str:
-    """The split that is looked at: test, else validation, else train."""
-    there = set(splits)
-    return next(name for name in SPLITS if name in there)
+def reported_split(splits: Iterable[str]) -> str:
+    """The split whose examples are shown: test, else validation, else train."""
+    names = set(splits)
+    return next(name for name in REPORTING_ORDER if name in names)
 
 
-def split_of(table: pandas.DataFrame) -> str:
+def recorded_split(table: pandas.DataFrame) -> str:
     """The split that a table names in its last row. Raises InvalidValue."""
     split = table["split"].iloc[-1]
-    if split not in SPLITS:
-        raise InvalidValue(f"a table names no split; there are {join_words(SPLITS, 'and')}")
+    if split not in REPORTING_ORDER:
+        raise InvalidValue(f"a table names no split; there are {join_words(REPORTING_ORDER, 'and')}")
     return str(split)
 
 
-def in_blocks(function: Callable[[Array], Array], inputs: Array) -> Array:
-    """A function of a batch, `[N, ...]`, computed for some examples after the others."""
-    count, block = inputs.shape[0], min(BLOCK, inputs.shape[0])
+def map_in_blocks(function: Callable[[Array], Array], inputs: Array) -> Array:
+    """Apply a function of a batch, `[N, ...]`, to a few examples after the others."""
+    count, block = inputs.shape[0], min(BLOCK_EXAMPLES, inputs.shape[0])
     blocks = -(-count // block)
-    filling = ((0, blocks * block - count), *((0, 0) for _ in inputs.shape[1:]))
-    filled = jnp.pad(inputs, filling).reshape(blocks, block, *inputs.shape[1:])
-    found = jax.lax.map(function, filled)
-    return found.reshape(blocks * block, *found.shape[2:])[:count]
+    padding = ((0, blocks * block - count), *((0, 0) for _ in inputs.shape[1:]))
+    padded = jnp.pad(inputs, padding).reshape(blocks, block, *inputs.shape[1:])
+    outputs = jax.lax.map(function, padded)
+    return outputs.reshape(blocks * block, *outputs.shape[2:])[:count]
 
 
-def picture_shape(shape: Shape) -> tuple[int, int, int]:
+def image_shape(shape: Shape) -> tuple[int, int, int]:
     """H, W and C of inputs `[L]`, `[H, W]` or `[H, W, C]`. Raises InvalidValue."""
     if len(shape) == 1:
         return 1, shape[0], 1
@@ -60,40 +62,54 @@ def picture_shape(shape: Shape) -> tuple[int, int, int]:
     raise InvalidValue(f"inputs of shape {list(shape)} are no images [H, W] or [H, W, C], nor signals [L]")
 
 
-def crossed(**columns: Sequence[Any]) -> dict[str, list[Any]]:
+def product_rows(**columns: Sequence[str | int]) -> RowLabels:
     """A row for each choice of one value from each column, the last one changing fastest."""
     rows = list(itertools.product(*columns.values()))
     return {name: [row[place] for row in rows] for place, name in enumerate(columns)}
 
 
-def pixel_rows(shape: tuple[int, int, int], **columns: Sequence[Any]) -> dict[str, list[Any]]:
-    """A row for each value of some pictures, columns naming these, then y, x and channel. Raises
-    InvalidValue where they are too many for a table."""
+def pixel_rows(shape: tuple[int, int, int], **columns: Sequence[str | int]) -> RowLabels:
+    """A row for each value of some images.
+
+    Args:
+        shape: H, W and C of an image.
+        columns: What names the images, such as example; an image for each choice of their values.
+
+    Returns:
+        These columns, then y, x and channel.
+
+    Raises:
+        InvalidValue: The values are too many for a table.
+    """
     height, width, channels = shape
-    count = height * width * channels * int(np.prod([len(values) for values in columns.values()]))
-    if count > MOST_VALUES:
-        raise InvalidValue(f"would keep {count:,} values of pictures, of at most {MOST_VALUES:,}; show fewer")
-    return crossed(**columns, y=range(height), x=range(width), channel=range(channels))
+    count = height * width * channels * math.prod(len(values) for values in columns.values())
+    if count > MAXIMUM_TABLE_VALUES:
+        raise InvalidValue(
+            f"would keep {count:,} values of pictures, of at most {MAXIMUM_TABLE_VALUES:,}; show fewer"
+        )
+    return product_rows(**columns, y=range(height), x=range(width), channel=range(channels))
 
 
-def pictures(table: pandas.DataFrame, column: str) -> np.ndarray:
-    """The pictures `[N, H, W, C]` in a column of a table with rows as `pixel_rows` names them."""
+def images_in(table: pandas.DataFrame, column: str) -> np.ndarray:
+    """The images `[N, H, W, C]` in a column of a table whose rows are those of `pixel_rows`."""
     shape = [int(table[axis].max()) + 1 for axis in ("y", "x", "channel")]
     return table[column].to_numpy(float).reshape(-1, *shape)
 
 
-def check_drawable(shown: np.ndarray) -> None:
-    """Refuse to draw pictures of a few values. Raises InvalidValue."""
-    if shown[0].size < FEWEST_VALUES:
-        raise InvalidValue(f"examples of {shown[0].size} values are no pictures")
+def refuse_tiny_images(images: np.ndarray) -> None:
+    """Refuse to draw images of a few values. Raises InvalidValue."""
+    if images[0].size < MINIMUM_IMAGE_VALUES:
+        raise InvalidValue(f"examples of {images[0].size} values are no pictures")
 
 
-def drawable(picture: np.ndarray) -> np.ndarray:
-    """A picture as `plotting.image` takes it: `[L]`, `[H, W]` or `[H, W, 3]`; the mean over channels where
-    they are not three."""
-    if picture.shape[-1] == 3 and picture.shape[0] > 1:
-        return picture
-    return picture.mean(-1)[0] if picture.shape[0] == 1 else picture.mean(-1)
+def displayed(image: np.ndarray) -> np.ndarray:
+    """An image as `plotting.image` takes it: a signal `[W]`, grey `[H, W]`, or colours `[H, W, 3]`.
+
+    Channels that are not three colours are averaged.
+    """
+    if image.shape[-1] == 3 and image.shape[0] > 1:
+        return image
+    return image.mean(-1)[0] if image.shape[0] == 1 else image.mean(-1)
 
 
 def mosaic(tiles: np.ndarray, columns: int) -> np.ndarray:
@@ -101,28 +117,14 @@ def mosaic(tiles: np.ndarray, columns: int) -> np.ndarray:
     blank = 1.0 if tiles.ndim == 4 else np.nan
     rows = -(-len(tiles) // columns)
     height, width = tiles.shape[1] + 1, tiles.shape[2] + 1
-    found = np.full((rows * height - 1, columns * width - 1, *tiles.shape[3:]), blank)
+    image = np.full((rows * height - 1, columns * width - 1, *tiles.shape[3:]), blank)
     for number, tile in enumerate(tiles):
         y, x = number // columns * height, number % columns * width
-        found[y : y + height - 1, x : x + width - 1] = tile
-    return found
+        image[y : y + height - 1, x : x + width - 1] = tile
+    return image
 
 
-def limits(shown: np.ndarray) -> tuple[float, float]:
+def value_range(values: np.ndarray) -> tuple[float, float]:
     """The least and the greatest finite value; 0 and 1 where there is none."""
-    values = shown[np.isfinite(shown)]
-    return (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
-
-
-Result = TypeVar("Result", bound=NamedTuple)
-
-
-def finite(result: Result) -> Result:
-    """A detector's result with None in the place of numbers that are not finite."""
-    return result._replace(
-        **{
-            name: None
-            for name, value in result._asdict().items()
-            if isinstance(value, float) and not np.isfinite(value)
-        }
-    )
+    finite = values[np.isfinite(values)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)

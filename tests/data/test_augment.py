@@ -381,7 +381,7 @@ def trained(tmp_path_factory):
 
 def test_the_table_holds_the_first_examples_and_changes_of_them(trained):
     inputs, seen = trained("shifted")
-    pictures = augmentations.pictures_of(seen.tables["augmentations"])
+    pictures = augmentations.version_images(seen.tables["augmentations"])
     assert pictures.shape == (3, 6, 1, 9, 1)
     shown = pictures.reshape(3, 6, 9)
     np.testing.assert_allclose(shown[:, 0], inputs, rtol=1e-6)
@@ -401,7 +401,7 @@ def test_without_augmentation_nothing_is_changed(trained):
 
 def test_images_keep_their_axes(trained):
     inputs, seen = trained("flipped")
-    pictures = augmentations.pictures_of(seen.tables["augmentations"])
+    pictures = augmentations.version_images(seen.tables["augmentations"])
     np.testing.assert_allclose(pictures[:, 0], inputs, rtol=1e-6)
     for version in pictures[:, 1:].swapaxes(0, 1):
         for one, original in zip(version, inputs, strict=True):
@@ -439,7 +439,7 @@ def test_a_damaged_table_is_refused(trained):
         table.drop(columns="row"),
     ):
         with pytest.raises(InvalidValue):
-            augmentations.pictures_of(damaged)
+            augmentations.version_images(damaged)
 
 
 @pytest.mark.parametrize(

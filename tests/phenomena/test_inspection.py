@@ -36,7 +36,7 @@ class Seen(NamedTuple):
     label: str = "seen"
 
 
-def looked(name, setup, splits, evaluated=None, params=None, initial=None, loss="cross_entropy", **arguments):
+def probed(name, setup, splits, evaluated=None, params=None, initial=None, loss="cross_entropy", **arguments):
     """The phenomenon, and the tables of its probes for these examples; splits: name -> (inputs, targets)."""
     phenomenon = build("phenomenon", {"type": name} | arguments)
     classes = int(splits["train"][1].max()) + 1 if splits["train"][1].ndim == 1 else 0
@@ -57,14 +57,14 @@ def looked(name, setup, splits, evaluated=None, params=None, initial=None, loss=
     phenomenon.validate(setup, data)
     tables = {}
     for probe in phenomenon.probes:
-        found = jax.jit(lambda measure=probe.measure: measure(setup, snapshot))()
-        columns = dict(zip(probe.columns, found, strict=True))
+        measured = jax.jit(lambda measure=probe.measure: measure(setup, snapshot))()
+        columns = dict(zip(probe.columns, measured, strict=True))
         assert all(column.ndim == 1 for column in columns.values())
         tables[probe.table] = pandas.DataFrame(probe.rows(setup, data) | jax.device_get(columns))
     return phenomenon, tables
 
 
-def made(layers, shape):
+def setup_of(layers, shape):
     """The setup of a model."""
     return build_model(build("layer", {"type": "sequential", "layers": layers}), shape).setup
 
@@ -82,22 +82,24 @@ def linear(kernel):
     return lambda params, inputs: Output(inputs.reshape(inputs.shape[0], -1) @ kernel)
 
 
-READ_OUT = made(["flatten", {"type": "dense", "units": 4}], (3, 5))
+READ_OUT = setup_of(["flatten", {"type": "dense", "units": 4}], (3, 5))
 
 
 # --- what they share -------------------------------------------------------------------------------------
 
 
 def test_blocks_give_what_all_at_once_gives():
-    inputs = jnp.asarray(values(2 * examples.BLOCK + 3, 2, 3))
-    np.testing.assert_array_equal(examples.in_blocks(lambda block: 2 * block[:, 0], inputs), 2 * inputs[:, 0])
-    np.testing.assert_array_equal(examples.in_blocks(lambda block: -block, inputs[:2]), -inputs[:2])
+    inputs = jnp.asarray(values(2 * examples.BLOCK_EXAMPLES + 3, 2, 3))
+    np.testing.assert_array_equal(
+        examples.map_in_blocks(lambda block: 2 * block[:, 0], inputs), 2 * inputs[:, 0]
+    )
+    np.testing.assert_array_equal(examples.map_in_blocks(lambda block: -block, inputs[:2]), -inputs[:2])
 
 
 def test_pictures_come_back_from_a_table_as_they_were():
     shown = values(4, 3, 5, 2)
     table = pandas.DataFrame(examples.pixel_rows((3, 5, 2), example=range(4)) | {"value": shown.ravel()})
-    np.testing.assert_array_equal(examples.pictures(table, "value"), shown)
+    np.testing.assert_array_equal(examples.images_in(table, "value"), shown)
     with pytest.raises(InvalidValue, match="show fewer"):
         examples.pixel_rows((1000, 1000, 1), example=range(2))
 
@@ -105,40 +107,40 @@ def test_pictures_come_back_from_a_table_as_they_were():
 @pytest.mark.parametrize("channels", [(), (3,)])
 def test_a_mosaic_has_its_tiles_in_their_places(channels):
     tiles = values(5, 2, 4, *channels)
-    found = examples.mosaic(tiles, 3)
-    assert found.shape == (5, 14, *channels)
-    np.testing.assert_array_equal(found[3:5, 5:9], tiles[4])
-    assert np.isnan(found[2]).all() or (found[2] == 1).all()
+    image = examples.mosaic(tiles, 3)
+    assert image.shape == (5, 14, *channels)
+    np.testing.assert_array_equal(image[3:5, 5:9], tiles[4])
+    assert np.isnan(image[2]).all() or (image[2] == 1).all()
 
 
-def test_the_test_examples_are_looked_at_else_others():
-    assert examples.judged(["train", "validation", "test"]) == "test"
-    assert examples.judged(["train", "validation"]) == "validation"
-    assert examples.judged(["train"]) == "train"
-    assert examples.split_of(pandas.DataFrame({"split": ["train", "test"]})) == "test"
+def test_the_test_examples_are_reported_else_others():
+    assert examples.reported_split(["train", "validation", "test"]) == "test"
+    assert examples.reported_split(["train", "validation"]) == "validation"
+    assert examples.reported_split(["train"]) == "train"
+    assert examples.recorded_split(pandas.DataFrame({"split": ["train", "test"]})) == "test"
     with pytest.raises(InvalidValue, match="names no split"):
-        examples.split_of(pandas.DataFrame({"split": ["tes\x1bt"]}))
+        examples.recorded_split(pandas.DataFrame({"split": ["tes\x1bt"]}))
 
 
 # --- confusion -------------------------------------------------------------------------------------------
 
 
 def confusion_table(counts):
-    rows = examples.crossed(split=["test"], true=range(len(counts)), predicted=range(len(counts)))
+    rows = examples.product_rows(split=["test"], true=range(len(counts)), predicted=range(len(counts)))
     return pandas.DataFrame(rows | {"count": np.ravel(counts)})
 
 
 def test_the_numbers_of_a_confusion():
-    found = confusion.summarize(confusion_table([[90, 10, 0], [0, 4, 6], [0, 0, 0]]))
-    assert found == confusion.Confusion(
+    numbers = confusion.detect(confusion_table([[90, 10, 0], [0, 4, 6], [0, 0, 0]]))
+    assert numbers == confusion.Confusion(
         pytest.approx(16 / 110), 1, pytest.approx(0.6), 1, 2, pytest.approx(0.6)
     )
-    found = confusion.summarize(confusion_table([[80, 20], [1, 9]]))
-    assert (found.worst_class, found.most_confused_rate) == (0, pytest.approx(0.2)), "shares, not counts"
+    numbers = confusion.detect(confusion_table([[80, 20], [1, 9]]))
+    assert (numbers.worst_class, numbers.most_confused_rate) == (0, pytest.approx(0.2)), "shares, not counts"
 
 
 def test_where_nothing_is_wrong_nothing_is_confused():
-    assert confusion.summarize(confusion_table([[3, 0], [0, 7]])) == confusion.Confusion(
+    assert confusion.detect(confusion_table([[3, 0], [0, 7]])) == confusion.Confusion(
         0, None, 0, None, None, 0
     )
 
@@ -146,10 +148,12 @@ def test_where_nothing_is_wrong_nothing_is_confused():
 def test_counts_and_the_worst_examples_are_those_of_the_outputs():
     inputs, true, kernel = values(300, 3, 5), labels(300, 4), values(15, 4, seed=1)
     splits = {"train": (inputs[:9], true[:9]), "test": (inputs, true)}
-    phenomenon, tables = looked("confusion", READ_OUT, splits, linear(kernel), examples=7)
+    phenomenon, tables = probed("confusion", READ_OUT, splits, linear(kernel), examples=7)
     logits = inputs.reshape(300, 15) @ kernel
     predicted = logits.argmax(1)
-    np.testing.assert_array_equal(confusion.matrix(tables["confusion"]), confusion_matrix(true, predicted))
+    np.testing.assert_array_equal(
+        confusion.confusion_matrix(tables["confusion"]), confusion_matrix(true, predicted)
+    )
     assert phenomenon.summarize(Seen(tables, {}))["error"] == pytest.approx((predicted != true).mean())
     probability = np.exp(logits).max(1) / np.exp(logits).sum(1)
     order = np.argsort(np.where(predicted != true, -probability, 1))[:7]
@@ -158,15 +162,15 @@ def test_counts_and_the_worst_examples_are_those_of_the_outputs():
     assert shown["true"].tolist() == true[order].tolist()
     assert shown["predicted"].tolist() == predicted[order].tolist()
     np.testing.assert_allclose(shown["probability"], probability[order], rtol=1e-5)
-    np.testing.assert_array_equal(examples.pictures(tables["misclassified"], "value")[..., 0], inputs[order])
+    np.testing.assert_array_equal(examples.images_in(tables["misclassified"], "value")[..., 0], inputs[order])
 
 
 def test_one_output_is_the_logit_of_the_second_class():
     inputs = np.array([[-2.0], [1.0], [3.0], [-1.0]], np.float32)
     splits = {"train": (inputs, np.array([0, 1, 0, 0], np.int32))}
-    setup = made([{"type": "dense", "units": 1}], (1,))
-    _, tables = looked("confusion", setup, splits, linear(np.ones((1, 1), np.float32)), loss="perceptron")
-    assert confusion.matrix(tables["confusion"]).tolist() == [[2, 1], [0, 1]]
+    setup = setup_of([{"type": "dense", "units": 1}], (1,))
+    _, tables = probed("confusion", setup, splits, linear(np.ones((1, 1), np.float32)), loss="perceptron")
+    assert confusion.confusion_matrix(tables["confusion"]).tolist() == [[2, 1], [0, 1]]
     shown = tables["misclassified"]
     assert shown["example"].tolist()[0] == 2
     assert shown["probability"].iloc[0] == pytest.approx(1 / (1 + np.exp(-3)))
@@ -187,7 +191,7 @@ def test_smoothness_in_closed_form():
     assert filters.smoothness(wave) == pytest.approx(expected)
     assert expected == pytest.approx(np.cos(np.pi / 4), abs=0.03)
     assert filters.smoothness(np.concatenate([flat, 0 * flat])) == pytest.approx(1), "of those that are not 0"
-    assert np.isnan(filters.smoothness(0 * flat))
+    assert filters.smoothness(0 * flat) is None
 
 
 def test_random_filters_are_not_smooth():
@@ -212,11 +216,11 @@ def test_filters_lie_over_the_inputs(layers, shape, picture, count):
     assert filters.first_kernel(net.setup, shape)[1:] == (picture, count)
     splits = {"train": (values(2, *shape), labels(2, 2))}
     (initial, _), (final, _) = net.init(0), net.init(1)
-    phenomenon, tables = looked("filters", net.setup, splits, params=final, initial=initial, shown=5)
+    phenomenon, tables = probed("filters", net.setup, splits, params=final, initial=initial, shown=5)
     path = filters.first_kernel(net.setup, shape).path
     for column, params in (("initial", initial), ("final", final)):
         expected = np.moveaxis(params[path]["kernel"], -1, 0)[:5].reshape(-1, *picture)
-        np.testing.assert_array_equal(examples.pictures(tables["filters"], column), expected)
+        np.testing.assert_array_equal(examples.images_in(tables["filters"], column), expected)
     assert set(phenomenon.summarize(Seen(tables, {}))) == set(filters.Filters._fields)
 
 
@@ -226,7 +230,7 @@ def test_filters_lie_over_the_inputs(layers, shape, picture, count):
 )
 def test_kernels_that_are_no_pictures_are_refused(layers, shape):
     with pytest.raises(InvalidValue, match=r"leave .* out"):
-        filters.first_kernel(made(layers, shape), shape)
+        filters.first_kernel(setup_of(layers, shape), shape)
 
 
 # --- feature maps ----------------------------------------------------------------------------------------
@@ -253,16 +257,16 @@ CONVOLUTIONS = [
     ],
 )
 def test_the_layers_whose_maps_are_shown(layer, paths):
-    setup = made(CONVOLUTIONS, (8, 8))
-    assert list(feature_maps.mapped(setup, layer)) == paths
+    setup = setup_of(CONVOLUTIONS, (8, 8))
+    assert list(feature_maps.mapped_layers(setup, layer)) == paths
 
 
 @pytest.mark.parametrize("layer", ["conv2d_9", "flatten_1"])
 def test_a_layer_without_maps_is_refused(layer):
     with pytest.raises(InvalidValue, match=layer):
-        feature_maps.mapped(made(CONVOLUTIONS, (8, 8)), layer)
+        feature_maps.mapped_layers(setup_of(CONVOLUTIONS, (8, 8)), layer)
     with pytest.raises(InvalidValue, match="the model has none"):
-        feature_maps.mapped(READ_OUT, None)
+        feature_maps.mapped_layers(READ_OUT, None)
 
 
 @pytest.mark.parametrize("shape", [(6, 6), (6, 6, 2)])
@@ -277,14 +281,14 @@ def test_maps_are_the_outputs_and_those_of_one_value_are_dead(shape):
 
     splits = {"train": (inputs, labels(5, 2))}
     arguments = {"examples": 3, "maps": 3}
-    phenomenon, tables = looked("feature_maps", made(layers, shape), splits, evaluated, **arguments)
+    phenomenon, tables = probed("feature_maps", setup_of(layers, shape), splits, evaluated, **arguments)
     table = tables["feature_maps"]
     shown = table[table["layer"] == "relu_1"]["value"].to_numpy().reshape(3, 3, 4, 4)
     np.testing.assert_array_equal(shown, np.moveaxis(maps[:3, ..., :3], -1, 1))
     first = table[table["layer"] == "inputs"]["value"].to_numpy()
     np.testing.assert_array_equal(first, np.moveaxis(inputs[:3].reshape(3, 6, 6, -1), -1, 1).ravel())
-    found = phenomenon.summarize(Seen(tables, {}))
-    assert found == {"maps": 3, "near_zero": pytest.approx((shown == 0).mean()), "dead_maps": 1}
+    numbers = phenomenon.summarize(Seen(tables, {}))
+    assert numbers == {"maps": 3, "near_zero": pytest.approx((shown == 0).mean()), "dead_maps": 1}
 
 
 # --- embeddings ------------------------------------------------------------------------------------------
@@ -292,29 +296,29 @@ def test_maps_are_the_outputs_and_those_of_one_value_are_dead(shape):
 
 def embedded(points, classes, **arguments):
     """embeddings of a net whose hidden layer gives what it gets."""
-    setup = made(["relu", {"type": "dense", "units": 3}], points.shape[1:])
+    setup = setup_of(["relu", {"type": "dense", "units": 3}], points.shape[1:])
 
     def evaluated(params, inputs):
         return Output(inputs, intermediates={"outputs": {"relu_1": inputs}})
 
     splits = {"train": (points[:1], classes.max(keepdims=True)), "test": (points, classes)}
-    phenomenon, tables = looked("embeddings", setup, splits, evaluated, **arguments)
+    phenomenon, tables = probed("embeddings", setup, splits, evaluated, **arguments)
     return tables["embeddings"], phenomenon.summarize(Seen(tables, {}))
 
 
 @pytest.mark.parametrize("shape", [(40, 7), (12, 30), (20, 3, 3)])
 def test_components_and_separation_are_those_of_other_ways(shape):
     points, classes = 2 + values(*shape) * np.arange(1, shape[-1] + 1, dtype=np.float32), labels(shape[0], 3)
-    table, found = embedded(points, classes)
+    table, numbers = embedded(points, classes)
     flat = points.reshape(len(points), -1)
     pca = PCA(2, svd_solver="full").fit(flat)
     largest = np.take_along_axis(pca.components_, np.abs(pca.components_).argmax(1)[:, None], 1)[:, 0]
     expected = pca.transform(flat) * np.sign(largest)
     np.testing.assert_allclose(table[["pc1", "pc2"]], expected, atol=1e-3)
-    assert found["explained_by_two"] == pytest.approx(pca.explained_variance_ratio_.sum(), rel=1e-4)
+    assert numbers["explained_by_two"] == pytest.approx(pca.explained_variance_ratio_.sum(), rel=1e-4)
     means = np.stack([flat[classes == c].mean(0) for c in classes])
     between = np.square(means - flat.mean(0)).sum() / np.square(flat - flat.mean(0)).sum()
-    assert found["separation"] == found["initial_separation"] == pytest.approx(between, rel=1e-4)
+    assert numbers["separation"] == numbers["initial_separation"] == pytest.approx(between, rel=1e-4)
 
 
 def test_classes_of_one_place_each_are_separate_and_drawn_labels_are_not():
@@ -326,15 +330,15 @@ def test_classes_of_one_place_each_are_separate_and_drawn_labels_are_not():
     assert len(embedded(values(200, 6), classes, examples=50)[0]) == 50
 
 
-def test_the_layer_before_the_read_out_is_looked_at():
-    assert embeddings._layer(made(CONVOLUTIONS, (8, 8)), None) == "flatten_1"
-    assert embeddings._layer(made([{"type": "dense", "units": 2}, "tanh"], (3,)), None) is None
+def test_the_layer_before_the_read_out_is_used():
+    assert embeddings._layer_path(setup_of(CONVOLUTIONS, (8, 8)), None) == "flatten_1"
+    assert embeddings._layer_path(setup_of([{"type": "dense", "units": 2}, "tanh"], (3,)), None) is None
     block = {"type": "residual", "layers": [{"type": "dense", "units": 3}, "relu"]}
-    setup = made([block, {"type": "dense", "units": 2}], (3,))
-    assert embeddings._layer(setup, None) == "residual_1"
-    assert embeddings._layer(setup, "residual_1/relu_1") == "residual_1/relu_1"
+    setup = setup_of([block, {"type": "dense", "units": 2}], (3,))
+    assert embeddings._layer_path(setup, None) == "residual_1"
+    assert embeddings._layer_path(setup, "residual_1/relu_1") == "residual_1/relu_1"
     with pytest.raises(InvalidValue, match="did you mean 'residual_1'"):
-        embeddings._layer(setup, "residul_1")
+        embeddings._layer_path(setup, "residul_1")
 
 
 # --- reconstructions -------------------------------------------------------------------------------------
@@ -345,28 +349,28 @@ def rebuilt(kernel, units, noise=0.0):
     inputs = values(60, 3, 4) * np.arange(1, 5, dtype=np.float32)
     splits = {"train": inputs[:40], "test": inputs[40:]}
     splits = {name: (part, part.reshape(len(part), -1)) for name, part in splits.items()}
-    setup = made(["flatten", {"type": "dense", "units": units}, {"type": "dense", "units": 12}], (3, 4))
+    setup = setup_of(["flatten", {"type": "dense", "units": units}, {"type": "dense", "units": 12}], (3, 4))
     arguments = {"noise": noise, "examples": 5, "loss": "squared_error"}
-    phenomenon, tables = looked("reconstructions", setup, splits, linear(kernel), **arguments)
+    phenomenon, tables = probed("reconstructions", setup, splits, linear(kernel), **arguments)
     return phenomenon.summarize(Seen(tables, {})), tables, splits
 
 
 def test_errors_are_those_of_sklearns_principal_components():
     kernel = values(12, 12, seed=3)
-    found, tables, splits = rebuilt(kernel, 3)
+    numbers, tables, splits = rebuilt(kernel, 3)
     pca = PCA(3, svd_solver="full").fit(splits["train"][1])
     for split, prefix in (("train", "train_"), ("test", "")):
         flat = splits[split][1]
         error = np.square(flat @ kernel - flat).mean()
         projected = pca.inverse_transform(pca.transform(flat))
-        assert found[f"{prefix}error"] == pytest.approx(error, rel=1e-4)
-        assert found[f"{prefix}pca_error"] == pytest.approx(np.square(projected - flat).mean(), rel=1e-4)
-        assert found[f"{prefix}over_pca"] == pytest.approx(
-            found[f"{prefix}error"] / found[f"{prefix}pca_error"]
+        assert numbers[f"{prefix}error"] == pytest.approx(error, rel=1e-4)
+        assert numbers[f"{prefix}pca_error"] == pytest.approx(np.square(projected - flat).mean(), rel=1e-4)
+        assert numbers[f"{prefix}over_pca"] == pytest.approx(
+            numbers[f"{prefix}error"] / numbers[f"{prefix}pca_error"]
         )
-    shown = examples.pictures(tables["reconstructions"], "pca")
+    shown = examples.images_in(tables["reconstructions"], "pca")
     np.testing.assert_allclose(shown.reshape(5, 12), projected[:5], atol=1e-4)
-    assert found["noisy_error"] is found["denoised_error"] is found["noise_removed"] is None
+    assert numbers["noisy_error"] is numbers["denoised_error"] is numbers["noise_removed"] is None
 
 
 def test_principal_components_are_the_best_linear_net_and_another_is_worse():
@@ -392,12 +396,12 @@ def test_noise_is_measured_before_and_after():
 
 
 def shifted(inputs, axis, by, fill):
-    found = np.full_like(inputs, fill)
+    result = np.full_like(inputs, fill)
     size = inputs.shape[axis]
     to, of = (slice(by, size), slice(0, size - by)) if by > 0 else (slice(0, size + by), slice(-by, size))
     place = [slice(None)] * inputs.ndim
-    found[(*place[:axis], to, *place[axis + 1 :])] = inputs[(*place[:axis], of, *place[axis + 1 :])]
-    return found
+    result[(*place[:axis], to, *place[axis + 1 :])] = inputs[(*place[:axis], of, *place[axis + 1 :])]
+    return result
 
 
 @pytest.mark.parametrize("shape", [(12,), (5, 6), (5, 6, 2)])
@@ -405,9 +409,9 @@ def test_accuracy_of_shifted_inputs_is_that_of_numpy(shape):
     inputs, kernel = values(90, *shape), values(int(np.prod(shape)), 3, seed=1)
     true = (inputs.reshape(90, -1) @ kernel).argmax(1).astype(np.int32)
     splits = {"train": (inputs[:30], true[:30]), "test": (inputs[30:], true[30:])}
-    setup = made(["flatten", {"type": "dense", "units": 3}], shape)
+    setup = setup_of(["flatten", {"type": "dense", "units": 3}], shape)
     arguments = {"pixels": 2, "examples": 50}
-    phenomenon, tables = looked("translation", setup, splits, linear(kernel), **arguments)
+    phenomenon, tables = probed("translation", setup, splits, linear(kernel), **arguments)
     fill, expected = inputs[:30].min(), [1.0]
     for by in (1, 2):
         moved = [
@@ -419,12 +423,12 @@ def test_accuracy_of_shifted_inputs_is_that_of_numpy(shape):
             np.mean([((one.reshape(50, -1) @ kernel).argmax(1) == true[30:80]).mean() for one in moved])
         )
     np.testing.assert_allclose(tables["translation"]["accuracy"], expected, atol=1e-6)
-    found = phenomenon.summarize(Seen(tables, {}))
-    assert found["kept"] == pytest.approx(expected[-1])
-    assert found["kept"] < 0.9
+    numbers = phenomenon.summarize(Seen(tables, {}))
+    assert numbers["kept"] == pytest.approx(expected[-1])
+    assert numbers["kept"] < 0.9
 
 
-def test_what_does_not_look_at_places_keeps_its_accuracy():
+def test_a_net_that_ignores_places_keeps_its_accuracy():
     inputs = np.zeros((20, 8, 8), np.float32)
     inputs[np.arange(20), 4, 4] = np.arange(20) % 2 + 1
     splits = {"train": (inputs, (np.arange(20) % 2).astype(np.int32))}
@@ -433,7 +437,7 @@ def test_what_does_not_look_at_places_keeps_its_accuracy():
         greatest = inputs.max((1, 2))
         return Output(jnp.stack([1.5 - greatest, greatest - 1.5], -1))
 
-    phenomenon, tables = looked("translation", READ_OUT, splits, evaluated, pixels=3)
+    phenomenon, tables = probed("translation", READ_OUT, splits, evaluated, pixels=3)
     assert phenomenon.summarize(Seen(tables, {})) == {
         "accuracy_unshifted": 1,
         "accuracy_shifted": 1,
@@ -550,7 +554,7 @@ def test_numbers_of_a_run_are_those_of_its_metrics(trained):
     kernel = build_experiment(one.config).model.init(0)[0]["dense_1"]["kernel"]
     table = one.tables["filters"]
     np.testing.assert_allclose(
-        examples.pictures(table, "initial")[..., 0], kernel.T.reshape(5, 6, 6), atol=1e-6
+        examples.images_in(table, "initial")[..., 0], kernel.T.reshape(5, 6, 6), atol=1e-6
     )
     assert (table["initial"] != table["final"]).any()
 
@@ -560,9 +564,9 @@ def test_numbers_of_a_run_are_those_of_its_metrics(trained):
 )
 def test_what_is_no_picture_is_not_drawn(true, message):
     inputs = np.array([[1, 0], [0, 1]], np.float32)
-    setup = made([{"type": "dense", "units": 2}], (2,))
+    setup = setup_of([{"type": "dense", "units": 2}], (2,))
     splits = {"train": (inputs, np.array(true, np.int32))}
-    phenomenon, tables = looked("confusion", setup, splits, linear(np.eye(2, dtype=np.float32)))
+    phenomenon, tables = probed("confusion", setup, splits, linear(np.eye(2, dtype=np.float32)))
     assert phenomenon.figures["confusion_matrix"]([Seen(tables, {})]).axes
     with pytest.raises(InvalidValue, match=message):
         phenomenon.figures["misclassified"]([Seen(tables, {})])

@@ -149,8 +149,7 @@ def decomposition_by_capacity(sweeps: Sequence[SweepView], capacity: str) -> Fig
 
     figure, axes = plotting.panel_per_result(sweeps, draw, sharey=True)
     axes[0].set_ylabel("mean over test examples of the squared error")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(CURVES))
+    plotting.legend_below(figure, axes[0])
     return figure
 
 

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.typing import ColorType
 
     from nnlab.phenomena.generalization.double_descent import DoubleDescent
 
@@ -64,7 +63,7 @@ def curves_by_capacity(
 
 
 def _draw_curve(
-    ax: Axes, curve: CapacityCurve, statistic: Statistic, colour: ColorType | None
+    ax: Axes, curve: CapacityCurve, statistic: Statistic, colour: plotting.Colour | None
 ) -> list[float]:
     """Draw test and train metric, in one colour if it is given; returns the finite values of the test one."""
     scale = _scale(curve.metric)

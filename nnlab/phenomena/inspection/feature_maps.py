@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -13,8 +13,16 @@ from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup, Shape
 from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon
-from nnlab.phenomena.examples import MOST_VALUES, crossed, judged, limits, mosaic, picture_shape, split_of
-from nnlab.phenomena.probe import Probe, Snapshot
+from nnlab.phenomena.examples import (
+    MAXIMUM_TABLE_VALUES,
+    image_shape,
+    mosaic,
+    product_rows,
+    recorded_split,
+    reported_split,
+    value_range,
+)
+from nnlab.phenomena.probe import Probe, RowLabels, Snapshot
 from nnlab.registry import Count
 from nnlab.system.imports import Array, jnp
 from nnlab.text import join_words, suggestion
@@ -24,15 +32,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INPUTS = "inputs"
-ZERO = 1e-6
-FIRST = 2  # convolutions
+INPUTS = "inputs"  # stands for a layer's path
+ZERO_TOLERANCE = 1e-6
+DEFAULT_CONVOLUTIONS = 2  # the first ones
 
 
 class FeatureMaps(NamedTuple):
-    """Over the maps that are kept, see `feature_maps`. maps: how many, of all layers. near_zero: of their
-    values, the share with |value| < 1e-6. dead_maps: maps that have one value, to 1e-6, all over the examples
-    that are kept.
+    """The maps that are kept, see `feature_maps`.
+
+    Attributes:
+        maps: Number of maps, of all layers.
+        near_zero: Share of their values, 0 to 1, with |value| < 1e-6.
+        dead_maps: Number of maps that have one value, to 1e-6, all over the examples that are kept.
     """
 
     maps: int
@@ -42,60 +53,69 @@ class FeatureMaps(NamedTuple):
 
 @phenomenon
 def feature_maps(layer: str | None = None, examples: Count = 4, maps: Count = 16) -> RunPhenomenon:
-    """The outputs of convolutions for the first test examples (else validation, else train), as pictures.
+    """What do convolutions make of the first test examples (else validation, else train)?
 
-    layer: a pattern of paths, such as `conv2d_*`; without, the first two convolutions, each after the
-    activation that follows it. examples, maps: so many, the first ones; maps of each layer.
+    Args:
+        layer: A pattern of layer paths, such as `conv2d_*`; null is the first two convolutions, each after
+            the activation that follows it.
+        examples: How many examples, the first ones, are kept.
+        maps: How many maps of each layer, the first ones, are kept.
     """
 
-    def kept(setup: Setup, data: Data) -> list[tuple[str, int, int, int]]:
-        shapes = {INPUTS: data.train.inputs.shape[1:]} | mapped(setup, layer)
-        return [(path, *_maps_of(path, shape)) for path, shape in shapes.items()]
+    def kept_layers(setup: Setup, data: Data) -> list[tuple[str, int, int, int]]:
+        """Path, height and width of the inputs and of each layer's maps, and how many of them are kept."""
+        shapes = {INPUTS: data.train.inputs.shape[1:]} | mapped_layers(setup, layer)
+        sizes = {path: _map_sizes(path, shape) for path, shape in shapes.items()}
+        return [(path, height, width, min(maps, count)) for path, (height, width, count) in sizes.items()]
 
-    def rows(setup: Setup, data: Data) -> dict[str, list[Any]]:
-        split = judged(data.splits)
-        found: dict[str, list[Any]] = {}
-        for path, height, width, count in kept(setup, data):
-            first, part = range(min(examples, len(data.splits[split]))), range(min(maps, count))
-            axes = {"example": first, "map": part, "y": range(height), "x": range(width)}
-            for name, column in crossed(split=[split], layer=[path], **axes).items():
-                found.setdefault(name, []).extend(column)
-        return found
+    def rows(setup: Setup, data: Data) -> RowLabels:
+        split = reported_split(data.splits)
+        shown = range(min(examples, len(data.splits[split])))
+        columns: dict[str, list[str | int | float | None]] = {}
+        for path, height, width, count in kept_layers(setup, data):
+            axes = {"example": shown, "map": range(count), "y": range(height), "x": range(width)}
+            for name, values in product_rows(split=[split], layer=[path], **axes).items():
+                columns.setdefault(name, []).extend(values)
+        return columns
 
-    def check(setup: Setup, data: Data) -> None:
-        values = sum(h * w * min(maps, count) * examples for _, h, w, count in kept(setup, data))
-        if values > MOST_VALUES:
+    def validate(setup: Setup, data: Data) -> None:
+        count = examples * sum(h * w * kept for _, h, w, kept in kept_layers(setup, data))
+        if count > MAXIMUM_TABLE_VALUES:
             raise InvalidValue(
-                f"would keep {values:,} values of maps, of at most {MOST_VALUES:,}; let examples be fewer"
+                f"would keep {count:,} values of maps, of at most {MAXIMUM_TABLE_VALUES:,}; let examples be "
+                "fewer"
             )
 
-    def values(setup: Setup, snapshot: Snapshot) -> tuple[Array]:
-        inputs = snapshot.examples[judged(snapshot.examples)].inputs[:examples]
-        inside = snapshot.evaluate(snapshot.params, inputs).intermediates["outputs"]
-        seen = {INPUTS: inputs} | {path: inside[path] for path in mapped(setup, layer)}
-        found = []
-        for path, outputs in seen.items():
-            height, width, count = _maps_of(path, outputs.shape[1:])
-            outputs = outputs.reshape(-1, height, width, count)[..., :maps]
-            found.append(jnp.moveaxis(outputs, -1, 1).reshape(-1))
-        return (jnp.concatenate(found),)
+    def measure(setup: Setup, snapshot: Snapshot) -> tuple[Array]:
+        inputs = snapshot.examples[reported_split(snapshot.examples)].inputs[:examples]
+        outputs = snapshot.evaluate(snapshot.params, inputs).intermediates["outputs"]
+        by_path = {INPUTS: inputs} | {path: outputs[path] for path in mapped_layers(setup, layer)}
+        return (jnp.concatenate([_map_values(path, values, maps) for path, values in by_path.items()]),)
 
     return RunPhenomenon(
-        probes=(Probe("feature_maps", rows, ("value",), values, record_at="end"),),
+        probes=(Probe("feature_maps", rows, ("value",), measure, record_at="end"),),
         result=FeatureMaps,
-        detect=lambda run: summarize(run.tables["feature_maps"]),
-        figures={"feature_maps": map_pictures},
-        validate=check,
+        detect=lambda run: detect(run.tables["feature_maps"]),
+        figures={"feature_maps": map_images},
+        validate=validate,
     )
 
 
-def mapped(setup: Setup, layer: str | None) -> dict[str, Shape]:
-    """The paths of the layers that are looked at, with their outputs' shapes. Raises InvalidValue."""
+def mapped_layers(setup: Setup, layer: str | None) -> dict[str, Shape]:
+    """The paths of the layers whose maps are kept, with their outputs' shapes.
+
+    Args:
+        setup: The model's setup.
+        layer: A pattern of paths; None is the first convolutions.
+
+    Raises:
+        InvalidValue: No layer is at such a path, or the outputs are no maps.
+    """
     leaves = dict(setup.leaves())
-    paths = _convolutions(leaves) if layer is None else fnmatch.filter(leaves, layer)
-    found = {path: leaves[path].output_shape for path in paths if len(leaves[path].output_shape) > 1}
-    if found:
-        return found
+    paths = _first_convolutions(leaves) if layer is None else fnmatch.filter(leaves, layer)
+    shapes = {path: leaves[path].output_shape for path in paths if len(leaves[path].output_shape) > 1}
+    if shapes:
+        return shapes
     if layer is None:
         raise InvalidValue("feature_maps are of convolutions, and the model has none; leave it out here")
     if paths:
@@ -104,71 +124,86 @@ def mapped(setup: Setup, layer: str | None) -> dict[str, Shape]:
     raise InvalidValue(f"no layer is '{layer}'{near} there are {join_words(list(leaves), 'and')}", ("layer",))
 
 
-def _convolutions(leaves: dict[str, Setup]) -> list[str]:
+def _first_convolutions(leaves: Mapping[str, Setup]) -> list[str]:
     """The first convolutions, each to the activation that follows it before the next kernel."""
-    found: list[str] = []
-    waiting = False
+    paths: list[str] = []
+    awaits_activation = False
     for path, leaf in leaves.items():
         if "kernel" in leaf.params:
-            waiting = len(leaf.params["kernel"].shape) > 2
-            found += [path] if waiting else []
-        elif waiting and leaf.activation is not None and leaf.output_shape == leaves[found[-1]].output_shape:
-            found[-1], waiting = path, False
-    return found[:FIRST]
+            awaits_activation = len(leaf.params["kernel"].shape) > 2
+            paths += [path] if awaits_activation else []
+        elif (
+            awaits_activation
+            and leaf.activation is not None
+            and leaf.output_shape == leaves[paths[-1]].output_shape
+        ):
+            paths[-1], awaits_activation = path, False
+    return paths[:DEFAULT_CONVOLUTIONS]
 
 
-def _maps_of(path: str, shape: Shape) -> tuple[int, int, int]:
+def _map_sizes(path: str, shape: Shape) -> tuple[int, int, int]:
     """Height, width and number of maps `[H, W, K]` or `[L, K]`; inputs `[H, W]` and `[L]` are one."""
     if path == INPUTS:
-        return picture_shape(shape)
+        return image_shape(shape)
     return (1, shape[0], shape[1]) if len(shape) == 2 else (shape[0], shape[1], shape[2])
 
 
-def _pictures(table: pandas.DataFrame) -> np.ndarray:
-    """The maps `[examples, maps, H, W]` of one layer."""
-    shape = [int(table[name].max()) + 1 for name in ("example", "map", "y", "x")]
-    return table["value"].to_numpy(float).reshape(shape)
+def _map_values(path: str, values: Array, maps: int) -> Array:
+    """The first maps of inputs or outputs `[N, ...]`, in the order of the table's rows."""
+    height, width, count = _map_sizes(path, values.shape[1:])
+    values = values.reshape(-1, height, width, count)[..., :maps]
+    return jnp.moveaxis(values, -1, 1).reshape(-1)
 
 
-def summarize(table: pandas.DataFrame) -> FeatureMaps:
+def detect(table: pandas.DataFrame) -> FeatureMaps:
     """The numbers of the table `feature_maps`."""
-    made = table[table["layer"] != INPUTS]
-    span = made.groupby(["layer", "map"])["value"].agg(lambda values: values.max() - values.min())
-    return FeatureMaps(len(span), float((made["value"].abs() < ZERO).mean()), int((span < ZERO).sum()))
-
-
-def map_pictures(runs: Sequence[RunView]) -> Figure:
-    """The inputs, then the maps of each layer, a column each; an example a row, black being a layer's least
-    value. A row of panels a run."""
-    layers = [list(dict.fromkeys(run.tables["feature_maps"]["layer"])) for run in runs]
-    columns = max(map(len, layers))
-    figure, axes = plotting.panels(
-        sum(map(len, layers)), 1, width=7.4, height=0.3 + 1.6 * columns * len(runs)
+    values = table[table["layer"] != INPUTS]
+    span = values.groupby(["layer", "map"])["value"].agg(lambda of_map: of_map.max() - of_map.min())
+    return FeatureMaps(
+        maps=len(span),
+        near_zero=float((values["value"].abs() < ZERO_TOLERANCE).mean()),
+        dead_maps=int((span < ZERO_TOLERANCE).sum()),
     )
-    places = iter(axes[:, 0])
-    for run, names in zip(runs, layers, strict=True):
+
+
+def map_images(runs: Sequence[RunView]) -> Figure:
+    """The inputs, then the maps of each layer, below each other, for all runs.
+
+    In each panel an example is a row, a map a column; black is the layer's least value.
+    """
+    layers = [list(dict.fromkeys(run.tables["feature_maps"]["layer"])) for run in runs]
+    height = 0.3 + 1.6 * max(map(len, layers)) * len(runs)
+    figure, axes = plotting.panels(sum(map(len, layers)), 1, width=7.4, height=height)
+    panels = iter(axes[:, 0])
+    for run, paths in zip(runs, layers, strict=True):
         table = run.tables["feature_maps"]
-        for name in names:
-            ax = next(places)
-            shown = _pictures(table[table["layer"] == name])
-            _draw(ax, shown)
-            ax.set_title(f"{run.label}: {_in_words(table, name, shown)}")
-            ax.set(xlabel="maps" if name != INPUTS else "channels", ylabel="examples", xticks=[], yticks=[])
+        for path in paths:
+            ax, rows = next(panels), table[table["layer"] == path]
+            maps = _maps_in(rows)
+            _draw_maps(ax, maps)
+            ax.set_title(f"{run.label}: {_finding(rows, path, len(maps))}")
+            ax.set(xlabel="maps" if path != INPUTS else "channels", ylabel="examples", xticks=[], yticks=[])
     return figure
 
 
-def _in_words(table: pandas.DataFrame, name: str, shown: np.ndarray) -> str:
-    if name == INPUTS:
-        return f"{len(shown)} {split_of(table)} examples"
-    found = summarize(table[table["layer"] == name])
-    return f"{name}, {100 * found.near_zero:.0f} % zero, {found.dead_maps} of {found.maps} maps dead"
+def _maps_in(rows: pandas.DataFrame) -> np.ndarray:
+    """The maps `[examples, maps, H, W]` in the table's rows of one layer."""
+    shape = [int(rows[name].max()) + 1 for name in ("example", "map", "y", "x")]
+    return rows["value"].to_numpy(float).reshape(shape)
 
 
-def _draw(ax: Axes, shown: np.ndarray) -> None:
-    """Maps `[examples, maps, H, W]` as tiles; those of signals, of height 1, are stretched."""
-    examples, maps, height, width = shown.shape
-    low, high = limits(shown)
-    tiles = mosaic(shown.reshape(examples * maps, height, width), maps)
+def _finding(rows: pandas.DataFrame, path: str, examples: int) -> str:
+    if path == INPUTS:
+        return f"{examples} {recorded_split(rows)} examples"
+    numbers = detect(rows)
+    return f"{path}, {100 * numbers.near_zero:.0f} % zero, {numbers.dead_maps} of {numbers.maps} maps dead"
+
+
+def _draw_maps(ax: Axes, maps: np.ndarray) -> None:
+    """Draw maps `[examples, maps, H, W]` as tiles; those of signals, of height 1, are stretched."""
+    examples, count, height, width = maps.shape
+    low, high = value_range(maps)
+    tiles = mosaic(maps.reshape(examples * count, height, width), count)
     ax.grid(visible=False)
     ax.spines[:].set_visible(False)
     ax.imshow(tiles, cmap="gray", vmin=low, vmax=high, interpolation="nearest")

@@ -1,15 +1,14 @@
 """Reconstructions: what an autoencoder gives back, beside what principal components give back.
 
-A linear autoencoder of k units can do no better than the first k principal components, and reaches them
-(Bourlard & Kamp 1988; Baldi & Hornik 1989). Denoising: Vincent et al. 2008.
+A linear autoencoder of k units can do no better than the first k principal components, and reaches them.
 """
 
 from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,17 +18,17 @@ from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup
 from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon
 from nnlab.phenomena.examples import (
-    check_drawable,
-    drawable,
-    in_blocks,
-    judged,
-    limits,
-    picture_shape,
-    pictures,
+    displayed,
+    image_shape,
+    images_in,
+    map_in_blocks,
     pixel_rows,
-    split_of,
+    recorded_split,
+    refuse_tiny_images,
+    reported_split,
+    value_range,
 )
-from nnlab.phenomena.probe import Probe, Snapshot
+from nnlab.phenomena.probe import Probe, RowLabels, Snapshot
 from nnlab.registry import Count, NonNegative
 from nnlab.system.imports import Array, jax, jnp
 
@@ -37,21 +36,31 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
-MOST_FEATURES = 4096  # of the covariance matrix
-MOST_SHOWN = 10
-CAPTION = 14  # characters
-SHOWN = ("input", "noisy", "reconstruction", "pca")
-WORDS = {"input": "input", "noisy": "noisy", "reconstruction": "net", "pca": "components"}
-ERRORS = ("error", "pca_error", "noisy_error", "denoised_error")
+MAXIMUM_FEATURES = 4096  # of the covariance matrix
+MAXIMUM_EXAMPLES = 10  # of a figure
+CAPTION_CHARACTERS = 14  # in a line
+CAPTIONS = {"input": "input", "noisy": "noisy", "reconstruction": "net", "pca": "components"}
+IMAGE_COLUMNS = tuple(CAPTIONS)
+ERROR_COLUMNS = ("error", "pca_error", "noisy_error", "denoised_error")
 
 
 class Reconstructions(NamedTuple):
-    """Mean squared errors per value, of the test examples (else validation, else train), train_... of the
-    training examples. error: of the reconstruction. pca_error: of the projection on as many principal
-    components of the training inputs as the narrowest layer has values. over_pca: error / pca_error. The four
-    of components are null where no layer is narrower than the inputs. noisy_error: of the noisy inputs
-    themselves. denoised_error: of their reconstruction, against the inputs without noise. noise_removed:
-    1 - denoised_error / noisy_error. The three are null without noise.
+    """Mean squared errors per value, 0 or more, of the test examples (else validation, else train).
+
+    The numbers of components are null where no layer is narrower than the inputs, those of noise are null
+    without noise.
+
+    Attributes:
+        error: Of the reconstruction.
+        pca_error: Of the projection on as many principal components of the training inputs as the narrowest
+            layer has values.
+        over_pca: error / pca_error; null also where pca_error is 0.
+        train_error: The error of the training examples.
+        train_pca_error: The pca_error of the training examples.
+        train_over_pca: train_error / train_pca_error; null also where that is 0.
+        noisy_error: Of the noisy inputs themselves.
+        denoised_error: Of their reconstruction, against the inputs without noise.
+        noise_removed: 1 - denoised_error / noisy_error, at most 1; negative where the net adds to the error.
     """
 
     error: float
@@ -67,71 +76,78 @@ class Reconstructions(NamedTuple):
 
 @phenomenon
 def reconstructions(noise: NonNegative = 0.0, examples: Count = 8) -> RunPhenomenon:
-    """Inputs and what an autoencoder makes of them, for data with `reconstruct: true`.
+    """How well does an autoencoder give its inputs back, for data with `reconstruct: true`?
 
-    noise: standard deviation of Gaussian noise that is added to the inputs. examples: so many are kept as
-    pictures, the first ones.
+    Its error is compared with that of principal components; a linear autoencoder reaches theirs.
+
+    Args:
+        noise: Standard deviation, 0 or more, of Gaussian noise that is added to the inputs, in their units.
+        examples: How many examples, the first ones, are kept as images.
+
+    Reference:
+        Bourlard & Kamp 1988; Baldi & Hornik 1989 (linear autoencoders). Vincent et al. 2008 (denoising).
     """
 
-    def shown(setup: Setup, data: Data) -> dict[str, list[Any]]:
-        split = judged(data.splits)
-        count = min(examples, len(data.splits[split]))
-        return pixel_rows(picture_shape(data.train.inputs.shape[1:]), split=[split], example=range(count))
+    def image_rows(setup: Setup, data: Data) -> RowLabels:
+        split = reported_split(data.splits)
+        shown = range(min(examples, len(data.splits[split])))
+        return pixel_rows(image_shape(data.train.inputs.shape[1:]), split=[split], example=shown)
 
-    def pixels(setup: Setup, snapshot: Snapshot) -> tuple[Array, ...]:
-        split = judged(snapshot.examples)
+    def measure_images(setup: Setup, snapshot: Snapshot) -> tuple[Array, ...]:
+        split = reported_split(snapshot.examples)
         inputs = snapshot.examples[split].inputs[:examples]
-        noisy = _with_noise(snapshot, split, noise)[:examples]
-        projected = _projection(snapshot, narrowest(setup))(_flat(noisy))
-        found = (inputs, noisy, snapshot.outputs(noisy), projected)
-        return tuple(part.reshape(-1) for part in found)
+        noisy = _noisy_inputs(snapshot, split, noise)[:examples]
+        projected = _pca_projection(snapshot, narrowest_width(setup))(_flatten(noisy))
+        images = (inputs, noisy, snapshot.outputs(noisy), projected)
+        return tuple(values.reshape(-1) for values in images)
 
-    def errors(setup: Setup, snapshot: Snapshot) -> tuple[Array, ...]:
-        projected = _projection(snapshot, narrowest(setup))
-        parts = [_errors(snapshot, split, projected, noise) for split in _splits(snapshot.examples)]
-        return tuple(jnp.stack(column) for column in zip(*parts, strict=True))
+    def measure_errors(setup: Setup, snapshot: Snapshot) -> tuple[Array, ...]:
+        project = _pca_projection(snapshot, narrowest_width(setup))
+        splits = _error_splits(snapshot.examples)
+        by_split = [_errors(snapshot, split, project, noise) for split in splits]
+        return tuple(jnp.stack(column) for column in zip(*by_split, strict=True))
 
-    def check(setup: Setup, data: Data) -> None:
-        _check(data)
-        shown(setup, data)
+    def validate(setup: Setup, data: Data) -> None:
+        _check_data(data)
+        image_rows(setup, data)
 
     return RunPhenomenon(
         probes=(
-            Probe("reconstructions", shown, SHOWN, pixels, record_at="end"),
-            Probe("reconstruction_errors", _error_rows, ERRORS, errors, record_at="end"),
+            Probe("reconstructions", image_rows, IMAGE_COLUMNS, measure_images, record_at="end"),
+            Probe("reconstruction_errors", _error_rows, ERROR_COLUMNS, measure_errors, record_at="end"),
         ),
         result=Reconstructions,
-        detect=lambda run: summarize(run.tables["reconstruction_errors"]),
-        figures={"reconstructions": reconstruction_pictures},
-        validate=check,
+        detect=lambda run: detect(run.tables["reconstruction_errors"]),
+        figures={"reconstructions": reconstruction_gallery},
+        validate=validate,
     )
 
 
-def _check(data: Data) -> None:
+def _check_data(data: Data) -> None:
     """Raises InvalidValue where the targets are not the inputs."""
     inputs, targets = data.train.inputs.reshape(len(data.train), -1), data.train.targets
     if data.train.classes or targets.shape != inputs.shape or not np.array_equal(inputs, targets):
         raise InvalidValue("reconstructions needs targets that are the inputs; give data reconstruct: true")
-    if inputs.shape[1] > MOST_FEATURES:
+    if inputs.shape[1] > MAXIMUM_FEATURES:
         raise InvalidValue(
-            f"reconstructions compares with principal components of {MOST_FEATURES:,} values at most, and an "
-            f"example has {inputs.shape[1]:,}; leave it out here"
+            f"reconstructions compares with principal components of {MAXIMUM_FEATURES:,} values at most, and "
+            f"an example has {inputs.shape[1]:,}; leave it out here"
         )
 
 
-def narrowest(setup: Setup) -> int:
-    """The least number of values that an example is between two layers."""
+def narrowest_width(setup: Setup) -> int:
+    """The least number of values that an example has between two layers."""
     return min(math.prod(leaf.output_shape) for _, leaf in setup.leaves())
 
 
-def _splits(names: Any) -> list[str]:
-    """The training split, and the one that is looked at."""
-    return list(dict.fromkeys(["train", judged(names)]))
+def _error_splits(names: Iterable[str]) -> list[str]:
+    """The training split, and the one that is reported."""
+    return list(dict.fromkeys(["train", reported_split(names)]))
 
 
-def _error_rows(setup: Setup, data: Data) -> dict[str, list[Any]]:
-    splits, values = _splits(data.splits), math.prod(data.train.inputs.shape[1:])
-    components = min(narrowest(setup), values)
+def _error_rows(setup: Setup, data: Data) -> RowLabels:
+    splits, values = _error_splits(data.splits), math.prod(data.train.inputs.shape[1:])
+    components = min(narrowest_width(setup), values)
     return {
         "split": splits,
         "components": [components] * len(splits),
@@ -139,21 +155,21 @@ def _error_rows(setup: Setup, data: Data) -> dict[str, list[Any]]:
     }
 
 
-def _flat(inputs: Array) -> Array:
+def _flatten(inputs: Array) -> Array:
     return inputs.reshape(inputs.shape[0], -1)
 
 
-def _projection(snapshot: Snapshot, components: int) -> Any:
+def _pca_projection(snapshot: Snapshot, components: int) -> Callable[[Array], Array]:
     """The function from `[N, D]` to its projection on principal components of the training inputs."""
-    inputs = _flat(snapshot.examples["train"].inputs)
+    inputs = _flatten(snapshot.examples["train"].inputs)
     mean = inputs.mean(0, keepdims=True)
     covariance = (inputs - mean).T @ (inputs - mean) / inputs.shape[0]
-    _, directions = jnp.linalg.eigh(covariance)
-    kept = directions[:, -components:]
-    return lambda values: mean + (values - mean) @ kept @ kept.T
+    _, directions = jnp.linalg.eigh(covariance)  # ascending
+    principal = directions[:, -components:]
+    return lambda values: mean + (values - mean) @ principal @ principal.T
 
 
-def _with_noise(snapshot: Snapshot, split: str, noise: float) -> Array:
+def _noisy_inputs(snapshot: Snapshot, split: str, noise: float) -> Array:
     inputs = snapshot.examples[split].inputs
     if noise == 0.0:
         return inputs
@@ -161,68 +177,74 @@ def _with_noise(snapshot: Snapshot, split: str, noise: float) -> Array:
     return inputs + noise * jax.random.normal(key, inputs.shape, inputs.dtype)
 
 
-def _errors(snapshot: Snapshot, split: str, projected: Any, noise: float) -> tuple[Array, ...]:
-    """See ERRORS; the last two are NaN without noise."""
+def _errors(
+    snapshot: Snapshot, split: str, project: Callable[[Array], Array], noise: float
+) -> tuple[Array, ...]:
+    """The columns ERROR_COLUMNS of a split, `[]` each; the last two are NaN without noise."""
     inputs = snapshot.examples[split].inputs
-    clean = _flat(inputs)
+    clean = _flatten(inputs)
 
-    def away(values: Array) -> Array:
+    def mean_squared_error(values: Array) -> Array:
         return jnp.square(values - clean).mean()
 
-    known = (away(in_blocks(snapshot.outputs, inputs)), away(projected(clean)))
+    error = mean_squared_error(map_in_blocks(snapshot.outputs, inputs))
+    pca_error = mean_squared_error(project(clean))
     if noise == 0.0:
-        return (*known, jnp.full((), jnp.nan), jnp.full((), jnp.nan))
-    noisy = _with_noise(snapshot, split, noise)
-    return (*known, away(_flat(noisy)), away(in_blocks(snapshot.outputs, noisy)))
+        return error, pca_error, jnp.full((), jnp.nan), jnp.full((), jnp.nan)
+    noisy = _noisy_inputs(snapshot, split, noise)
+    noisy_error = mean_squared_error(_flatten(noisy))
+    return error, pca_error, noisy_error, mean_squared_error(map_in_blocks(snapshot.outputs, noisy))
 
 
-def summarize(table: pandas.DataFrame) -> Reconstructions:
+def detect(table: pandas.DataFrame) -> Reconstructions:
     """The numbers of the table `reconstruction_errors`."""
-    train, last = table.iloc[0], table.iloc[-1]
-    noisy, denoised = float(last["noisy_error"]), float(last["denoised_error"])
-    of_noise = (noisy, denoised, 1 - denoised / noisy) if noisy > 0 else (None, None, None)
-    return Reconstructions(*_beside_pca(last), *_beside_pca(train), *of_noise)
+    train, reported = table.iloc[0], table.iloc[-1]
+    noisy, denoised = float(reported["noisy_error"]), float(reported["denoised_error"])
+    noise_numbers = (noisy, denoised, 1 - denoised / noisy) if noisy > 0 else (None, None, None)
+    return Reconstructions(*_pca_numbers(reported), *_pca_numbers(train), *noise_numbers)
 
 
-def _beside_pca(row: pandas.Series) -> tuple[float, float | None, float | None]:
-    """error, pca_error and over_pca; the last is null where the components leave nothing over."""
-    error, pca = float(row["error"]), float(row["pca_error"])
+def _pca_numbers(row: pandas.Series) -> tuple[float, float | None, float | None]:
+    """error, pca_error and over_pca; the last is None where the components leave nothing over."""
+    error, pca_error = float(row["error"]), float(row["pca_error"])
     if row["components"] >= row["values"]:
         return error, None, None
-    return error, pca, error / pca if pca > 0 else None
+    return error, pca_error, error / pca_error if pca_error > 0 else None
 
 
-def reconstruction_pictures(runs: Sequence[RunView]) -> Figure:
-    """Some examples, with noise where there is some, and what net and principal components give back, these
-    where they are fewer than the inputs; the rows of runs below each other, in the greys of the inputs."""
-    columns = min(MOST_SHOWN, *(run.tables["reconstructions"]["example"].nunique() for run in runs))
+def reconstruction_gallery(runs: Sequence[RunView]) -> Figure:
+    """Some examples, noisy where there is noise, and what net and principal components give back.
+
+    The components are shown where they are fewer than the inputs. The rows of several runs are below each
+    other, in the greys of the inputs.
+    """
+    columns = min(MAXIMUM_EXAMPLES, *(run.tables["reconstructions"]["example"].nunique() for run in runs))
     rows: dict[str, list[np.ndarray]] = {}
     for run in runs:
-        for kind in _kinds(summarize(run.tables["reconstruction_errors"])):
-            shown = pictures(run.tables["reconstructions"], kind)[:columns]
-            check_drawable(shown)
-            of = textwrap.fill(run.label, CAPTION) + "\n" if len(runs) > 1 else ""
-            rows[of + WORDS[kind]] = [drawable(picture) for picture in shown]
+        label = textwrap.fill(run.label, CAPTION_CHARACTERS) + "\n" if len(runs) > 1 else ""
+        for column in _shown_columns(detect(run.tables["reconstruction_errors"])):
+            images = images_in(run.tables["reconstructions"], column)[:columns]
+            refuse_tiny_images(images)
+            rows[label + CAPTIONS[column]] = [displayed(image) for image in images]
     inputs = np.concatenate([run.tables["reconstructions"]["input"].to_numpy(float) for run in runs])
     examples = [f"example {number}" for number in range(columns)]
-    figure = plotting.image_grid(rows, examples, limits(inputs))
-    figure.suptitle("\n".join(map(_in_words, runs)))
+    figure = plotting.image_grid(rows, examples, value_range(inputs))
+    figure.suptitle("\n".join(map(_finding, runs)))
     return figure
 
 
-def _kinds(found: Reconstructions) -> list[str]:
-    left_out = {"noisy": found.noisy_error is None, "pca": found.pca_error is None}
-    return [kind for kind in SHOWN if not left_out.get(kind)]
+def _shown_columns(numbers: Reconstructions) -> list[str]:
+    is_left_out = {"noisy": numbers.noisy_error is None, "pca": numbers.pca_error is None}
+    return [column for column in IMAGE_COLUMNS if not is_left_out.get(column)]
 
 
-def _in_words(run: RunView) -> str:
+def _finding(run: RunView) -> str:
     table = run.tables["reconstruction_errors"]
-    found = summarize(table)
-    words = f"{run.label}: {split_of(table)} error {plotting.scientific(found.error)}"
-    if found.pca_error is not None:
-        words += (
-            f", of {table['components'].iloc[-1]} principal components {plotting.scientific(found.pca_error)}"
-        )
-    if found.noise_removed is not None:
-        words += f", {100 * found.noise_removed:.0f} % of the noise removed"
-    return words
+    numbers = detect(table)
+    finding = f"{run.label}: {recorded_split(table)} error {plotting.scientific(numbers.error)}"
+    if numbers.pca_error is not None:
+        components, error = table["components"].iloc[-1], plotting.scientific(numbers.pca_error)
+        finding += f", of {components} principal components {error}"
+    if numbers.noise_removed is not None:
+        finding += f", {100 * numbers.noise_removed:.0f} % of the noise removed"
+    return finding

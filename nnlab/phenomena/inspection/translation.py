@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -12,8 +12,8 @@ from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup
 from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon
-from nnlab.phenomena.examples import in_blocks, judged, picture_shape, split_of
-from nnlab.phenomena.probe import Probe, Snapshot
+from nnlab.phenomena.examples import image_shape, map_in_blocks, recorded_split, reported_split
+from nnlab.phenomena.probe import Probe, RowLabels, Snapshot
 from nnlab.registry import Count
 from nnlab.system.imports import Array, jax, jnp
 
@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 
 
 class Translation(NamedTuple):
-    """accuracy_unshifted: of the inputs as they are. accuracy_shifted: at the greatest shift. kept: the one
-    over the other; null where nothing is right unshifted.
+    """The accuracies, shares from 0 to 1, without a shift and at the greatest one.
+
+    Attributes:
+        accuracy_unshifted: Of the inputs as they are.
+        accuracy_shifted: At the greatest shift, mean over the directions.
+        kept: accuracy_shifted / accuracy_unshifted; null where nothing is right unshifted.
     """
 
     accuracy_unshifted: float
@@ -34,18 +38,21 @@ class Translation(NamedTuple):
 
 @phenomenon
 def translation(pixels: Count = 3, examples: Count = 1000) -> RunPhenomenon:
-    """Accuracy on inputs shifted by 0, 1, ..., `pixels` pixels: a convolutional net keeps more of it.
+    """How much accuracy is left on inputs shifted by 0, 1, ..., `pixels` pixels?
 
-    The mean over the directions, four of an image `[H, W]` or `[H, W, C]`, two of a signal `[L]`; what comes
-    into sight is the least value of the training inputs, which is background where that is dark. Of the test
-    examples (else validation, else train) the first so many, none of them augmented.
+    A convolutional net keeps more of it than a dense one. The accuracy is the mean over the directions, four
+    of an image `[H, W]` or `[H, W, C]`, two of a signal `[L]`. What comes into sight is the least value of
+    the training inputs, which is background where that is dark. No example is augmented.
+
+    Args:
+        pixels: The greatest shift, 1 or more and less than the inputs' height and width.
+        examples: How many test examples (else validation, else train), the first ones, are shifted.
     """
 
-    def rows(setup: Setup, data: Data) -> dict[str, list[Any]]:
-        _check(setup, data, pixels)
-        split = judged(data.splits)
+    def rows(setup: Setup, data: Data) -> RowLabels:
+        _check_inputs(setup, data, pixels)
         shifts = list(range(pixels + 1))
-        return {"split": [split] * len(shifts), "shift": shifts}
+        return {"split": [reported_split(data.splits)] * len(shifts), "shift": shifts}
 
     def measure(setup: Setup, snapshot: Snapshot) -> tuple[Array]:
         return (_accuracies(snapshot, pixels, examples),)
@@ -53,13 +60,14 @@ def translation(pixels: Count = 3, examples: Count = 1000) -> RunPhenomenon:
     return RunPhenomenon(
         probes=(Probe("translation", rows, ("accuracy",), measure, record_at="end"),),
         result=Translation,
-        detect=lambda run: summarize(run.tables["translation"]),
+        detect=lambda run: detect(run.tables["translation"]),
         figures={"translation": accuracy_by_shift},
         validate=rows,
     )
 
 
-def _check(setup: Setup, data: Data, pixels: int) -> None:
+def _check_inputs(setup: Setup, data: Data, pixels: int) -> None:
+    """Raises InvalidValue where the inputs cannot be shifted so far."""
     shape = data.train.inputs.shape[1:]
     if not data.train.classes:
         raise InvalidValue("translation looks at accuracy, and the targets are values; leave it out here")
@@ -67,35 +75,37 @@ def _check(setup: Setup, data: Data, pixels: int) -> None:
         raise InvalidValue(
             "translation shifts images or signals, and the inputs are tokens; leave it out here"
         )
-    height, width, _ = picture_shape(shape)
-    least = width if len(shape) == 1 else min(height, width)
-    if pixels >= least:
-        raise InvalidValue(f"must be below {least}, the size of the inputs", ("pixels",))
+    height, width, _ = image_shape(shape)
+    size = width if len(shape) == 1 else min(height, width)
+    if pixels >= size:
+        raise InvalidValue(f"must be below {size}, the size of the inputs", ("pixels",))
 
 
-def summarize(table: pandas.DataFrame) -> Translation:
+def detect(table: pandas.DataFrame) -> Translation:
     """The numbers of the table `translation`."""
-    unshifted, shifted = (float(table["accuracy"].iloc[place]) for place in (0, -1))
+    unshifted, shifted = (float(table["accuracy"].iloc[row]) for row in (0, -1))
     return Translation(unshifted, shifted, shifted / unshifted if unshifted > 0 else None)
 
 
 def _accuracies(snapshot: Snapshot, pixels: int, examples: int) -> Array:
     """The accuracy at each shift, `[pixels + 1]`."""
-    inputs, targets = (part[:examples] for part in snapshot.examples[judged(snapshot.examples)])
-    sides = min(2, inputs.ndim - 1)
-    filling = [(pixels, pixels) if 1 <= axis <= sides else (0, 0) for axis in range(inputs.ndim)]
+    batch = snapshot.examples[reported_split(snapshot.examples)]
+    inputs, targets = (part[:examples] for part in batch)
+    axes = min(2, inputs.ndim - 1)  # along which inputs are shifted
+    padding = [(pixels, pixels) if 1 <= axis <= axes else (0, 0) for axis in range(inputs.ndim)]
     background = snapshot.examples["train"].inputs.min()
-    padded = jnp.pad(inputs, filling, constant_values=background)
+    padded = jnp.pad(inputs, padding, constant_values=background)
 
     def accuracy(corner: Array) -> Array:
-        moved = jax.lax.dynamic_slice(padded, list(corner), inputs.shape)
-        return snapshot.loss.correct(in_blocks(snapshot.outputs, moved), targets).mean()
+        shifted = jax.lax.dynamic_slice(padded, list(corner), inputs.shape)
+        return snapshot.loss.correct(map_in_blocks(snapshot.outputs, shifted), targets).mean()
 
-    still, steps = np.zeros((1, inputs.ndim), np.int32), np.eye(inputs.ndim, dtype=np.int32)[1 : 1 + sides]
+    unshifted = np.zeros((1, inputs.ndim), np.int32)
+    steps = np.eye(inputs.ndim, dtype=np.int32)[1 : 1 + axes]
     directions = np.concatenate([steps, -steps])
-    moves = np.concatenate([still, *(shift * directions for shift in range(1, pixels + 1))])
-    found = jax.lax.map(accuracy, jnp.asarray(pixels * steps.sum(0, keepdims=True) + moves))
-    return jnp.concatenate([found[:1], found[1:].reshape(pixels, -1).mean(-1)])
+    shifts = np.concatenate([unshifted, *(size * directions for size in range(1, pixels + 1))])
+    accuracies = jax.lax.map(accuracy, jnp.asarray(pixels * steps.sum(0, keepdims=True) + shifts))
+    return jnp.concatenate([accuracies[:1], accuracies[1:].reshape(pixels, -1).mean(-1)])
 
 
 def accuracy_by_shift(runs: Sequence[RunView]) -> Figure:
@@ -103,9 +113,9 @@ def accuracy_by_shift(runs: Sequence[RunView]) -> Figure:
     figure, ((ax,),) = plotting.panels()
     tables = [run.tables["translation"] for run in runs]
     for run, table, colour in zip(runs, tables, plotting.colours(len(runs)), strict=True):
-        label = f"{run.label}: {_in_words(summarize(table))}"
+        label = f"{run.label}: {_finding(detect(table))}"
         ax.plot(table["shift"], 100 * table["accuracy"], "-o", color=colour, markersize=3, label=label)
-    splits = dict.fromkeys(split_of(table) for table in tables)
+    splits = dict.fromkeys(recorded_split(table) for table in tables)
     ax.set(xlabel="shift, pixels", ylabel=f"{' or '.join(splits)} accuracy, %", ylim=(0, 102))
     ax.set_xticks(sorted({shift for table in tables for shift in table["shift"]}))
     ax.set_title(label if len(runs) == 1 else "Shifted inputs: accuracy unshifted and at the greatest shift")
@@ -113,5 +123,5 @@ def accuracy_by_shift(runs: Sequence[RunView]) -> Figure:
     return figure
 
 
-def _in_words(found: Translation) -> str:
-    return f"{100 * found.accuracy_unshifted:.1f} % to {100 * found.accuracy_shifted:.1f} %"
+def _finding(numbers: Translation) -> str:
+    return f"{100 * numbers.accuracy_unshifted:.1f} % to {100 * numbers.accuracy_shifted:.1f} %"

@@ -18,7 +18,7 @@ from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup
 from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon, refuse_too_many_lines
-from nnlab.phenomena.examples import in_blocks
+from nnlab.phenomena.examples import map_in_blocks
 from nnlab.phenomena.probe import Batch, Probe, Snapshot
 from nnlab.registry import Count, Positive
 from nnlab.system.imports import Array, jax, jnp
@@ -122,7 +122,7 @@ def losses(snapshot: Snapshot, centre: Any, plane: Sequence[Any], places: Array,
 
     def loss(place: Array) -> Array:
         params = jax.tree.map(lambda w, d, e: w + place[0] * d + place[1] * e, centre, *plane)
-        outputs = in_blocks(lambda inputs: snapshot.evaluate(params, inputs).value, batch.inputs)
+        outputs = map_in_blocks(lambda inputs: snapshot.evaluate(params, inputs).value, batch.inputs)
         return snapshot.loss.per_example(outputs, batch.targets).mean()
 
     return jax.lax.map(loss, places, batch_size=AT_ONCE)
