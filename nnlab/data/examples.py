@@ -1,4 +1,4 @@
-"""What a data set is: a function from a seed to Examples."""
+"""What a data set is: a Source, that is a function from a seed to Examples."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from nnlab.errors import InvalidValue
 
 Task = Literal["classification", "regression"]
 
+MAX_CLASSES = 10_000
+
 
 @dataclass(frozen=True)
 class Examples:
     """`N` examples.
 
-    inputs: `[N, ...]` float32. targets: `[N]` int32 class numbers, or `[N, K]` float32 values.
-    classes: the number of classes; 0 where the targets are values.
+    Attributes:
+        inputs: `[N, ...]`, float32.
+        targets: Class numbers `[N]`, int32, or values `[N, K]`, float32.
+        classes: The number of classes; 0 where the targets are values.
     """
 
     inputs: np.ndarray
@@ -29,14 +33,16 @@ class Examples:
         return self.inputs.shape[0]
 
     def take(self, rows: np.ndarray | slice) -> Examples:
+        """The examples in these rows, in this order."""
         return replace(self, inputs=self.inputs[rows], targets=self.targets[rows])
 
 
 class Source(NamedTuple):
     """Where examples come from.
 
-    load: seed -> (all examples, the data set's own test examples or None). whole: without a `split` all of
-    them are trained on.
+    Attributes:
+        load: Seed -> (examples, test examples). The latter are None where the data set has no test set.
+        train_on_all: Whether a file without a `split` trains on all examples.
     """
 
     load: Callable[[int], tuple[Examples, Examples | None]]
@@ -44,7 +50,17 @@ class Source(NamedTuple):
 
 
 def classification_examples(inputs: np.ndarray, labels: np.ndarray, classes: int | None = None) -> Examples:
-    """Examples of a classification; `labels` are 0 .. classes - 1. Raises InvalidValue."""
+    """Examples of a classification.
+
+    Args:
+        inputs: `[N, ...]`, of any numeric type.
+        labels: Class numbers `[N]`, 0 to classes - 1.
+        classes: The number of classes. None is one more than the largest label.
+
+    Raises:
+        InvalidValue: There are no examples, an input does not fit float32, a label is below 0, or the counts
+            of inputs and labels differ.
+    """
     count = classes or int(labels.max(initial=0)) + 1
     if labels.min(initial=0) < 0:
         raise InvalidValue(f"label {labels.min()} is below 0; classes count from 0")
@@ -52,28 +68,43 @@ def classification_examples(inputs: np.ndarray, labels: np.ndarray, classes: int
 
 
 def regression_examples(inputs: np.ndarray, values: np.ndarray) -> Examples:
-    """Examples of a regression. Raises InvalidValue."""
+    """Examples of a regression.
+
+    Args:
+        inputs: `[N, ...]`, of any numeric type.
+        values: Targets `[N]` or `[N, K]`, of any numeric type.
+
+    Raises:
+        InvalidValue: There are no examples, a number does not fit float32, or the counts of inputs and values
+            differ.
+    """
     values = as_float32(values)
     return _checked(Examples(as_float32(inputs), values.reshape(len(values), -1), 0))
 
 
 def as_float32(values: np.ndarray) -> np.ndarray:
-    """As float32; what does not fit becomes infinite, which is refused where examples are checked."""
+    """The values as float32; what does not fit becomes infinite, which Examples are later checked for."""
     with np.errstate(over="ignore"):
         return values.astype(np.float32, copy=False)
 
 
 def align_classes(train: Examples, test: Examples) -> tuple[Examples, Examples]:
-    """Training and test examples of one data set, classes counted over both. Raises InvalidValue."""
-    if train.inputs.shape[1:] != test.inputs.shape[1:]:
-        ours, theirs = list(train.inputs.shape[1:]), list(test.inputs.shape[1:])
-        raise InvalidValue(f"training inputs have the shape {ours}, test inputs {theirs}", ("path",))
+    """Training and test examples of one data set, with classes counted over both.
+
+    Raises:
+        InvalidValue: Their inputs have different shapes.
+    """
+    train_shape, test_shape = list(train.inputs.shape[1:]), list(test.inputs.shape[1:])
+    if train_shape != test_shape:
+        raise InvalidValue(
+            f"training inputs have the shape {train_shape}, test inputs {test_shape}", ("path",)
+        )
     classes = max(train.classes, test.classes)
     return replace(train, classes=classes), replace(test, classes=classes)
 
 
 def concatenate_examples(*parts: Examples) -> Examples:
-    """All examples of some parts of a data set."""
+    """The examples of several parts of a data set, one part after the other."""
     return Examples(
         np.concatenate([part.inputs for part in parts]),
         np.concatenate([part.targets for part in parts]),
@@ -82,13 +113,23 @@ def concatenate_examples(*parts: Examples) -> Examples:
 
 
 def examples_from_labels(inputs: np.ndarray, labels: np.ndarray, task: Task) -> Examples:
-    """Examples from a file's targets: for a classification, sorted different values become 0, 1, ..."""
+    """Examples with targets as they are in a file.
+
+    Args:
+        inputs: `[N, ...]`, of any numeric type.
+        labels: Targets `[N]`, or values `[N, K]`. For a classification the different targets, sorted, become
+            the classes 0, 1, ...; they may be text.
+        task: What the targets are for.
+
+    Raises:
+        InvalidValue: There are more than 10,000 classes, or as for the other functions here.
+    """
     if task == "regression":
         return regression_examples(inputs, np.asarray(labels, dtype=np.float64))
-    known, numbers = np.unique(labels, return_inverse=True)
-    if len(known) > 10_000:
-        raise InvalidValue(f"the targets have {len(known)} different values; is this a task: regression?")
-    return classification_examples(inputs, numbers.reshape(-1), len(known))
+    values, numbers = np.unique(labels, return_inverse=True)
+    if len(values) > MAX_CLASSES:
+        raise InvalidValue(f"the targets have {len(values)} different values; is this a task: regression?")
+    return classification_examples(inputs, numbers.reshape(-1), len(values))
 
 
 def _checked(examples: Examples) -> Examples:
@@ -97,8 +138,8 @@ def _checked(examples: Examples) -> Examples:
         raise InvalidValue(f"{len(inputs)} inputs but {len(targets)} targets; there must be one for each")
     if len(inputs) == 0:
         raise InvalidValue("the data set is empty")
-    for what, array in (("input", inputs), ("target", targets)):
+    for name, array in (("input", inputs), ("target", targets)):
         if not np.isfinite(array).all():
             row = int(np.argwhere(~np.isfinite(array))[0][0])
-            raise InvalidValue(f"{what} of example {row} (counted from 0) is not a finite float32 number")
+            raise InvalidValue(f"{name} of example {row} (counted from 0) is not a finite float32 number")
     return examples

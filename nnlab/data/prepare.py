@@ -1,4 +1,4 @@
-"""What every data set goes through: choice of classes, limit, split, label noise, scaling, reconstruction."""
+"""Preparation of every data set: classes, split, limit, label noise, scaling, reconstruction."""
 
 from __future__ import annotations
 
@@ -12,20 +12,23 @@ from annotated_types import Ge
 
 from nnlab.data.examples import Examples, Source, as_float32, concatenate_examples
 from nnlab.data.splits import Split, split_examples
+from nnlab.data.transforms import Transform
 from nnlab.errors import InvalidValue
 from nnlab.registry import Built, ComponentOf, Count, Fraction, common_options, section
 from nnlab.system.random import generator
 
 ClassNumber = Annotated[int, Ge(0)]
 
+DEFAULT_SPLIT = Split(0.7, 0.15, 0.15)
+
 
 @section(number="fraction")
 @dataclass(frozen=True)
 class LabelNoise:
-    """A fraction of the training labels, drawn once, is replaced at random.
+    """Label noise: a fraction of the training labels, drawn once, is replaced at random.
 
     Args:
-        fraction: How many of the labels, from 0 to 1.
+        fraction: The fraction of the labels, in [0, 1].
         by: `any` draws from all classes, so that some hit the true one (MNIST-1D's convention); `other` draws
             from the wrong ones only (Nakkiran et al. 2019).
     """
@@ -43,7 +46,7 @@ class Data(NamedTuple):
 
     @property
     def splits(self) -> dict[str, Examples]:
-        """The splits that are there, by name."""
+        """The splits that have examples, by name: train, validation, test."""
         return {name: part for name, part in self._asdict().items() if part is not None}
 
     @property
@@ -58,7 +61,12 @@ class Data(NamedTuple):
 
 
 class DataPlan(NamedTuple):
-    """A data set with its preparation. load: seed -> Data; batch_size: 0 stands for all."""
+    """A data set with its preparation.
+
+    Attributes:
+        load: Seed -> Data. Raises InvalidValue.
+        batch_size: Examples in a step; 0 is all of them.
+    """
 
     load: Callable[[int], Data]
     batch_size: int
@@ -70,89 +78,100 @@ def prepare(
     /,
     *,
     split: Split | None = None,
-    normalize: Annotated[Built, ComponentOf("transform")] | None = None,
+    normalize: Annotated[Transform, ComponentOf("transform")] | None = None,
     label_noise: LabelNoise | None = None,
     batch_size: Count | Literal["full"] = 32,
     limit: Count | None = None,
     keep_classes: list[ClassNumber] | None = None,
     reconstruct: bool = False,
 ) -> DataPlan:
-    """Keys of every data set.
+    """Prepare a data set: these keys are common to all data sets.
 
-    split: null is the data set's own division where it has one (mnist, cifar10, mnist1d, npz; boolean and
-    ravine train on all), else 70 % train, 15 % validation, 15 % test; shares, or folds for a
-    cross-validation. normalize: scales inputs by statistics of the training inputs. label_noise: of the
-    training labels; validation and test stay clean. batch_size: examples a step, or `full`. limit: use no
-    more than this many examples, and as many of its own test examples. keep_classes: the examples of these
-    classes alone, which are numbered anew from 0 in the order given. reconstruct: the targets are the inputs,
-    scaled and flattened to `[N, D]` values, for an autoencoder (a regression: loss squared_error, D outputs).
+    Args:
+        source: The data set.
+        split: Shares of the examples, or folds for a cross-validation. null is the data set's own division
+            where it has one (mnist, cifar10, mnist1d, npz; boolean and ravine train on all), else 70 % train,
+            15 % validation, 15 % test.
+        normalize: Scales the inputs by statistics of the training inputs.
+        label_noise: Replaces some training labels; validation and test labels stay clean.
+        batch_size: Examples in a step, or `full` for all.
+        limit: The largest number of examples, and of the data set's own test examples; null is all.
+        keep_classes: The classes whose examples are used. They are numbered anew from 0, in the order of this
+            list. null is all classes.
+        reconstruct: Whether the targets are the inputs, scaled and flattened to `[N, D]`, for an autoencoder
+            (a regression: loss squared_error, D outputs).
+
+    Raises:
+        InvalidValue: There are no labels for label_noise.
     """
     if reconstruct and label_noise is not None:
         raise InvalidValue("has no labels to change where inputs are reconstructed", ("label_noise",))
-    parts = split or Split()
+    shares = split or Split()
 
     def load(seed: int) -> Data:
-        own = seed if parts.seed is None else parts.seed
-        examples, own_test = source.load(own)
+        split_seed = seed if shares.seed is None else shares.seed
+        examples, test_set = source.load(split_seed)
         if keep_classes is not None:
-            examples, own_test = _of_classes(examples, own_test, keep_classes)
-        as_it_comes = split is None and (source.train_on_all or own_test is not None)
-        if parts.test is not None and own_test is not None:
-            examples, own_test = concatenate_examples(examples, own_test), None
-        shuffled = examples if as_it_comes else _shuffled(examples, generator(own, "split"))
+            examples, test_set = _select_classes(examples, test_set, keep_classes)
+        predivided = split is None and (source.train_on_all or test_set is not None)
+        if shares.test is not None and test_set is not None:
+            examples, test_set = concatenate_examples(examples, test_set), None
+        if not predivided:
+            examples = _shuffle(examples, generator(split_seed, "split"))
         if limit is not None:
-            shuffled = _some(shuffled, limit, generator(own, "limit"))
-            own_test = own_test and _some(own_test, limit, generator(own, "limit"))
-        chosen = parts if split is not None or as_it_comes else Split(0.7, 0.15, 0.15)
-        train, validation, test = split_examples(shuffled, chosen)
-        data = Data(train, validation, test or own_test)
+            examples = _subsample(examples, limit, generator(split_seed, "limit"))
+            test_set = test_set and _subsample(test_set, limit, generator(split_seed, "limit"))
+        default = Split() if predivided else DEFAULT_SPLIT
+        train, validation, test = split_examples(examples, split or default)
+        data = Data(train, validation, test or test_set)
         if label_noise is not None:
-            data = data._replace(train=_with_noise(data.train, label_noise, generator(seed, "label noise")))
-        data = _scaled(data, normalize) if normalize else data
-        return _reconstructing(data) if reconstruct else data
+            noisy = _replace_labels(data.train, label_noise, generator(seed, "label noise"))
+            data = data._replace(train=noisy)
+        data = _normalize(data, normalize) if normalize else data
+        return _target_inputs(data) if reconstruct else data
 
     return DataPlan(load, 0 if batch_size == "full" else batch_size)
 
 
-def _of_classes(
-    examples: Examples, own_test: Examples | None, kept: list[int]
+def _select_classes(
+    examples: Examples, test_set: Examples | None, kept: list[int]
 ) -> tuple[Examples, Examples | None]:
-    """The examples, and the own test examples, of these classes, which become 0, 1, ... in this order."""
+    """The examples and test examples of some classes, which become 0, 1, ... in the order of the list."""
     if not examples.classes:
         raise InvalidValue("needs class labels; this data set's targets are values", ("keep_classes",))
     if not kept:
         raise InvalidValue("is empty; name at least one class, or leave it out", ("keep_classes",))
-    for place, number in enumerate(kept):
+    for position, number in enumerate(kept):
         if number >= examples.classes:
             raise InvalidValue(
                 f"there is no class {number}; this data set's are 0 to {examples.classes - 1}",
-                ("keep_classes", place),
+                ("keep_classes", position),
             )
-        if number in kept[:place]:
-            raise InvalidValue(f"names class {number} twice; once is enough", ("keep_classes", place))
-    anew = np.full(examples.classes, -1, np.int32)
-    anew[kept] = np.arange(len(kept))
+        if number in kept[:position]:
+            raise InvalidValue(f"names class {number} twice; once is enough", ("keep_classes", position))
+    new_numbers = np.full(examples.classes, -1, np.int32)
+    new_numbers[kept] = np.arange(len(kept))
 
-    def chosen(part: Examples) -> Examples:
-        rows = np.flatnonzero(anew[part.targets] >= 0)
-        return Examples(part.inputs[rows], anew[part.targets[rows]], len(kept))
+    def select(part: Examples) -> Examples:
+        rows = np.flatnonzero(new_numbers[part.targets] >= 0)
+        return Examples(part.inputs[rows], new_numbers[part.targets[rows]], len(kept))
 
-    train = chosen(examples)
+    train = select(examples)
     if not len(train):
         raise InvalidValue("there is no example of these classes", ("keep_classes",))
-    return train, own_test and (chosen(own_test) or None)
+    return train, test_set and (select(test_set) or None)
 
 
-def _shuffled(examples: Examples, random: np.random.Generator) -> Examples:
+def _shuffle(examples: Examples, random: np.random.Generator) -> Examples:
     return examples.take(random.permutation(len(examples)))
 
 
-def _some(examples: Examples, limit: int, random: np.random.Generator) -> Examples:
-    """At most so many examples, chosen at random, in the order in which they stood."""
+def _subsample(examples: Examples, limit: int, random: np.random.Generator) -> Examples:
+    """At most `limit` examples, chosen at random, in their order."""
     return examples.take(np.sort(random.permutation(len(examples))[:limit]))
 
 
-def _with_noise(examples: Examples, noise: LabelNoise, random: np.random.Generator) -> Examples:
+def _replace_labels(examples: Examples, noise: LabelNoise, random: np.random.Generator) -> Examples:
     if not examples.classes:
         raise InvalidValue("needs class labels; this data set's targets are values", ("label_noise",))
     rows = random.permutation(len(examples))[: round(noise.fraction * len(examples))]
@@ -165,14 +184,18 @@ def _with_noise(examples: Examples, noise: LabelNoise, random: np.random.Generat
     return replace(examples, targets=targets)
 
 
-def _scaled(data: Data, normalize: Callable[[np.ndarray], Callable[[np.ndarray], np.ndarray]]) -> Data:
-    scale = normalize(data.train.inputs)
-    splits = data.splits.items()
-    return data._replace(**{name: replace(p, inputs=as_float32(scale(p.inputs))) for name, p in splits})
+def _normalize(data: Data, transform: Transform) -> Data:
+    scale = transform(data.train.inputs)
+    return data._replace(
+        **{name: replace(part, inputs=as_float32(scale(part.inputs))) for name, part in data.splits.items()}
+    )
 
 
-def _reconstructing(data: Data) -> Data:
-    """The data with its inputs as targets."""
-    splits = data.splits.items()
-    flat = {n: Examples(p.inputs, p.inputs.reshape(len(p), -1), 0) for n, p in splits}
-    return data._replace(**flat)
+def _target_inputs(data: Data) -> Data:
+    """The data with its inputs, flattened, as targets."""
+    return data._replace(
+        **{
+            name: Examples(part.inputs, part.inputs.reshape(len(part), -1), 0)
+            for name, part in data.splits.items()
+        }
+    )

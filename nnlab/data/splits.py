@@ -1,4 +1,4 @@
-"""How a data set is divided: by shares, or into the folds of a cross-validation."""
+"""How a data set is split: by shares, or into the folds of a cross-validation."""
 
 from __future__ import annotations
 
@@ -63,40 +63,51 @@ class Split:
 
 
 def split_examples(examples: Examples, split: Split) -> tuple[Examples, Examples | None, Examples | None]:
-    """Training, validation and test examples; `examples` come in random order. Raises InvalidValue."""
+    """Split examples, which come in random order.
+
+    Args:
+        examples: `N` examples.
+        split: How many go where.
+
+    Returns:
+        Training, validation and test examples; None for a part that gets no examples.
+
+    Raises:
+        InvalidValue: There are too few examples for the split, or no classes to stratify by.
+    """
     if split.stratify and not examples.classes:
         raise InvalidValue("needs class labels; this data set's targets are values", ("split", "stratify"))
     train, *others = _cut(examples, _sizes(len(examples), split), split.stratify)
     validation, test = (part if len(part) else None for part in others)
     if split.folds is not None:
-        train, validation = _folded(train, split.folds, split.fold, split.stratify)
+        train, validation = _split_folds(train, split.folds, split.fold, split.stratify)
     return train, validation, test
 
 
 def _sizes(total: int, split: Split) -> list[int]:
-    """How many examples train, validation and test get."""
+    """The numbers of training, validation and test examples."""
 
     def size(share: int | float | None) -> float:
         return 0.0 if share is None else share * total if isinstance(share, float) else float(share)
 
     held_out = size(split.validation) + size(split.test)
-    wanted = [
+    exact = [
         total - held_out if split.train is None else size(split.train),
         size(split.validation),
         size(split.test),
     ]
-    ends = [math.floor(sum(wanted[: i + 1]) + 0.5) for i in range(3)]
-    if wanted[0] < 0 or ends[2] > total:
+    ends = [math.floor(sum(exact[: i + 1]) + 0.5) for i in range(3)]
+    if exact[0] < 0 or ends[2] > total:
         raise InvalidValue(f"the shares add up to more than the {total} examples there are", ("split",))
     if ends[0] < 1:
         raise InvalidValue(f"no example of {total} is left to train on", ("split",))
     return [end - start for start, end in zip([0, *ends[:2]], ends, strict=True)]
 
 
-def _folded(
+def _split_folds(
     examples: Examples, folds: int, fold: int | None, stratify: bool
 ) -> tuple[Examples, Examples | None]:
-    """Training and validation examples where a fold has its turn."""
+    """Training and validation examples where `fold` is the validation set."""
     total = len(examples)
     if folds > total:
         raise InvalidValue(f"{folds} folds of {total} examples; there cannot be more", ("split", "folds"))
@@ -107,7 +118,7 @@ def _folded(
 
 
 def _cut(examples: Examples, sizes: Sequence[int], stratify: bool) -> list[Examples]:
-    """Consecutive parts of these sizes; what they leave sits out."""
+    """Consecutive parts of these sizes; examples that are left over are not used."""
     if stratify:
         examples = examples.take(_in_proportion(examples.targets, sizes))
     ends = list(itertools.accumulate(sizes))
@@ -117,7 +128,7 @@ def _cut(examples: Examples, sizes: Sequence[int], stratify: bool) -> list[Examp
 def _in_proportion(labels: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
     """Rows `[N]` in an order in which consecutive parts of these sizes hold the classes in proportion.
 
-    Of a class the first rows go to the first part, the next to the second; in a part the rows ascend.
+    The first rows of a class go to the first part, the next to the second; within a part the rows ascend.
     """
     shares = _apportioned(np.bincount(labels), np.array([*sizes, len(labels) - sum(sizes)]))
     part = np.empty(len(labels), int)

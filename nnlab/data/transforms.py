@@ -1,6 +1,6 @@
-"""Scaling of inputs: from the training inputs `[N, ...]` to a function of any inputs.
+"""Transforms scale inputs: each maps the training inputs `[N, ...]` to a function of any inputs.
 
-Statistics are of the training examples alone, so that nothing of validation and test leaks in
+Statistics are of the training examples alone, so that nothing leaks in from validation and test
 (lectures 001 and 002).
 """
 
@@ -15,13 +15,16 @@ from nnlab.errors import InvalidValue
 from nnlab.registry import NonNegative, register
 
 Scaling = Callable[[np.ndarray], np.ndarray]
+Transform = Callable[[np.ndarray], Scaling]
 
 
 @register("transform")
 def standardize(train: np.ndarray, /, *, together: bool = False) -> Scaling:
-    """(x - mean) / std, feature by feature; a constant feature becomes 0.
+    """Standardizes each feature, (x - mean) / std; a constant feature becomes 0.
 
-    together: by one mean and one std of all values, as pixels want, whose differences mean something.
+    Args:
+        together: Whether one mean and one std of all values are used, as suits pixels, whose differences mean
+            something.
     """
     axes = None if together else 0
     exact = train.astype(np.float64)
@@ -32,9 +35,15 @@ def standardize(train: np.ndarray, /, *, together: bool = False) -> Scaling:
 
 @register("transform")
 def min_max(train: np.ndarray, /, *, low: float = 0.0, high: float = 1.0, together: bool = False) -> Scaling:
-    """Maps each feature's training range to [low, high]; a constant feature becomes low.
+    """Scales each feature linearly, its training range to [low, high]; a constant feature becomes low.
 
-    together: the range of all values, as pixels want.
+    Args:
+        low: The least value of the training inputs afterwards.
+        high: Their greatest value; above low.
+        together: Whether the range of all values is used, as suits pixels.
+
+    Raises:
+        InvalidValue: low is not below high.
     """
     axes = None if together else 0
     exact = train.astype(np.float64)
@@ -49,13 +58,19 @@ def min_max(train: np.ndarray, /, *, low: float = 0.0, high: float = 1.0, togeth
 def whiten(
     train: np.ndarray, /, *, method: Literal["pca", "zca"] = "pca", epsilon: NonNegative = 0.0
 ) -> Scaling:
-    """V^T (x - mean) / sqrt(eigenvalue + epsilon): uncorrelated features of variance 1.
+    """Whitens the inputs to uncorrelated features of variance 1, V^T (x - mean) / sqrt(eigenvalue + epsilon).
 
-    V and the eigenvalues are those of the training inputs' covariance (divided by N), inputs of any shape
-    being flattened for it to D features. method: pca leaves the features in the order of falling eigenvalues;
-    zca rotates them back, V (...), which is the symmetric root of the inverse covariance and changes the
-    inputs least. epsilon: in squares of the inputs' units; it keeps small what hardly varies. Directions in
-    which the training inputs do not vary become 0. Decorrelation, lecture 001.
+    V and the eigenvalues are those of the covariance (divided by N) of the training inputs, which are
+    flattened to D features. Directions in which the training inputs do not vary become 0.
+
+    Args:
+        method: `pca` leaves the features in the order of falling eigenvalues; `zca` rotates them back,
+            V (...), which is the symmetric root of the inverse covariance and changes the inputs least.
+        epsilon: Added to the eigenvalues, in squares of the inputs' units; 0 or more. It keeps small what
+            hardly varies.
+
+    Reference:
+        Lecture 001, decorrelation.
     """
     from threadpoolctl import threadpool_limits
 
@@ -66,22 +81,22 @@ def whiten(
     varies = deviations > _rounding(exact, axes) + np.finfo(float).eps * max(exact.shape) * deviations.max()
     axes = axes[varies]
     weights = axes / np.sqrt(deviations[varies] ** 2 + epsilon)[:, None]
-    constant = exact.shape[1] - len(axes)
+    constant_directions = exact.shape[1] - len(axes)
 
     def scale(inputs: np.ndarray) -> np.ndarray:
         with threadpool_limits(1, user_api="blas"):
             white = (inputs.reshape(len(inputs), -1) - mean) @ weights.T
-            white = white @ axes if method == "zca" else np.pad(white, ((0, 0), (0, constant)))
+            white = white @ axes if method == "zca" else np.pad(white, ((0, 0), (0, constant_directions)))
         return white.reshape(inputs.shape)
 
     return scale
 
 
 def _principal_axes(centred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Axes `[R, D]` of centred rows `[N, D]`, and the standard deviation along each `[R]`, falling.
+    """Principal axes `[R, D]` of centred rows `[N, D]`, and the standard deviation along each `[R]`, falling.
 
-    Of the rows themselves: the covariance has the square of their condition number, and by its eigenvectors
-    two features that differ by 1e-5 of their spread come out with a covariance that is 1e-5 off.
+    Computed from the rows, not from their covariance, whose condition number is the square of theirs: by its
+    eigenvectors, two features that differ by 1e-5 of their spread get a covariance that is 1e-5 off.
     """
     _, singular, axes = np.linalg.svd(np.linalg.qr(centred, mode="r"), full_matrices=False)
     largest = np.take_along_axis(axes, np.abs(axes).argmax(1)[:, None], axis=1)
@@ -89,6 +104,8 @@ def _principal_axes(centred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _rounding(rows: np.ndarray, axes: np.ndarray) -> np.ndarray:
-    """How far the rounding of float32 inputs `[N, D]` may move them along each axis `[R]`: where features
-    depend on each other, as a sum and its parts, they vary by that much and should not vary at all."""
+    """How far the rounding of float32 inputs `[N, D]` may move them along each axis `[R]`.
+
+    Where features depend on each other, as a sum and its parts, they vary by that much instead of not at all.
+    """
     return np.abs(axes) @ np.abs(rows).max(0) * 2.0**-24

@@ -19,7 +19,7 @@ from support import blobs, idx_bytes, put_image_sets
 from nnlab.config.resolve import resolve
 from nnlab.data.datasets import image_sets
 from nnlab.data.datasets.fetch import Published
-from nnlab.data.datasets.resize import resized
+from nnlab.data.datasets.resize import resize_images
 from nnlab.errors import InvalidValue
 from nnlab.registry import build
 
@@ -290,12 +290,12 @@ def test_a_bar_is_drawn_where_stderr_is_a_terminal(cache, mirror, monkeypatch):
 
 @pytest.mark.parametrize("shape", [(3, 28, 28), (2, 9, 14, 3)])
 @pytest.mark.parametrize("size", [1, 7, 16, 28, 33])
-def test_resized_is_pytorch_s_bilinear_interpolation(shape, size):
+def test_resizing_is_pytorch_s_bilinear_interpolation(shape, size):
     torch = pytest.importorskip("torch")
     images = np.random.default_rng(0).random(shape, np.float32)
     planes = torch.from_numpy(images.reshape(*shape[:3], -1).transpose(0, 3, 1, 2).astype(np.float64))
     theirs = torch.nn.functional.interpolate(planes, (size, size), mode="bilinear", align_corners=False)
-    found = resized(images, size)
+    found = resize_images(images, size)
     assert found.dtype == np.float32
     expected = theirs.numpy().transpose(0, 2, 3, 1).reshape(shape[0], size, size, *shape[3:])
     np.testing.assert_allclose(found, expected, atol=3e-7)  # of float32 places it would have 2e-6
@@ -306,9 +306,9 @@ def test_a_ramp_stays_one_between_the_outermost_centres():
     ramp = np.arange(12, dtype=np.float32) + 0.5  # each pixel is where its centre is
     image = np.broadcast_to(ramp, (1, 12, 12))
     centres = (np.arange(8) + 0.5) * 12 / 8
-    np.testing.assert_allclose(resized(image, 8)[0], np.tile(centres, (8, 1)), rtol=1e-6)
+    np.testing.assert_allclose(resize_images(image, 8)[0], np.tile(centres, (8, 1)), rtol=1e-6)
     doubled = np.clip((np.arange(24) + 0.5) / 2, 0.5, 11.5)
-    np.testing.assert_allclose(resized(image, 24)[0], np.tile(doubled, (24, 1)), rtol=1e-6)
+    np.testing.assert_allclose(resize_images(image, 24)[0], np.tile(doubled, (24, 1)), rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", [*SETS, "idx"])
@@ -316,7 +316,7 @@ def test_size_resizes_both_sets(name, whole):
     place = str(whole / ("mnist" if name == "idx" else name))
     plain, small = load(type=name, path=place), load(type=name, path=place, size=16)
     for part, examples in small.splits.items():
-        np.testing.assert_array_equal(examples.inputs, resized(plain.splits[part].inputs, 16))
+        np.testing.assert_array_equal(examples.inputs, resize_images(plain.splits[part].inputs, 16))
         np.testing.assert_array_equal(examples.targets, plain.splits[part].targets)
 
 
@@ -394,7 +394,7 @@ def test_images_of_different_sizes_need_a_size(tmp_path):
     train = load_folder(tmp_path, size=6).train
     assert train.inputs.shape == (2, 6, 6, 3)
     np.testing.assert_allclose(
-        train.inputs[train.targets == 0], resized(TWO_BY_THREE[None] / np.float32(255), 6), atol=1e-7
+        train.inputs[train.targets == 0], resize_images(TWO_BY_THREE[None] / np.float32(255), 6), atol=1e-7
     )
 
 

@@ -1,6 +1,6 @@
-"""Files fetched from their publishers: the one module that goes out to the network.
+"""Files fetched from their publishers: the one module that uses the network.
 
-A file is kept only where its SHA-256 is the known one, and under its name it is whole or not there.
+A file is kept only if its SHA-256 is the known one, and appears under its name only when it is complete.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from nnlab.errors import InvalidValue
 from nnlab.text import join_words
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
 
 class Published(NamedTuple):
-    """What a publisher lends.
+    """The files of a published data set.
 
-    mirrors: addresses to which a file's name is added, tried in this order. files: name -> SHA-256.
+    Attributes:
+        mirrors: Addresses that a file's name is appended to, tried in this order.
+        files: SHA-256 by file name.
     """
 
     mirrors: Sequence[str]
@@ -30,7 +32,11 @@ class Published(NamedTuple):
 
 
 def fetch(published: Published, names: Sequence[str], folder: Path) -> None:
-    """Fetch these files into a folder. Raises InvalidValue, which says what to do by hand."""
+    """Fetch files into a folder.
+
+    Raises:
+        InvalidValue: No mirror has a file; the message says what to do by hand.
+    """
     for position, name in enumerate(names):
         reasons = []
         for mirror in published.mirrors:
@@ -51,15 +57,15 @@ def fetch(published: Published, names: Sequence[str], folder: Path) -> None:
 def _fetch(address: str, sha256: str, file: Path) -> None:
     import pooch
 
-    pooch.get_logger().setLevel("ERROR")  # the bar, or an error, tells it already
+    pooch.get_logger().setLevel("ERROR")  # the progress bar and errors say enough
     with _bar(file.name) as bar:
         downloader = pooch.HTTPDownloader(progressbar=bar, timeout=30)
         pooch.retrieve(address, f"sha256:{sha256}", file.name, file.parent, downloader=downloader)
 
 
 @contextlib.contextmanager
-def _bar(name: str) -> Iterator[Any]:
-    """What pooch takes for a progress bar; none where stderr is no terminal."""
+def _bar(name: str) -> Iterator[_Bar | bool]:
+    """A progress bar as pooch takes it; False where stderr is no terminal."""
     if not sys.stderr.isatty():
         yield False
         return
@@ -72,7 +78,7 @@ def _bar(name: str) -> Iterator[Any]:
 
 
 class _Bar:
-    """pooch sets `total`, in bytes, and calls the rest."""
+    """A progress bar for pooch, which sets `total`, in bytes, and calls the methods."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task, self.total = progress, task, 0
@@ -84,4 +90,4 @@ class _Bar:
         self._progress.update(self._task, completed=0)
 
     def close(self) -> None:
-        """The bar ends where the fetch does."""
+        """Nothing to do: the bar ends with its context."""

@@ -1,4 +1,4 @@
-"""Images that the field measures itself by: MNIST, Fashion-MNIST, CIFAR-10; placed by hand or fetched."""
+"""The benchmark image sets MNIST, Fashion-MNIST and CIFAR-10, placed by hand or fetched."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from typing import IO
 
 import numpy as np
 
+from nnlab.data.datasets.arrays import find_idx_file, read_idx_pair
 from nnlab.data.datasets.fetch import Published, fetch
-from nnlab.data.datasets.resize import Side, with_size
-from nnlab.data.datasets.tabular import at_most, existing, idx_file, idx_pair
+from nnlab.data.datasets.local_files import existing_path, read_at_most
+from nnlab.data.datasets.resize import Side, resize_examples
 from nnlab.data.examples import Examples, Source, classification_examples
 from nnlab.errors import InvalidValue
 from nnlab.registry import register
@@ -54,53 +55,75 @@ PUBLISHED = {
 
 @register("dataset")
 def mnist(path: str | None = None, size: Side | None = None) -> Source:
-    """Handwritten digits: 60,000 grey images of 28 x 28 pixels, 10,000 for test; 10 classes.
+    """MNIST: grey images of handwritten digits, 60,000 for training and 10,000 for test, in 10 classes.
 
-    Inputs are `[N, 28, 28]`, bytes divided by 255 (LeCun et al. 1998). path: a folder with the four IDX
-    files, gzipped or not; null is `data/mnist` in the cache folder, into which what it lacks is fetched.
-    size: resizes to so many pixels a side, as for `idx`; LeCun et al. 1989 have 16.
+    Inputs are `[N, 28, 28]`, bytes divided by 255.
+
+    Args:
+        path: A folder with the four IDX files, gzipped or not. null is `data/mnist` in the cache folder, into
+            which missing files are fetched.
+        size: The side in pixels, 1 to 4096, that images are resized to, as for `idx`; LeCun et al. 1989 have
+            16. null keeps 28.
+
+    Reference:
+        LeCun et al. 1998, Gradient-based learning applied to document recognition.
     """
-    return _fetched("mnist", path, size, _has_idx, _read_idx_folder)
+    return _published_source("mnist", path, size, _contains_idx, _read_idx_folder)
 
 
 @register("dataset")
 def fashion_mnist(path: str | None = None, size: Side | None = None) -> Source:
-    """Clothes: 60,000 grey images of 28 x 28 pixels, 10,000 for test; 10 classes.
+    """Fashion-MNIST: grey images of clothes, 60,000 for training and 10,000 for test, in 10 classes.
 
-    T-shirt or top (0), trouser, pullover, dress, coat, sandal, shirt, sneaker, bag, ankle boot (9). Inputs
-    are `[N, 28, 28]`, bytes divided by 255 (Xiao, Rasul & Vollgraf 2017). path: a folder with the four IDX
-    files, gzipped or not; null is `data/fashion_mnist` in the cache folder, into which what it lacks is
-    fetched. size: resizes to so many pixels a side, as for `idx`.
+    The classes are T-shirt or top (0), trouser, pullover, dress, coat, sandal, shirt, sneaker, bag, ankle
+    boot (9). Inputs are `[N, 28, 28]`, bytes divided by 255.
+
+    Args:
+        path: A folder with the four IDX files, gzipped or not. null is `data/fashion_mnist` in the cache
+            folder, into which missing files are fetched.
+        size: The side in pixels, 1 to 4096, that images are resized to, as for `idx`. null keeps 28.
+
+    Reference:
+        Xiao, Rasul & Vollgraf 2017, Fashion-MNIST: a novel image dataset for benchmarking.
     """
-    return _fetched("fashion_mnist", path, size, _has_idx, _read_idx_folder)
+    return _published_source("fashion_mnist", path, size, _contains_idx, _read_idx_folder)
 
 
 @register("dataset")
 def cifar10(path: str | None = None, size: Side | None = None) -> Source:
-    """Small photographs: 50,000 of 32 x 32 pixels in colour, 10,000 for test; 10 classes.
+    """CIFAR-10: small colour photographs, 50,000 for training and 10,000 for test, in 10 classes.
 
-    Airplane (0), automobile, bird, cat, deer, dog, frog, horse, ship, truck (9). Inputs are `[N, 32, 32, 3]`,
-    bytes divided by 255 (Krizhevsky 2009). path: a folder with the binary version, `cifar-10-binary.tar.gz`
-    or its six `.bin` files; null is `data/cifar10` in the cache folder, into which the archive is fetched
-    where it is missing. size: resizes to so many pixels a side, as for `idx`.
+    The classes are airplane (0), automobile, bird, cat, deer, dog, frog, horse, ship, truck (9). Inputs are
+    `[N, 32, 32, 3]`, bytes divided by 255.
+
+    Args:
+        path: A folder with the binary version: `cifar-10-binary.tar.gz`, or its six `.bin` files. null is
+            `data/cifar10` in the cache folder, into which the archive is fetched where it is missing.
+        size: The side in pixels, 1 to 4096, that images are resized to, as for `idx`. null keeps 32.
+
+    Reference:
+        Krizhevsky 2009, Learning multiple layers of features from tiny images.
     """
-    return _fetched("cifar10", path, size, _has_cifar, _read_cifar)
+    return _published_source("cifar10", path, size, _contains_cifar10, _read_cifar10)
 
 
-def _fetched(
+def _published_source(
     name: str,
     path: str | None,
     size: int | None,
-    has: Callable[[Path, str], bool],
+    contains: Callable[[Path, str], bool],
     read: Callable[[Path], tuple[Examples, Examples]],
 ) -> Source:
-    """A published data set. has: whether a folder holds what a published file does; read: training and test
-    examples of a folder."""
+    """A published data set.
+
+    contains: Whether a folder contains a published file, packed or not.
+    read: Training and test examples of a folder.
+    """
 
     def load(_: int) -> tuple[Examples, Examples]:
         published = PUBLISHED[name]
-        folder = existing(path) if path is not None else cache_folder() / "data" / name
-        missing = [file for file in published.files if not has(folder, file)]
+        folder = existing_path(path) if path is not None else cache_folder() / "data" / name
+        missing = [file for file in published.files if not contains(folder, file)]
         if path is not None and missing:
             raise InvalidValue(f"'{path}' is no folder that holds {join_words(missing, 'and')}", ("path",))
         if missing:
@@ -108,95 +131,98 @@ def _fetched(
         try:
             train, test = read(folder)
         except InvalidValue as error:
-            again = "" if path is not None else "; remove that file, and it is fetched anew"
-            raise InvalidValue(f"{error}{again}", error.at) from None
-        return with_size(train, size), with_size(test, size)
+            hint = "" if path is not None else "; remove that file, and it is fetched anew"
+            raise InvalidValue(f"{error}{hint}", error.at) from None
+        return resize_examples(train, size), resize_examples(test, size)
 
     return Source(load)
 
 
-def _has_idx(folder: Path, file: str) -> bool:
-    return folder.is_dir() and idx_file(folder, file.partition("-idx")[0]) is not None
+def _contains_idx(folder: Path, file: str) -> bool:
+    return folder.is_dir() and find_idx_file(folder, file.partition("-idx")[0]) is not None
 
 
 def _read_idx_folder(folder: Path) -> tuple[Examples, Examples]:
     parts = []
     for stem in ("train", "t10k"):
-        part = idx_pair(folder, stem)
+        part = read_idx_pair(folder, stem)
         if part is None or part.inputs.shape[1:] != (28, 28) or part.classes > 10:
-            file = idx_file(folder, f"{stem}-images")
+            file = find_idx_file(folder, f"{stem}-images")
             raise InvalidValue(f"'{file}' holds no images of 28 x 28 pixels and 10 classes", ("path",))
         parts.append(replace(part, classes=10))
     return parts[0], parts[1]
 
 
-RECORD = 1 + 3 * 32 * 32  # bytes: the label, the red pixels row by row, the green, the blue ones
-BATCH = 10_000  # records of a file
+RECORD_BYTES = 1 + 3 * 32 * 32  # the label, the red pixels row by row, the green, the blue ones
+BATCH_RECORDS = 10_000  # in a file, at most
 BATCHES = (*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin")
 UNPACKED = "cifar-10-batches-bin"  # the folder that the archive unpacks to
 
 
-def _has_cifar(folder: Path, archive: str) -> bool:
+def _contains_cifar10(folder: Path, archive: str) -> bool:
     return _batch_folder(folder) is not None or (folder / archive).is_file()
 
 
 def _batch_folder(folder: Path) -> Path | None:
-    places = (folder, folder / UNPACKED)
-    return next((place for place in places if all((place / name).is_file() for name in BATCHES)), None)
+    """The folder, of the two that may, which contains all batches."""
+    candidates = (folder, folder / UNPACKED)
+    return next((each for each in candidates if all((each / name).is_file() for name in BATCHES)), None)
 
 
-def _read_cifar(folder: Path) -> tuple[Examples, Examples]:
-    place = _batch_folder(folder)
+def _read_cifar10(folder: Path) -> tuple[Examples, Examples]:
+    location = _batch_folder(folder)
     try:
-        if place is None:
-            place = folder / CIFAR10
-            batches = _read_archive(place)
+        if location is None:
+            location = folder / CIFAR10
+            batches = _read_archive(location)
         else:
             batches = {}
             for name in BATCHES:
-                with (place / name).open("rb") as stream:
-                    batches[name] = _batch(stream)
+                with (location / name).open("rb") as stream:
+                    batches[name] = _read_batch(stream)
     except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
-        raise InvalidValue(f"'{place}' cannot be read: {error}", ("path",)) from None
+        raise InvalidValue(f"'{location}' cannot be read: {error}", ("path",)) from None
     parts = []
     for names in (BATCHES[:-1], BATCHES[-1:]):
         for name in names:
-            _check_batch(batches.get(name), f"'{place}': {name}")
-        parts.append(_cifar_examples(b"".join(batches[name] for name in names)))
+            _check_batch(batches.get(name), f"'{location}': {name}")
+        parts.append(_cifar10_examples(b"".join(batches[name] for name in names)))
     return parts[0], parts[1]
 
 
 def _read_archive(archive: Path) -> dict[str, bytes]:
-    """The batches by name, out of the archive's plain files; nothing is unpacked to the disk."""
-    found = {}
+    """The batches by name, from regular files in the archive; nothing is unpacked to the disk."""
+    batches = {}
     with gzip.open(archive) as plain:
         with tarfile.open(fileobj=plain, mode="r:") as members:
             for member in members:
                 folder, _, name = member.name.rpartition("/")
                 if name in BATCHES and folder in ("", UNPACKED) and member.isreg():
                     stream = members.extractfile(member)
-                    found[name] = _batch(stream) if stream else b""
+                    batches[name] = _read_batch(stream) if stream else b""
         while plain.read(2**20):  # to the end, where the checksum is
             pass
-    return found
+    return batches
 
 
-def _batch(stream: IO[bytes]) -> bytes:
-    return at_most(stream, BATCH * RECORD + 1)
+def _read_batch(stream: IO[bytes]) -> bytes:
+    return read_at_most(stream, BATCH_RECORDS * RECORD_BYTES + 1)
 
 
-def _check_batch(content: bytes | None, place: str) -> None:
+def _check_batch(content: bytes | None, name: str) -> None:
     if content is None:
-        raise InvalidValue(f"{place} is not there as a plain file", ("path",))
-    if not content or len(content) % RECORD or len(content) > BATCH * RECORD:
-        raise InvalidValue(f"{place} is not of 1 to {BATCH:,} records of {RECORD:,} bytes", ("path",))
-    largest = max(content[::RECORD])
+        raise InvalidValue(f"{name} is not there as a plain file", ("path",))
+    if not content or len(content) % RECORD_BYTES or len(content) > BATCH_RECORDS * RECORD_BYTES:
+        raise InvalidValue(
+            f"{name} is not of 1 to {BATCH_RECORDS:,} records of {RECORD_BYTES:,} bytes", ("path",)
+        )
+    largest = max(content[::RECORD_BYTES])
     if largest > 9:
-        raise InvalidValue(f"{place} holds the label {largest}; classes are 0 to 9", ("path",))
+        raise InvalidValue(f"{name} holds the label {largest}; classes are 0 to 9", ("path",))
 
 
-def _cifar_examples(content: bytes) -> Examples:
-    records = np.frombuffer(content, np.uint8).reshape(-1, RECORD)
+def _cifar10_examples(content: bytes) -> Examples:
+    records = np.frombuffer(content, np.uint8).reshape(-1, RECORD_BYTES)
     planes = records[:, 1:].reshape(-1, 3, 32, 32)
     pixels = np.empty((len(records), 32, 32, 3), np.float32)
     np.divide(planes.transpose(0, 2, 3, 1), np.float32(255), out=pixels)

@@ -1,4 +1,7 @@
-"""Tasks of memory: what comes early in a sequence is asked for at its end. `N` examples, `T` steps."""
+"""Memory tasks: what comes early in a sequence is asked for at its end.
+
+`N` is the number of examples, `T` that of steps.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge, Le
 
-from nnlab.data.datasets.synthetic import MOST_VALUES, Classes, ExampleCount
+from nnlab.data.datasets.synthetic import MAX_VALUES, Classes, ExampleCount
 from nnlab.data.examples import Examples, Source, classification_examples, regression_examples
 from nnlab.errors import InvalidValue
 from nnlab.registry import NonNegative, register
@@ -20,11 +23,20 @@ Length = Annotated[int, Ge(2), Le(10**6)]
 def recall(
     length: Length = 20, examples: ExampleCount = 1000, symbols: Classes = 4, noise: NonNegative = 0.1
 ) -> Source:
-    """Which symbol came first? One of K symbols, then T - 1 steps of noise; the class is the symbol.
+    """Recall which of K symbols came first, after T - 1 steps of noise.
 
-    length: T; the symbol must be kept over T - 1 steps. symbols: K, equally many examples of each; inputs
-    `[N, T, K]`: a one for the symbol in the first step, N(0, noise^2) in all later ones. Who has forgotten it
-    is right in 1 / K of the cases. The latching problem of Bengio et al. 1994, with K symbols.
+    Inputs are `[N, T, K]`: a one for the symbol in the first step, N(0, noise^2) in all later ones. The class
+    is the symbol. Without memory, 1 / K of the answers are right.
+
+    Args:
+        length: T, 2 to 10^6; the symbol must be kept over T - 1 steps.
+        examples: N, up to 10^8; equally many of each symbol.
+        symbols: K, 2 to 10,000.
+        noise: Standard deviation of the noise, 0 or more.
+
+    Reference:
+        Bengio et al. 1994, Learning long-term dependencies with gradient descent is difficult: their latching
+        problem, with K symbols.
     """
     _check_size(examples, length, symbols)
 
@@ -42,11 +54,18 @@ def recall(
 
 @register("dataset")
 def adding(length: Length = 50, examples: ExampleCount = 1000) -> Source:
-    """Add the two numbers that are marked: a regression from T pairs (number, mark) to one sum.
+    """Add the two numbers of a sequence that are marked: a regression.
 
-    length: T. Inputs `[N, T, 2]`: numbers uniform in [0, 1], and marks, 1 at one step of the first half and
-    at one of the second, else 0. Who says 1 always has a mean squared error of 1 / 6 = 0.167. Hochreiter &
-    Schmidhuber 1997, in the form of Le et al. 2015.
+    Inputs are `[N, T, 2]`: numbers uniform in [0, 1], and marks, which are 1 at one step of the first half
+    and at one of the second, else 0. The target is the sum of the two marked numbers. The answer 1 to all has
+    a mean squared error of 1 / 6 = 0.167.
+
+    Args:
+        length: T, 2 to 10^6.
+        examples: N, up to 10^8.
+
+    Reference:
+        Hochreiter & Schmidhuber 1997, Long short-term memory, in the form of Le et al. 2015.
     """
     _check_size(examples, length, 2)
 
@@ -62,6 +81,6 @@ def adding(length: Length = 50, examples: ExampleCount = 1000) -> Source:
 
 
 def _check_size(*shape: int) -> None:
-    if np.prod(shape, dtype=float) > MOST_VALUES:
-        examples, *one = shape
-        raise InvalidValue(f"{examples} x {one} values need more memory than there is")
+    if np.prod(shape, dtype=float) > MAX_VALUES:
+        examples, *example_shape = shape
+        raise InvalidValue(f"{examples} x {example_shape} values need more memory than there is")

@@ -1,4 +1,4 @@
-"""Images of another size."""
+"""Resizing of images."""
 
 from __future__ import annotations
 
@@ -14,47 +14,61 @@ from nnlab.errors import InvalidValue
 
 Side = Annotated[int, Ge(1), Le(4096)]  # pixels
 
-MOST = 2**30  # values of all images together, 4 GB
+MAX_VALUES = 2**30  # of all images together, 4 GB
 
 
-def with_size(examples: Examples, size: int | None) -> Examples:
-    """Examples with `resized` inputs."""
-    return replace(examples, inputs=resized(examples.inputs, size))
+def resize_examples(examples: Examples, size: int | None) -> Examples:
+    """Examples with inputs as `resize_images` makes them."""
+    return replace(examples, inputs=resize_images(examples.inputs, size))
 
 
-def resized(images: np.ndarray, size: int | None) -> np.ndarray:
-    """Square images `[N, size, size, ...]` of `[N, H, W, ...]`, by bilinear interpolation; null leaves them.
+def resize_images(images: np.ndarray, size: int | None) -> np.ndarray:
+    """Resize images to squares by bilinear interpolation.
 
     A pixel's value is that of its centre: the new pixel i lies at (i + 1/2) H / size - 1/2 among the old
-    ones, and beyond the outermost centres the image goes on as it is there. Nothing is averaged beforehand:
-    where an image shrinks to less than half, pixels are passed over. Raises InvalidValue.
+    ones, and beyond the outermost centres the image continues with their values. Nothing is averaged first:
+    where an image shrinks to less than half, pixels are skipped.
+
+    Args:
+        images: `[N, H, W]` or `[N, H, W, C]`.
+        size: The new side, in pixels. None leaves the images as they are.
+
+    Returns:
+        `[N, size, size]` or `[N, size, size, C]`.
+
+    Raises:
+        InvalidValue: The inputs are no images, or the result would not fit in memory.
     """
     if size is None or images.shape[1:3] == (size, size):
         return images
     if images.ndim not in (3, 4):
         raise InvalidValue(f"is for images, and inputs have the shape {list(images.shape[1:])}", ("size",))
-    refuse_too_many(len(images), (size, size, *images.shape[3:]), "size")
+    check_memory(len(images), (size, size, *images.shape[3:]), "size")
     for axis in (1, 2):
-        images = _interpolated(images, axis, size)
+        images = _interpolate(images, axis, size)
     return images
 
 
-def refuse_too_many(count: int, shape: tuple[int, ...], key: str) -> None:
-    """Raises InvalidValue where so many images of this shape would fill the memory."""
-    if count * math.prod(shape) > MOST:
+def check_memory(count: int, shape: tuple[int, ...], key: str) -> None:
+    """Refuse to make `count` images of this shape if they would not fit in memory.
+
+    Raises:
+        InvalidValue: They would take more than 4 GB; the error is that of the YAML key `key`.
+    """
+    if count * math.prod(shape) > MAX_VALUES:
         gigabytes = count * math.prod(shape) * 4 / 2**30
         raise InvalidValue(f"{count:,} images of {list(shape)} would take {gigabytes:,.1f} GB", (key,))
 
 
-def _interpolated(images: np.ndarray, axis: int, size: int) -> np.ndarray:
-    """Value by value, no matrix product: the same numbers on any machine."""
+def _interpolate(images: np.ndarray, axis: int, size: int) -> np.ndarray:
+    """Interpolate along one axis, elementwise: a matrix product has other numbers on other machines."""
     length = images.shape[axis]
-    place = np.clip((np.arange(size) + 0.5) * (length / size) - 0.5, 0.0, length - 1.0)
-    below = place.astype(int)
-    weight = (place - below).astype(np.float32).reshape(-1, *(1,) * (images.ndim - axis - 1))
-    found = np.take(images, np.minimum(below + 1, length - 1), axis)
-    low = np.take(images, below, axis)
-    found -= low
-    found *= weight
-    found += low
-    return found
+    position = np.clip((np.arange(size) + 0.5) * (length / size) - 0.5, 0.0, length - 1.0)
+    lower = position.astype(int)
+    weight = (position - lower).astype(np.float32).reshape(-1, *(1,) * (images.ndim - axis - 1))
+    values = np.take(images, np.minimum(lower + 1, length - 1), axis)
+    lower_values = np.take(images, lower, axis)
+    values -= lower_values
+    values *= weight
+    values += lower_values
+    return values

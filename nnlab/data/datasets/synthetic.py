@@ -1,4 +1,7 @@
-"""Generated data sets, drawn from the experiment's seed. `N` examples, `D` features."""
+"""Generated data sets, drawn from the experiment's seed.
+
+`N` is the number of examples, `D` that of features.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from nnlab.errors import InvalidValue
 from nnlab.registry import Count, NonNegative, Positive, register
 from nnlab.system.random import generator
 
-MOST_VALUES = 2**40
+MAX_VALUES = 2**40  # of all inputs
 Classes = Annotated[int, Ge(2), Le(10_000)]
 ExampleCount = Annotated[int, Ge(1), Le(10**8)]
 
@@ -22,12 +25,17 @@ ExampleCount = Annotated[int, Ge(1), Le(10**8)]
 def gaussian(
     examples: ExampleCount = 1000, features: Count | list[Count] = 100, classes: Classes = 10
 ) -> Source:
-    """Noise: inputs N(0, 1), labels uniform and independent of them; nothing can be learned but by heart.
+    """Pure noise: inputs N(0, 1) and uniform labels, independent of each other.
 
-    features: D, or a shape such as [28, 28].
+    Nothing can be learned but by heart.
+
+    Args:
+        examples: N, up to 10^8.
+        features: D, or a shape such as [28, 28].
+        classes: The number of classes, 2 to 10,000.
     """
     shape = tuple(features) if isinstance(features, list) else (features,)
-    if examples * math.prod(shape) > MOST_VALUES:
+    if examples * math.prod(shape) > MAX_VALUES:
         raise InvalidValue(f"{examples} x {list(shape)} values need more memory than there is")
 
     def load(seed: int) -> tuple[Examples, None]:
@@ -42,9 +50,15 @@ def gaussian(
 def spirals(
     examples: ExampleCount = 1000, classes: Classes = 2, turns: Positive = 1.5, noise: NonNegative = 0.05
 ) -> Source:
-    """Interleaved spirals in the plane, one a class: radius t, angle 2 pi (turns t + class / classes).
+    """Interleaved spirals in the plane, one for each class.
 
-    t is uniform in [0, 1]; noise: standard deviation added to both coordinates.
+    A point has radius t and angle 2 pi (turns t + class / classes), t being uniform in [0, 1].
+
+    Args:
+        examples: N, up to 10^8; equally many of each class.
+        classes: The number of classes, 2 to 10,000.
+        turns: Turns of each spiral, above 0.
+        noise: Standard deviation of the noise added to both coordinates, 0 or more.
     """
 
     def load(seed: int) -> tuple[Examples, None]:
@@ -62,9 +76,16 @@ def spirals(
 
 @register("dataset")
 def xor(examples: ExampleCount = 400, noise: NonNegative = 0.2) -> Source:
-    """Four corners (+-1, +-1), class 1 where the signs differ: no line separates them (lecture 000).
+    """Clouds around the four corners (+-1, +-1), with class 1 where the signs differ.
 
-    noise: standard deviation added to both coordinates.
+    No line separates the classes.
+
+    Args:
+        examples: N, up to 10^8; equally many at each corner.
+        noise: Standard deviation of the noise added to both coordinates, 0 or more.
+
+    Reference:
+        Lecture 000.
     """
 
     def load(seed: int) -> tuple[Examples, None]:
@@ -78,17 +99,23 @@ def xor(examples: ExampleCount = 400, noise: NonNegative = 0.2) -> Source:
 
 @register("dataset")
 def boolean(operation: Literal["and", "or", "nand", "xor"] = "and") -> Source:
-    """The four pairs of -1 (false) and 1 (true); class 1 where the operation is true of them.
+    """The four pairs of -1 (false) and 1 (true), with class 1 where an operation is true of them.
 
-    A line separates the two classes, but not those of xor: what a single unit, the perceptron of lecture 000,
-    learns and what it cannot. Without a split all four are trained on.
+    A line separates the two classes, except those of xor: this is what a single unit, the perceptron of
+    lecture 000, can and cannot learn. Without a split all four are trained on.
+
+    Args:
+        operation: `and`, `or`, `nand` (not and) or `xor` (exactly one is true).
+
+    Reference:
+        Lecture 000.
     """
 
     def load(_: int) -> tuple[Examples, None]:
         pairs = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]])
-        true = (pairs > 0).sum(1)
-        holds = {"and": true == 2, "or": true > 0, "nand": true < 2, "xor": true == 1}
-        return classification_examples(pairs, holds[operation], 2), None
+        count = (pairs > 0).sum(1)  # of true operands
+        labels = {"and": count == 2, "or": count > 0, "nand": count < 2, "xor": count == 1}
+        return classification_examples(pairs, labels[operation], 2), None
 
     return Source(load, train_on_all=True)
 
@@ -97,17 +124,23 @@ def boolean(operation: Literal["and", "or", "nand", "xor"] = "and") -> Source:
 def ravine(
     condition: Annotated[float, Ge(1.0)] = 100.0, angle: Annotated[float, Ge(0.0), Le(90.0)] = 0.0
 ) -> Source:
-    """Two examples that make a long narrow valley of the loss: L(w) = 1/2 (w - 1)^T H (w - 1).
+    """Two examples whose loss is a long narrow valley, L(w) = 1/2 (w - 1)^T H (w - 1).
 
     L is the squared_error of one dense unit without bias, w its two weights, in a batch of both examples. H
-    has the eigenvalues 1 along (cos angle, sin angle) and 1 / condition across. angle: in degrees; at 0 the
-    valley runs along the second weight. The inputs are H's axes, each times the root of its eigenvalue, and
-    y = x . (1, 1). Without a split both are trained on. The elongated bowl of lecture 004.
+    has the eigenvalues 1 along (cos angle, sin angle) and 1 / condition across. The inputs are H's axes, each
+    times the root of its eigenvalue, and y = x . (1, 1). Without a split both are trained on.
+
+    Args:
+        condition: The ratio of H's eigenvalues, 1 or more.
+        angle: Of the steep direction, in degrees from 0 to 90; at 0 the valley runs along the second weight.
+
+    Reference:
+        Lecture 004, the elongated bowl.
     """
 
     def load(_: int) -> tuple[Examples, None]:
-        turn = math.radians(angle)
-        steep, flat = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
+        cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+        steep, flat = np.array([[cos, sin], [-sin, cos]])
         inputs = as_float32(np.stack([steep, flat / math.sqrt(condition)])).astype(np.float64)
         return regression_examples(inputs, inputs.sum(1)), None
 

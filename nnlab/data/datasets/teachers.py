@@ -1,7 +1,7 @@
 """Regressions whose true function is known: targets follow a formula, and the test set is without noise.
 
-`N` examples, `D` features. The run's seed draws the training examples, so that runs of different seeds are
-resampled training sets; the function and the test set are the same for all of them.
+`N` is the number of examples, `D` that of features. The run's seed draws the training examples, so that runs
+of different seeds have resampled training sets; the function and the test set are the same for all of them.
 """
 
 from __future__ import annotations
@@ -28,18 +28,29 @@ def wave(
     noise: NonNegative = 0.0,
     test_examples: ExampleCount = 500,
 ) -> Source:
-    """y = slope x + cos(frequency x) + noise N(0, 1), x ~ U(-1, 1); the test set is an even grid of [-1, 1].
+    """A wave on a line, y = slope x + cos(frequency x) + noise N(0, 1) with x ~ U(-1, 1).
 
-    The defaults are those of Schaeffer et al. 2023 (polynomial_regression.py), on half their grid.
+    The test set is an even grid of [-1, 1], without noise.
+
+    Args:
+        examples: Training examples, up to 10^8.
+        slope: Of the line.
+        frequency: Of the wave, in radians per unit of x.
+        noise: Standard deviation of the noise on training targets, 0 or more.
+        test_examples: Points of the test grid, up to 10^8.
+
+    Reference:
+        Schaeffer et al. 2023, Double descent demystified (polynomial_regression.py), which has the defaults,
+        on twice the grid.
     """
 
     def load(seed: int) -> tuple[Examples, Examples]:
         random = generator(seed, "wave")
         inputs, errors = random.uniform(-1, 1, examples), random.standard_normal(examples)
-        return at(inputs, noise * errors), at(np.linspace(-1, 1, test_examples), 0.0)
+        return label(inputs, noise * errors), label(np.linspace(-1, 1, test_examples), 0.0)
 
-    def at(inputs: np.ndarray, errors: np.ndarray | float) -> Examples:
-        x = as_float32(inputs).astype(np.float64)  # the targets are those of the inputs as they are kept
+    def label(inputs: np.ndarray, errors: np.ndarray | float) -> Examples:
+        x = as_float32(inputs).astype(np.float64)  # targets of the inputs as they are after rounding
         return regression_examples(x[:, None], slope * x + np.cos(frequency * x) + errors)
 
     return Source(load)
@@ -58,14 +69,31 @@ def linear_teacher(
     test_examples: ExampleCount = 1000,
     seed: Annotated[int, Ge(0), Lt(2**32)] = 42,
 ) -> Source:
-    """y = w.z + noise N(0, 1), z ~ N(0, I), w ~ N(0, I): a student learns of a linear teacher.
+    """A linear teacher, y = w.z + noise N(0, 1) with z ~ N(0, I) and w ~ N(0, I).
 
-    features: D. seen: the student's inputs are the first so many of z (null: all); the rest is what the best
-    linear student cannot explain. residual: false leaves that out of y. slow: the last so many inputs come
-    divided by `condition`, so that gradient descent learns them condition^2 times slower. weight_norm: w is
-    brought to this length (null: as drawn, about sqrt(D)); its square is the variance of w.z. seed: draws w
-    and the test set. Schaeffer et al. 2023 (linear_regression_ablations.py) and, with slow inputs, Pezeshki
-    et al. 2021.
+    The student's inputs are the first features of z. What depends on the rest, the best linear student cannot
+    explain.
+
+    Args:
+        examples: Training examples, up to 10^8.
+        features: D, the length of z, up to 10^6.
+        seen: How many features of z the student's inputs have; null is all.
+        residual: Whether y depends on the features that the student does not see.
+        noise: Standard deviation of the noise on training targets, 0 or more.
+        slow: How many inputs, the last ones, are divided by `condition`, so that gradient descent learns them
+            condition^2 times slower.
+        condition: Divides the slow inputs; 1 or more.
+        weight_norm: The length that w is scaled to; its square is the variance of w.z. null leaves w as it is
+            drawn, with a length of about sqrt(D).
+        test_examples: Test examples, without noise, up to 10^8.
+        seed: Draws w and the test set.
+
+    Raises:
+        InvalidValue: There are fewer features than `seen`, or fewer inputs than `slow`.
+
+    Reference:
+        Schaeffer et al. 2023, Double descent demystified (linear_regression_ablations.py); with slow inputs
+        Pezeshki et al. 2021, Multi-scale feature learning dynamics.
     """
     inputs = features if seen is None else seen
     if inputs > features:
@@ -81,13 +109,13 @@ def linear_teacher(
         if not residual:
             weights[inputs:] = 0.0
         return (
-            taught(weights, generator(run_seed, "linear_teacher", "train"), examples, noise),
-            taught(weights, generator(seed, "linear_teacher", "test"), test_examples, 0.0),
+            draw(weights, generator(run_seed, "linear_teacher", "train"), examples, noise),
+            draw(weights, generator(seed, "linear_teacher", "test"), test_examples, 0.0),
         )
 
-    def taught(weights: np.ndarray, random: np.random.Generator, count: int, noise: float) -> Examples:
-        drawn = random.standard_normal((count, features + 1))  # by rows, so that more examples keep the first
-        z, errors = drawn[:, :-1], drawn[:, -1]
+    def draw(weights: np.ndarray, random: np.random.Generator, count: int, noise: float) -> Examples:
+        values = random.standard_normal((count, features + 1))  # by rows: more examples keep the first ones
+        z, errors = values[:, :-1], values[:, -1]
         return regression_examples(z[:, :inputs] * scale, z @ weights + noise * errors)
 
     return Source(load)
