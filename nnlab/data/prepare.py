@@ -14,7 +14,7 @@ from nnlab.data.examples import Examples, Source, as_float32, concatenate_exampl
 from nnlab.data.splits import Split, split_examples
 from nnlab.data.transforms import Transform
 from nnlab.errors import InvalidValue
-from nnlab.registry import Built, ComponentOf, Count, Fraction, common_options, section
+from nnlab.registry import ComponentOf, Count, Fraction, common_options, section
 from nnlab.system.random import generator
 
 ClassNumber = Annotated[int, Ge(0)]

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
-from nnlab.registry import ComponentOf, register
+from nnlab.registry import Built, ComponentOf, register
 from nnlab.system.imports import Array
 
 Shape = tuple[int, ...]
@@ -32,8 +32,8 @@ Activation = Callable[[Array], Array]
 Initializer = Callable[[np.random.Generator, Shape], np.ndarray]
 
 # parameters of these types have a component's name as default, in whose place the built component arrives
-ActivationLike = Annotated[Any, ComponentOf("activation")]
-InitializerLike = Annotated[Any, ComponentOf("initializer")]
+ActivationLike = Annotated[Built, ComponentOf("activation")]
+InitializerLike = Annotated[Built, ComponentOf("initializer")]
 
 
 class Variable(NamedTuple):
