@@ -7,7 +7,7 @@ from support import run_nnlab
 
 from nnlab.errors import InvalidValue
 from nnlab.phenomena.selection.cross_validation import CrossValidation
-from nnlab.phenomena.selection.voting import Voting, ballot
+from nnlab.phenomena.selection.voting import Voting, read_ballot
 from nnlab.registry import build
 
 FOLD = "data.split.fold"
@@ -113,7 +113,7 @@ def test_one_output_is_the_logit_of_the_second_class():
     logits = np.array([[2.0, -1.0, 0.5], [-1.0, -1.0, 0.1], [-0.5, 3.0, -9.0]])
     found, _ = summarized("voting", members(logits[..., None], [1, 0, 1]))
     mean = 1 / (1 + np.exp(-logits))
-    np.testing.assert_allclose(ballot(members(logits[..., None], [1, 0, 1])).probabilities[..., 1], mean)
+    np.testing.assert_allclose(read_ballot(members(logits[..., None], [1, 0, 1])).probabilities[..., 1], mean)
     assert found["best_error"] == 0
     assert found["majority_error"] == pytest.approx(1 / 3), "two of three say no to the first"
     assert found["averaged_error"] == np.mean((mean.mean(0) > 0.5) != np.array([1, 0, 1]))

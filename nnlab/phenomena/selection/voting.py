@@ -1,5 +1,4 @@
-"""Voting: several networks, alike but for their seed, decide together (lecture 002: several trials with
-different first weights, by majority or voting; Hansen & Salamon 1990)."""
+"""Voting: several networks, alike but for their seed, decide together."""
 
 from __future__ import annotations
 
@@ -13,19 +12,28 @@ from nnlab.errors import InvalidValue
 from nnlab.phenomena.base import SweepPhenomenon, SweepView, phenomenon, refuse_non_numeric
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ALONE = "#777777"
-WAYS = ("majority", "mean probability")
-TICKS = 8
-MOST_STARTS = 30  # in the circle of seeds, from which the members are counted
+SINGLE_COLOUR = "#777777"
+RULE_LABELS = ("majority", "mean probability")
+MAXIMUM_TICKS = 8
+MAXIMUM_STARTS = 30  # in the circle of seeds, from which the members of a smaller ensemble are counted
 
 
 class Voting(NamedTuple):
-    """Errors are shares of the test examples. members: how many networks there are. median_error,
-    best_error, worst_error: of the single ones. majority_error: of the class that most of them name, of
-    equally many that with the highest mean probability. averaged_error: of the class with the highest mean
-    probability. majority_gain, averaging_gain: median_error minus that.
+    """Errors of the networks alone and together, shares of the test examples from 0 to 1.
+
+    Attributes:
+        members: Number of networks, 2 or more.
+        median_error: Median over the single networks.
+        best_error: Of the best single network.
+        worst_error: Of the worst single network.
+        majority_error: Of the class that most networks name, of equally many that with the highest mean
+            probability.
+        averaged_error: Of the class with the highest mean probability.
+        majority_gain: median_error - majority_error, -1 to 1.
+        averaging_gain: median_error - averaged_error, -1 to 1.
     """
 
     members: int
@@ -41,52 +49,61 @@ class Voting(NamedTuple):
 class Ballot(NamedTuple):
     """What `S` members say of `N` test examples of `K` classes, in the order of their seeds.
 
-    probabilities: `[S, N, K]`, the softmax of the outputs; of one output its sigmoid, and 1 minus that first.
-    labels: `[N]`, the right classes.
+    Attributes:
+        probabilities: `[S, N, K]`, the softmax of the outputs; of a single output 1 - p and p, p being its
+            sigmoid.
+        labels: `[N]`, the right classes.
     """
 
     probabilities: np.ndarray
     labels: np.ndarray
 
     def single_errors(self) -> np.ndarray:
-        """Of each member alone, `[S]`."""
+        """The error of each member alone, `[S]`."""
         return (self.probabilities.argmax(-1) != self.labels).mean(-1)
 
     def joint_errors(self, order: np.ndarray) -> np.ndarray:
-        """Of the first one, two, ... members in an order together, `[S, 2]`: by majority, and by mean
-        probability."""
-        chosen = self.probabilities[order]
-        votes = (chosen.argmax(-1)[..., None] == np.arange(chosen.shape[-1])).cumsum(0)
-        mean = chosen.cumsum(0) / np.arange(1, len(chosen) + 1)[:, None, None]
-        named = votes + mean / 2  # less than a vote, so that it decides among equals only
-        return np.stack([(said.argmax(-1) != self.labels).mean(-1) for said in (named, mean)], axis=-1)
+        """The errors of the first one, two, ... members in an order together.
+
+        Returns:
+            `[S, 2]`, by majority and by mean probability.
+        """
+        probabilities = self.probabilities[order]
+        votes = (probabilities.argmax(-1)[..., None] == np.arange(probabilities.shape[-1])).cumsum(0)
+        mean = probabilities.cumsum(0) / np.arange(1, len(probabilities) + 1)[:, None, None]
+        majority = votes + mean / 2  # less than a vote, so that it decides among equals only
+        return np.stack([(scores.argmax(-1) != self.labels).mean(-1) for scores in (majority, mean)], axis=-1)
 
 
 @phenomenon
 def voting() -> SweepPhenomenon:
     """Do several networks that differ in their seed err less together than one of them alone?
 
-    Over a sweep of seeds and nothing else: a classification, record.predictions, and a test set that is no
-    matter of the run's seed: split: {seed: 0}, or data with one of its own, such as mnist1d.
+    The sweep varies seeds and nothing else. Needed are a classification, `record.predictions`, and a test
+    set that does not depend on the run's seed: split: {seed: 0}, or data with one of their own, such as
+    mnist1d.
+
+    Reference:
+        Hansen & Salamon 1990; lecture 002 (several trials with different first weights).
     """
     return SweepPhenomenon(
         result=Voting,
-        detect=lambda sweep: detect(ballot(sweep)),
+        detect=lambda sweep: detect(read_ballot(sweep)),
         figures={"voting": error_by_members},
         needs_predictions=True,
     )
 
 
-def detect(found: Ballot) -> Voting:
+def detect(ballot: Ballot) -> Voting:
     """The detector's numbers, see Voting."""
-    alone = found.single_errors()
-    majority, averaged = found.joint_errors(np.arange(len(alone)))[-1].tolist()
-    median = float(np.median(alone))
+    single = ballot.single_errors()
+    majority, averaged = ballot.joint_errors(np.arange(len(single)))[-1].tolist()
+    median = float(np.median(single))
     return Voting(
-        members=len(alone),
+        members=len(single),
         median_error=median,
-        best_error=float(alone.min()),
-        worst_error=float(alone.max()),
+        best_error=float(single.min()),
+        worst_error=float(single.max()),
         majority_error=majority,
         averaged_error=averaged,
         majority_gain=median - majority,
@@ -94,8 +111,12 @@ def detect(found: Ballot) -> Voting:
     )
 
 
-def ballot(sweep: SweepView) -> Ballot:
-    """What the complete trials say of the test examples. Raises InvalidValue."""
+def read_ballot(sweep: SweepView) -> Ballot:
+    """What the complete trials say of the test examples.
+
+    Raises:
+        InvalidValue: There are fewer than two trials, no test examples, a test set a seed, or no classes.
+    """
     table = sweep.joined("predictions")
     refuse_non_numeric(table, ("example", "output", "target", "prediction"))
     table = table[table["split"] == "test"]
@@ -104,10 +125,10 @@ def ballot(sweep: SweepView) -> Ballot:
     members = table["seed"].nunique()
     if members < 2:
         raise InvalidValue("voting needs two complete trials or more; give sweep.seeds")
-    points = table.groupby(["example", "output"])
+    by_output = table.groupby(["example", "output"])
     shape = members, table["example"].nunique(), table["output"].nunique()
-    whole = (points.size() == members).all() and points.ngroups == shape[1] * shape[2]
-    if not whole or (points["target"].nunique() > 1).any():
+    is_complete = (by_output.size() == members).all() and by_output.ngroups == shape[1] * shape[2]
+    if not is_complete or (by_output["target"].nunique() > 1).any():
         raise InvalidValue(
             "voting needs one test set for all seeds, and here it changes with the seed; give data.split a "
             "seed of its own"
@@ -123,31 +144,34 @@ def ballot(sweep: SweepView) -> Ballot:
     return Ballot(powers / powers.sum(-1, keepdims=True), targets[0].argmax(-1))
 
 
-# --- the figure ------------------------------------------------------------------------------------------
-
-
 def error_by_members(sweeps: Sequence[SweepView]) -> Figure:
-    """Error against the number of members that decide together, the mean over those that follow each other in
-    the circle of seeds; the single ones as dots, their median as a line. One panel a sweep."""
-    figure, axes = plotting.panels(1, len(sweeps), width=max(5.2, 4.2 * len(sweeps)), sharey=True)
-    for ax, sweep in zip(axes[0], sweeps, strict=True):
-        found = ballot(sweep)
-        alone = 100 * found.single_errors()
-        order = np.arange(len(alone))
-        starts = plotting.evenly_spaced_indices(len(alone), MOST_STARTS)
-        joint = 100 * np.mean([found.joint_errors(np.roll(order, -first)) for first in starts], axis=0)
-        ax.plot(np.ones(len(alone)), alone, "o", markersize=3, color=ALONE, label="each alone")
-        ax.axhline(np.median(alone), color=ALONE, linestyle=":", label="their median")
-        for curve, colour, label in zip(joint.T, plotting.COLOURS, WAYS, strict=False):
-            ax.plot(order + 1, curve, marker="o", markersize=3, color=colour, label=label)
-        ax.set(title=f"{sweep.label}\n{_finding(detect(found))}", xlabel="networks that decide together")
-        ax.set_xticks([1 + place for place in plotting.evenly_spaced_indices(len(alone), TICKS)])
-    axes[0][0].set_ylabel("error, % of test examples")
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    """Error against the number of members that decide together; one panel a sweep.
+
+    It is the mean over those that follow each other in the circle of seeds. The single ones are dots, their
+    median is a line.
+    """
+    figure, axes = plotting.panel_per_result(sweeps, _draw_errors, minimum_width=5.2, sharey=True)
+    axes[0].set_ylabel("error, % of test examples")
+    plotting.legend_below(figure, axes[0])
     return figure
 
 
-def _finding(found: Voting) -> str:
-    errors = [100 * e for e in (found.median_error, found.majority_error, found.averaged_error)]
+def _draw_errors(ax: Axes, sweep: SweepView) -> str:
+    """Draw the errors of a sweep; returns the panel's title."""
+    ballot = read_ballot(sweep)
+    single = 100 * ballot.single_errors()
+    members = len(single)
+    order, starts = np.arange(members), plotting.evenly_spaced_indices(members, MAXIMUM_STARTS)
+    joint = 100 * np.mean([ballot.joint_errors(np.roll(order, -start)) for start in starts], axis=0)
+    ax.plot(np.ones(members), single, "o", markersize=3, color=SINGLE_COLOUR, label="each alone")
+    ax.axhline(np.median(single), color=SINGLE_COLOUR, linestyle=":", label="their median")
+    for errors, colour, label in zip(joint.T, plotting.COLOURS, RULE_LABELS, strict=False):
+        ax.plot(order + 1, errors, marker="o", markersize=3, color=colour, label=label)
+    ax.set_xlabel("networks that decide together")
+    ax.set_xticks([1 + index for index in plotting.evenly_spaced_indices(members, MAXIMUM_TICKS)])
+    return f"{sweep.label}\n{_finding(detect(ballot))}"
+
+
+def _finding(numbers: Voting) -> str:
+    errors = [100 * e for e in (numbers.median_error, numbers.majority_error, numbers.averaged_error)]
     return "alone {:.3g} %, by majority {:.3g} %, by mean {:.3g} %".format(*errors)
