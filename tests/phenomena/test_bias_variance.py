@@ -79,12 +79,12 @@ def test_the_parts_are_those_that_were_put_in(outputs):
 
 
 def test_the_numbers_of_a_peak():
-    found = detect(constructed(**PEAKED), UNITS)
-    assert found.variance_peak == pytest.approx(25.0)
-    assert found.variance_peak_capacity == 10
-    assert found.variance_peaks_sharply is True
-    assert found.bias_falls is True
-    assert found.decomposition_error < 1e-12
+    numbers = detect(constructed(**PEAKED), UNITS)
+    assert numbers.variance_peak == pytest.approx(25.0)
+    assert numbers.variance_peak_capacity == 10
+    assert numbers.variance_peaks_sharply is True
+    assert numbers.bias_falls is True
+    assert numbers.decomposition_error < 1e-12
 
 
 @pytest.mark.parametrize(
@@ -102,9 +102,9 @@ def test_the_numbers_of_a_peak():
 def test_a_peak_is_ten_times_both_ends(spread, rises_then_falls):
     capacities = [1, 2, 3, 4]
     bias = dict.fromkeys(capacities, 1.0)
-    found = detect(constructed(bias, dict(zip(capacities, spread, strict=True))), UNITS)
-    assert found.variance_peaks_sharply is rises_then_falls
-    assert found.bias_falls is False
+    numbers = detect(constructed(bias, dict(zip(capacities, spread, strict=True))), UNITS)
+    assert numbers.variance_peaks_sharply is rises_then_falls
+    assert numbers.bias_falls is False
 
 
 def test_the_order_of_capacities_is_that_of_the_numbers():
@@ -114,8 +114,8 @@ def test_the_order_of_capacities_is_that_of_the_numbers():
 
 def test_a_risk_that_is_not_the_sum_is_told():
     losses = {3: 0.82, 10: 25.25, 30: 1.16 * 1.25, 100: 0.13}
-    found = detect(constructed(**PEAKED, losses=losses), UNITS)
-    assert found.decomposition_error == pytest.approx(0.2)
+    numbers = detect(constructed(**PEAKED, losses=losses), UNITS)
+    assert numbers.decomposition_error == pytest.approx(0.2)
 
 
 def test_paths_that_move_together_are_one_capacity():
@@ -175,18 +175,18 @@ def random_features(ridge, capacities=(3, 10, 20, 30, 40, 90, 300), seeds=16):
 
 
 def test_the_variance_peaks_at_the_number_of_examples():
-    found = detect(random_features(ridge=0.0), UNITS)
-    assert found.variance_peaks_sharply
-    assert found.variance_peak_capacity == 30
-    assert found.bias_falls
-    assert found.decomposition_error < 1e-9
+    numbers = detect(random_features(ridge=0.0), UNITS)
+    assert numbers.variance_peaks_sharply
+    assert numbers.variance_peak_capacity == 30
+    assert numbers.bias_falls
+    assert numbers.decomposition_error < 1e-9
 
 
 def test_with_a_penalty_it_does_not():
-    found = detect(random_features(ridge=0.3), UNITS)
-    assert not found.variance_peaks_sharply
-    assert found.variance_peak < 1.0
-    assert found.bias_falls
+    numbers = detect(random_features(ridge=0.3), UNITS)
+    assert not numbers.variance_peaks_sharply
+    assert numbers.variance_peak < 1.0
+    assert numbers.bias_falls
 
 
 # --- the component ---------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ def table(values, seeds=1, spread=0.0):
     return np.asarray(values, float)[None] + (away - away.mean())[:, None]
 
 
-def found(test, train=TRAIN, *, x=WIDTHS, epsilon=0.1, statistic="mean", counts_examples=False):
+def detected(test, train=TRAIN, *, x=WIDTHS, epsilon=0.1, statistic="mean", counts_examples=False):
     """What is detected in curves, each of one seed or `[seeds, points]`."""
     test, train = (np.atleast_2d(np.asarray(values, float)) for values in (test, train))
     train = np.broadcast_to(train, test.shape) if len(train) == 1 else train
@@ -44,7 +44,7 @@ def found(test, train=TRAIN, *, x=WIDTHS, epsilon=0.1, statistic="mean", counts_
 
 
 def test_the_numbers_of_a_textbook_curve():
-    numbers = found(TEXTBOOK)
+    numbers = detected(TEXTBOOK)
     expected = DoubleDescent(
         metric="error",
         statistic="mean",
@@ -71,7 +71,7 @@ def test_the_numbers_of_a_textbook_curve():
 @pytest.mark.parametrize("test", [MONOTONE, CLASSICAL, MONOTONE[::-1], [0.3] * 8])
 @pytest.mark.parametrize("statistic", ["mean", "median"])
 def test_a_curve_without_a_second_fall_has_no_peak(test, statistic):
-    numbers = found(table(test, 4, 0.01), statistic=statistic)
+    numbers = detected(table(test, 4, 0.01), statistic=statistic)
     assert numbers.verdict == "none"
     assert numbers.peak_at_threshold is False
     lowest = int(np.argmin(test))
@@ -82,20 +82,20 @@ def test_a_curve_without_a_second_fall_has_no_peak(test, statistic):
 
 @pytest.mark.parametrize("test", [MONOTONE, CLASSICAL])
 def test_without_a_peak_there_are_no_numbers_of_one(test):
-    numbers = found(test)
+    numbers = detected(test)
     assert (numbers.peak, numbers.peak_capacity, numbers.second_minimum) == (None, None, None)
     assert (numbers.rise, numbers.prominence, numbers.second_descent) == (0, 0, None)
 
 
 def test_a_peak_that_does_not_come_back_below_is_a_peak():
-    numbers = found(PEAK)
+    numbers = detected(PEAK)
     assert numbers.verdict == "peak"
     assert numbers.second_descent == pytest.approx(-0.04)
     assert numbers.rise == pytest.approx(0.30)
     assert numbers.prominence == pytest.approx(0.26), "above the higher of the two minima"
     assert numbers.peak_at_threshold is True
     below = [*PEAK[:-1], 0.299]
-    assert found(below).verdict == "double descent"
+    assert detected(below).verdict == "double descent"
 
 
 def bump(height, spread=0.0, seeds=1):
@@ -108,7 +108,7 @@ def bump(height, spread=0.0, seeds=1):
 @pytest.mark.parametrize("statistic", ["mean", "median"])
 @pytest.mark.parametrize(("share", "verdict"), [(0.04, "none"), (0.06, "double descent")])
 def test_a_bump_is_one_from_five_percent_of_the_classical_minimum(share, verdict, statistic):
-    numbers = found(bump(share * 0.4, seeds=4), statistic=statistic)
+    numbers = detected(bump(share * 0.4, seeds=4), statistic=statistic)
     assert numbers.verdict == verdict
     assert numbers.peak_at_threshold == (verdict != "none")
     assert numbers.rise == pytest.approx(share * 0.4)
@@ -120,7 +120,7 @@ def test_a_bump_is_one_from_five_percent_of_the_classical_minimum(share, verdict
 def test_the_fall_beyond_counts_as_the_rise_before(share, verdict):
     """From a plateau at 0.6 only a little down again: the second side of the peak is the low one."""
     values = [0.5, 0.45, 0.4, 0.5, 0.6, 0.6 - share * 0.4, 0.6 - share * 0.4 + 1e-3, 0.6]
-    assert found(values).verdict == {"none": "none", "double descent": "peak"}[verdict]
+    assert detected(values).verdict == {"none": "none", "double descent": "peak"}[verdict]
 
 
 @pytest.mark.parametrize(("spread", "verdict"), [(0.05, "double descent"), (0.2, "none")])
@@ -129,48 +129,48 @@ def test_a_bump_must_stand_out_of_the_noise_of_the_seeds(spread, verdict):
     rises = bump(0.1, spread, 4)[:, 4] - 0.4
     error = rises.std(ddof=1) / 2
     assert (2 * error < 0.1) == (verdict != "none")
-    assert found(bump(0.1, spread, 4)).verdict == verdict
+    assert detected(bump(0.1, spread, 4)).verdict == verdict
 
 
 def test_the_noise_that_counts_is_that_of_the_rise():
     """Seeds that lie far apart but rise alike leave no doubt."""
-    assert found(table(TEXTBOOK, 4, 0.15)).verdict == "double descent"
+    assert detected(table(TEXTBOOK, 4, 0.15)).verdict == "double descent"
 
 
 def test_more_seeds_find_a_smaller_bump():
-    assert found(bump(0.05, 0.06, 4)).verdict == "none"
-    assert found(bump(0.05, 0.06, 40)).verdict == "double descent"
+    assert detected(bump(0.05, 0.06, 4)).verdict == "none"
+    assert detected(bump(0.05, 0.06, 40)).verdict == "double descent"
 
 
 @pytest.mark.parametrize(("risen", "verdict"), [(8, "double descent"), (7, "double descent"), (5, "none")])
 def test_a_median_asks_for_three_quarters_of_the_seeds(risen, verdict):
     values = bump(0.2, seeds=8)
     values[risen:, 4] = 0.3
-    assert found(values, statistic="median").verdict == verdict
+    assert detected(values, statistic="median").verdict == verdict
 
 
 def test_one_outlying_seed_moves_the_mean_and_not_the_median():
     quiet = table(MONOTONE, 9)
     quiet[0, 4] = 100.0
-    assert found(quiet, statistic="mean").peak == pytest.approx(100 / 9 + 0.32 * 8 / 9)
-    assert found(quiet, statistic="median").peak is None
-    assert found(quiet, statistic="mean").verdict == "none", "a single seed is no peak of the mean either"
+    assert detected(quiet, statistic="mean").peak == pytest.approx(100 / 9 + 0.32 * 8 / 9)
+    assert detected(quiet, statistic="median").peak is None
+    assert detected(quiet, statistic="mean").verdict == "none", "a single seed is no peak of the mean either"
     loud = table(TEXTBOOK, 9)
     loud[0, -1] = 100.0
-    assert found(loud, statistic="median").verdict == "double descent"
-    assert found(loud, statistic="median").second_minimum == pytest.approx(0.30)
-    assert found(loud, statistic="mean").second_minimum == pytest.approx(0.35)
+    assert detected(loud, statistic="median").verdict == "double descent"
+    assert detected(loud, statistic="median").second_minimum == pytest.approx(0.30)
+    assert detected(loud, statistic="mean").second_minimum == pytest.approx(0.35)
 
 
 def test_the_highest_of_several_peaks_is_the_one():
     twice = [0.5, 0.4, 0.48, 0.35, 0.6, 0.45, 0.5, 0.3]
-    numbers = found(twice)
+    numbers = detected(twice)
     assert (numbers.peak_capacity, numbers.classical_capacity, numbers.second_capacity) == (16, 8, 128)
 
 
 def test_the_peak_is_the_one_that_rises_highest_not_the_highest_point():
     falling = [0.9, 0.85, 0.86, 0.5, 0.65, 0.4, 0.35, 0.3]
-    numbers = found(falling)
+    numbers = detected(falling)
     assert (numbers.peak, numbers.peak_capacity) == (0.65, 16)
     assert numbers.classical_minimum == 0.5
 
@@ -180,19 +180,19 @@ def test_the_peak_is_the_one_that_rises_highest_not_the_highest_point():
 
 @pytest.mark.parametrize(("epsilon", "threshold"), [(0.0, 32), (0.05, 16), (0.1, 16), (0.2, 8), (0.9, 1)])
 def test_the_threshold_is_the_first_capacity_that_fits(epsilon, threshold):
-    numbers = found(TEXTBOOK, epsilon=epsilon)
+    numbers = detected(TEXTBOOK, epsilon=epsilon)
     assert (numbers.threshold, numbers.epsilon) == (threshold, epsilon)
 
 
 def test_of_numbers_of_examples_it_is_the_last_that_is_fitted():
     train = [0.0, 0.0, 0.0, 0.02, 0.08, 0.2, 0.3, 0.4]
     for epsilon, threshold in ((0.1, 16), (0.0, 4), (0.05, 8), (0.5, 128)):
-        assert found(TEXTBOOK, train, epsilon=epsilon, counts_examples=True).threshold == threshold
-    assert found(TEXTBOOK, train, counts_examples=False).threshold == 1
+        assert detected(TEXTBOOK, train, epsilon=epsilon, counts_examples=True).threshold == threshold
+    assert detected(TEXTBOOK, train, counts_examples=False).threshold == 1
 
 
 def test_data_that_are_never_fitted_have_no_threshold():
-    numbers = found(TEXTBOOK, [0.5] * 8)
+    numbers = detected(TEXTBOOK, [0.5] * 8)
     assert numbers.threshold is None
     assert numbers.verdict == "double descent"
     assert numbers.peak_at_threshold is False
@@ -204,14 +204,14 @@ def test_a_peak_is_at_the_threshold_within_one_step_of_the_grid(fits_at, near, c
     train = [0.5] * fits_at + [0.0] * (8 - fits_at)
     if counts_examples:
         train = [0.0] * (fits_at + 1) + [0.5] * (7 - fits_at)
-    numbers = found(TEXTBOOK, train, counts_examples=counts_examples)
+    numbers = detected(TEXTBOOK, train, counts_examples=counts_examples)
     assert numbers.threshold == WIDTHS[fits_at]
     assert numbers.peak_at_threshold is near
 
 
 def test_a_bump_that_is_chance_is_not_at_the_threshold():
-    assert found(bump(0.005)).peak_at_threshold is False
-    assert found(bump(0.05)).peak_at_threshold is True
+    assert detected(bump(0.005)).peak_at_threshold is False
+    assert detected(bump(0.05)).peak_at_threshold is True
 
 
 # --- gaps ------------------------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ def test_a_seed_that_is_missing_at_a_point_is_left_out_there(statistic):
     train, test = table(TRAIN, 3), table(TEXTBOOK, 3, 0.02)
     for seed, point in ((0, 4), (1, 2), (2, 7)):
         train[seed, point] = test[seed, point] = np.nan
-    numbers = found(test, train, statistic=statistic)
+    numbers = detected(test, train, statistic=statistic)
     assert numbers.verdict == "double descent"
     assert (numbers.peak_capacity, numbers.threshold) == (16, 16)
     assert numbers.peak == pytest.approx(np.nanmean(test[:, 4]))
@@ -232,16 +232,16 @@ def test_a_seed_that_is_missing_at_a_point_is_left_out_there(statistic):
 def test_no_seed_that_has_both_peak_and_minimum_is_no_evidence():
     test = table(TEXTBOOK, 2)
     test[0, 4] = test[1, 2] = np.nan
-    assert found(test).verdict == "none"
+    assert detected(test).verdict == "none"
     test[1, 2] = 0.35
-    assert found(test).verdict == "double descent"
+    assert detected(test).verdict == "double descent"
 
 
 @pytest.mark.parametrize("statistic", ["mean", "median"])
 def test_a_point_that_no_seed_has_is_passed_over(statistic):
     test = table(TEXTBOOK, 2)
     test[:, 3] = np.nan
-    numbers = found(test, statistic=statistic)
+    numbers = detected(test, statistic=statistic)
     assert (numbers.verdict, numbers.peak_capacity) == ("double descent", 16)
 
 
@@ -256,7 +256,7 @@ train: {steps: 20}
 EPOCHS = np.array([0, 1, 2, 4, 8, 16])
 
 
-def made(folder, test=TEXTBOOK, train=TRAIN, *, seeds=3, path="model.width", x=WIDTHS, classes=True,
+def write_sweep(folder, test=TEXTBOOK, train=TRAIN, *, seeds=3, path="model.width", x=WIDTHS, classes=True,
          split="test", expect="{}", lost=(), capacity=None, name="made"):  # fmt: skip
     """A finished sweep directory over some path, its trials without their configs. lost: (seed, point) that
     diverged. Test loss is four times the error, and the error of a seed a little off the others'."""
@@ -297,7 +297,7 @@ def summarized(sweep, **arguments):
 
 
 def test_a_sweep_is_read_along_its_capacity(tmp_path):
-    numbers = summarized(made(tmp_path / "made"))
+    numbers = summarized(write_sweep(tmp_path / "made"))
     assert (numbers["metric"], numbers["threshold"], numbers["verdict"]) == ("error", 16, "double descent")
     assert numbers["peak"] == pytest.approx(0.61)
     assert numbers["classical_minimum"] == pytest.approx(0.36)
@@ -307,12 +307,12 @@ def test_its_order_in_the_file_does_not_matter(tmp_path):
     order = [5, 0, 7, 2, 4, 1, 6, 3]
     parts = ([values[i] for i in order] for values in (TEXTBOOK, TRAIN, WIDTHS))
     test, train, x = parts
-    numbers = summarized(made(tmp_path / "shuffled", test, train, x=x))
-    assert numbers == summarized(made(tmp_path / "made"))
+    numbers = summarized(write_sweep(tmp_path / "shuffled", test, train, x=x))
+    assert numbers == summarized(write_sweep(tmp_path / "made"))
 
 
 def test_the_error_of_classes_and_the_loss_of_values(tmp_path):
-    classes, values = made(tmp_path / "classes"), made(tmp_path / "values", classes=False)
+    classes, values = write_sweep(tmp_path / "classes"), write_sweep(tmp_path / "values", classes=False)
     assert summarized(classes)["metric"] == "error"
     loss = summarized(classes, metric="loss")
     assert (loss["metric"], loss["peak"]) == ("loss", pytest.approx(4 * 0.61))
@@ -323,30 +323,30 @@ def test_the_error_of_classes_and_the_loss_of_values(tmp_path):
 
 
 def test_without_a_test_split_it_is_the_validations(tmp_path):
-    assert summarized(made(tmp_path / "validation", split="validation"))["verdict"] == "double descent"
+    assert summarized(write_sweep(tmp_path / "validation", split="validation"))["verdict"] == "double descent"
     with pytest.raises(InvalidValue, match="no test split"):
-        summarized(made(tmp_path / "none", split="other"))
+        summarized(write_sweep(tmp_path / "none", split="other"))
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_fewer_than_three_points_are_no_curve(tmp_path, count):
-    short = made(tmp_path / "short", TEXTBOOK[:count], TRAIN[:count], x=WIDTHS[:count])
+    short = write_sweep(tmp_path / "short", TEXTBOOK[:count], TRAIN[:count], x=WIDTHS[:count])
     with pytest.raises(InvalidValue, match=f"three points or more; there are {count}"):
         summarized(short)
-    three = made(tmp_path / "three", [0.4, 0.6, 0.3], [0.4, 0.0, 0.0], x=[1, 2, 3])
+    three = write_sweep(tmp_path / "three", [0.4, 0.6, 0.3], [0.4, 0.0, 0.0], x=[1, 2, 3])
     assert summarized(three)["verdict"] == "double descent"
 
 
 def test_diverged_trials_are_left_out(tmp_path):
-    numbers = summarized(made(tmp_path / "some", lost=[(0, 4), (1, 2)]))
+    numbers = summarized(write_sweep(tmp_path / "some", lost=[(0, 4), (1, 2)]))
     assert numbers["verdict"] == "double descent"
     assert numbers["peak"] == pytest.approx(0.615)
-    all_of_one = made(tmp_path / "all", lost=[(seed, 4) for seed in range(3)])
+    all_of_one = write_sweep(tmp_path / "all", lost=[(seed, 4) for seed in range(3)])
     assert summarized(all_of_one)["peak_capacity"] == 32
 
 
 def test_an_axis_that_moves_the_capacity_with_another_path(tmp_path):
-    both = made(tmp_path / "both", path='"data.limit, model.width"', capacity="model.width")
+    both = write_sweep(tmp_path / "both", path='"data.limit, model.width"', capacity="model.width")
     text = (tmp_path / "both" / "trials.csv").read_text().replace('"""', '"')
     (tmp_path / "both" / "trials.csv").write_text(text)
     both = SweepResult.of(tmp_path / "both")
@@ -355,17 +355,17 @@ def test_an_axis_that_moves_the_capacity_with_another_path(tmp_path):
 
 
 def test_a_number_of_examples_is_a_falling_capacity(tmp_path):
-    more = made(tmp_path / "more", TEXTBOOK, TRAIN[::-1], path="data.limit")
+    more = write_sweep(tmp_path / "more", TEXTBOOK, TRAIN[::-1], path="data.limit")
     assert read_capacity_curve(more, "data.limit", None).counts_examples
     numbers = summarized(more, capacity="data.limit")
     assert (numbers["threshold"], numbers["peak_capacity"]) == (8, 16)
     assert numbers["peak_at_threshold"] is True
-    assert not read_capacity_curve(made(tmp_path / "widths"), "model.width", None).counts_examples
+    assert not read_capacity_curve(write_sweep(tmp_path / "widths"), "model.width", None).counts_examples
 
 
 def by_epoch(folder, test, train):
     """A sweep of seeds whose errors go through these values at the epochs after the first record."""
-    made(folder, [0.0], [0.0], path=None, capacity="epochs")
+    write_sweep(folder, [0.0], [0.0], path=None, capacity="epochs")
     for seed in range(3):
         file = folder / "trials" / f"t0x{seed}" / "metrics.csv"
         columns = {"test_accuracy": [0.0, *(1 - np.array(test) - 0.01 * seed)]}
@@ -387,13 +387,13 @@ def test_epochs_are_a_capacity(tmp_path):
 @pytest.mark.parametrize("x", [["relu", "tanh", "square", "sigmoid"], [[1], [2], [3], [4]]])
 def test_a_capacity_that_is_no_number_is_refused(tmp_path, x):
     with pytest.raises(UsageError, match=r"reads along numbers, and .model\.activation. has the value"):
-        made(tmp_path / "words", x=x, path="model.activation")
+        write_sweep(tmp_path / "words", x=x, path="model.activation")
 
 
 # --- figures ---------------------------------------------------------------------------------------------
 
 
-def drawn(sweeps, folder, *names):
+def draw_figures(sweeps, folder, *names):
     """The figures that come out, by name; pytest makes any warning an error."""
     return {path.stem: path for path in draw(sweeps, folder, names)}
 
@@ -406,14 +406,14 @@ def axes_of(sweeps, figure):
 @pytest.mark.parametrize("classes", [True, False])
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_figures_of_a_sweep(tmp_path, classes, seeds):
-    sweep = made(tmp_path / "made", classes=classes, seeds=seeds)
-    paths = drawn([sweep], tmp_path / "plots")
+    sweep = write_sweep(tmp_path / "made", classes=classes, seeds=seeds)
+    paths = draw_figures([sweep], tmp_path / "plots")
     assert set(paths) == {"double_descent", "epochs_by_capacity"}
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths.values())
 
 
 def test_the_curve_is_that_of_the_trials(tmp_path):
-    error, loss = axes_of([made(tmp_path / "made")], "double_descent")
+    error, loss = axes_of([write_sweep(tmp_path / "made")], "double_descent")
     lines = {line.get_label(): line for line in error.get_lines()}
     np.testing.assert_allclose(lines["test"].get_xdata(), WIDTHS)
     np.testing.assert_allclose(lines["test"].get_ydata(), 100 * (np.array(TEXTBOOK) + 0.01), rtol=1e-9)
@@ -428,32 +428,32 @@ def test_the_curve_is_that_of_the_trials(tmp_path):
 
 
 def test_values_have_no_panel_of_errors(tmp_path):
-    (loss,) = axes_of([made(tmp_path / "made", classes=False)], "double_descent")
+    (loss,) = axes_of([write_sweep(tmp_path / "made", classes=False)], "double_descent")
     assert "loss" in loss.get_ylabel()
 
 
 def test_without_a_peak_only_the_minimum_is_marked(tmp_path):
-    error, _ = axes_of([made(tmp_path / "made", MONOTONE)], "double_descent")
+    error, _ = axes_of([write_sweep(tmp_path / "made", MONOTONE)], "double_descent")
     assert [line.get_xdata()[0] for line in error.get_lines() if len(line.get_xdata()) == 1] == [128]
     assert error.get_title(loc="left") == "made: none"
 
 
 def test_diverged_trials_are_marked(tmp_path):
-    error, _ = axes_of([made(tmp_path / "made", lost=[(0, 4), (2, 4), (1, 6)])], "double_descent")
+    error, _ = axes_of([write_sweep(tmp_path / "made", lost=[(0, 4), (2, 4), (1, 6)])], "double_descent")
     (lost,) = [line for line in error.get_lines() if line.get_label() == "diverged"]
     assert list(lost.get_xdata()) == [16, 16, 64]
-    whole, _ = axes_of([made(tmp_path / "whole")], "double_descent")
-    assert "diverged" not in [line.get_label() for line in whole.get_lines()]
+    complete, _ = axes_of([write_sweep(tmp_path / "whole")], "double_descent")
+    assert "diverged" not in [line.get_label() for line in complete.get_lines()]
 
 
 def test_a_sweep_with_a_capacity_of_which_nothing_is_left_is_drawn(tmp_path):
-    sweep = made(tmp_path / "made", lost=[(seed, 3) for seed in range(3)] + [(0, 4), (1, 4)])
-    assert set(drawn([sweep], tmp_path / "plots")) == {"double_descent", "epochs_by_capacity"}
+    sweep = write_sweep(tmp_path / "made", lost=[(seed, 3) for seed in range(3)] + [(0, 4), (1, 4)])
+    assert set(draw_figures([sweep], tmp_path / "plots")) == {"double_descent", "epochs_by_capacity"}
 
 
 def test_several_sweeps_come_on_one_axes(tmp_path):
-    sweeps = [made(tmp_path / "a"), made(tmp_path / "b", CLASSICAL, name="classical")]
-    paths = drawn(sweeps, tmp_path / "plots")
+    sweeps = [write_sweep(tmp_path / "a"), write_sweep(tmp_path / "b", CLASSICAL, name="classical")]
+    paths = draw_figures(sweeps, tmp_path / "plots")
     assert set(paths) == {"double_descent", "epochs_by_capacity"}
     error, _ = axes_of(sweeps, "double_descent")
     assert len([line for line in error.get_lines() if len(line.get_xdata()) == 8]) == 4
@@ -461,16 +461,16 @@ def test_several_sweeps_come_on_one_axes(tmp_path):
 
 def test_epochs_have_a_curve_and_no_map(tmp_path):
     sweep = by_epoch(tmp_path / "epochs", [0.5, 0.3, 0.6, 0.4, 0.2], [0.5, 0.3, 0.05, 0.0, 0.0])
-    assert set(drawn([sweep], tmp_path / "plots")) == {"double_descent"}
+    assert set(draw_figures([sweep], tmp_path / "plots")) == {"double_descent"}
 
 
 def test_a_capacity_of_zero_is_drawn(tmp_path):
-    sweep = made(tmp_path / "made", x=[0, 1, 2, 3, 4, 5, 6, 7], path="model.depth")
-    assert "double_descent" in drawn([sweep], tmp_path / "plots")
+    sweep = write_sweep(tmp_path / "made", x=[0, 1, 2, 3, 4, 5, 6, 7], path="model.depth")
+    assert "double_descent" in draw_figures([sweep], tmp_path / "plots")
 
 
 def test_training_against_capacity_has_a_cell_for_each_epoch_and_width(tmp_path):
-    chart, bar = axes_of([made(tmp_path / "made")], "epochs_by_capacity")
+    chart, bar = axes_of([write_sweep(tmp_path / "made")], "epochs_by_capacity")
     (mesh,) = chart.collections
     assert mesh.get_array().shape == (len(EPOCHS) - 1, len(WIDTHS))
     np.testing.assert_allclose(mesh.get_array()[-1], 100 * (np.array(TEXTBOOK) + 0.01), rtol=1e-9)
@@ -478,13 +478,13 @@ def test_training_against_capacity_has_a_cell_for_each_epoch_and_width(tmp_path)
 
 
 def test_fitted_functions_below_at_and_beyond(tmp_path):
-    sweep = made(tmp_path / "made")
+    sweep = write_sweep(tmp_path / "made")
     for run in (tmp_path / "made" / "trials").iterdir():
         inputs = np.linspace(-1, 1, 20)
         split = ["train", "test"] * 10
         table = pandas.DataFrame({"split": split, "input": inputs, "target": inputs**2})
         table.assign(prediction=inputs**2 + int(run.name[1])).to_csv(run / "predictions.csv", index=False)
-    paths = drawn([sweep], tmp_path / "plots")
+    paths = draw_figures([sweep], tmp_path / "plots")
     assert set(paths) == {"double_descent", "epochs_by_capacity", "fitted_functions"}
     panels = axes_of([sweep], "fitted_functions")
     assert [panel.get_title(loc="left").rpartition(": ")[2] for panel in panels] == ["4", "16", "128"]
@@ -499,8 +499,8 @@ def test_fitted_functions_below_at_and_beyond(tmp_path):
 # --- judgement across a sweep ----------------------------------------------------------------------------
 
 
-def judged(folder, expect, change=None, **arguments):
-    sweep = made(folder, expect=expect, **arguments)
+def judge_expectations(folder, expect, change=None, **arguments):
+    sweep = write_sweep(folder, expect=expect, **arguments)
     if change is not None:
         change(sweep.table).to_csv(folder / "trials.csv", index=False)
     summary = json.loads((folder / "summary.json").read_text())
@@ -515,11 +515,11 @@ def test_what_is_seen_across_the_sweep_has_one_number(tmp_path):
         "double_descent.peak_at_threshold: {equals: true}, double_descent.rise: {min: 0.3}, "
         "status: {equals: complete}}"
     )
-    verdicts = judged(tmp_path / "made", expect)
+    verdicts = judge_expectations(tmp_path / "made", expect)
     assert [key for key, *_ in verdicts] == [
         "double_descent.verdict", "double_descent.peak_at_threshold", "double_descent.rise", "status",
     ]  # fmt: skip
-    assert [found for _, _, found, _ in verdicts] == [
+    assert [value for _, _, value, _ in verdicts] == [
         "double descent", True, pytest.approx(0.25), "complete",
     ]  # fmt: skip
     assert [holds for *_, holds in verdicts] == [True, True, False, True]
@@ -530,7 +530,7 @@ def test_what_is_seen_across_the_sweep_has_one_number(tmp_path):
 
 def test_a_runs_number_must_hold_in_every_trial_and_the_worst_is_found(tmp_path):
     lowest, highest = 4 * 0.30, 4 * 0.62
-    for number, (bound, found, holds) in enumerate(
+    for number, (bound, worst, holds) in enumerate(
         [
             ("{max: 3}", highest, True),
             ("{max: 2.4}", None, False),
@@ -540,10 +540,12 @@ def test_a_runs_number_must_hold_in_every_trial_and_the_worst_is_found(tmp_path)
             ("{min: 1, max: 2.45}", None, False),
         ]
     ):
-        ((key, _, value, verdict),) = judged(tmp_path / f"{number}", f"{{final.test_loss: {bound}}}")
+        ((key, _, value, verdict),) = judge_expectations(
+            tmp_path / f"{number}", f"{{final.test_loss: {bound}}}"
+        )
         assert key == "final.test_loss (every trial)"
         assert verdict is holds
-        assert found is None or value == pytest.approx(found)
+        assert worst is None or value == pytest.approx(worst)
         if not holds:
             assert not (1.21 <= value <= 2.4), "what is shown is one that breaks the bound"
     assert number == 5
@@ -551,19 +553,19 @@ def test_a_runs_number_must_hold_in_every_trial_and_the_worst_is_found(tmp_path)
 
 def test_the_one_furthest_off_is_shown_not_the_first(tmp_path):
     """Of the seeds at the peak, 2.40, 2.44 and 2.48, all break the bound."""
-    ((*_, value, holds),) = judged(tmp_path / "made", "{final.test_loss: {max: 2.39}}")
+    ((*_, value, holds),) = judge_expectations(tmp_path / "made", "{final.test_loss: {max: 2.39}}")
     assert not holds
     assert value == pytest.approx(2.48)
 
 
 def test_a_trial_that_lacks_the_number_breaks_the_bound(tmp_path):
-    ((*_, value, holds),) = judged(tmp_path / "gap", "{final.test_loss: {max: 9}}", lost=[(1, 6)])
+    ((*_, value, holds),) = judge_expectations(tmp_path / "gap", "{final.test_loss: {max: 9}}", lost=[(1, 6)])
     assert not holds
     assert value is None or math.isnan(value)
 
 
 def test_a_number_that_no_trial_has_breaks_the_bound(tmp_path):
-    ((*_, value, holds),) = judged(tmp_path / "none", "{final.validation_loss: {max: 9}}")
+    ((*_, value, holds),) = judge_expectations(tmp_path / "none", "{final.validation_loss: {max: 9}}")
     assert (value, holds) == (None, False)
 
 
@@ -574,9 +576,9 @@ def test_a_number_that_every_trial_must_equal(tmp_path, wrong, holds):
         counts[5] = wrong or 20
         return table.assign(parameters=counts)
 
-    ((key, _, value, verdict),) = judged(tmp_path / "made", "{parameters: {equals: 20}}", change)
+    ((key, _, value, verdict),) = judge_expectations(tmp_path / "made", "{parameters: {equals: 20}}", change)
     assert (key, value, verdict) == ("parameters (every trial)", wrong or 20, holds)
 
 
 def test_a_sweep_without_expectations_has_nothing_to_judge(tmp_path):
-    assert judged(tmp_path / "made", "{}") == []
+    assert judge_expectations(tmp_path / "made", "{}") == []

@@ -56,10 +56,10 @@ def detected(train, validation, steps=None, classes=10, split="validation"):
 
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_the_numbers_of_a_run_that_groks(split):
-    found = detected(
+    numbers = detected(
         [0.1, 0.5, 0.99, 1.0, 1.0], [0.1, 0.1, 0.2, 0.3, 0.97], split=split
     )  # steps 0 1 10 100 1000
-    assert found == grokking.Grokking(10, 1000, 100.0, 0.1, 0.2, 2.0, 1.0, 0.97, "grokking")
+    assert numbers == grokking.Grokking(10, 1000, 100.0, 0.1, 0.2, 2.0, 1.0, 0.97, "grokking")
 
 
 @pytest.mark.parametrize(
@@ -81,9 +81,9 @@ def test_the_verdict_on_both_sides_of_each_bound(train, validation, verdict):
 
 @pytest.mark.parametrize(("later", "verdict"), [(100, "grokking"), (99, "generalised")])
 def test_ten_times_later_is_what_counts(later, verdict):
-    found = detected([0.1, 1.0, 1.0], [0.1, 0.1, 0.96], steps=[0, 10, later])
-    assert found.verdict == verdict
-    assert found.delay_ratio == later / 10
+    numbers = detected([0.1, 1.0, 1.0], [0.1, 0.1, 0.96], steps=[0, 10, later])
+    assert numbers.verdict == verdict
+    assert numbers.delay_ratio == later / 10
 
 
 def test_a_summary_of_another_version_is_no_traceback():
@@ -93,9 +93,9 @@ def test_a_summary_of_another_version_is_no_traceback():
 
 
 def test_what_never_comes_has_no_number():
-    found = detected([0.1, 0.5], [0.1, 0.5])
-    assert (found.memorisation_step, found.generalisation_step, found.delay_ratio) == (None, None, None)
-    assert (found.validation_at_memorisation, found.times_chance) == (None, None)
+    numbers = detected([0.1, 0.5], [0.1, 0.5])
+    assert (numbers.memorisation_step, numbers.generalisation_step, numbers.delay_ratio) == (None, None, None)
+    assert (numbers.validation_at_memorisation, numbers.times_chance) == (None, None)
     assert detected([math.nan, math.nan], [math.nan, math.nan]).verdict == "neither"
     assert detected([0.99, 1.0], [0.1, 0.96], steps=[0, 5]).delay_ratio == 5  # known from the start: step 1
 
@@ -122,11 +122,11 @@ INF = math.inf
 )
 def test_falling_and_rising(ratios, falls, rises):
     ratios = np.array(ratios)
-    found = grokking_delay.detect(ratios, 10 * ratios)
-    assert (found.falls, found.rises) == (falls, rises)
-    assert found.generalising_points == np.isfinite(ratios).sum()
+    numbers = grokking_delay.detect(ratios, 10 * ratios)
+    assert (numbers.falls, numbers.rises) == (falls, rises)
+    assert numbers.generalising_points == np.isfinite(ratios).sum()
     ends = [ratios[0], ratios[-1]]
-    assert found.speedup == (pytest.approx(ends[0] / ends[1]) if np.isfinite(ends[0]) else None)
+    assert numbers.speedup == (pytest.approx(ends[0] / ends[1]) if np.isfinite(ends[0]) else None)
 
 
 def test_medians_over_seeds_count_what_never_comes_as_latest():
@@ -142,9 +142,9 @@ def test_medians_over_seeds_count_what_never_comes_as_latest():
     )
     sweep = Seen({}, {}, trials, ("decay",))
     for name, expected in (("delay_ratio", [INF, 30, 6]), ("generalisation_step", [INF, 300, 60])):
-        points, found = grokking_delay.medians_over_seeds(sweep, "decay", name)
+        points, numbers = grokking_delay.medians_over_seeds(sweep, "decay", name)
         assert points.tolist() == [0.5, 1.0, 2.0]
-        assert found.tolist() == expected
+        assert numbers.tolist() == expected
 
 
 def test_a_sweep_whose_trials_all_diverged_has_no_delays():
@@ -218,8 +218,8 @@ DATA = {
 
 def waves(frequency, phase=0.0):
     """[P, P]: logits by sum of the operands, a wave of one frequency that is highest at the right answer."""
-    sums, found = np.indices((P, P))
-    return 3 * np.cos(2 * np.pi * frequency * (sums - found) / P + phase)
+    sums, answer = np.indices((P, P))
+    return 3 * np.cos(2 * np.pi * frequency * (sums - answer) / P + phase)
 
 
 def snapshot(net, logits, train=slice(None), **changed):
@@ -248,9 +248,9 @@ def measured(net, logits, keys=1, train=slice(None), **changed):
         snapshot(net, logits, train, **changed),
         progress_measures.progress_measures(keys).probes,
     )
-    found = dict(zip(progress.columns, progress.measure(NETS[net].setup, seen), strict=True))
-    assert all(value.shape == (1,) for value in found.values())
-    return {name: float(value[0]) for name, value in found.items()}, np.asarray(
+    numbers = dict(zip(progress.columns, progress.measure(NETS[net].setup, seen), strict=True))
+    assert all(value.shape == (1,) for value in numbers.values())
+    return {name: float(value[0]) for name, value in numbers.items()}, np.asarray(
         spectrum.measure(NETS[net].setup, seen)[0]
     )
 
@@ -263,9 +263,9 @@ def mean_loss(logits, targets):
 @pytest.mark.parametrize("net", NETS)
 def test_a_net_of_one_wave_is_restricted_to_itself_and_excluded_to_chance(net):
     sums = (X + Y) % P
-    found, _ = measured(net, waves(2)[sums])
-    assert found["restricted_loss"] == pytest.approx(mean_loss(waves(2)[sums], sums), rel=1e-5)
-    assert found["excluded_loss"] == pytest.approx(math.log(P), rel=1e-5)
+    numbers, _ = measured(net, waves(2)[sums])
+    assert numbers["restricted_loss"] == pytest.approx(mean_loss(waves(2)[sums], sums), rel=1e-5)
+    assert numbers["excluded_loss"] == pytest.approx(math.log(P), rel=1e-5)
 
 
 @pytest.mark.parametrize("net", NETS)
@@ -279,10 +279,10 @@ def test_waves_are_told_from_what_is_known_by_heart(net):
     logits = (0.3 * waves(1) + waves(3))[sums] + bias + by_heart
     train = slice(0, 20)
     for keys, strong in ((1, waves(3)), (2, 0.3 * waves(1) + waves(3)), (99, 0.3 * waves(1) + waves(3))):
-        found, _ = measured(net, logits, keys, train)
-        assert found["restricted_loss"] == pytest.approx(mean_loss(strong[sums] + bias, sums), rel=1e-4)
+        numbers, _ = measured(net, logits, keys, train)
+        assert numbers["restricted_loss"] == pytest.approx(mean_loss(strong[sums] + bias, sums), rel=1e-4)
         rest = logits[train] - strong[sums[train]]
-        assert found["excluded_loss"] == pytest.approx(mean_loss(rest, sums[train]), rel=1e-4)
+        assert numbers["excluded_loss"] == pytest.approx(mean_loss(rest, sums[train]), rel=1e-4)
 
 
 def test_the_embedding_s_waves_and_their_participation():
@@ -291,16 +291,16 @@ def test_the_embedding_s_waves_and_their_participation():
     pure = np.cos(2 * np.pi * places * np.array([1, 1, 2, 2, 2, 3, 3]) / P + np.arange(P))
     logits = np.zeros((P * P, P))
     kernel = jnp.asarray(np.concatenate([pure, 2 * pure + 5]), jnp.float32)
-    found, spectrum = measured("one_hot", logits, kernel=kernel)
-    assert found["ipr"] == pytest.approx(1.0, rel=1e-5)
+    numbers, spectrum = measured("one_hot", logits, kernel=kernel)
+    assert numbers["ipr"] == pytest.approx(1.0, rel=1e-5)
     np.testing.assert_allclose(spectrum / spectrum.sum(), np.array([2, 3, 2]) / 7, rtol=1e-5)
 
     impulse = np.eye(P)
     table = jnp.asarray(
         np.concatenate([impulse, np.full((2, P), 9.0)]), jnp.float32
     )  # operator, equals: left out
-    found, spectrum = measured("tokens", logits, embedding=table)
-    assert found["ipr"] == pytest.approx(1 / F, rel=1e-5)
+    numbers, spectrum = measured("tokens", logits, embedding=table)
+    assert numbers["ipr"] == pytest.approx(1 / F, rel=1e-5)
     np.testing.assert_allclose(spectrum, spectrum[0], rtol=1e-5)
     assert measured("one_hot", logits, kernel=jnp.zeros((2 * P, P)))[0]["ipr"] == 0
 
@@ -312,8 +312,8 @@ def test_the_numbers_of_progress_are_those_of_its_first_and_last_record():
     spectrum = pandas.DataFrame(
         {"step": [0] * 3 + [5] * 3, "frequency": [1, 2, 3] * 2, "power": [1.0, 1.0, 2.0, 6.0, 1.0, 3.0]}
     )
-    found = progress_measures.detect(Seen({"progress": progress, "spectrum": spectrum}, {}), keys=2)
-    assert found == progress_measures.ProgressMeasures(0.2, 0.9, 0.75, pytest.approx(0.9), "1 3", 0.1, 3.0)
+    numbers = progress_measures.detect(Seen({"progress": progress, "spectrum": spectrum}, {}), keys=2)
+    assert numbers == progress_measures.ProgressMeasures(0.2, 0.9, 0.75, pytest.approx(0.9), "1 3", 0.1, 3.0)
     spectrum["power"] = math.nan  # of a run that diverged at its first step
     broken = progress_measures.detect(Seen({"progress": progress, "spectrum": spectrum}, {}), keys=2)
     assert math.isnan(broken.final_key_share)
@@ -344,8 +344,8 @@ def test_the_numbers_of_the_table_of_answers():
         ],
     ]
     table = pandas.DataFrame(rows, columns=["step", "split", "x", "y", "right"])
-    found = answers.detect(table)
-    assert found == answers.Answers(4, pytest.approx(1 / 3), 6.5)  # lasting since 4 and since 9
+    numbers = answers.detect(table)
+    assert numbers == answers.Answers(4, pytest.approx(1 / 3), 6.5)  # lasting since 4 and since 9
 
 
 # --- trained ---------------------------------------------------------------------------------------------
@@ -376,22 +376,22 @@ def promotion():
 )
 def test_the_shipped_run_and_its_controls(name, verdict, seed, tmp_path):
     """At full length; the inside view is left out."""
-    found = trained(tmp_path / "run", name, "+record.layers=false", f"seed={seed}")["grokking"]
-    assert found["verdict"] == verdict
+    numbers = trained(tmp_path / "run", name, "+record.layers=false", f"seed={seed}")["grokking"]
+    assert numbers["verdict"] == verdict
     if verdict == "grokking":
-        assert found["delay_ratio"] >= 10
-        assert found["times_chance"] <= 3
+        assert numbers["delay_ratio"] >= 10
+        assert numbers["times_chance"] <= 3
     else:
-        assert found["final_validation_accuracy"] < 0.2
+        assert numbers["final_validation_accuracy"] < 0.2
 
 
 @pytest.mark.usefixtures("promotion")
 def test_the_inside_of_the_shipped_run(tmp_path):
     """Half its length. What is right in the table of answers is what the accuracies count."""
-    found = trained(tmp_path / "run", "grokking_progress", "train.steps=2000", "record.log_spaced=30")
-    assert found["progress_measures"]["final_ipr"] > 0.7 > 0.2 > found["progress_measures"]["initial_ipr"]
-    assert found["progress_measures"]["final_restricted_loss"] < 0.1 < 0.5
-    assert found["progress_measures"]["final_excluded_loss"] > 0.5
+    numbers = trained(tmp_path / "run", "grokking_progress", "train.steps=2000", "record.log_spaced=30")
+    assert numbers["progress_measures"]["final_ipr"] > 0.7 > 0.2 > numbers["progress_measures"]["initial_ipr"]
+    assert numbers["progress_measures"]["final_restricted_loss"] < 0.1 < 0.5
+    assert numbers["progress_measures"]["final_excluded_loss"] > 0.5
     tables = open_run(tmp_path / "run").tables
     for split in ("train", "validation"):
         share = tables["answers"].query(f"split == '{split}'").groupby("step")["right"].mean()

@@ -32,9 +32,9 @@ class Sweep:
 def summarized(kind, sweep, **arguments):
     """The detector's numbers, and its figure's axes."""
     phenomenon = build("phenomenon", {"type": kind} | arguments)
-    found = phenomenon.summarize(sweep)
-    assert tuple(found) == phenomenon.fields
-    return found, phenomenon.figures[kind]([sweep])
+    numbers = phenomenon.summarize(sweep)
+    assert tuple(numbers) == phenomenon.fields
+    return numbers, phenomenon.figures[kind]([sweep])
 
 
 # --- voting ------------------------------------------------------------------------------------------------
@@ -53,8 +53,8 @@ def members(outputs, labels, classes=None, test="test"):
             "output": np.tile(np.arange(width), examples),
             "target": targets.reshape(-1),
         }
-        own = pandas.DataFrame(table | {"split": test, "prediction": outputs[seed].reshape(-1)})
-        parts += [own, own.assign(split="train", target=0.0, prediction=9.0)]
+        test_rows = pandas.DataFrame(table | {"split": test, "prediction": outputs[seed].reshape(-1)})
+        parts += [test_rows, test_rows.assign(split="train", target=0.0, prediction=9.0)]
     trials = pandas.DataFrame({"trial": [f"t{seed}" for seed in range(seeds)], "status": "complete"})
     shuffled = pandas.concat(parts).sample(frac=1, random_state=0)
     return Sweep(trials.assign(seed=range(seeds)), {"predictions": shuffled})
@@ -67,8 +67,8 @@ def sure(said, classes=3, logit=5.0):
 
 def test_the_numbers_of_three_that_err_in_different_places():
     said = [[1, 1, 2, 0], [0, 2, 2, 0], [0, 1, 0, 1]]
-    found, _ = summarized("voting", members(sure(said), [0, 1, 2, 0], classes=3))
-    assert Voting(**found) == Voting(
+    numbers, _ = summarized("voting", members(sure(said), [0, 1, 2, 0], classes=3))
+    assert Voting(**numbers) == Voting(
         members=3,
         median_error=0.25,
         best_error=0.25,
@@ -82,54 +82,54 @@ def test_the_numbers_of_three_that_err_in_different_places():
 
 def test_a_control_that_errs_in_the_same_places():
     said = [[1, 1, 2, 0]] * 3
-    found, _ = summarized("voting", members(sure(said), [0, 1, 2, 0], classes=3))
-    assert (found["majority_error"], found["averaged_error"]) == (0.25, 0.25)
-    assert (found["majority_gain"], found["averaging_gain"]) == (0, 0)
+    numbers, _ = summarized("voting", members(sure(said), [0, 1, 2, 0], classes=3))
+    assert (numbers["majority_error"], numbers["averaged_error"]) == (0.25, 0.25)
+    assert (numbers["majority_gain"], numbers["averaging_gain"]) == (0, 0)
 
 
 def test_one_that_is_sure_outweighs_the_mean_but_not_the_majority():
     outputs = [[[0.0, 9.0]], [[0.1, 0.0]], [[0.1, 0.0]]]
-    found, _ = summarized("voting", members(outputs, [0]))
-    assert (found["majority_error"], found["averaged_error"]) == (0, 1)
-    found, _ = summarized("voting", members(outputs, [1]))
-    assert (found["majority_error"], found["averaged_error"]) == (1, 0)
+    numbers, _ = summarized("voting", members(outputs, [0]))
+    assert (numbers["majority_error"], numbers["averaged_error"]) == (0, 1)
+    numbers, _ = summarized("voting", members(outputs, [1]))
+    assert (numbers["majority_error"], numbers["averaged_error"]) == (1, 0)
 
 
 @pytest.mark.parametrize(("logits", "right"), [([2.0, 3.0], 1), ([3.0, 2.0], 0)])
 def test_of_equally_many_the_more_probable_is_named(logits, right):
     outputs = [[[logits[0], 0.0, 0.0]], [[0.0, logits[1], 0.0]]]
-    found, _ = summarized("voting", members(outputs, [right], classes=3))
-    assert found["majority_error"] == 0
+    numbers, _ = summarized("voting", members(outputs, [right], classes=3))
+    assert numbers["majority_error"] == 0
 
 
 def test_a_tie_is_between_those_that_were_named():
     """Two name the classes 0 and 1, the third is likely to all, so that on average it is first."""
     outputs = np.log([[[0.5, 0.02, 0.48]], [[0.03, 0.49, 0.48]]])
-    found, _ = summarized("voting", members(outputs, [0], classes=3))
-    assert (found["majority_error"], found["averaged_error"]) == (0, 1)
+    numbers, _ = summarized("voting", members(outputs, [0], classes=3))
+    assert (numbers["majority_error"], numbers["averaged_error"]) == (0, 1)
 
 
 def test_one_output_is_the_logit_of_the_second_class():
     logits = np.array([[2.0, -1.0, 0.5], [-1.0, -1.0, 0.1], [-0.5, 3.0, -9.0]])
-    found, _ = summarized("voting", members(logits[..., None], [1, 0, 1]))
+    numbers, _ = summarized("voting", members(logits[..., None], [1, 0, 1]))
     mean = 1 / (1 + np.exp(-logits))
     np.testing.assert_allclose(read_ballot(members(logits[..., None], [1, 0, 1])).probabilities[..., 1], mean)
-    assert found["best_error"] == 0
-    assert found["majority_error"] == pytest.approx(1 / 3), "two of three say no to the first"
-    assert found["averaged_error"] == np.mean((mean.mean(0) > 0.5) != np.array([1, 0, 1]))
+    assert numbers["best_error"] == 0
+    assert numbers["majority_error"] == pytest.approx(1 / 3), "two of three say no to the first"
+    assert numbers["averaged_error"] == np.mean((mean.mean(0) > 0.5) != np.array([1, 0, 1]))
 
 
 def test_great_outputs_do_not_overflow():
     outputs = [[[1e30, 0.0]], [[0.0, 1e30]], [[-1e30, 1e30]]]
-    found, _ = summarized("voting", members(outputs, [1]))
-    assert (found["majority_error"], found["averaged_error"]) == (0, 0)
+    numbers, _ = summarized("voting", members(outputs, [1]))
+    assert (numbers["majority_error"], numbers["averaged_error"]) == (0, 0)
 
 
 def test_against_numpy_on_random_outputs():
     random = np.random.default_rng(0)
     labels = random.integers(0, 5, 400)
     outputs = 1.5 * np.eye(5)[labels] + random.normal(size=(7, 400, 5))
-    found, figure = summarized("voting", members(outputs, labels, classes=5))
+    numbers, figure = summarized("voting", members(outputs, labels, classes=5))
     powers = np.exp(outputs)
     probability = powers / powers.sum(-1, keepdims=True)
     named = []
@@ -138,35 +138,35 @@ def test_against_numpy_on_random_outputs():
         tied = np.flatnonzero(counts == counts.max())
         named.append(max(tied, key=lambda c: probability[:, example, c].mean()))
     alone = (outputs.argmax(-1) != labels).mean(-1)
-    assert found["majority_error"] == np.mean(np.array(named) != labels)
-    assert found["averaged_error"] == np.mean(probability.mean(0).argmax(-1) != labels)
-    assert found["median_error"] == np.median(alone)
-    assert min(found["majority_gain"], found["averaging_gain"]) > 0.05
+    assert numbers["majority_error"] == np.mean(np.array(named) != labels)
+    assert numbers["averaged_error"] == np.mean(probability.mean(0).argmax(-1) != labels)
+    assert numbers["median_error"] == np.median(alone)
+    assert min(numbers["majority_gain"], numbers["averaging_gain"]) > 0.05
 
     (ax,) = figure.axes
     curves = {line.get_label(): line.get_xydata() for line in ax.get_lines()}
     assert curves["majority"][:, 0].tolist() == list(range(1, 8))
     assert curves["majority"][0, 1] == pytest.approx(100 * alone.mean()), "of single ones the mean"
-    assert curves["majority"][-1, 1] == pytest.approx(100 * found["majority_error"])
-    assert curves["mean probability"][-1, 1] == pytest.approx(100 * found["averaged_error"])
+    assert curves["majority"][-1, 1] == pytest.approx(100 * numbers["majority_error"])
+    assert curves["mean probability"][-1, 1] == pytest.approx(100 * numbers["averaged_error"])
     pairs = [probability[[i, (i + 1) % 7]].mean(0).argmax(-1) for i in range(7)]
     assert curves["mean probability"][1, 1] == pytest.approx(100 * np.mean(np.array(pairs) != labels))
     np.testing.assert_allclose(np.sort(curves["each alone"][:, 1]), 100 * np.sort(alone))
 
 
-WHOLE = sure([[0, 1], [1, 1]])
+COMPLETE = sure([[0, 1], [1, 1]])
 
 
 def changed(column, value, where):
-    sweep = members(WHOLE, [0, 1], classes=3)
+    sweep = members(COMPLETE, [0, 1], classes=3)
     table = sweep.parts["predictions"]
     table.loc[(table["split"] == "test") & where(table), column] = value
     return sweep
 
 
 UNFIT = {
-    "one member": (lambda: members(WHOLE[:1], [0, 1], classes=3), "two complete trials"),
-    "no test set": (lambda: members(WHOLE, [0, 1], classes=3, test="validation"), "needs test examples"),
+    "one member": (lambda: members(COMPLETE[:1], [0, 1], classes=3), "two complete trials"),
+    "no test set": (lambda: members(COMPLETE, [0, 1], classes=3, test="validation"), "needs test examples"),
     "another test set a seed": (
         lambda: changed("target", 1.0, lambda t: (t["trial"] == "t1") & (t["example"] == 0)),
         "one test set for all seeds",
@@ -185,7 +185,7 @@ UNFIT = {
 
 
 def test_words_cannot_vote():
-    sweep = members(WHOLE, [0, 1], classes=3)
+    sweep = members(COMPLETE, [0, 1], classes=3)
     sweep.parts["predictions"] = sweep.parts["predictions"].astype({"prediction": str})
     with pytest.raises(InvalidValue, match="no numbers 'prediction'"):
         summarized("voting", sweep)
@@ -207,8 +207,8 @@ def folded(curves, epochs=None, seeds=1, folds=None):
     for number, curve in enumerate(curves):
         fold = number // seeds if folds is None else folds[number]
         rows.append({"trial": f"t{number}", FOLD: fold, "seed": number % seeds, "status": "complete"})
-        own = {"trial": f"t{number}", "epoch": epochs or np.arange(len(curve)), "validation_loss": curve}
-        parts.append(pandas.DataFrame(own).assign(validation_accuracy=1 - np.array(curve, float)))
+        records = {"trial": f"t{number}", "epoch": epochs or np.arange(len(curve)), "validation_loss": curve}
+        parts.append(pandas.DataFrame(records).assign(validation_accuracy=1 - np.array(curve, float)))
     return Sweep(pandas.DataFrame(rows), {"metrics": pandas.concat(parts)}, [FOLD])
 
 
@@ -217,7 +217,7 @@ CURVES = [[9, 4, 2, 3, 5, 6], [9, 3, 4, 5, 6, 7], [9, 8, 7, 5, 1, 6]]  # best af
 
 @pytest.mark.parametrize("metric", ["validation_loss", "validation_accuracy"])
 def test_the_numbers_of_three_folds(metric):
-    found, _ = summarized("cross_validation", folded(CURVES), metric=metric)
+    numbers, _ = summarized("cross_validation", folded(CURVES), metric=metric)
     losses = CrossValidation(
         folds=3,
         best_epoch=pytest.approx(7 / 3),
@@ -229,43 +229,43 @@ def test_the_numbers_of_three_folds(metric):
         at_end=0,
     )
     if metric == "validation_loss":
-        assert found == losses._asdict()
+        assert numbers == losses._asdict()
     else:
-        assert (found["best_epoch"], found["at_end"]) == (losses.best_epoch, 0)
+        assert (numbers["best_epoch"], numbers["at_end"]) == (losses.best_epoch, 0)
         for name in ("score", "chosen_score", "last_score"):
-            assert 1 - found[name] == getattr(losses, name)
+            assert 1 - numbers[name] == getattr(losses, name)
 
 
 def test_of_equal_records_the_first_is_the_best_one():
-    found, _ = summarized("cross_validation", folded([[3, 1, 1, 2], [3, 1, 2, 1]]))
-    assert (found["best_epoch"], found["best_epoch_std"]) == (1, 0)
+    numbers, _ = summarized("cross_validation", folded([[3, 1, 1, 2], [3, 1, 2, 1]]))
+    assert (numbers["best_epoch"], numbers["best_epoch_std"]) == (1, 0)
 
 
 def test_a_control_that_is_best_at_the_end():
-    found, _ = summarized("cross_validation", folded([[3, 2, 1], [4, 2, 0]]))
-    assert (found["best_epoch"], found["best_epoch_std"], found["at_end"]) == (2, 0, 2)
-    assert found["score"] == found["chosen_score"] == found["last_score"] == 0.5
+    numbers, _ = summarized("cross_validation", folded([[3, 2, 1], [4, 2, 0]]))
+    assert (numbers["best_epoch"], numbers["best_epoch_std"], numbers["at_end"]) == (2, 0, 2)
+    assert numbers["score"] == numbers["chosen_score"] == numbers["last_score"] == 0.5
 
 
 def test_epochs_need_not_be_whole_nor_evenly_spaced():
-    found, _ = summarized("cross_validation", folded([[3, 1, 2, 2], [3, 2, 2, 1]], [0, 0.5, 4, 12.5]))
-    assert found["best_epoch"] == 6.5
-    assert found["chosen_score"] == 2
+    numbers, _ = summarized("cross_validation", folded([[3, 1, 2, 2], [3, 2, 2, 1]], [0, 0.5, 4, 12.5]))
+    assert numbers["best_epoch"] == 6.5
+    assert numbers["chosen_score"] == 2
 
 
 def test_a_fold_that_was_stopped_early_counts_with_its_last_record():
-    found, figure = summarized("cross_validation", folded([[3, 1, 2], [6, 5, 4, 3, 2, 1, 9]]))
-    assert found["best_epoch"] == 3
-    assert found["chosen_score"] == (2 + 3) / 2
-    assert found["last_score"] == (2 + 9) / 2
+    numbers, figure = summarized("cross_validation", folded([[3, 1, 2], [6, 5, 4, 3, 2, 1, 9]]))
+    assert numbers["best_epoch"] == 3
+    assert numbers["chosen_score"] == (2 + 3) / 2
+    assert numbers["last_score"] == (2 + 9) / 2
     mean = next(line for line in figure.axes[0].get_lines() if line.get_label() == "mean")
     assert mean.get_xydata().tolist() == [[0, 4.5], [1, 3], [2, 3]], "as long as all go on"
 
 
 def test_folds_of_several_seeds_are_all_counted():
-    found, _ = summarized("cross_validation", folded([*CURVES, CURVES[0]], seeds=2))
-    assert found["folds"] == 2
-    assert found["best_epoch"] == (2 + 1 + 4 + 2) / 4
+    numbers, _ = summarized("cross_validation", folded([*CURVES, CURVES[0]], seeds=2))
+    assert numbers["folds"] == 2
+    assert numbers["best_epoch"] == (2 + 1 + 4 + 2) / 4
 
 
 @pytest.mark.parametrize(
