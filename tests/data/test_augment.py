@@ -12,8 +12,8 @@ import scipy.stats
 from nnlab.config import check_tree
 from nnlab.config.document import Document
 from nnlab.config.resolve import resolve
-from nnlab.data import augment
 from nnlab.data.augment import apply_augmentations, check_mixing
+from nnlab.data.augmentations import geometric, values
 from nnlab.errors import ConfigError, InvalidValue
 from nnlab.phenomena.inspection import augmentations
 from nnlab.registry import Scalar, build, components
@@ -176,9 +176,9 @@ def test_a_flip_is_numpys_in_its_share_of_the_examples(shape, axis, number):
     assert scipy.stats.binomtest(int(flipped.sum()), MANY, 0.3).pvalue > 1e-3
 
 
-turned = jax.jit(augment._turned, static_argnums=2)
-drawn_out = jax.jit(augment._drawn_out, static_argnums=3)
-mixed = jax.jit(lambda inputs, alpha: augment.mixup(alpha=alpha).apply(KEY, inputs))
+turned = jax.jit(geometric.rotate_images, static_argnums=2)
+drawn_out = jax.jit(geometric.magnify, static_argnums=3)
+mixed = jax.jit(lambda inputs, alpha: values.mixup(alpha=alpha).apply(KEY, inputs))
 
 
 @pytest.mark.parametrize("fill", [0.5, "edge", "wrap"])

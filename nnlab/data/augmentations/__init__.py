@@ -1,0 +1,1 @@
+"""The augmentations, by what they change: positions or values."""
