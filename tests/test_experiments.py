@@ -141,7 +141,7 @@ def first_weights(experiment_file, *overrides):
         columns = look(Arguments(np.uint32(seed), experiment.numbers, params, data), layer_state)
         rows = probe.rows(lead.model.setup, lead.data)
         layers = pandas.DataFrame({"step": 0, **rows, **{k: np.asarray(v) for k, v in columns.items()}})
-        found.append(gradient_flow.summarize(layers))
+        found.append(gradient_flow.detect(layers))
     assert look._cache_size() == 1
     return found
 
@@ -200,6 +200,6 @@ def test_herding_on_both_sides_of_its_bound(spread, herding):
         (9, 3, 64, 0.9),
     ]
     layers = pandas.DataFrame(rows, columns=["step", "index", "fan_in", "unit_spread"])
-    found = symmetry.summarize(layers)
+    found = symmetry.detect(layers)
     assert found.herding is herding
     assert found.final_unit_spread == spread

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from nnlab.nn.layer import Setup
+from nnlab.nn.layer import Activation, Setup
 from nnlab.phenomena.probe import (
     Probe,
     Snapshot,
@@ -17,6 +18,10 @@ from nnlab.phenomena.probe import (
 )
 from nnlab.system.imports import Array, jnp
 
+if TYPE_CHECKING:
+    import pandas
+
+ACTIVATION_COLUMNS = ("activation_mean", "activation_std", "dead_fraction", "saturated_fraction")
 FLAT_SLOPE = 0.05  # an activation is flat below it: less than a twentieth of the gradient passes
 
 
@@ -62,7 +67,7 @@ def _flat_counts(intermediates: Mapping[str, Mapping[str, Array]], path: str, va
     return (jnp.abs(slopes.reshape(values.shape)) < FLAT_SLOPE).astype(values.dtype).sum(0)
 
 
-def _is_bounded(activation: Callable[[Array], Array] | None) -> Array:
+def _is_bounded(activation: Activation | None) -> Array:
     """Whether a function is bounded on both sides."""
     if activation is None:
         return jnp.array(False)
@@ -94,3 +99,22 @@ next to no gradient passes; 0 to 1.
 saturated_fraction: share of all values with such a slope, where the activation is bounded on both sides
 (sigmoid, tanh), 0 elsewhere; 0 to 1.
 """
+
+
+def hidden_layers(layers: pandas.DataFrame) -> pandas.DataFrame:
+    """The hidden layers in the table `layers`, a row for each step and layer.
+
+    A hidden layer is a layer with a kernel and what follows it up to the next kernel, such as dense,
+    batch_norm and sigmoid. The last one, the read-out, is left out unless it is the only one. Activation
+    columns are taken from the end of this group, all others from the layer with the kernel; `depth` counts
+    the groups from 1.
+    """
+    has_kernel = layers["fan_in"].notna()
+    rows = layers.assign(depth=has_kernel.groupby(layers["step"]).cumsum())
+    rows = rows[rows["depth"] > 0]
+    firsts = rows.drop_duplicates(["step", "depth"], keep="first").reset_index(drop=True)
+    lasts = rows.drop_duplicates(["step", "depth"], keep="last").reset_index(drop=True)
+    columns = [name for name in ACTIVATION_COLUMNS if name in layers]
+    firsts[columns] = lasts[columns]
+    hidden = firsts[firsts["depth"] < firsts["depth"].max()]
+    return hidden if len(hidden) else firsts

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from nnlab.data.prepare import Data
-from nnlab.nn.layer import Output, Setup, Tree
+from nnlab.nn.layer import Activation, Output, Setup, Tree
 from nnlab.optim.losses import Loss
 from nnlab.system.imports import Array, jax, jnp
 
@@ -124,7 +124,7 @@ class Stage(NamedTuple):
     path: str
     setup: Setup
     last: str
-    activation: Callable[[Array], Array] | None = None
+    activation: Activation | None = None
 
     @property
     def has_kernel(self) -> bool:
@@ -162,6 +162,16 @@ def subtree(tree: Tree, path: str) -> Tree:
     for name in path.split("/"):
         tree = tree[name]
     return tree
+
+
+def measure_kernels(setup: Setup, params: Tree, measure: Callable[[Array], Array]) -> Array:
+    """A number of the kernel of each layer with parameters, `[L]`; NaN where a layer has none."""
+    return jnp.stack(
+        [
+            measure(subtree(params, layer.path)["kernel"]) if layer.has_kernel else jnp.full((), jnp.nan)
+            for layer in stages(setup)
+        ]
+    )
 
 
 def arrays_by_layer(tree: Tree, setup: Setup) -> list[list[Array]]:

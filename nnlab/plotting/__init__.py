@@ -7,6 +7,7 @@ a grid of values.
 from nnlab.plotting.axes import (
     capacity_axis,
     colour_legend,
+    integer_ticks,
     legend,
     legend_below,
     log_axis,
@@ -53,6 +54,7 @@ __all__ = [
     "evenly_spaced_indices",
     "image",
     "image_grid",
+    "integer_ticks",
     "legend",
     "legend_below",
     "log_axis",

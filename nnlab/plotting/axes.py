@@ -15,6 +15,7 @@ from nnlab.plotting.style import colours
 if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 WIDE_RATIO = 30.0  # of the greatest to the least value, from which on an axis is logarithmic
@@ -127,6 +128,15 @@ def capacity_axis(axes: Axes, name: str) -> None:
     axes.set_xscale("log")
     axes.set_xlabel(f"{name} (log)")
     plain_ticks(axes)
+
+
+def integer_ticks(axis: Axis) -> None:
+    """Ticks at whole numbers only, on a linear axis."""
+    from matplotlib.ticker import MaxNLocator
+
+    locator = axis.get_major_locator()
+    if isinstance(locator, MaxNLocator):
+        locator.set_params(integer=True)
 
 
 def plain_ticks(axes: Axes) -> None:

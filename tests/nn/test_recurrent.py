@@ -13,7 +13,7 @@ from nnlab.data.datasets.memory_tasks import adding, recall
 from nnlab.errors import ConfigError, InvalidValue
 from nnlab.nn.model import build_model
 from nnlab.nn.recurrent import bidirectional, gru, lstm, simple_rnn
-from nnlab.phenomena.signal.gradient_through_time import spectral_radius, summarize, verdict
+from nnlab.phenomena.signal.gradient_through_time import detect, spectral_radius, verdict
 from nnlab.runs import figures
 from nnlab.runs.results import open_run
 from nnlab.runs.run import run
@@ -208,7 +208,7 @@ def test_a_linear_net_goes_by_its_spectral_radius(trained):
         norms = table["gradient_norm"]
         assert len(norms) == 12
         np.testing.assert_allclose(norms, norms[0] * gain**norms.index, rtol=1e-4)
-        found = summarize(runs[-1].tables)
+        found = detect(runs[-1].tables)
         assert (found.factor_per_step, found.spectral_radius) == pytest.approx((gain, gain), rel=1e-4)
         assert found.slope_over_log_radius == pytest.approx(1.0, rel=1e-3)
         assert found.first_to_last_ratio == pytest.approx(gain**11, rel=1e-3)
@@ -275,18 +275,18 @@ def tables_of(norms, radius=np.nan):
 
 
 def test_the_numbers_of_constructed_norms():
-    found = summarize(tables_of([2.0 * 0.8**d for d in range(10)] + [np.nan] * 4))
+    found = detect(tables_of([2.0 * 0.8**d for d in range(10)] + [np.nan] * 4))
     assert found.factor_per_step == pytest.approx(0.8)
     assert found.log10_slope == pytest.approx(np.log10(0.8))
     assert found.first_to_last_ratio == pytest.approx(0.8**9)
     assert (found.spectral_radius, found.slope_over_log_radius) == (None, None)
-    assert summarize(tables_of([1.0, 0.9, 0.81], radius=1.0)).slope_over_log_radius is None
-    lost = summarize(tables_of([1.0, 0.5, 0.0]))
+    assert detect(tables_of([1.0, 0.9, 0.81], radius=1.0)).slope_over_log_radius is None
+    lost = detect(tables_of([1.0, 0.5, 0.0]))
     assert (lost.factor_per_step, lost.first_to_last_ratio) == pytest.approx((0.5, 0.0))
-    nothing = summarize(tables_of([0.0, 0.0], radius=0.9))
+    nothing = detect(tables_of([0.0, 0.0], radius=0.9))
     assert (nothing.factor_per_step, nothing.slope_over_log_radius) == (None, None)
     assert (nothing.first_to_last_ratio, nothing.verdict) == (None, "none")
-    assert summarize(tables_of([1.0, np.inf])).verdict == "exploding"
+    assert detect(tables_of([1.0, np.inf])).verdict == "exploding"
 
 
 @pytest.mark.parametrize(

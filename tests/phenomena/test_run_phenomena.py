@@ -123,7 +123,7 @@ def first_numbers(model, phenomena, home, **keys):
 
 def test_sparsity_is_of_the_first_and_the_last_record():
     table = pandas.DataFrame({"near_zero_fraction": [0.1, 0.9, 0.4], "largest_weight": [3.0, 2.0, 1.0]})
-    assert sparsity.summarize(table) == sparsity.Sparsity(0.1, 0.4, 1.0)
+    assert sparsity.detect(table) == sparsity.Sparsity(0.1, 0.4, 1.0)
 
 
 def test_fractions_are_those_of_the_weights(trained):
@@ -156,7 +156,7 @@ def test_all_weights_are_counted_by_size_not_by_layer(below, tmp_path):
 
 def test_l1_makes_weights_zero_and_l2_does_not(trained):
     """A weight that L1 holds at 0 swings about it by the rate 0.1 times the strength 0.05."""
-    found = {name: sparsity.summarize(trained(name).tables["sparsity"]) for name in ("l1", "l2", "plain")}
+    found = {name: sparsity.detect(trained(name).tables["sparsity"]) for name in ("l1", "l2", "plain")}
     assert found["l1"].final_fraction > 0.4
     assert found["l1"].initial_fraction < 0.1
     assert found["l2"].final_fraction < 0.1
@@ -170,7 +170,7 @@ def test_l1_makes_weights_zero_and_l2_does_not(trained):
 def test_the_largest_norm_is_that_after_the_first_step():
     rows = [(0, 9.0), (0, 1.0), (0, None), (5, 4.0), (5, 2.0), (5, None), (10, 3.0), (10, 2.5), (10, None)]
     table = pandas.DataFrame(rows, columns=["step", "incoming_norm"])
-    assert incoming_norms.summarize(table) == incoming_norms.IncomingNorms(9.0, 4.0, 3.0)
+    assert incoming_norms.detect(table) == incoming_norms.IncomingNorms(9.0, 4.0, 3.0)
 
 
 def test_incoming_norms_are_those_of_the_kernels(trained):
@@ -183,9 +183,7 @@ def test_incoming_norms_are_those_of_the_kernels(trained):
 
 
 def test_max_norm_bounds_every_incoming_norm(trained):
-    bounded, free = (
-        incoming_norms.summarize(trained(name).tables["layers"]) for name in ("bounded", "plain")
-    )
+    bounded, free = (incoming_norms.detect(trained(name).tables["layers"]) for name in ("bounded", "plain"))
     assert bounded.initial_largest == free.initial_largest > 0.7
     assert bounded.largest <= 0.7
     assert bounded.largest == pytest.approx(0.7, rel=1e-5)

@@ -58,7 +58,7 @@ def ladder(factor, depth=6, last=1.0):
 
 @pytest.mark.parametrize("factor", [0.25, 0.9, 1.0, 3.0])
 def test_the_numbers_of_a_ladder_of_gradients(factor):
-    found = gradient_flow.summarize(layers_table(ladder(factor), [2.0**-i for i in range(6)]))
+    found = gradient_flow.detect(layers_table(ladder(factor), [2.0**-i for i in range(6)]))
     assert found.first_to_last_ratio == pytest.approx(factor**5)
     assert found.decay_per_layer == pytest.approx(factor)
     assert found.activation_spread == pytest.approx(2**-5)
@@ -68,13 +68,13 @@ def test_the_numbers_of_a_ladder_of_gradients(factor):
 def test_decay_is_the_slope_of_all_layers():
     norms = np.random.default_rng(0).uniform(0.01, 1.0, 9)
     slope = np.polyfit(range(9), np.log10(norms), 1)[0]
-    found = gradient_flow.summarize(layers_table(norms.tolist()))
+    found = gradient_flow.detect(layers_table(norms.tolist()))
     assert found.decay_per_layer == pytest.approx(10**-slope)
 
 
 def test_first_and_last_record_are_told_apart():
     table = layers_table(ladder(1.0), saturated=0.4, dead=0.1, later=[ladder(1.0), ladder(0.25)], change=0.5)
-    found = gradient_flow.summarize(table.sample(frac=1, random_state=0).sort_values(["step", "index"]))
+    found = gradient_flow.detect(table.sample(frac=1, random_state=0).sort_values(["step", "index"]))
     assert found.first_to_last_ratio == pytest.approx(1.0)
     assert found.final_first_to_last_ratio == pytest.approx(0.25**5)
     assert (found.saturated_fraction, found.final_saturated_fraction) == pytest.approx((0.4, 0.2))
@@ -99,14 +99,14 @@ VERDICTS = {
 
 @pytest.mark.parametrize(("word", "given", "refused"), [(word, *cases) for word, cases in VERDICTS.items()])
 def test_each_verdict_is_given_and_refused(word, given, refused):
-    assert gradient_flow.summarize(layers_table(**given)).verdict == word
-    assert gradient_flow.summarize(layers_table(**refused)).verdict == "healthy"
+    assert gradient_flow.detect(layers_table(**given)).verdict == word
+    assert gradient_flow.detect(layers_table(**refused)).verdict == "healthy"
 
 
 def test_activations_that_grow_a_hundredfold_explode():
     growing = layers_table(ladder(1.0), ladder(0.3))
-    assert gradient_flow.summarize(growing).verdict == "exploding"
-    assert gradient_flow.summarize(layers_table(ladder(1.0), ladder(0.5))).verdict == "healthy"
+    assert gradient_flow.detect(growing).verdict == "exploding"
+    assert gradient_flow.detect(layers_table(ladder(1.0), ladder(0.5))).verdict == "healthy"
 
 
 @pytest.mark.parametrize(
@@ -152,17 +152,17 @@ def test_activations_are_those_of_the_end_of_a_layer():
             row | {"fan_in": 10, "kernel_grad_norm": 1e9, "activation_std": 1e9},
         ]
     )
-    found = gradient_flow.summarize(table)
+    found = gradient_flow.detect(table)
     assert (found.first_to_last_ratio, found.activation_spread, found.saturated_fraction) == (0.5, 0.5, 0.6)
 
 
 def test_gradients_of_zero():
-    nothing = gradient_flow.summarize(layers_table([0.0] * 4, [0.0] * 4))
+    nothing = gradient_flow.detect(layers_table([0.0] * 4, [0.0] * 4))
     assert (nothing.first_to_last_ratio, nothing.decay_per_layer, nothing.activation_spread) == (0, 0, 0)
     assert nothing.verdict == "collapsing"
-    first = gradient_flow.summarize(layers_table([0.0, 0.1, 1.0]))
+    first = gradient_flow.detect(layers_table([0.0, 0.1, 1.0]))
     assert (first.first_to_last_ratio, first.decay_per_layer, first.verdict) == (0, 0, "vanishing")
-    last = gradient_flow.summarize(layers_table([1.0, 0.1, 0.0]))
+    last = gradient_flow.detect(layers_table([1.0, 0.1, 0.0]))
     assert (last.first_to_last_ratio, last.verdict) == (math.inf, "exploding")
 
 
@@ -170,16 +170,16 @@ def test_gradients_of_zero():
     "norms", [[math.inf, 1.0, 1.0], [math.inf] * 3, [math.nan] * 3, [1.0, math.inf, 1.0]]
 )
 def test_gradients_that_are_no_numbers(norms):
-    found = gradient_flow.summarize(layers_table(norms))
+    found = gradient_flow.detect(layers_table(norms))
     assert found.decay_per_layer == math.inf
     assert found.verdict == ("healthy" if norms[0] == norms[2] == 1.0 else "exploding")
 
 
 def test_a_net_of_one_hidden_layer_or_none():
-    one = gradient_flow.summarize(layers_table([0.3]))
+    one = gradient_flow.detect(layers_table([0.3]))
     assert (one.first_to_last_ratio, one.decay_per_layer, one.activation_spread) == (1.0, 1.0, 1.0)
     table = layers_table([0.3])
-    only = gradient_flow.summarize(table[table["index"] == 2])
+    only = gradient_flow.detect(table[table["index"] == 2])
     assert only.first_to_last_ratio == 1.0
 
 
@@ -192,9 +192,9 @@ def spread_table(*records):
 
 
 def test_the_widest_spread_decides():
-    found = symmetry.summarize(spread_table([0.5, 0.9], [1e-4, 2e-4]))
+    found = symmetry.detect(spread_table([0.5, 0.9], [1e-4, 2e-4]))
     assert (found.unit_spread, found.final_unit_spread, found.herding) == (0.9, 2e-4, True)
-    found = symmetry.summarize(spread_table([0.0, 0.0], [1e-4, 2e-3]))
+    found = symmetry.detect(spread_table([0.0, 0.0], [1e-4, 2e-3]))
     assert (found.unit_spread, found.final_unit_spread, found.herding) == (0.0, 2e-3, False)
 
 
@@ -234,7 +234,7 @@ def test_units_that_start_alike_stay_alike(kernel_init, herding):
         {"type": "dense", "units": 3, "kernel_init": {"type": "constant", "value": 0.1}},
     ]
     tables, _ = run(model, ["symmetry"])
-    found = symmetry.summarize(tables["layers"])
+    found = symmetry.detect(tables["layers"])
     assert found.herding is herding
     if herding:
         assert found.unit_spread == pytest.approx(0, abs=1e-6)
@@ -335,7 +335,7 @@ def test_histograms_are_shares_of_the_weights():
             part["left"].to_numpy()[1:], part["right"].to_numpy()[:-1], rtol=1e-3, atol=1e-5
         )
     weights = tables["histograms"].query("of == 'weights'")
-    expected, edges = np.histogram(kernel, bins=gradient_flow.BINS)
+    expected, edges = np.histogram(kernel, bins=gradient_flow.HISTOGRAM_BINS)
     np.testing.assert_allclose(weights["left"], edges[:-1], atol=1e-5)
     counts = weights["share"].to_numpy() * kernel.size
     assert np.abs(counts - expected).sum() <= 2, "but for values on an edge"

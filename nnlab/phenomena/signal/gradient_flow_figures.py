@@ -1,0 +1,165 @@
+"""The figures of gradient flow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nnlab import plotting
+from nnlab.phenomena.base import RunView, refuse_sparse_grid, refuse_too_many_lines
+from nnlab.phenomena.layer_table import hidden_layers
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from nnlab.phenomena.signal.gradient_flow import GradientFlow
+
+HISTOGRAM_LAYERS = 5  # of a run, at most
+
+
+def gradient_over_time(runs: Sequence[RunView], results: Sequence[GradientFlow]) -> Figure:
+    """Heat map: log10 of the gradient norm, by layer and training step; a panel a run, one scale for all."""
+    grids = [_gradient_norms(run) for run in runs]
+    logs = [np.log10(np.where(np.isfinite(g) & (g > 0), g, np.nan).astype(float)) for g in grids]
+    finite = [value for log in logs for value in log[np.isfinite(log)]] or [0.0]
+    meshes = []
+
+    def draw(ax: Axes, number: int) -> str:
+        steps = grids[number].columns.to_numpy(float)
+        borders = [plotting.cell_edges(centres) for centres in (steps, np.arange(1.0, len(logs[number]) + 1))]
+        limits = {"vmin": min(finite), "vmax": max(finite)}
+        meshes.append(ax.pcolormesh(*borders, logs[number], cmap="viridis", rasterized=True, **limits))
+        ax.set(ylabel="layer (1 = next to the input)", facecolor="#dddddd")
+        ax.grid(visible=False)
+        plotting.step_axis(ax, steps.tolist())
+        plotting.integer_ticks(ax.yaxis)
+        ratio = plotting.scientific(results[number].first_to_last_ratio)
+        return f"{runs[number].label}\n{results[number].verdict}: first / last hidden layer {ratio}"
+
+    figure, axes = plotting.panel_per_result(range(len(runs)), draw, panel_width=3.6, extra_width=0.8)
+    figure.colorbar(meshes[-1], ax=axes, label="log10 of the gradient norm (grey: 0 or not finite)")
+    return figure
+
+
+def _gradient_norms(run: RunView) -> pandas.DataFrame:
+    """The gradient norms of the kernels, `[layers, steps]`."""
+    layers = run.tables["layers"]
+    rows = layers[layers["fan_in"].notna()]
+    refuse_sparse_grid(rows, "index", "step")
+    return rows.pivot(index="index", columns="step", values="kernel_grad_norm")
+
+
+def depth_profile(runs: Sequence[RunView], results: Sequence[GradientFlow]) -> Figure:
+    """Gradient norm and activation std by depth at step 0, all runs on one axes."""
+    figure, axes = plotting.panels(1, 2, width=8.2, height=3.9)
+    for run, result, colour in zip(runs, results, plotting.colours(len(runs)), strict=True):
+        hidden = hidden_layers(run.tables["layers"])
+        first = hidden[hidden["step"] == hidden["step"].min()]
+        label = f"{run.label} ({result.verdict})"
+        for ax, column in zip(axes[0], ("kernel_grad_norm", "activation_std"), strict=True):
+            values = first[column].where(first[column] > 0)
+            ax.plot(first["depth"], values, marker="o", markersize=3, color=colour, label=label)
+    for ax, label in zip(axes[0], ("gradient norm", "activation standard deviation"), strict=True):
+        _name_empty_lines(ax)
+        ax.set(xlabel="hidden layer (1 = next to the input)", ylabel=label)
+        plotting.log_axis(ax)
+        plotting.integer_ticks(ax.xaxis)
+    axes[0][0].set_title("Gradients backward, at step 0")
+    axes[0][1].set_title("Activations forward, at step 0")
+    plotting.legend_below(figure, axes[0][0], columns=2)
+    return figure
+
+
+def _name_empty_lines(ax: Axes) -> None:
+    """A log axis cannot show zeros: name the lines that have nothing else."""
+    empty = [line for line in ax.get_lines() if not np.isfinite(np.asarray(line.get_ydata(), float)).any()]
+    if empty:
+        names = ", ".join(str(line.get_label()).split(" (")[0] for line in empty)
+        ax.text(0.02, 0.02, f"0 or not finite: {names}", transform=ax.transAxes, fontsize=7)
+
+
+def histograms(runs: Sequence[RunView]) -> Figure:
+    """Weights and outputs of (up to five) layers at step 0, two rows of panels a run."""
+    shown = [_shown_layers(run) for run in runs]
+    columns = max(map(len, shown))
+    width, height = max(6.4, 1.9 * columns + 1), 3.4 * len(runs) + 0.4
+    figure, axes = plotting.panels(2 * len(runs), columns, width=width, height=height)
+    for number, (run, layers) in enumerate(zip(runs, shown, strict=True)):
+        _draw_histograms(axes[2 * number], run, layers, "weights", plotting.COLOURS[7])
+        _draw_histograms(axes[2 * number + 1], run, layers, "outputs", plotting.COLOURS[0])
+    title = "Weights and layer outputs at step 0: the std of the outputs should keep its size"
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def _shown_layers(run: RunView) -> list[str]:
+    names = list(dict.fromkeys(run.tables["histograms"]["layer"]))
+    hidden = names[:-1] or names
+    return [hidden[i] for i in plotting.evenly_spaced_indices(len(hidden), HISTOGRAM_LAYERS)]
+
+
+def _draw_histograms(row: Sequence[Axes], run: RunView, layers: list[str], of: str, colour: str) -> None:
+    """The weights or the outputs of some layers, a panel each."""
+    table = run.tables["histograms"]
+    for ax, layer in zip(row, layers, strict=False):
+        bins = table[(table["layer"] == layer) & (table["of"] == of)]
+        _draw_histogram(ax, bins, colour, f"{layer} {of}")
+        ax.set_xlabel("value", fontsize=7)
+    for ax in row[len(layers) :]:
+        ax.set_axis_off()
+    row[0].set_ylabel(f"{run.label}\nshare of {of}", fontsize=7)
+
+
+def _draw_histogram(ax: Axes, bins: pandas.DataFrame, colour: str, title: str) -> None:
+    left, right, share = (bins[name].to_numpy(float) for name in ("left", "right", "share"))
+    ax.bar(left, share, width=right - left, align="edge", color=colour)
+    middle = (left + right) / 2
+    total = share.sum()
+    mean = (share * middle).sum() / total
+    std = math.sqrt(max(0.0, (share * (middle - mean) ** 2).sum() / total))
+    ax.set_title(f"{title}\nstd {plotting.scientific(std)}", fontsize=7)
+    if right[-1] - left[0] < 1e-20:  # all values alike
+        ax.set_xlim(left[0] - 1, left[0] + 1)
+        ax.axvline(left[0], color=colour)
+    ax.tick_params(labelsize=6)
+    ax.locator_params(axis="x", nbins=3)
+    ax.ticklabel_format(axis="x", scilimits=(-2, 3))
+    ax.xaxis.get_offset_text().set_fontsize(6)
+
+
+def activation_slope(runs: Sequence[RunView]) -> Figure:
+    """Each activation of the runs and its derivative."""
+    import pandas
+
+    table = pandas.concat([run.tables["activations"] for run in runs]).drop_duplicates(["activation", "z"])
+    refuse_too_many_lines(table["activation"].nunique(), "activations")
+    figure, axes = plotting.panels(1, 2, width=7.4, height=3.5)
+    for name, rows in table.groupby("activation", sort=False):
+        label = f"{name}: slope {rows['slope'].abs().max():.3g} at most"
+        axes[0][0].plot(rows["z"], rows["value"], label=label)
+        axes[0][1].plot(rows["z"], rows["slope"])
+    axes[0][0].set(title="Activation f(z)", xlabel="z", ylabel="f(z)")
+    axes[0][1].set(title="Its slope, which scales the gradient", xlabel="z", ylabel="f'(z)")
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+def flat_units(runs: Sequence[RunView]) -> Figure:
+    """Dead units and saturated activations over training, means over the hidden layers, a colour a run."""
+    figure, axes = plotting.panels(1, 2, width=8.2, height=3.4, sharey=True)
+    columns = ["dead_fraction", "saturated_fraction"]
+    for run, colour in zip(runs, plotting.colours(len(runs)), strict=True):
+        means = hidden_layers(run.tables["layers"]).groupby("step")[columns].mean()
+        for ax, column in zip(axes[0], columns, strict=True):
+            ax.plot(means.index, 100 * means[column], color=colour, marker="o", markersize=2, label=run.label)
+    for ax, what in zip(axes[0], ("Dead units", "Saturated activations"), strict=True):
+        ax.set(title=f"{what}, mean of the hidden layers", ylim=(-4, 104))
+        plotting.step_axis(ax, runs[0].tables["metrics"]["step"].tolist())
+    axes[0][0].set_ylabel("%")
+    plotting.legend(axes[0][0])
+    return figure
