@@ -99,7 +99,7 @@ class RunDirectory:
             rows = head + rows
         if self._heads[table] != head:
             raise UsageError(f"{self.path / table}.csv: has other columns; --force trains anew")
-        self._tables[table].add(rows.encode())
+        self._tables[table].append(rows.encode())
 
     def sync(self) -> dict[str, FileDigest]:
         """Bring the tables to the disk; where each of them ends."""

@@ -1,1 +1,1 @@
-"""The operating system: files that are whole or not there, the device, random numbers, late imports."""
+"""The operating system: atomic file writes, the device, random numbers, lazy imports."""

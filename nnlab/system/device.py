@@ -1,7 +1,7 @@
-"""Where programs run: platform, threads and compilation cache, settled before JAX is first imported.
+"""Where programs run: platform, threads and compilation cache, chosen before JAX is first imported.
 
-On CPU the numbers depend on the size of XLA's thread pool, so it is fixed and recorded: one thread for small
-models, which is also the fastest for them, all cores from 2 GFLOP a step on. Setting PJRT_NPROC overrides.
+On CPU, results depend on the size of XLA's thread pool, so it is fixed and recorded: one thread for small
+models, which is also the fastest for them, and all cores above 2 GFLOP a step. PJRT_NPROC overrides it.
 """
 
 from __future__ import annotations
@@ -14,15 +14,23 @@ import platform as machine
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from nnlab.errors import UsageError
 
-MULTITHREADED_STEP_FLOPS = 2e9  # floating-point operations
+MULTITHREADED_STEP_FLOPS = 2e9  # floating-point operations per step
 
 
 def configure(platform: str = "auto", step_flops: float = 0.0) -> None:
-    """Settle platform and threads for this process; without effect once JAX is imported."""
+    """Choose platform and threads for this process; without effect once JAX is imported.
+
+    Args:
+        platform: `auto`, or a platform of JAX: `cpu`, `gpu`, `tpu`.
+        step_flops: Floating-point operations of one training step.
+
+    Raises:
+        UsageError: JAX finds no such platform, or PJRT_NPROC is no whole number.
+    """
     if "jax" in sys.modules:
         return
     if platform != "auto":
@@ -32,7 +40,7 @@ def configure(platform: str = "auto", step_flops: float = 0.0) -> None:
     )
     if not threads.isdecimal() or int(threads) < 1:
         raise UsageError(f"PJRT_NPROC: '{threads}' is no whole number >= 1")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's notices; errors still come through
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # hides XLA's notices, not its errors
     import jax
 
     try:
@@ -46,7 +54,7 @@ def configure(platform: str = "auto", step_flops: float = 0.0) -> None:
 
 
 def has_accelerator(platform: str = "auto") -> bool:
-    """Whether programs will run on a GPU or TPU, as far as can be said without waking it."""
+    """Whether programs will run on a GPU or TPU, as far as can be told without starting it."""
     if platform != "auto" or "JAX_PLATFORMS" in os.environ:
         return (platform if platform != "auto" else os.environ["JAX_PLATFORMS"]) not in ("cpu", "")
     plugins = ("jax_cuda13_plugin", "jax_cuda12_plugin", "jax_rocm7_plugin", "libtpu")
@@ -61,26 +69,40 @@ def is_cpu() -> bool:
 
 
 def memory_limit_bytes() -> int | None:
-    """Bytes that the accelerator lends to this process; None on CPU, or where it does not say."""
+    """The accelerator's memory for this process, in bytes; None on CPU, or where it is unknown."""
     import jax
 
-    found = None if is_cpu() else jax.devices()[0].memory_stats()
-    return found.get("bytes_limit") if found else None
+    stats = None if is_cpu() else jax.devices()[0].memory_stats()
+    return stats.get("bytes_limit") if stats else None
 
 
 def core_count() -> int:
-    """The cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cache_folder() -> Path:
-    """Where compiled programs and fetched data are kept between runs."""
+    """The folder in which compiled programs and fetched data are kept between runs."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nnlab"
 
 
+class Environment(TypedDict):
+    """What results may depend on besides the experiment, as environment.json has it."""
+
+    python: str
+    system: str
+    versions: dict[str, str]
+    platform: str
+    devices: list[str]
+    processor: str
+    settings: dict[str, str]
+    cores: int
+    threads: int
+
+
 @functools.cache
-def environment() -> dict[str, Any]:
-    """Versions, device and threads, for environment.json and `nnlab info`."""
+def environment() -> Environment:
+    """Versions, devices and threads, for environment.json and `nnlab info`."""
     import jax
 
     packages = ("nnlab", "jax", "jaxlib", "optax", "numpy", "pandas", "scikit-learn", "matplotlib")
@@ -98,19 +120,18 @@ def environment() -> dict[str, Any]:
 
 
 def _is_setting(name: str) -> bool:
-    """Whether a variable of the environment may change what is compiled."""
-    elsewhere = ("JAX_PLATFORMS", "JAX_COMPILATION_CACHE_DIR")  # where it runs is recorded by itself
-    return name == "XLA_FLAGS" or (name.startswith("JAX_") and name not in elsewhere)
+    """Whether an environment variable may change what is compiled."""
+    locations = ("JAX_PLATFORMS", "JAX_COMPILATION_CACHE_DIR")  # the platform is recorded by itself
+    return name == "XLA_FLAGS" or (name.startswith("JAX_") and name not in locations)
 
 
 def _processor() -> str:
-    """The processor's model, for which XLA compiles, and the hash of what it can do; the machine's kind where
-    it does not say."""
+    """The processor's model and a hash of its features, for which XLA compiles; else the machine's type."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
-    found = {line.partition(":")[0].strip(): line.partition(":")[2].strip() for line in lines}
-    abilities = hashlib.sha256(found.get("flags", "").encode()).hexdigest()[:8]
-    name = found.get("model name")
-    return f"{name} ({abilities})" if name else machine.processor() or machine.machine()
+    info = {line.partition(":")[0].strip(): line.partition(":")[2].strip() for line in lines}
+    features = hashlib.sha256(info.get("flags", "").encode()).hexdigest()[:8]
+    name = info.get("model name")
+    return f"{name} ({features})" if name else machine.processor() or machine.machine()

@@ -1,8 +1,8 @@
-"""Files that are whole or not there, whatever happens while they are written.
+"""Files that are complete or absent, whatever happens while they are written.
 
-All that nnlab writes goes through here, by the operating system's plain calls, each of which may fail: a
-failure is one line that names the path. Nothing is written through a symbolic link: one that stands in a
-file's place is replaced or refused, so that a directory from elsewhere cannot send output out of itself.
+Everything that nnlab writes goes through here, by plain calls of the operating system, each of which may
+fail. A failure is reported in one line that names the path. Nothing is written through a symbolic link: a
+link in the place of a file is replaced or refused, so that a directory from elsewhere cannot redirect output.
 """
 
 from __future__ import annotations
@@ -19,11 +19,16 @@ from typing import NamedTuple
 
 from nnlab.errors import DiskError
 
-READ_CHUNK_BYTES = 2**20  # bytes that are read at once
+READ_CHUNK_BYTES = 2**20
 
 
 class FileDigest(NamedTuple):
-    """A place in a file that grows: how many bytes come before it, and their SHA-256."""
+    """The first bytes of a file that grows.
+
+    Attributes:
+        bytes: How many bytes.
+        sha256: Their SHA-256, hexadecimal.
+    """
 
     bytes: int
     sha256: str
@@ -31,7 +36,11 @@ class FileDigest(NamedTuple):
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn an error of the file system into one line that names the path."""
+    """Turn an OSError into a DiskError, whose one line names the path.
+
+    Raises:
+        DiskError: The file system refused something.
+    """
     try:
         yield
     except OSError as error:
@@ -41,23 +50,31 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is there in whole or as it was: beside, to the disk, then renamed."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    """Write a file such that it has the new content or still the old one: beside it, synced, then renamed.
+
+    Raises:
+        DiskError: It cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with disk_errors(path):
         try:
-            write_new_file(beside, content)
-            os.replace(beside, path)  # noqa: PTH105 - as all calls here: one by one, as they may fail
+            write_new_file(temporary, content)
+            os.replace(temporary, path)  # noqa: PTH105 - as everywhere here: plain calls, which may each fail
             sync_folder(path.parent)
         except OSError:
             with contextlib.suppress(OSError):
-                os.unlink(beside)  # noqa: PTH108
+                os.unlink(temporary)  # noqa: PTH108
             raise
 
 
 def write_new_file(path: Path, content: bytes) -> None:
-    """Write a file that is not there yet, to the disk. Raises OSError."""
+    """Create a file with this content and sync it. A file of that name is replaced.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)  # noqa: PTH108 - left by a process of this number
+        os.unlink(path)  # noqa: PTH108 - left by an earlier process with the same id
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
         _write_all(file, content)
@@ -67,7 +84,11 @@ def write_new_file(path: Path, content: bytes) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add a line to a text file."""
+    """Append a line to a text file, which is created where it is missing.
+
+    Raises:
+        DiskError: It cannot be written.
+    """
     with disk_errors(path):
         file = open_for_append(path)
         try:
@@ -77,15 +98,27 @@ def append_line(path: Path, line: str) -> None:
 
 
 def make_folder(path: Path, linked: bool = False) -> None:
-    """Make a folder, and those above it, where it is missing. linked: it may be a link to one."""
+    """Make a folder, and those above it, where it is missing.
+
+    Args:
+        path: The folder.
+        linked: Whether it may be a symbolic link to a folder.
+
+    Raises:
+        DiskError: It cannot be made, or is a link.
+    """
     with disk_errors(path):
         os.makedirs(path, exist_ok=True)  # noqa: PTH103
         if path.is_symlink() and not linked:
-            raise OSError(errno.ELOOP, "")  # telling says what it is
+            raise OSError(errno.ELOOP, "")  # disk_errors words it
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link, or a folder with all that is in it; nothing outside is touched."""
+    """Remove a file, a link, or a folder with its content, if there is one; links are not followed.
+
+    Raises:
+        DiskError: It cannot be removed.
+    """
     with disk_errors(path):
         try:
             is_folder = stat.S_ISDIR(os.lstat(path).st_mode)
@@ -98,7 +131,11 @@ def remove(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Bring the names in a folder to the disk, where its file system can. Raises OSError."""
+    """Sync the names in a folder to the disk, where the file system can.
+
+    Raises:
+        OSError: The disk failed.
+    """
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)
@@ -110,81 +147,99 @@ def sync_folder(path: Path) -> None:
 
 
 def read_regular_file(path: Path) -> bytes:
-    """The content of a plain file. Raises OSError, also where it is something else, such as a pipe."""
+    """The content of a regular file.
+
+    Raises:
+        OSError: It cannot be read, or is something else, such as a pipe.
+    """
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(file).st_mode):
             raise OSError(errno.EINVAL, "is no plain file")
-        pieces = []
-        while piece := os.read(file, READ_CHUNK_BYTES):
-            pieces.append(piece)
-        return b"".join(pieces)
+        chunks = []
+        while chunk := os.read(file, READ_CHUNK_BYTES):
+            chunks.append(chunk)
+        return b"".join(chunks)
     finally:
         os.close(file)
 
 
 class AppendOnlyFile:
-    """A file that is added to at its end, and knows the bytes in it by their count and SHA-256."""
+    """A file that is only appended to, and knows the count and SHA-256 of its bytes."""
 
     def __init__(self, path: Path, start: FileDigest | None = None) -> None:
-        """Open it empty, or cut to a position that it holds. Raises NnlabError."""
+        """Open the file empty, or truncated to its first bytes.
+
+        Args:
+            path: The file, which is created where it is missing.
+            start: The first bytes, which the file must have. None empties it.
+
+        Raises:
+            DiskError: It cannot be read or written.
+        """
         self.path, self._bytes, self._sha256 = path, 0, hashlib.sha256()
         with disk_errors(path):
             if start is not None:
-                self._sha256 = _read_up_to(path, start.bytes)
+                self._sha256 = _hash_prefix(path, start.bytes)
                 self._bytes = start.bytes
             self._file = open_for_append(path)
             os.ftruncate(self._file, self._bytes)
 
-    def add(self, content: bytes) -> None:
+    def append(self, content: bytes) -> None:
+        """Append bytes. Raises DiskError."""
         with disk_errors(self.path):
             _write_all(self._file, content)
         self._bytes += len(content)
         self._sha256.update(content)
 
     def sync(self) -> FileDigest:
-        """Bring it to the disk; where it ends."""
+        """Sync the file to the disk and return the digest of its bytes. Raises DiskError."""
         with disk_errors(self.path):
             os.fsync(self._file)
         return FileDigest(self._bytes, self._sha256.hexdigest())
 
     def close(self) -> None:
+        """Close the file. Raises DiskError."""
         with disk_errors(self.path):
             os.close(self._file)
 
 
-def has_prefix(path: Path, position: FileDigest) -> bool:
-    """Whether a file begins with the bytes that come before a position."""
+def has_prefix(path: Path, prefix: FileDigest) -> bool:
+    """Whether a file begins with these bytes; false where it cannot be read."""
     try:
-        return _read_up_to(path, position.bytes).hexdigest() == position.sha256
+        return _hash_prefix(path, prefix.bytes).hexdigest() == prefix.sha256
     except OSError:
         return False
 
 
-def _read_up_to(path: Path, count: int) -> hashlib._Hash:
-    """The hash of the first bytes of a plain file. Raises OSError where there are not as many."""
-    found = hashlib.sha256()
+def _hash_prefix(path: Path, count: int) -> hashlib._Hash:
+    """The SHA-256 of the first `count` bytes of a file. Raises OSError where there are fewer."""
+    digest = hashlib.sha256()
     file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         while count > 0:
-            piece = os.read(file, min(count, READ_CHUNK_BYTES))
-            if not piece:
+            chunk = os.read(file, min(count, READ_CHUNK_BYTES))
+            if not chunk:
                 raise OSError(errno.EIO, "it has been cut off")
-            found.update(piece)
-            count -= len(piece)
+            digest.update(chunk)
+            count -= len(chunk)
     finally:
         os.close(file)
-    return found
+    return digest
 
 
 def open_for_append(path: Path) -> int:
-    """The descriptor of a file to add to. Raises OSError, also where it is a link."""
+    """The descriptor of a file opened for appending, which is created where it is missing.
+
+    Raises:
+        OSError: It cannot be opened, or is a symbolic link.
+    """
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     return os.open(path, flags, 0o666)
 
 
 def _write_all(file: int, content: bytes) -> None:
-    """Write to the last byte: the system may take less at a time than it is given."""
-    left = memoryview(content)
-    while left:
-        left = left[os.write(file, left) :]
+    """Write all bytes: the system may write fewer at a time than it is given."""
+    remaining = memoryview(content)
+    while remaining:
+        remaining = remaining[os.write(file, remaining) :]

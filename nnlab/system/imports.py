@@ -1,7 +1,7 @@
 """JAX, optax and Optuna, imported at their first use.
 
-Component modules are read by `nnlab list` and `nnlab validate`, which need signatures only: so that these
-take a fraction of a second, `from nnlab.system.imports import jax, jnp` binds names that import when touched.
+`nnlab list` and `nnlab validate` import the modules of components only for their signatures. So that they
+take a fraction of a second, `from nnlab.system.imports import jax, jnp` binds names that import when used.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 else:
     Array = Any
 
-    class _Lazy:
+    class _LazyModule:
+        """A module that is imported at the first access to an attribute."""
+
         def __init__(self, name: str) -> None:
             self._name = name
 
@@ -32,7 +34,7 @@ else:
             setattr(self, attribute, value)
             return value
 
-    jax = _Lazy("jax")
-    jnp = _Lazy("jax.numpy")
-    optax = _Lazy("optax")
-    optuna = _Lazy("optuna")
+    jax = _LazyModule("jax")
+    jnp = _LazyModule("jax.numpy")
+    optax = _LazyModule("optax")
+    optuna = _LazyModule("optuna")
