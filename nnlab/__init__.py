@@ -1,8 +1,73 @@
 """nnlab: a lab bench for the training of neural networks.
 
-The modules follow the way of the data: `config` (YAML text to a checked config), `experiment` (config to
-data, model and optimizer), `train` (compiled training to records), `store` (records to a run directory),
-`runner` (one run), `results` and `figures` (a run directory to tables and figures). `cli` is the door.
+    import nnlab
+
+    run = nnlab.train(nnlab.load("experiments/grokking_mod31.yaml"))
+    run.check()              # do the file's expectations hold?
+    run.figure("grokking")   # a matplotlib figure
+    run.predict(inputs)      # the trained model on new inputs
+
+All names below are imported at their first use, so that `import nnlab` costs nothing. Errors are exceptions
+with the words of the command line, `NnlabError` and those below it in `nnlab.errors`; nothing is printed
+unless it is asked for.
 """
 
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nnlab.config.from_python import experiment as experiment
+    from nnlab.config.from_python import load as load
+    from nnlab.config.load import Config as Config
+    from nnlab.errors import ConfigError as ConfigError
+    from nnlab.errors import DiskError as DiskError
+    from nnlab.errors import DriftError as DriftError
+    from nnlab.errors import Interrupted as Interrupted
+    from nnlab.errors import InvalidValue as InvalidValue
+    from nnlab.errors import NnlabError as NnlabError
+    from nnlab.errors import RunStatus as RunStatus
+    from nnlab.errors import UsageError as UsageError
+    from nnlab.registry import register as register
+    from nnlab.runs.expectations import Verdict as Verdict
+    from nnlab.runs.expectations import Verdicts as Verdicts
+    from nnlab.runs.results import Run as Run
+    from nnlab.runs.results import Sweep as Sweep
+    from nnlab.runs.results import open as open
+    from nnlab.runs.train import train as train
+
 __version__ = "0.1.0"
+
+_MODULES = {
+    "Config": "nnlab.config.load",
+    "ConfigError": "nnlab.errors",
+    "DiskError": "nnlab.errors",
+    "DriftError": "nnlab.errors",
+    "Interrupted": "nnlab.errors",
+    "InvalidValue": "nnlab.errors",
+    "NnlabError": "nnlab.errors",
+    "Run": "nnlab.runs.results",
+    "RunStatus": "nnlab.errors",
+    "Sweep": "nnlab.runs.results",
+    "UsageError": "nnlab.errors",
+    "Verdict": "nnlab.runs.expectations",
+    "Verdicts": "nnlab.runs.expectations",
+    "experiment": "nnlab.config.from_python",
+    "load": "nnlab.config.from_python",
+    "open": "nnlab.runs.results",
+    "register": "nnlab.registry",
+    "train": "nnlab.runs.train",
+}
+
+__all__ = ["__version__", *_MODULES]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'nnlab' has no attribute '{name}'")
+    value = getattr(importlib.import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

@@ -6,6 +6,7 @@ NnlabError                 exit 1; its text is the one line that is printed
 │   └── DriftError         a run was begun where other numbers come out
 └── DiskError              exit 1; something cannot be written
 
+Interrupted                a signal ended a training at a checkpoint; a KeyboardInterrupt
 InvalidValue               raised by a component about its arguments, shapes or data;
                            the caller that knows the place in the file turns it into a ConfigError
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import NamedTuple
 
 KeyPath = tuple[str | int, ...]
@@ -44,6 +46,21 @@ class DriftError(UsageError):
 
 class DiskError(NnlabError):
     """Something cannot be written."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ended a training at a checkpoint.
+
+    It is a KeyboardInterrupt, so that a notebook or script that is not prepared for it stops.
+
+    Attributes:
+        path: The directory of the run or sweep; the same call continues it.
+        signal: The number of the signal.
+    """
+
+    def __init__(self, path: Path, signal: int) -> None:
+        super().__init__(f"{path}: interrupted; the same call goes on from its last checkpoint")
+        self.path, self.signal = path, signal
 
 
 class Problem(NamedTuple):

@@ -10,9 +10,9 @@ import pytest
 
 from nnlab.config import load
 from nnlab.phenomena.signal import gradient_flow, symmetry
-from nnlab.runs.results import read_table
 from nnlab.runs.run import run
 from nnlab.storage.run_directory import RunDirectory
+from nnlab.storage.tables import read_table
 from nnlab.sweeps.trials import trials_of
 from nnlab.training.experiment import build_experiment
 from nnlab.training.state import State, Watch

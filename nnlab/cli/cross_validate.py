@@ -36,8 +36,9 @@ def cross_validate(config: Path, overrides: tuple[str, ...], folds: int | None, 
     `cross_validation`; where its expectations hold, the last one follows as the run refit/ in its directory,
     without what looks at a validation set. An experiment that sweeps over data.split.fold keeps its folds.
     """
-    from nnlab.cli.train import may_hold, run_once
+    from nnlab.cli.train import train_and_report
     from nnlab.config import load
+    from nnlab.runs.reuse import may_hold
 
     chosen = Settings(**settings)
     checked = _over_folds(load(config, overrides), folds)
@@ -53,7 +54,7 @@ def cross_validate(config: Path, overrides: tuple[str, ...], folds: int | None, 
     refit, keep = _refitted(checked, epochs), chosen.keep
     if not may_hold(place / "refit", refit.config):  # of another number of epochs
         keep = keep._replace(resume=False)
-    run_once(refit, place / "refit", chosen.platform, keep, not chosen.no_plots, chosen.quiet)
+    train_and_report(refit.config, place / "refit", chosen.platform, keep, not chosen.no_plots, chosen.quiet)
 
 
 def _over_folds(config: Config, folds: int | None) -> Config:
@@ -108,9 +109,9 @@ def _check_schedules(config: Config) -> None:
 
 def _chosen_epochs(place: Path) -> float:
     from nnlab.errors import NnlabError
-    from nnlab.runs.results import SweepResult
+    from nnlab.runs.results import open_sweep
 
-    found = SweepResult.of(place).summary[SEEN]
+    found = open_sweep(place).summary[SEEN]
     if "best_epoch" not in found:
         raise NnlabError(f"{place}: no epoch could be chosen: {found['not found']}")
     return float(found["best_epoch"])

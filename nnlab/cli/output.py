@@ -17,9 +17,9 @@ from nnlab.config.document import dump
 from nnlab.registry import Component, Section
 
 if TYPE_CHECKING:
-    from nnlab.config import Config
     from nnlab.nn.layer import Setup, Shape
-    from nnlab.runs.results import SweepResult
+    from nnlab.runs.expectations import Verdict
+    from nnlab.runs.results import Run, Sweep
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
@@ -38,13 +38,12 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Seque
     Console(width=width, highlight=False, emoji=False).print(table)
 
 
-def print_run(place: Path, config: Config, summary: Mapping[str, Any], drawn: Sequence[Path]) -> None:
-    """A run's outcome: final metrics, each phenomenon's numbers, the verdicts, where the figures are."""
-    from nnlab.runs.expectations import judge
-
+def print_run(run: Run) -> None:
+    """A run's outcome: final metrics, each phenomenon's numbers, the verdicts, the figures drawn."""
+    config, summary = run.config, run.summary
     final = summary.get("final", {})
     ended = f", ended by {summary['stopped_by']}" if "stopped_by" in summary else ""
-    click.echo(f"{config.name}: {summary['status']} at step {summary.get('step', 0)}{ended}, in {place}")
+    click.echo(f"{config.name}: {summary['status']} at step {summary.get('step', 0)}{ended}, in {run.path}")
     click.echo(f"  {_row(final)}")
     selected = summary.get("selected", {})
     if "validation_loss" in selected and selected.get("step") != final.get("step"):
@@ -53,8 +52,8 @@ def print_run(place: Path, config: Config, summary: Mapping[str, Any], drawn: Se
         rows = _numbers(summary, phenomenon.name)
         if rows:
             print_table((phenomenon.name, "found"), rows, right=[1])
-    print_verdicts(config.name, judge(config, summary))
-    for path in drawn:
+    print_verdicts(config.name, run.check())
+    for path in run.plots:
         click.echo(path)
 
 
@@ -62,10 +61,8 @@ def _row(record: Mapping[str, Any]) -> str:
     return _shown(", ".join(f"{name} {short(value)}" for name, value in record.items() if name != "step"))
 
 
-def print_sweep(result: SweepResult, drawn: Sequence[Path]) -> None:
+def print_sweep(result: Sweep, drawn: Sequence[Path]) -> None:
     """A sweep's outcome: how its trials ended, each phenomenon's numbers, the verdicts, the figures."""
-    from nnlab.runs.expectations import judge_sweep
-
     summary = result.summary
     words = ("complete", "pruned", "diverged", "failed", "missing")
     counts = [f"{summary[word]} {word}" for word in words if summary.get(word)]
@@ -76,7 +73,7 @@ def print_sweep(result: SweepResult, drawn: Sequence[Path]) -> None:
         rows = _numbers(summary, name)
         if rows:
             print_table((name, "found"), rows, right=[1])
-    print_verdicts(result.config.name, judge_sweep(result))
+    print_verdicts(result.config.name, result.check())
     for path in drawn:
         click.echo(path)
 
@@ -92,9 +89,9 @@ def _shown(text: Any) -> str:
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in str(text))
 
 
-def print_verdicts(name: str, verdicts: Sequence[tuple[str, str, Any, bool]]) -> None:
+def print_verdicts(name: str, verdicts: Sequence[Verdict]) -> None:
     """The table of expectations."""
-    if verdicts:
+    if len(verdicts):  # they are true only where all of them hold
         rows = [
             (key, bound, short(found), "holds" if holds else "FAILS") for key, bound, found, holds in verdicts
         ]

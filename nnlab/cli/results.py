@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+import nnlab
 from nnlab.errors import UsageError
 
 DIRECTORY = click.Path(path_type=Path)
@@ -29,13 +30,11 @@ def plot(paths: tuple[Path, ...], figures: tuple[str, ...], form: str, out: Path
     Of an experiment file it draws the learning-rate schedule, before anything is trained, into plots/: that
     of the optimizer itself, not those of its groups or of a sweep's values.
     """
-    from nnlab.config import load
     from nnlab.runs.figures import draw, planned
-    from nnlab.runs.results import open_any
     from nnlab.training.experiment import build_experiment
 
     files = all(path.is_file() for path in paths)
-    runs = [planned(build_experiment(load(path))) if files else open_any(path) for path in paths]
+    runs = [planned(build_experiment(nnlab.load(path))) if files else nnlab.open(path) for path in paths]
     beside = Path() if files else paths[0] if len(paths) == 1 else paths[0].parent
     folder = out or beside / "plots"
     for path in draw(runs, folder, figures, form, linked=out is not None):
@@ -47,20 +46,17 @@ def plot(paths: tuple[Path, ...], figures: tuple[str, ...], form: str, out: Path
 def check(paths: tuple[Path, ...]) -> None:
     """Judge the expectations of runs and sweeps; exit 0 when all hold, 1 when not."""
     from nnlab.cli.output import print_verdicts
-    from nnlab.runs.expectations import judge_any
-    from nnlab.runs.results import open_any
 
     good = True
     for path in paths:
-        run = open_any(path)
-        verdicts = judge_any(run)
-        finished = run.summary.get("status") in ("complete", "diverged")
-        if not finished:
-            click.echo(f"{path}: not finished (status {run.summary.get('status')})", err=True)
-        if not verdicts:
+        run = nnlab.open(path)
+        verdicts = run.check()
+        if not verdicts.finished:
+            click.echo(f"{path}: not finished (status {run.status})", err=True)
+        if not len(verdicts):
             click.echo(f"{path}: its config has no expect: block, nothing to judge", err=True)
         print_verdicts(run.label, verdicts)
-        good = good and finished and all(holds for *_, holds in verdicts)
+        good = good and bool(verdicts)
     raise click.exceptions.Exit(0 if good else 1)
 
 
@@ -70,16 +66,15 @@ def runs(folder: Path) -> None:
     """List the runs and sweeps in FOLDER (default: results)."""
     from nnlab.cli.output import print_table
     from nnlab.errors import NnlabError
-    from nnlab.runs.expectations import judge_any
-    from nnlab.runs.results import Run, find_runs, open_any
+    from nnlab.runs.results import Run, find_runs
 
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder")
     rows = []
     for path in find_runs(folder):
         try:
-            run = open_any(path)
-            verdicts = [holds for *_, holds in judge_any(run)]
+            run = nnlab.open(path)
+            verdicts = [verdict.holds for verdict in run.check()]
         except NnlabError as error:
             rows.append((path.name, "damaged", "", "", str(error)))
             continue

@@ -15,7 +15,7 @@ from nnlab.cli.options import CONFIG
 
 if TYPE_CHECKING:
     from nnlab.config import Config
-    from nnlab.runs.resume import Keep
+    from nnlab.runs.resume import ResumePolicy
     from nnlab.sweeps.engines.base import Event
     from nnlab.sweeps.plan import Plan
     from nnlab.sweeps.trials import Trial
@@ -39,10 +39,10 @@ class Settings(NamedTuple):
     quiet: bool
 
     @property
-    def keep(self) -> Keep:
-        from nnlab.runs.resume import Keep
+    def keep(self) -> ResumePolicy:
+        from nnlab.runs.resume import ResumePolicy
 
-        return Keep(self.checkpoint_every, self.resume, self.allow_drift)
+        return ResumePolicy(self.checkpoint_every, self.resume, self.allow_drift)
 
 
 @click.command(short_help="Run an experiment for many values and seeds.")
@@ -99,26 +99,25 @@ def run_all(checked: Config, settings: Settings) -> Path:
 
 def _draw(place: Path) -> list[Path]:
     from nnlab.runs.figures import draw
-    from nnlab.runs.results import SweepResult
+    from nnlab.runs.results import open_sweep
 
-    result = SweepResult.of(place)
+    result = open_sweep(place)
     return [] if result.trials.empty else draw([result], place / "plots")  # all may have diverged
 
 
 def _report(place: Path, drawn: list[Path]) -> None:
     from nnlab.cli.output import print_sweep
-    from nnlab.runs.results import SweepResult
+    from nnlab.runs.results import open_sweep
 
-    print_sweep(SweepResult.of(place), drawn)
+    print_sweep(open_sweep(place), drawn)
 
 
 def verdict_code(place: Path) -> int:
-    from nnlab.runs.expectations import judge_sweep
-    from nnlab.runs.results import SweepResult
+    from nnlab.runs.results import open_sweep
 
-    result = SweepResult.of(place)
+    result = open_sweep(place)
     failed = result.summary["status"] != "complete"
-    return int(failed or not all(holds for *_, holds in judge_sweep(result)))
+    return int(failed or not result.check())
 
 
 @contextlib.contextmanager

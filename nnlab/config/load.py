@@ -46,6 +46,9 @@ class Config(NamedTuple):
     def text(self) -> str:
         return dump(self.tree)
 
+    def __repr__(self) -> str:
+        return self.text
+
     def build(self) -> ExperimentPlan:
         """The experiment with its components built."""
         return EXPERIMENT.construct(self.tree)
@@ -66,7 +69,7 @@ def load(path: Path, overrides: Sequence[str] = (), smoke: bool = False, axes: b
         document, overrides = command_line.with_axes(document, overrides)
     document = command_line.apply(document, overrides, _defaults())
     config = check_tree(document)
-    _check_extent(config)
+    check_extent(config)
     return check_tree(document._replace(tree=smoked(config.tree))) if smoke else config
 
 
@@ -81,7 +84,7 @@ def check_tree(document: Document) -> Config:
     return Config(tree, document)
 
 
-def _check_extent(config: Config) -> None:
+def check_extent(config: Config) -> None:
     """What is saved, every default in place, must be small enough to be read again."""
     values, levels = _extent(config.tree)
     if values > MAX_NODES or levels > MAX_DEPTH or len(config.text.encode()) > MAX_BYTES:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, NamedTuple
 
@@ -37,17 +37,36 @@ class LabelNoise:
     by: Literal["any", "other"] = "any"
 
 
+def unscaled(inputs: np.ndarray) -> np.ndarray:
+    """Inputs as they are."""
+    return inputs
+
+
 class Data(NamedTuple):
-    """Examples ready for training, by split."""
+    """Examples ready for training, by split.
+
+    Attributes:
+        scale: What `normalize` makes of inputs `[N, ...]`; those of the splits are scaled already.
+    """
 
     train: Examples
     validation: Examples | None
     test: Examples | None
+    scale: Callable[[np.ndarray], np.ndarray] = unscaled
 
     @property
     def splits(self) -> dict[str, Examples]:
         """The splits that have examples, by name: train, validation, test."""
-        return {name: part for name, part in self._asdict().items() if part is not None}
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def with_splits(self, parts: Mapping[str, Examples]) -> Data:
+        """The same data with other examples in these splits."""
+        return self._replace(
+            train=parts.get("train", self.train),
+            validation=parts.get("validation", self.validation),
+            test=parts.get("test", self.test),
+        )
 
     @property
     def hash(self) -> str:
@@ -185,16 +204,19 @@ def _replace_labels(examples: Examples, noise: LabelNoise, random: np.random.Gen
 
 
 def _normalize(data: Data, transform: Transform) -> Data:
-    scale = transform(data.train.inputs)
-    return data._replace(
-        **{name: replace(part, inputs=as_float32(scale(part.inputs))) for name, part in data.splits.items()}
-    )
+    fitted = transform(data.train.inputs)
+
+    def scale(inputs: np.ndarray) -> np.ndarray:
+        return as_float32(fitted(inputs))
+
+    scaled = {name: replace(part, inputs=scale(part.inputs)) for name, part in data.splits.items()}
+    return data.with_splits(scaled)._replace(scale=scale)
 
 
 def _target_inputs(data: Data) -> Data:
     """The data with its inputs, flattened, as targets."""
-    return data._replace(
-        **{
+    return data.with_splits(
+        {
             name: Examples(part.inputs, part.inputs.reshape(len(part), -1), 0)
             for name, part in data.splits.items()
         }

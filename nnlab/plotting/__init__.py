@@ -38,6 +38,7 @@ from nnlab.plotting.style import (
     save,
     scientific,
     sequential_colours,
+    shown_inline,
     style,
 )
 
@@ -69,6 +70,7 @@ __all__ = [
     "save",
     "scientific",
     "sequential_colours",
+    "shown_inline",
     "step_axis",
     "style",
     "surfaces",

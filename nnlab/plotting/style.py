@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import math
 from collections.abc import Iterator
@@ -61,6 +62,19 @@ def save(figure: Figure, path: Path) -> None:
     figure.savefig(content, format=image_format, metadata=without_time[image_format])
     files.make_folder(path.parent, linked=True)
     files.write_atomically(path, content.getvalue())
+
+
+def shown_inline(figure: Figure) -> Figure:
+    """Let a notebook show a figure, without pyplot, in the style inside of which this is called."""
+    figure.draw_without_rendering()  # ticks are made now, in this style, and not when it is shown
+    vars(figure)["_repr_png_"] = functools.partial(_png, figure)  # IPython's name for it
+    return figure
+
+
+def _png(figure: Figure) -> bytes:
+    content = io.BytesIO()
+    figure.savefig(content, format="png", facecolor="white")
+    return content.getvalue()
 
 
 def colours(count: int) -> list[Colour]:

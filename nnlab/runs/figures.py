@@ -12,7 +12,7 @@ import numpy as np
 from nnlab import plotting
 from nnlab.errors import InvalidValue, NnlabError, UsageError
 from nnlab.optim.schedules import Time
-from nnlab.runs.results import Run, SweepResult
+from nnlab.runs.results import Run, Sweep
 from nnlab.system.imports import jax, jnp
 from nnlab.text import one_line, suggestion
 from nnlab.training.experiment import Experiment
@@ -21,63 +21,71 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_POINTS = 1_000  # of a curve that is drawn before it is trained
+MAX_SCHEDULE_POINTS = 1_000  # of a learning rate that is drawn before it is trained
 
-Draw = Callable[[Sequence[Any]], "Figure"]
-Results = Sequence[Run | SweepResult]
+DrawFunction = Callable[[Sequence[Any]], "Figure"]
+Results = Sequence[Run | Sweep]
 
 
-def available(results: Results) -> dict[str, Draw]:
-    """The figures that all of the runs, or all of the sweeps, can be drawn in, by name."""
-    shared: Mapping[str, Draw] | None = None
+def available(results: Results) -> dict[str, DrawFunction]:
+    """The figures in which all of the runs, or all of the sweeps, can be drawn, by name."""
+    shared: Mapping[str, DrawFunction] | None = None
     for result in results:
-        own = _figures_of(result)
-        shared = own if shared is None else {name: draw for name, draw in shared.items() if name in own}
+        figures = _figures_of(result)
+        shared = figures if shared is None else {n: draw for n, draw in shared.items() if n in figures}
     return dict(shared or {})
 
 
-def _figures_of(result: Run | SweepResult) -> dict[str, Draw]:
-    found: dict[str, Draw] = {}
+def _figures_of(result: Run | Sweep) -> dict[str, DrawFunction]:
+    figures: dict[str, DrawFunction] = {}
     if isinstance(result, Run):
         metrics: Any = result.tables.get("metrics", {})
         if len(metrics) and "train_loss" not in metrics:  # it is yet to be trained
             return {"learning_rate": learning_rate}
         if result.config.tree["solver"] is None:
-            found["training_curves"] = training_curves
+            figures["training_curves"] = training_curves
         if "learning_rate" in metrics and metrics["learning_rate"].nunique() > 1:
-            found["learning_rate"] = learning_rate
+            figures["learning_rate"] = learning_rate
         for phenomenon in result.config.build().run_phenomena:
-            found |= phenomenon.figures if phenomenon.end_tables <= result.tables.keys() else {}
+            figures |= phenomenon.figures if phenomenon.end_tables <= result.tables.keys() else {}
     else:
         for phenomenon in result.config.build().sweep_phenomena:
-            found |= phenomenon.figures
-    return found
+            figures |= phenomenon.figures
+    return figures
 
 
 def draw(
     results: Results, folder: Path, names: Sequence[str] = (), form: str = "png", linked: bool = False
 ) -> list[Path]:
-    """Draw figures (those named, or all that these results have what it takes for) into a folder. linked: it
-    may be a link to one; that of a run must not be, lest a run from elsewhere lead output out of itself.
-    Raises UsageError."""
+    """Draw figures of runs, or of sweeps, to files.
+
+    Args:
+        results: Runs or sweeps; several come on one axes.
+        folder: Where to write.
+        names: The figures to draw; without names, all that these results have what it takes for.
+        form: `png`, `svg` or `pdf`.
+        linked: Whether the folder may be a symbolic link. That of a run must not be, lest a run from
+            elsewhere lead output out of itself.
+
+    Raises:
+        UsageError: A figure is unknown or has nothing to show, or the results are damaged.
+    """
     if folder.is_symlink() and not linked:
         raise UsageError(f"{folder}: is a symbolic link; remove it, or name another folder with plot --out")
     if len({type(result) for result in results}) > 1:
         raise UsageError("plot: runs and sweeps do not come on one axes; name the one or the other")
-    there = available(results)
+    figures = available(results)
     for name in names:
-        if name not in there:
-            known = f"; there are {', '.join(there)}" if there else "; there are none"
-            raise UsageError(f"--figure {name}: unknown{suggestion(name, there)}{known}")
+        _check_name(name, figures)
     for result in results:
         _check_records(result)
-    labelled = _told_apart(results)
+    labelled = _with_distinct_labels(results)
     paths = []
-    for name in names or there:
+    for name in names or figures:
         path = folder / f"{name}.{form}"
-        with plotting.style(), _fitting(name, results):
+        with plotting.style(), _damage_named(name, results):
             try:
-                figure = there[name](labelled)
+                figure = figures[name](labelled)
             except InvalidValue as error:
                 if names:
                     raise UsageError(f"--figure {name}: {one_line(str(error))}") from None
@@ -87,8 +95,31 @@ def draw(
     return paths
 
 
+def draw_figure(results: Results, name: str) -> Figure:
+    """Draw one figure of runs, or of sweeps, for a notebook; see `Run.figure`. Raises UsageError."""
+    figures = available(results)
+    _check_name(name, figures)
+    for result in results:
+        _check_records(result)
+    with plotting.style(), _damage_named(name, results):
+        try:
+            figure = figures[name](_with_distinct_labels(results))
+        except InvalidValue as error:
+            raise UsageError(f"--figure {name}: {one_line(str(error))}") from None
+        return plotting.shown_inline(figure)
+
+
+def _check_name(name: str, figures: Mapping[str, DrawFunction]) -> None:
+    """Refuse a figure that is not there. Raises UsageError, which lists those that are."""
+    if name not in figures:
+        known = f"; there are {', '.join(figures)}" if figures else "; there are none"
+        if not name:
+            raise UsageError(f"name a figure{known}")
+        raise UsageError(f"--figure {name}: unknown{suggestion(name, figures)}{known}")
+
+
 @contextlib.contextmanager
-def _fitting(name: str, results: Results) -> Iterator[None]:
+def _damage_named(name: str, results: Results) -> Iterator[None]:
     """Turn what goes wrong with a figure into one line that names the directories."""
     try:
         yield
@@ -105,15 +136,15 @@ def _fitting(name: str, results: Results) -> Iterator[None]:
         ) from error
 
 
-def _check_records(result: Run | SweepResult) -> None:
+def _check_records(result: Run | Sweep) -> None:
     table = result.tables.get("metrics") if isinstance(result, Run) else result.trials
     if table is None or table.empty:
         what = "records" if isinstance(result, Run) else "finished trials"
         raise UsageError(f"{result.path}: has no {what} yet, nothing to draw")
-    if isinstance(result, SweepResult):
-        lost = [axis for axis in result.axes if axis not in table]
-        if lost:
-            raise UsageError(f"{result.path / 'trials.csv'}: damaged: has no column '{one_line(lost[0])}'")
+    if isinstance(result, Sweep):
+        missing = [axis for axis in result.axes if axis not in table]
+        if missing:
+            raise UsageError(f"{result.path / 'trials.csv'}: damaged: has no column '{one_line(missing[0])}'")
 
 
 SPLITS = {"train": "--", "validation": "-", "test": ":"}
@@ -149,7 +180,7 @@ def training_curves(runs: Sequence[Run]) -> Figure:
 
 
 def _draw_splits(ax: Axes, run: Run, what: str, colour: plotting.Colour | None) -> list[float]:
-    """Draw the splits of one run, and return what was drawn."""
+    """Draw the splits of one run, and return the values drawn."""
     metrics, drawn = run.tables["metrics"], []
     for number, (split, style) in enumerate(SPLITS.items()):
         if f"{split}_{what}" not in metrics:
@@ -202,13 +233,13 @@ def planned(experiment: Experiment) -> Run:
     def rate(step: Any) -> Any:
         return schedule.rate(memory, Time(step, total, experiment.steps_per_epoch))
 
-    steps = sorted({round(total * i / MOST_POINTS) for i in range(MOST_POINTS + 1)})
+    steps = sorted({round(total * i / MAX_SCHEDULE_POINTS) for i in range(MAX_SCHEDULE_POINTS + 1)})
     rates = jax.jit(jax.vmap(rate))(jnp.array(steps, jnp.int32))
     table = pandas.DataFrame({"step": steps, "learning_rate": np.asarray(rates)})
     return Run(Path(config.document.source), config, {}, {"metrics": table})
 
 
-def _told_apart(results: Results) -> Sequence[Any]:
+def _with_distinct_labels(results: Results) -> Results:
     """Results of one name get their directory's name as label."""
     names = [result.config.name for result in results]
-    return [r if names.count(r.config.name) == 1 else r.titled(r.path.name) for r in results]
+    return [r if names.count(r.config.name) == 1 else r.with_title(r.path.name) for r in results]

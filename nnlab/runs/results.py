@@ -1,76 +1,225 @@
-"""Finished (or running) runs as tables, for figures, verdicts and comparisons. Reads directories only."""
+"""Runs and sweeps read back from their directories: tables, numbers, verdicts, figures, predictions."""
 
 from __future__ import annotations
 
 import functools
-import io
-import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, cast
 
 from nnlab.config import Config, check_tree
 from nnlab.config.document import read
-from nnlab.errors import ConfigError, InvalidValue, UsageError
-from nnlab.storage.run_directory import read_summary
-from nnlab.system import files
-from nnlab.text import one_line
+from nnlab.errors import ConfigError, InvalidValue, RunStatus, UsageError
+from nnlab.runs.expectations import (
+    Value,
+    Verdicts,
+    run_verdicts,
+    sweep_verdicts,
+    value_text,
+)
+from nnlab.runs.html import html_heading, html_table
+from nnlab.storage.results import JsonObject, read_summary
+from nnlab.storage.tables import read_table, read_tables, read_trials
+from nnlab.text import join_words, suggestion
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas
+    from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike
 
-LARGEST_TABLE = 2**32  # bytes
-LONGEST_CELL = 1_000  # characters, of a table of names and numbers
-LARGEST_STEP = 2**53
+    from nnlab.runs.prediction import Predictor
+
+FINISHED = (RunStatus.COMPLETE, RunStatus.DIVERGED)
 
 
-class Run(NamedTuple):
-    """One run directory. tables: by name, each with a row a record or more. title: overrides the name."""
+@dataclass(frozen=True, eq=False, repr=False)
+class Run:
+    """A run, finished or not, read from its directory.
+
+    `nnlab.train` and `nnlab.open` return one. Shown at the end of a notebook's cell, it is a table of its
+    numbers and verdicts.
+
+    Attributes:
+        path: The run directory.
+        config: The experiment, complete with every default.
+        summary: The content of summary.json: `status`, `step`, `parameters`, metrics by name under `final`,
+            `best` and `selected`, and the numbers of each phenomenon under its name.
+        tables: The tables by name, each with one row or more for every record.
+        title: The name in figures, in place of the experiment's.
+        plots: The files of the figures that were drawn as it was trained; empty where it was opened.
+    """
 
     path: Path
     config: Config
-    summary: dict[str, Any]
-    tables: dict[str, pandas.DataFrame]
+    summary: JsonObject
+    tables: Mapping[str, pandas.DataFrame]
     title: str = ""
+    plots: Sequence[Path] = field(default=())
 
     @property
     def label(self) -> str:
+        """The name in figures."""
         return self.title or self.config.name
 
-    def titled(self, title: str) -> Run:
-        return self._replace(title=title)
+    @property
+    def status(self) -> RunStatus:
+        """Whether it is running, complete, interrupted, diverged, pruned or failed."""
+        return RunStatus(self.summary["status"])
+
+    @property
+    def metrics(self) -> pandas.DataFrame:
+        """The table `metrics`: for every record its step, and loss and accuracy of each split."""
+        return self.table("metrics")
+
+    @property
+    def layers(self) -> pandas.DataFrame:
+        """The table `layers`: for every record and layer the norms of gradient and weights, activations."""
+        return self.table("layers")
+
+    def table(self, name: str) -> pandas.DataFrame:
+        """Return a table, such as `metrics`, `layers` or `timing`.
+
+        Raises:
+            UsageError: The run has no such table; the message names those that it has.
+        """
+        if name not in self.tables:
+            known = f"there are {join_words(list(self.tables), 'and')}" if self.tables else "there are none"
+            raise UsageError(f"{self.path}: no table '{name}'{suggestion(name, self.tables) or ';'} {known}")
+        return self.tables[name]
+
+    @property
+    def numbers(self) -> dict[str, Value]:
+        """The numbers of the phenomena by the keys of `expect:`, such as `grokking.delay_ratio`.
+
+        The same numbers are in `summary`, nested: `run.summary["grokking"]["delay_ratio"]`.
+        """
+        return _numbers(self.config, self.summary)
+
+    def check(self) -> Verdicts:
+        """Return the verdicts on the run's expectations; true where it is finished and all of them hold."""
+        return Verdicts(run_verdicts(self.config, self.summary), self.status in FINISHED)
+
+    def figure(self, name: str = "") -> Figure:
+        """Draw a figure, such as `training_curves` or one of a phenomenon.
+
+        Args:
+            name: The figure's name; without one, the error lists those that there are.
+
+        Returns:
+            A matplotlib figure, which a notebook shows. pyplot does not know it, so nothing is left open.
+
+        Raises:
+            UsageError: There is no such figure, or the run has nothing for it to show.
+        """
+        from nnlab.runs.figures import draw_figure
+
+        return draw_figure([self], name)
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Return the weights that came out of the training, and the layers' running averages, by path.
+
+        Returns:
+            The arrays, `dense_1/kernel` say; those of the best record where the experiment restores them.
+
+        Raises:
+            UsageError: The run has not come to its end, or keeps no weights.
+        """
+        return self._predictor.weights()
+
+    def predict(self, inputs: ArrayLike) -> np.ndarray:
+        """Return the model's outputs for new inputs, in evaluation mode, with the weights that came out.
+
+        Args:
+            inputs: `[N, ...]` examples in the form of the data set before `normalize`, which is applied as it
+                was in training, with the statistics of the training inputs.
+
+        Returns:
+            The outputs, `[N, K]` float32: for a classification the logits of the K classes.
+
+        Raises:
+            UsageError: The inputs have another shape, the run has no weights, or its data have changed.
+        """
+        return self._predictor.predict(inputs)
+
+    @functools.cached_property
+    def _predictor(self) -> Predictor:
+        from nnlab.runs.prediction import Predictor
+
+        return Predictor(self.path, self.config)
+
+    def with_title(self, title: str) -> Run:
+        """The same run under another name in figures."""
+        return replace(self, title=title)
+
+    def __repr__(self) -> str:
+        return f"<Run {self.config.name}: {self._progress}, in {self.path}>"
+
+    def _repr_html_(self) -> str:
+        return _html(self.config.name, self._progress, self.path, self.numbers, self.check())
+
+    @property
+    def _progress(self) -> str:
+        return f"{self.status} at step {self.summary.get('step', 0)}"
 
 
-class SweepResult:
-    """One sweep directory. table: trials.csv; trials: the rows of it that are complete. title: overrides the
-    name."""
+class Sweep:
+    """A sweep, finished or not, read from its directory.
 
-    def __init__(self, path: Path, config: Config, summary: dict[str, Any], title: str = "") -> None:
+    Attributes:
+        path: The sweep directory.
+        config: The experiment with its sweep.
+        summary: The content of summary.json: `status`, how many trials ended how, and the numbers of each
+            phenomenon across the sweep under its name.
+        title: The name in figures, in place of the experiment's.
+        table: The table of all trials, trials.csv.
+        trials: The rows of it whose trials are complete.
+    """
+
+    def __init__(self, path: Path, config: Config, summary: JsonObject, title: str = "") -> None:
         self.path, self.config, self.summary, self.title = path, config, summary, title
-        self.table = _trials(path / "trials.csv")
+        self.table = read_trials(path / "trials.csv")
         self.trials = self.table[self.table["status"] == "complete"].reset_index(drop=True)
 
-    @classmethod
-    def of(cls, path: Path) -> SweepResult:
-        """Read a sweep directory. Raises UsageError where it is damaged."""
-        return cls(path, _config(path / "sweep.yaml"), read_summary(path))
-
     @property
     def label(self) -> str:
+        """The name in figures."""
         return self.title or self.config.name
-
-    def titled(self, title: str) -> SweepResult:
-        return SweepResult(self.path, self.config, self.summary, title)
 
     @property
     def axes(self) -> list[str]:
+        """The paths of the config that vary."""
         sweep = self.config.build().sweep
         return sweep.paths if sweep else []
 
+    @property
+    def status(self) -> RunStatus:
+        """Whether it is running, complete, interrupted or failed."""
+        return RunStatus(self.summary["status"])
+
+    @property
+    def numbers(self) -> dict[str, Value]:
+        """The numbers of the phenomena across the sweep by the keys of `expect:`."""
+        return _numbers(self.config, self.summary)
+
+    def check(self) -> Verdicts:
+        """Return the verdicts on its expectations; true where the sweep is complete and all of them hold."""
+        return Verdicts(sweep_verdicts(self), self.status in FINISHED)
+
+    def figure(self, name: str = "") -> Figure:
+        """Draw a figure; see `Run.figure`."""
+        from nnlab.runs.figures import draw_figure
+
+        return draw_figure([self], name)
+
+    def with_title(self, title: str) -> Sweep:
+        """The same sweep under another name in figures."""
+        return Sweep(self.path, self.config, self.summary, title)
+
     @functools.lru_cache(maxsize=4)  # noqa: B019 - a sweep is read by a command that ends soon
     def joined(self, table: str) -> pandas.DataFrame:
-        """One table of every complete trial, below each other, beside its trial, axes and seed."""
+        """Return a table of every complete trial, one below the other, with columns for trial, axes, seed."""
         import pandas
 
         parts = []
@@ -83,12 +232,22 @@ class SweepResult:
             raise InvalidValue("no trial is complete")
         return pandas.concat(parts, ignore_index=True)
 
+    def __repr__(self) -> str:
+        return f"<Sweep {self.config.name}: {self.status}, {len(self.table)} trials, in {self.path}>"
 
-def open_any(path: Path) -> Run | SweepResult:
-    """Read a run or a sweep directory. Raises UsageError where it is neither."""
-    if (path / "sweep.yaml").exists():
-        return SweepResult.of(path)
-    return open_run(path)
+    def _repr_html_(self) -> str:
+        status = f"{self.status}, {len(self.table)} trials"
+        return _html(self.config.name, status, self.path, self.numbers, self.check())
+
+
+def open(path: str | Path) -> Run | Sweep:
+    """Open the directory of a run or of a sweep, finished or still running.
+
+    Raises:
+        UsageError: The path is neither, or what it holds is damaged.
+    """
+    directory = Path(path)
+    return open_sweep(directory) if (directory / "sweep.yaml").exists() else open_run(directory)
 
 
 def open_run(path: Path) -> Run:
@@ -99,29 +258,18 @@ def open_run(path: Path) -> Run:
     if not (path / "config.yaml").exists():
         raise UsageError(f"{path}: no run directory: it has no config.yaml")
     config = _config(path / "config.yaml")
-    tables = {file.stem: read_table(file) for file in sorted(path.glob("*.csv"))}
+    tables = read_tables(path)
     return Run(path, config, read_summary(path), tables)
 
 
-def _trials(file: Path) -> pandas.DataFrame:
-    """trials.csv; without rows where a sweep has only just begun. Raises UsageError where it is none."""
-    import pandas
+def open_sweep(path: Path) -> Sweep:
+    """Read a sweep directory. Raises UsageError where it is damaged."""
+    return Sweep(path, _config(path / "sweep.yaml"), read_summary(path))
 
-    columns = ["trial", "seed", "status", "reason"]
-    if not file.exists():
-        return pandas.DataFrame(columns=columns)
-    table = _parsed(file)
-    missing = [column for column in columns if column not in table]
-    if missing:
-        raise UsageError(f"{file}: damaged: has no column '{missing[0]}'")
-    measured = [name for name in table if str(name).startswith(("final.", "best.")) or name == "seed"]
-    wordy = [one_line(str(name)) for name in measured if len(table) and table[name].dtype.kind not in "fiu"]
-    if wordy:
-        raise UsageError(f"{file}: damaged: '{wordy[0]}' holds what is no number")
-    named = all(isinstance(name, str) and Path(name).name == name != ".." for name in table["trial"])
-    if not named or table["trial"].duplicated().any():
-        raise UsageError(f"{file}: damaged: 'trial' holds what is no name of a folder, or one twice")
-    return table
+
+def find_runs(folder: Path) -> list[Path]:
+    """The directories of runs and sweeps in a folder, by name."""
+    return sorted(file.parent for name in ("config.yaml", "sweep.yaml") for file in folder.glob(f"*/{name}"))
 
 
 def _config(file: Path) -> Config:
@@ -134,69 +282,16 @@ def _config(file: Path) -> Config:
         raise UsageError(first + (f" (and {len(others)} more)" if others else "")) from None
 
 
-def read_table(file: Path) -> pandas.DataFrame:
-    """A table of a run, but for a last line that is still being written. Raises UsageError where it is
-    damaged: where a column has numbers and words in it, or where the steps do not rise, with as many rows
-    each; of the last one some may be yet to come."""
-    table = _parsed(file)
-    if len(table):
-        problem = _wrong_columns(table, file.stem == "metrics")
-        if not problem and "step" in table and file.stem != "timing":  # which is of chunks, not of records
-            problem = _wrong_steps(table["step"].to_numpy())
-        if problem:
-            raise UsageError(f"{file}: damaged: {one_line(problem)}")
-    return table
+def _numbers(config: Config, summary: JsonObject) -> dict[str, Value]:
+    numbers: dict[str, Value] = {}
+    for phenomenon in config.build().phenomena:
+        values = summary.get(phenomenon.name)
+        if isinstance(values, Mapping):  # else it has not been measured yet
+            numbers |= {f"{phenomenon.name}.{name}": cast(Value, value) for name, value in values.items()}
+    return numbers
 
 
-def _parsed(file: Path) -> pandas.DataFrame:
-    """What a CSV file holds, up to its last line break. Raises UsageError."""
-    import pandas
-    from pandas.errors import ParserError, ParserWarning
-
-    try:
-        if file.stat().st_size > LARGEST_TABLE:
-            raise ValueError(f"is larger than {LARGEST_TABLE // 2**30} GiB")
-        content = files.read_regular_file(file)
-        whole = io.BytesIO(content[: content.rfind(b"\n") + 1])
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", ParserWarning)  # rows that are longer than the head
-            return pandas.read_csv(whole, index_col=False, low_memory=False)
-    except (OSError, ValueError, OverflowError, ParserError, ParserWarning) as error:
-        raise UsageError(f"{file}: damaged: {one_line(str(error))}") from None
-
-
-def _wrong_columns(table: pandas.DataFrame, numbers_only: bool) -> str:
-    """What is wrong with the columns: one that holds words holds no numbers. Empty where nothing is."""
-    for name, column in table.items():
-        if column.dtype.kind in "fiu":
-            continue
-        if numbers_only or _has_numbers(column):
-            return f"'{name}' holds what is no number"
-        if column.astype(str).str.len().max() > LONGEST_CELL:
-            return f"'{name}' holds more than {LONGEST_CELL:,} characters in a cell"
-    return ""
-
-
-def _has_numbers(words: pandas.Series) -> bool:
-    import pandas
-
-    try:
-        return bool(pandas.to_numeric(words, errors="coerce").notna().any())
-    except OverflowError:  # of hundreds of digits
-        return True
-
-
-def _wrong_steps(steps: np.ndarray) -> str:
-    """What is wrong with the steps of a table's rows. Empty where nothing is."""
-    if steps.dtype.kind not in "iu" or steps.min() < 0 or steps.max() > LARGEST_STEP:
-        return "'step' holds what is no step"
-    gaps = np.diff(steps.astype(np.int64), prepend=-1, append=-1)
-    if (gaps[:-1] < 0).any():
-        return "its steps do not rise"
-    rows = np.diff(np.flatnonzero(gaps))
-    return "has not as many rows at each step" if (rows[:-1] != rows[:1]).any() or rows[-1] > rows[0] else ""
-
-
-def find_runs(folder: Path) -> list[Path]:
-    """The run directories below a folder, by name."""
-    return sorted(file.parent for name in ("config.yaml", "sweep.yaml") for file in folder.glob(f"*/{name}"))
+def _html(name: str, status: str, path: Path, numbers: Mapping[str, Value], verdicts: Verdicts) -> str:
+    found = [(key, value_text(value)) for key, value in numbers.items()]
+    numbers_table = html_table(("number", "value"), found)
+    return html_heading(name, status, str(path)) + numbers_table + verdicts._repr_html_()

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from nnlab.config import Config
 from nnlab.errors import RunStatus, UsageError
-from nnlab.storage.run_directory import read_json
+from nnlab.storage.results import read_json
 from nnlab.sweeps import cost
 from nnlab.sweeps.cost import CostEstimate
 from nnlab.sweeps.directory import SweepDirectory

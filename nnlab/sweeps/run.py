@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from nnlab.errors import InvalidValue, NnlabError, RunStatus
-from nnlab.runs.results import SweepResult
-from nnlab.runs.run import handling
-from nnlab.storage.run_directory import read_json
+from nnlab.runs.results import open_sweep
+from nnlab.runs.signals import handle_stop_signals
+from nnlab.storage.results import read_json
 from nnlab.sweeps.directory import FINISHED, SweepDirectory
 from nnlab.sweeps.engines.base import Engine, Event, Summary, TrialSource
 from nnlab.sweeps.plan import Plan
@@ -127,7 +127,7 @@ class _Records:
         return read_json(self.directory.path / "summary.json")
 
     def _phenomena_numbers(self) -> dict[str, Mapping[str, object]]:
-        result = SweepResult.of(self.directory.path)
+        result = open_sweep(self.directory.path)
         numbers: dict[str, Mapping[str, object]] = {}
         for phenomenon in self.phenomena:
             try:
@@ -172,5 +172,5 @@ def _stopping_at_signals(engine: Engine) -> Iterator[list[int]]:
         signals.append(number)
         engine.stop()
 
-    with handling(note):
+    with handle_stop_signals(note):
         yield signals

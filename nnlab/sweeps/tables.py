@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from nnlab.config.document import dump
-from nnlab.runs.results import SweepResult
-from nnlab.storage.run_directory import table_text
+from nnlab.runs.results import open_sweep
+from nnlab.storage.tables import table_text
 from nnlab.sweeps.directory import SweepDirectory
 from nnlab.sweeps.engines.base import Summary
 from nnlab.sweeps.trials import Trial
@@ -48,7 +48,7 @@ def write_trials(
 
 def write_summary(directory: SweepDirectory, axes: Sequence[str]) -> None:
     """Write summary.csv: for each point and number, statistics over the seeds that are complete there."""
-    trials = SweepResult.of(directory.path).trials
+    trials = open_sweep(directory.path).trials
     columns = [str(name) for name in trials]
     metrics = [n for n in columns if "." in n and n not in axes and trials[n].dtype.kind in "fiu"]
     head = [*axes, "metric", *STATISTICS]

@@ -34,7 +34,7 @@ from typing import Any, Protocol, TextIO
 from nnlab.config import Config
 from nnlab.config.document import Document
 from nnlab.errors import DiskError, DriftError, NnlabError, RunStatus, UsageError
-from nnlab.runs.resume import Keep, Lane
+from nnlab.runs.resume import ResumePolicy, RunTask
 from nnlab.runs.run import run_together
 from nnlab.storage.run_directory import RunDirectory
 from nnlab.system import device
@@ -111,7 +111,7 @@ def _run_job(folder: Path, inbox: queue.Queue[Message], send: Send) -> bool:
 
     try:
         lanes = [_lane(folder, trial) for trial in trials]
-        outcomes = run_together(lanes, report, Keep(*job["keep"]), log)
+        outcomes = run_together(lanes, report, ResumePolicy(*job["keep"]), log)
     except (DriftError, DiskError) as error:  # true of all trials, most likely
         send(error=str(error), usage=isinstance(error, UsageError))
         return False
@@ -132,10 +132,10 @@ def _records(chunk: Chunk) -> dict[str, list[float]]:
     return {column: [float(str(value)) for value in rows] for column, rows in chunk.tables["metrics"].items()}
 
 
-def _lane(folder: Path, trial: Message) -> Lane:
+def _lane(folder: Path, trial: Message) -> RunTask:
     document = Document(trial["tree"], {}, {}, f"trial {trial['id']}")
     directory = RunDirectory(folder / "trials" / trial["id"])
-    return Lane(build_experiment(Config(trial["tree"], document)), directory)
+    return RunTask(build_experiment(Config(trial["tree"], document)), directory)
 
 
 if __name__ == "__main__":

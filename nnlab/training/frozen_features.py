@@ -31,4 +31,4 @@ def with_cached(experiment: Experiment) -> Experiment:
 
     parts = experiment.data.splits.items()
     found = {name: replace(part, inputs=computed(part.inputs)) for name, part in parts}
-    return experiment._replace(data=experiment.data._replace(**found))
+    return experiment._replace(data=experiment.data.with_splits(found))

@@ -211,15 +211,15 @@ def _read(source: str) -> Arrays:
             ("from",),
         )
     try:
-        return _of_run(place) if folder else _of_file(place)
+        return weights_of_run(place) if folder else _of_file(place)
     except NnlabError as error:
         raise InvalidValue(str(error).partition("\n")[0], ("from",)) from None
     except InvalidValue as error:
         raise InvalidValue(str(error), ("from",)) from None
 
 
-def _of_run(place: Path) -> Arrays:
-    """The weights that came out of a run."""
+def weights_of_run(place: Path) -> Arrays:
+    """The weights that came out of a finished run, by path. Raises InvalidValue where there are none."""
     if (place / "sweep.yaml").exists():
         raise InvalidValue(f"'{place}' is a sweep; name one of the runs under its trials/")
     if not (place / "config.yaml").exists():

@@ -18,8 +18,8 @@ from nnlab.config.load import check_tree
 from nnlab.config.resolve import resolve
 from nnlab.errors import ConfigError
 from nnlab.registry import build, components
-from nnlab.runs.expectations import judge
-from nnlab.runs.resume import Lane
+from nnlab.runs.expectations import run_verdicts
+from nnlab.runs.resume import RunTask
 from nnlab.runs.run import run, run_together
 from nnlab.storage.run_directory import RunDirectory
 from nnlab.training import loop as training
@@ -229,7 +229,7 @@ def test_lanes_end_each_at_its_time_and_go_on_without_those_that_did(tmp_path, m
     texts = [plain.replace("name: base", f"name: base\nseed: {seed}") for seed in (0, 1, 2)]
 
     def lanes(place):
-        return [Lane(experiment(t), RunDirectory(tmp_path / place / str(i))) for i, t in enumerate(texts)]
+        return [RunTask(experiment(t), RunDirectory(tmp_path / place / str(i))) for i, t in enumerate(texts)]
 
     alone = [finished(text, tmp_path / "alone" / str(i))[0] for i, text in enumerate(texts)]
     together = [outcome.summary for outcome in run_together(lanes("together"))]
@@ -273,9 +273,9 @@ def test_what_ended_it_can_be_expected(tmp_path):
     expecting = BASE + "expect: {stopped_by: {equals: early_stopping}}\n"
     task = experiment(expecting)
     outcome = run(task, RunDirectory(tmp_path / "run"))
-    [(_, _, found, holds)] = judge(task.config, outcome.summary)
+    [(_, _, found, holds)] = run_verdicts(task.config, outcome.summary)
     assert (found, holds) == ("early_stopping", True)
-    [(_, _, found, holds)] = judge(task.config, {**outcome.summary, "stopped_by": "rise"})
+    [(_, _, found, holds)] = run_verdicts(task.config, {**outcome.summary, "stopped_by": "rise"})
     assert (found, holds) == ("rise", False)
     for other in (
         expecting.replace("early_stopping}}", "rise}}"),

@@ -13,7 +13,7 @@ from nnlab.config.document import parse
 from nnlab.errors import InvalidValue
 from nnlab.phenomena.optimization.comparison import Comparison, Question, contenders, words
 from nnlab.registry import build
-from nnlab.runs.results import SweepResult
+from nnlab.runs import results
 from nnlab.sweeps.directory import SweepDirectory
 from nnlab.sweeps.tables import row_of, write_trials
 from nnlab.sweeps.trials import trials_of
@@ -336,7 +336,7 @@ def written(text, folder):
     summaries = [{"status": "complete", "final": {"validation_loss": float(i)}} for i in range(len(trials))]
     rows = [row_of(trial, summary) for trial, summary in zip(trials, summaries, strict=True)]
     write_trials(directory, list(trials[0].axes), rows)
-    return SweepResult(directory.path, config, {})
+    return results.Sweep(directory.path, config, {})
 
 
 @pytest.mark.parametrize(("axis", "labels"), VALUES.items())

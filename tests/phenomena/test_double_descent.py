@@ -13,9 +13,9 @@ from nnlab.errors import InvalidValue, UsageError
 from nnlab.phenomena.generalization.capacity_curve import CapacityCurve, read_capacity_curve
 from nnlab.phenomena.generalization.double_descent import DoubleDescent, detect
 from nnlab.registry import build
-from nnlab.runs.expectations import judge_sweep
+from nnlab.runs.expectations import sweep_verdicts
 from nnlab.runs.figures import available, draw
-from nnlab.runs.results import SweepResult
+from nnlab.runs.results import open_sweep
 
 WIDTHS = [1, 2, 4, 8, 16, 32, 64, 128]
 TRAIN = [0.50, 0.40, 0.30, 0.20, 0.05, 0.00, 0.00, 0.00]
@@ -288,7 +288,7 @@ def write_sweep(folder, test=TEXTBOOK, train=TRAIN, *, seeds=3, path="model.widt
     (folder / "summary.json").write_text(
         json.dumps({"name": name, "status": "complete", "trials": len(rows)})
     )
-    return SweepResult.of(folder)
+    return open_sweep(folder)
 
 
 def summarized(sweep, **arguments):
@@ -349,7 +349,7 @@ def test_an_axis_that_moves_the_capacity_with_another_path(tmp_path):
     both = write_sweep(tmp_path / "both", path='"data.limit, model.width"', capacity="model.width")
     text = (tmp_path / "both" / "trials.csv").read_text().replace('"""', '"')
     (tmp_path / "both" / "trials.csv").write_text(text)
-    both = SweepResult.of(tmp_path / "both")
+    both = open_sweep(tmp_path / "both")
     assert both.axes == ["data.limit, model.width"]
     assert summarized(both)["peak_capacity"] == 16
 
@@ -371,7 +371,7 @@ def by_epoch(folder, test, train):
         columns = {"test_accuracy": [0.0, *(1 - np.array(test) - 0.01 * seed)]}
         columns |= {"train_accuracy": [1.0, *(1 - np.array(train))]}
         pandas.read_csv(file).assign(**columns).to_csv(file, index=False)
-    return SweepResult.of(folder)
+    return open_sweep(folder)
 
 
 def test_epochs_are_a_capacity(tmp_path):
@@ -506,7 +506,7 @@ def judge_expectations(folder, expect, change=None, **arguments):
     summary = json.loads((folder / "summary.json").read_text())
     summary["double_descent"] = dict(summarized(sweep))
     (folder / "summary.json").write_text(json.dumps(summary))
-    return judge_sweep(SweepResult.of(folder))
+    return sweep_verdicts(open_sweep(folder))
 
 
 def test_what_is_seen_across_the_sweep_has_one_number(tmp_path):

@@ -17,7 +17,7 @@ from nnlab.phenomena.generalization import overfitting
 from nnlab.phenomena.optimization import learning_rate_range, training_mode, trajectories, trajectory
 from nnlab.phenomena.signal import incoming_norms, sparsity
 from nnlab.runs import figures
-from nnlab.runs.results import SweepResult, open_run
+from nnlab.runs.results import open_run, open_sweep
 from nnlab.runs.run import run
 from nnlab.storage.run_directory import RunDirectory
 from nnlab.training.experiment import build_experiment
@@ -400,7 +400,7 @@ def swept(tmp_path_factory):
         words = ("--jobs", 1, "--no-plots", "--quiet")
         result = run_nnlab("sweep", home / f"{name}.yaml", "--out", home / name, *words)
         assert result.exit_code == 0, result.stderr
-        return SweepResult.of(home / name)
+        return open_sweep(home / name)
 
     return one
 

@@ -1,6 +1,7 @@
 """Figures of tiny runs and sweeps: drawn for one and for several, labelled, and the same bytes twice."""
 
 import functools
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -13,7 +14,7 @@ from nnlab.config.document import Document
 from nnlab.errors import UsageError
 from nnlab.registry import build, components
 from nnlab.runs import figures
-from nnlab.runs.results import SweepResult, open_run
+from nnlab.runs.results import open_run, open_sweep
 from nnlab.runs.run import run
 from nnlab.storage.run_directory import RunDirectory
 from nnlab.training.experiment import build_experiment
@@ -174,17 +175,17 @@ def test_a_figure_that_is_not_there_is_refused(trained, tmp_path):
 
 
 def test_a_run_without_records_is_refused(trained, tmp_path):
-    empty = trained("relu")._replace(tables={})
+    empty = replace(trained("relu"), tables={})
     with pytest.raises(UsageError, match="no records"):
         figures.draw([empty], tmp_path)
 
 
 def test_runs_of_one_name_are_told_apart_by_their_directory(trained, tmp_path):
     one = trained("relu")
-    again = one._replace(path=one.path.with_name("relu-again"))
+    again = replace(one, path=one.path.with_name("relu-again"))
     (drawn,) = figures.draw([one, again], tmp_path, ["depth_profile"], "svg")
     assert drawn.stat().st_size > 1000
-    labels = [run.label for run in figures._told_apart([one, again])]
+    labels = [run.label for run in figures._with_distinct_labels([one, again])]
     assert labels == ["relu", "relu-again"]
 
 
@@ -324,7 +325,7 @@ def swept(tmp_path_factory):
         words = ("--jobs", 1, "--no-plots", "--quiet")
         result = run_nnlab("sweep", home / f"{name}.yaml", "--out", home / name, *words)
         assert result.exit_code == 0, result.stderr
-        return SweepResult.of(home / name)
+        return open_sweep(home / name)
 
     return one
 

@@ -19,7 +19,7 @@ from nnlab.config.load import check_tree
 from nnlab.errors import NnlabError, UsageError
 from nnlab.runs import resume
 from nnlab.runs import run as runs
-from nnlab.runs.resume import Clock, Keep, Lane
+from nnlab.runs.resume import CheckpointTimer, ResumePolicy, RunTask
 from nnlab.runs.run import run, run_together
 from nnlab.storage import checkpoints
 from nnlab.storage.run_directory import RunDirectory
@@ -76,7 +76,7 @@ def often(monkeypatch):
     monkeypatch.setattr(training, "FIRST_STEPS", 4)
 
 
-def interrupted(text, place, chunks, keep=Keep(every=1e9)):  # noqa: B008
+def interrupted(text, place, chunks, policy=ResumePolicy(every=1e9)):  # noqa: B008
     """A run that gets a signal in its so manieth chunk."""
     seen = []
 
@@ -85,7 +85,7 @@ def interrupted(text, place, chunks, keep=Keep(every=1e9)):  # noqa: B008
         if len(seen) == chunks:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    outcome = run(experiment(text), RunDirectory(place), watch, keep)
+    outcome = run(experiment(text), RunDirectory(place), watch, policy)
     assert outcome.exit_code == 143
     return outcome
 
@@ -101,7 +101,7 @@ def test_going_on_leaves_the_same_bytes(text, chunks, tmp_path, often):
     expected = whole(text, tmp_path / "whole")
     interrupted(text, tmp_path / "run", chunks)
     told = []
-    outcome = run(experiment(text), RunDirectory(tmp_path / "run"), tell=told.append)
+    outcome = run(experiment(text), RunDirectory(tmp_path / "run"), notify=told.append)
     assert outcome.exit_code == 0
     assert "goes on from step" in told[0]
     assert left_by(tmp_path / "run") == expected
@@ -127,7 +127,7 @@ def test_lanes_go_on_together(tmp_path, often):
         KINDS["full batch, momentum, noise"].replace("name: base", f"name: base\nseed: {s}") for s in (1, 2)
     ]
     for name, stop in (("whole", 0), ("run", 4)):
-        lanes = [Lane(experiment(t), RunDirectory(tmp_path / name / str(i))) for i, t in enumerate(texts)]
+        lanes = [RunTask(experiment(t), RunDirectory(tmp_path / name / str(i))) for i, t in enumerate(texts)]
         seen = []
 
         def watch(number, chunk, seen=seen, stop=stop):
@@ -140,7 +140,9 @@ def test_lanes_go_on_together(tmp_path, often):
     # killed between the two checkpoints of a step: the older one of both is gone on from
     newest = sorted((tmp_path / "run" / "1" / "checkpoints").iterdir())[-1]
     assert len(list(newest.iterdir())) == 4
-    lanes = [Lane(lane.experiment, RunDirectory(tmp_path / "run" / str(i))) for i, lane in enumerate(lanes)]
+    lanes = [
+        RunTask(lane.experiment, RunDirectory(tmp_path / "run" / str(i))) for i, lane in enumerate(lanes)
+    ]
     assert [outcome.exit_code for outcome in run_together(lanes)] == [0, 0]
     for i in range(2):
         assert left_by(tmp_path / "run" / str(i)) == left_by(tmp_path / "whole" / str(i))
@@ -150,11 +152,11 @@ def test_lanes_of_different_steps_go_on_from_the_last_common_one(tmp_path, often
     text = KINDS["full batch, momentum, noise"]
     expected = whole(text, tmp_path / "whole")
     for i in range(2):
-        interrupted(text, tmp_path / str(i), 6, Keep(every=0.0))
+        interrupted(text, tmp_path / str(i), 6, ResumePolicy(every=0.0))
     newest = sorted((tmp_path / "1" / "checkpoints").iterdir())
     shutil.rmtree(newest[-1])
-    lanes = [Lane(experiment(text), RunDirectory(tmp_path / str(i))) for i in range(2)]
-    found = resume.found(lanes, Keep(), print)
+    lanes = [RunTask(experiment(text), RunDirectory(tmp_path / str(i))) for i in range(2)]
+    found = resume.find_resume_points(lanes, ResumePolicy(), print)
     assert {f"step-{one.facts.step:010d}" for one in found} == {newest[0].name}
     run_together(lanes)
     for i in range(2):
@@ -183,11 +185,11 @@ def test_rows_after_the_checkpoint_and_a_torn_line_are_cut(tmp_path, often):
 
 def test_a_damaged_checkpoint_is_told_of_and_the_one_before_is_used(tmp_path, often):
     expected = whole(BASE, tmp_path / "whole")
-    interrupted(BASE, tmp_path / "run", 6, Keep(every=0.0))
+    interrupted(BASE, tmp_path / "run", 6, ResumePolicy(every=0.0))
     older, newer = sorted((tmp_path / "run" / "checkpoints").iterdir())
     (newer / "training.safetensors").write_bytes(b"\0" * 100)
     told = []
-    run(experiment(BASE), RunDirectory(tmp_path / "run"), tell=told.append)
+    run(experiment(BASE), RunDirectory(tmp_path / "run"), notify=told.append)
     assert "training.safetensors: damaged" in told[0]
     assert f"goes on from step {int(older.name[5:])}" in told[1]
     assert told[0] in (tmp_path / "run" / "train.log").read_text()
@@ -200,7 +202,7 @@ def test_tables_that_are_not_what_they_were_are_not_gone_on_with(tmp_path, often
     table = tmp_path / "run" / "metrics.csv"
     table.write_text(table.read_text().replace("1", "2", 1))
     told = []
-    run(experiment(BASE), RunDirectory(tmp_path / "run"), tell=told.append)
+    run(experiment(BASE), RunDirectory(tmp_path / "run"), notify=told.append)
     assert "metrics.csv does not begin with what it held" in told[0]
     assert left_by(tmp_path / "run") == expected
 
@@ -228,7 +230,7 @@ def test_other_versions_and_devices_are_refused_or_recorded(what, value, says, t
     assert says.format(jax=real["versions"]["jax"]) in str(refused.value)
     assert "--allow-drift goes on" in str(refused.value)
     assert left_by(tmp_path / "run") == before  # nothing lost
-    interrupted(BASE, tmp_path / "run", 2, Keep(allow_drift=True))
+    interrupted(BASE, tmp_path / "run", 2, ResumePolicy(allow_drift=True))
     outcome = run(experiment(BASE), RunDirectory(tmp_path / "run"))  # nothing differs any longer
     assert outcome.exit_code == 0
     [drift] = json.loads((tmp_path / "run" / "environment.json").read_text())["drift"]
@@ -276,7 +278,11 @@ def test_another_model_is_refused_even_so_and_nothing_is_changed(old, new, tmp_p
     interrupted(text, tmp_path / "run", 5)
     before = left_by(tmp_path / "run")
     with pytest.raises(UsageError, match="--force trains anew"):
-        run(experiment(text.replace(old, new)), RunDirectory(tmp_path / "run"), keep=Keep(allow_drift=True))
+        run(
+            experiment(text.replace(old, new)),
+            RunDirectory(tmp_path / "run"),
+            policy=ResumePolicy(allow_drift=True),
+        )
     assert left_by(tmp_path / "run") == before
 
 
@@ -284,7 +290,7 @@ def test_the_results_of_one_config_are_not_relabelled_as_another_s(tmp_path, oft
     expected = whole(BASE, tmp_path / "run")
     other = experiment(BASE.replace("peak: 0.02", "peak: 0.5"))
     with pytest.raises(UsageError, match="is finished, with another config; nothing is left"):
-        run(other, RunDirectory(tmp_path / "run"), keep=Keep(allow_drift=True))
+        run(other, RunDirectory(tmp_path / "run"), policy=ResumePolicy(allow_drift=True))
     assert left_by(tmp_path / "run") == expected
 
 
@@ -300,9 +306,14 @@ def test_a_run_that_is_lengthened_survives_a_kill(tmp_path, often, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(runs, "train_together", killed)
         with pytest.raises(KeyboardInterrupt):
-            run(experiment(longer), RunDirectory(tmp_path / "run"), keep=Keep(allow_drift=True))
+            run(experiment(longer), RunDirectory(tmp_path / "run"), policy=ResumePolicy(allow_drift=True))
     told = []
-    run(experiment(longer), RunDirectory(tmp_path / "run"), keep=Keep(allow_drift=True), tell=told.append)
+    run(
+        experiment(longer),
+        RunDirectory(tmp_path / "run"),
+        policy=ResumePolicy(allow_drift=True),
+        notify=told.append,
+    )
     assert "goes on from step 60" in told[0]
     expected = whole(longer, tmp_path / "whole")
     assert left_by(tmp_path / "run")["metrics.csv"] == expected["metrics.csv"]
@@ -333,7 +344,7 @@ def test_a_changed_timing_is_no_reason_to_begin_anew(tmp_path, often):
     interrupted(BASE, tmp_path / "run", 5)
     (tmp_path / "run" / "timing.csv").write_text("gone\n")
     told = []
-    run(experiment(BASE), RunDirectory(tmp_path / "run"), tell=told.append)
+    run(experiment(BASE), RunDirectory(tmp_path / "run"), notify=told.append)
     assert "goes on from step" in told[0]
     assert left_by(tmp_path / "run") == expected
 
@@ -365,7 +376,12 @@ def test_force_trains_anew(tmp_path, often):
     expected = whole(BASE, tmp_path / "whole")
     interrupted(BASE, tmp_path / "run", 5)
     told = []
-    run(experiment(BASE), RunDirectory(tmp_path / "run"), keep=Keep(resume=False), tell=told.append)
+    run(
+        experiment(BASE),
+        RunDirectory(tmp_path / "run"),
+        policy=ResumePolicy(resume=False),
+        notify=told.append,
+    )
     assert told == []
     assert left_by(tmp_path / "run") == expected
 
@@ -395,7 +411,7 @@ def test_a_run_that_diverges_keeps_its_last_finite_checkpoint_and_is_never_best(
         "{type: adam, learning_rate: {type: cosine, peak: 0.02}}", "{type: sgd, learning_rate: 1e7}"
     )
     text = text.replace("batch_norm, ", "").replace("{type: dropout, rate: 0.3}, ", "")
-    outcome = run(experiment(text), RunDirectory(tmp_path / "run"), keep=Keep(every=0.0))
+    outcome = run(experiment(text), RunDirectory(tmp_path / "run"), policy=ResumePolicy(every=0.0))
     assert (outcome.summary["status"], outcome.exit_code) == ("diverged", 3)
     best = outcome.summary["best"].values()
     assert all(value is not None and np.isfinite(value) for value in best)
@@ -411,16 +427,16 @@ def test_checkpoints_are_bounded_in_time(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(resume.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(resume, "_save", lambda *_: now.__setitem__(0, now[0] + 3.0))  # it takes 3 seconds
-    clock = Clock(60.0)
+    timer = CheckpointTimer(60.0)
     now[0] = 59.0
-    assert not clock.due()
+    assert not timer.is_due()
     now[0] = 60.0
-    assert clock.due()
-    clock.save([(None, None)])
+    assert timer.is_due()
+    timer.save([(None, None)])
     now[0] = 63.0 + 3.0 / 0.02 - 1
-    assert not clock.due()
+    assert not timer.is_due()
     now[0] += 2
-    assert clock.due()
+    assert timer.is_due()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -439,10 +455,10 @@ SECOND = """
 import os, signal, sys, threading
 sys.path.insert(0, {package!r})
 import numpy
-from nnlab import runner
+from nnlab.runs.signals import collect_stop_signals, exit_at_second_signal
 signal.signal(signal.SIGTERM, lambda *_: None)
 values = numpy.random.default_rng(0).random(6 * 10**7)
-with runner._signals() as caught:
+with exit_at_second_signal(), collect_stop_signals() as caught:
     for moment in (0.2, 0.4):
         threading.Timer(moment, os.kill, (os.getpid(), signal.SIGTERM)).start()
     numpy.sort(values)  # seconds in C, for which Python's handlers wait

@@ -135,7 +135,7 @@ NOTHING = [0, hashlib.sha256(b"").hexdigest()]
         {"step": True},
         {"done": 1},
         {"best": None},
-        {"provenance": "me"},
+        {"made_by": "me"},
         {"format": 1},
         {"stopped": None},
         {"format": None},

@@ -13,14 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnlab.errors import NnlabError, UsageError
-from nnlab.runs.results import read_table
-from nnlab.storage.run_directory import RunDirectory, read_json
+from nnlab.storage.results import read_json
+from nnlab.storage.run_directory import RunDirectory
+from nnlab.storage.tables import read_table
 
 
 @pytest.fixture
 def run(tmp_path):
     directory = RunDirectory(tmp_path / "deep" / "run")
-    directory.begin("name: x\n", {"threads": 1})
+    directory.create("name: x\n", {"threads": 1})
     yield directory
     directory.close()
 
@@ -134,7 +135,7 @@ def test_begin_clears_an_earlier_run_s_output_and_nothing_else(run):
     (run.path / "plots" / "old.png").write_bytes(b"x")
     (run.path / "notes.txt").write_text("mine")
     again = RunDirectory(run.path)
-    again.begin("name: y\n", {})
+    again.create("name: y\n", {})
     left = sorted(str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file())
     assert left == ["config.yaml", "environment.json", "notes.txt", "summary.json"]
     assert (run.path / "config.yaml").read_text() == "name: y\n"
@@ -164,14 +165,14 @@ def one_line(error, path):
 def test_a_folder_below_a_file(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(NnlabError) as error:
-        RunDirectory(tmp_path / "file" / "run").begin("", {})
+        RunDirectory(tmp_path / "file" / "run").create("", {})
     one_line(error, tmp_path / "file" / "run")
 
 
 def test_a_folder_that_may_not_be_written():
     """/proc takes no folders, not even root's."""
     with pytest.raises(NnlabError) as error:
-        RunDirectory(Path("/proc/nnlab/run")).begin("", {})
+        RunDirectory(Path("/proc/nnlab/run")).create("", {})
     one_line(error, "/proc/nnlab/run")
 
 
@@ -201,7 +202,7 @@ def test_beginning_replaces_links(tmp_path, name):
     (tmp_path / "mine").write_text("precious")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / name).symlink_to(tmp_path / "mine")
-    RunDirectory(tmp_path / "run").begin("a: 1\n", {})
+    RunDirectory(tmp_path / "run").create("a: 1\n", {})
     assert (tmp_path / "mine").read_text() == "precious"
     assert not (tmp_path / "run" / name).is_symlink()
 
@@ -213,14 +214,14 @@ def test_folders_that_lead_elsewhere_are_refused(tmp_path, folder):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / folder).symlink_to(tmp_path / "mine")
     with pytest.raises(UsageError, match="symbolic link"):
-        RunDirectory(tmp_path / "run").begin("", {})
+        RunDirectory(tmp_path / "run").create("", {})
     assert (tmp_path / "mine" / "file").read_text() == "precious"
 
 
 def test_the_run_directory_itself_may_be_a_link(tmp_path):
     (tmp_path / "disk").mkdir()
     (tmp_path / "run").symlink_to(tmp_path / "disk")
-    RunDirectory(tmp_path / "run").begin("a: 1\n", {})
+    RunDirectory(tmp_path / "run").create("a: 1\n", {})
     assert (tmp_path / "disk" / "config.yaml").read_text() == "a: 1\n"
 
 

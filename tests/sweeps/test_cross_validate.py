@@ -5,7 +5,7 @@ import pandas
 import pytest
 import yaml
 
-from nnlab.runs.results import SweepResult, open_run
+from nnlab.runs.results import open_run, open_sweep
 
 SMALL = """\
 name: small
@@ -27,7 +27,7 @@ def test_epochs_are_chosen_on_folds_and_all_of_them_trained_on(small, nnlab):
         "cross-validate", "small.yaml", "--folds", "4", "--jobs", "1", "--out", "cv", "--no-plots"
     )
     assert outcome.exit_code == 0, outcome.stderr
-    sweep = SweepResult.of(small / "cv")
+    sweep = open_sweep(small / "cv")
     rows = sweep.joined("metrics")
     best = [
         float(fold.loc[fold["validation_loss"].idxmin(), "epoch"])
@@ -49,7 +49,7 @@ def test_epochs_are_chosen_on_folds_and_all_of_them_trained_on(small, nnlab):
 def test_the_test_set_is_the_same_for_all_folds_and_chooses_nothing(small, nnlab):
     """Each fold's run has the same test loss at the first weights, and the choice is by validation alone."""
     assert nnlab("cross-validate", "small.yaml", "--folds", "3", "--jobs", "1", "--out", "cv").exit_code == 0
-    rows = SweepResult.of(small / "cv").joined("metrics")
+    rows = open_sweep(small / "cv").joined("metrics")
     first = rows[rows["step"] == 0]
     # programs of other shapes round differently
     assert first["test_loss"].tolist() == pytest.approx([first["test_loss"].iloc[0]] * 3, rel=1e-6)
@@ -90,7 +90,7 @@ def test_a_sweep_over_folds_is_taken_as_it_is_and_seen_as_one(small, nnlab):
     (small / "small.yaml").write_text(FOLDED + SWEPT)
     words = ["cross-validate", "small.yaml", "--jobs", "1", "--out", "cv", "--no-plots"]
     assert nnlab(*words).exit_code == 0
-    assert SweepResult.of(small / "cv").summary["cross_validation"]["folds"] == 2
+    assert open_sweep(small / "cv").summary["cross_validation"]["folds"] == 2
     # with another seed beside, another number of epochs: the refit is made anew
     first = open_run(small / "cv" / "refit").config.tree["train"]["epochs"]
     outcome = nnlab(*words, "sweep.seeds=3")

@@ -15,8 +15,8 @@ from support import run_nnlab
 from nnlab.config import check_tree, load
 from nnlab.config.document import parse
 from nnlab.registry import build
-from nnlab.runs.results import SweepResult, open_run
-from nnlab.runs.run import Lane, run_together
+from nnlab.runs.results import open_run, open_sweep
+from nnlab.runs.run import RunTask, run_together
 from nnlab.storage.run_directory import RunDirectory
 from nnlab.training.experiment import build_experiment
 
@@ -78,7 +78,7 @@ def unpruned(home):
 
 def test_it_finds_more_than_random_draws(unpruned):
     """The proposals after the random ones are better than these, and so is the best of all."""
-    losses = SweepResult.of(unpruned).trials["final.validation_loss"].tolist()
+    losses = open_sweep(unpruned).trials["final.validation_loss"].tolist()
     assert len(losses) == DRAWS
     random, chosen = losses[:STARTUP], losses[STARTUP:]
     assert min(losses) == min(chosen) < statistics.median(random) / 2
@@ -88,7 +88,7 @@ def test_it_finds_more_than_random_draws(unpruned):
 
 def test_the_best_trial_is_named(whole):
     out, printed = whole
-    result = SweepResult.of(out)
+    result = open_sweep(out)
     best = result.summary["best"]
     row = result.trials.loc[result.trials["final.validation_loss"].idxmin()]
     assert best == {
@@ -104,7 +104,7 @@ def test_the_best_trial_is_named(whole):
 
 def test_bad_trials_are_pruned(whole, unpruned):
     out, _ = whole
-    result = SweepResult.of(out)
+    result = open_sweep(out)
     pruned = result.table[result.table["status"] == "pruned"]
     assert result.summary["pruned"] == len(pruned) >= 1
     assert result.summary["complete"] + len(pruned) == result.summary["trials"] == DRAWS
@@ -119,7 +119,7 @@ def test_bad_trials_are_pruned(whole, unpruned):
 def test_a_pruned_trial_is_the_beginning_of_the_whole_one(whole, unpruned):
     """All that the two searches have in common: what led to the first pruned trial, and that trial."""
     out, _ = whole
-    table = SweepResult.of(out).table
+    table = open_sweep(out).table
     first = int((table["status"] == "pruned").idxmax())
     for trial in table["trial"][: first + 1]:
         own, other = (place / "trials" / trial / "metrics.csv" for place in (out, unpruned))
@@ -191,7 +191,7 @@ def test_equal_proposals_are_one_run(home):
     axes = "sweep.random={draws: 6, axes: {optimizer.learning_rate: {choice: [0.1, 0.2]}}}"
     done = search(home / "config.yaml", home / "equal", axes, "train.steps=4", "~expect")
     assert done.exit_code == 0, done.output
-    table = SweepResult.of(home / "equal").table
+    table = open_sweep(home / "equal").table
     assert len(table) == len(finished_trials(home / "equal")) == 2
     assert set(table["optimizer.learning_rate"]) == {0.1, 0.2}
 
@@ -233,7 +233,7 @@ def test_a_lane_ends_where_it_is_told_to(tmp_path):
     tree = load_text(CONFIG.split("sweep:")[0].replace("steps: 400", "steps: 60")).tree
     configs = [check_tree(parse(json.dumps(tree | {"seed": seed}), "f.yaml")) for seed in (0, 1)]
     lanes = [
-        Lane(build_experiment(config), RunDirectory(tmp_path / str(i))) for i, config in enumerate(configs)
+        RunTask(build_experiment(config), RunDirectory(tmp_path / str(i))) for i, config in enumerate(configs)
     ]
 
     def watch(number, chunk):

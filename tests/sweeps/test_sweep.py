@@ -17,7 +17,7 @@ import pytest
 from support import run_nnlab
 
 from nnlab.config import load
-from nnlab.runs.resume import Lane
+from nnlab.runs.resume import RunTask
 from nnlab.runs.run import run_together
 from nnlab.sweeps.directory import SweepDirectory
 from nnlab.sweeps.tables import write_summary
@@ -594,7 +594,7 @@ def half_done(home, out, monkeypatch, **other):
     def watch(number, chunk):
         os.kill(os.getpid(), signal.SIGTERM)
 
-    [outcome] = run_together([Lane(build_experiment(trial.config), directory.trial(trial))], watch)
+    [outcome] = run_together([RunTask(build_experiment(trial.config), directory.trial(trial))], watch)
     assert outcome.summary["status"] == "interrupted"
     return directory.trial(trial).path
 

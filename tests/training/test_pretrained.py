@@ -17,10 +17,10 @@ from nnlab.config.training_keys import Initialize
 from nnlab.errors import ConfigError, DriftError
 from nnlab.nn.model import build_model
 from nnlab.registry import build
-from nnlab.runs.results import read_table
-from nnlab.runs.resume import Keep, Lane
+from nnlab.runs.resume import ResumePolicy, RunTask
 from nnlab.runs.run import run, run_together
 from nnlab.storage.run_directory import RunDirectory
+from nnlab.storage.tables import read_table
 from nnlab.training import loop as training
 from nnlab.training import pretrained
 from nnlab.training.experiment import build_experiment
@@ -349,7 +349,7 @@ def test_cached_layers_give_what_frozen_ones_do(source, tmp_path, nnlab):
     texts = {"cached": TARGET, "frozen": TARGET.replace("cache_frozen: true", "cache_frozen: false")}
     for name, text in texts.items():
         told, experiment = [], bound(text, ("SOURCE", source))
-        outcome = run(experiment, RunDirectory(tmp_path / name), tell=told.append)
+        outcome = run(experiment, RunDirectory(tmp_path / name), notify=told.append)
         assert told == [experiment.given.report]
         assert nnlab("check", tmp_path / name).exit_code == 0
         assert outcome.summary["parameters"] == 103
@@ -390,7 +390,7 @@ def interrupted(text, place, *replaced):
         if len(seen) == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    assert run(bound(text, *replaced), RunDirectory(place), watch, Keep(every=1e9)).exit_code == 143
+    assert run(bound(text, *replaced), RunDirectory(place), watch, ResumePolicy(every=1e9)).exit_code == 143
 
 
 @pytest.mark.usefixtures("often")
@@ -399,7 +399,7 @@ def test_going_on_with_cached_layers_leaves_the_same_bytes(source, tmp_path):
     interrupted(TARGET, tmp_path / "run", ("SOURCE", source))
     told = []
     assert (
-        run(bound(TARGET, ("SOURCE", source)), RunDirectory(tmp_path / "run"), tell=told.append).exit_code
+        run(bound(TARGET, ("SOURCE", source)), RunDirectory(tmp_path / "run"), notify=told.append).exit_code
         == 0
     )
     assert "goes on from step" in told[0]
@@ -421,7 +421,7 @@ def test_going_on_from_other_first_weights_is_a_drift(source, tmp_path):
 def test_lanes_with_cached_layers_are_the_runs_by_themselves(source, tmp_path):
     """Where the frozen layers are drawn, what the data become is each lane's own."""
     texts = {seed: DRAWN.replace("name: target", f"name: target\nseed: {seed}") for seed in (1, 2)}
-    lanes = [Lane(bound(text), RunDirectory(tmp_path / str(seed))) for seed, text in texts.items()]
+    lanes = [RunTask(bound(text), RunDirectory(tmp_path / str(seed))) for seed, text in texts.items()]
     assert [outcome.exit_code for outcome in run_together(lanes)] == [0, 0]
     assert run(bound(texts[2]), RunDirectory(tmp_path / "alone")).exit_code == 0
     found, alone = (read_table(tmp_path / name / "metrics.csv") for name in ("2", "alone"))

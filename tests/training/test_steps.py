@@ -12,7 +12,8 @@ from nnlab.config.document import parse
 from nnlab.data.augment import Augmented
 from nnlab.errors import ConfigError
 from nnlab.registry import section, section_of
-from nnlab.runs.results import open_run, read_table
+from nnlab.runs.results import open_run
+from nnlab.storage.tables import read_table
 from nnlab.training.experiment import build_experiment
 from nnlab.training.loop import Lanes, train
 from nnlab.training.steps import Steps

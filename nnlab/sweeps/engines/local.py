@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from nnlab.errors import NnlabError, RunStatus, UsageError
-from nnlab.runs.resume import Keep
+from nnlab.runs.resume import ResumePolicy
 from nnlab.sweeps.engines.base import MAXIMUM_ATTEMPTS, Assignment, Event, TrialSource
 from nnlab.sweeps.trials import Trial
 from nnlab.system import device, files
@@ -42,7 +42,7 @@ class LocalEngine:
         folder: Path,
         jobs: int | None,
         platform: str,
-        keep: Keep,
+        keep: ResumePolicy,
         inherited_descriptors: Sequence[int] = (),
     ) -> None:
         """Args:
@@ -177,7 +177,7 @@ class _Worker:
         assert self.process.stdout is not None  # noqa: S101
         self._input, self.output = self.process.stdin, self.process.stdout
 
-    def assign(self, assignment: Assignment, prunes: bool, keep: Keep) -> None:
+    def assign(self, assignment: Assignment, prunes: bool, keep: ResumePolicy) -> None:
         """Let it run trials of one group side by side; prunes: it asks whether to go on with them."""
         self.group, self.trials = assignment
         trials = [{"id": trial.id, "tree": trial.config.tree} for trial in self.trials]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from nnlab.config import Config
 from nnlab.config.sweep_keys import Sweep
-from nnlab.runs.results import read_table
+from nnlab.storage.tables import read_table
 from nnlab.sweeps.directory import FINISHED, SweepDirectory
 from nnlab.sweeps.engines.base import MAXIMUM_ATTEMPTS, Assignment, Summary
 from nnlab.sweeps.search.base import Proposal, Search

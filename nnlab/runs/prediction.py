@@ -1,0 +1,96 @@
+"""The model of a finished run on new inputs."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nnlab.config import Config
+from nnlab.errors import InvalidValue, UsageError
+from nnlab.storage.results import read_json
+from nnlab.system import device
+from nnlab.system.imports import Array, jax
+from nnlab.text import one_line
+from nnlab.training.experiment import Experiment, build_experiment, step_flops
+from nnlab.training.pretrained import Arrays, PretrainedWeights, weights_of_run
+from nnlab.training.steps import EvalBlocks
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from nnlab.nn.layer import Tree
+
+
+class Predictor:
+    """Weights and predictions of the run in a directory. Data and model are built at the first prediction,
+    and a program is compiled for each size of a block of examples."""
+
+    def __init__(self, path: Path, config: Config) -> None:
+        self.path, self.config = path, config
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """See `Run.weights`."""
+        return {name: self._weights[name].copy() for name in sorted(self._weights)}
+
+    def predict(self, inputs: ArrayLike) -> np.ndarray:
+        """See `Run.predict`."""
+        weights, experiment = self._weights, self._experiment
+        examples = self._examples(inputs)
+        size = max(1, min(len(examples), EvalBlocks.of(experiment).block))
+        missing = -len(examples) % size
+        padding = np.zeros((missing, *examples.shape[1:]), np.float32)
+        blocks = np.concatenate([examples, padding]).reshape(-1, size, *examples.shape[1:])
+        params, state = (
+            PretrainedWeights(weights, "").over(tree) for tree in experiment.model.init(experiment.parts.seed)
+        )
+        outputs = [np.asarray(self._apply(params, state, block)) for block in blocks]
+        shape = (0, *experiment.model.setup.output_shape)
+        return np.concatenate([np.zeros(shape, np.float32), *outputs])[: len(examples)]
+
+    @functools.cached_property
+    def _weights(self) -> Arrays:
+        try:
+            return weights_of_run(self.path)
+        except InvalidValue as error:
+            raise UsageError(str(error)) from None
+
+    @functools.cached_property
+    def _experiment(self) -> Experiment:
+        """The experiment without first weights of another run, which may be gone. Raises NnlabError."""
+        experiment = build_experiment(self.config._replace(tree=self.config.tree | {"initialize": None}))
+        recorded = read_json(self.path / "environment.json").get("data_sha256")
+        if recorded != experiment.data.hash:
+            raise UsageError(
+                f"{self.path}: its data have changed since; inputs cannot be scaled as they were"
+            )
+        device.configure(step_flops=step_flops(experiment))
+        return experiment
+
+    @functools.cached_property
+    def _apply(self) -> Callable[[Tree, Tree, np.ndarray], Array]:
+        net, seed = self._experiment.model, self._experiment.parts.seed
+
+        def outputs(params: Tree, state: Tree, inputs: Array) -> Array:
+            return net.apply(params, state, inputs, key=jax.random.key(seed), train=False).value
+
+        return jax.jit(outputs)
+
+    def _examples(self, inputs: ArrayLike) -> np.ndarray:
+        """Inputs as the model was trained on: float32, scaled. Raises UsageError."""
+        data = self._experiment.data
+        expected = data.train.inputs.shape[1:]
+        try:
+            examples = np.asarray(inputs, np.float32)
+        except (TypeError, ValueError) as error:
+            reason = one_line(str(error))
+            raise UsageError(f"{self.path}: the inputs are no array of numbers: {reason}") from None
+        if examples.ndim == 0 or examples.shape[1:] != expected:
+            wanted = ", ".join(["N", *map(str, expected)])
+            raise UsageError(
+                f"{self.path}: the inputs have the shape {list(examples.shape)}; the model takes [{wanted}]"
+            )
+        return data.scale(examples)

@@ -1,0 +1,64 @@
+"""A bar that shows how a training goes."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nnlab.training.experiment import Experiment
+from nnlab.training.loop import Chunk
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+ChunkCallback = Callable[[Chunk], None]
+"""Called with each chunk of a training as it ends; after a resume, first with what was recorded before."""
+
+
+@contextlib.contextmanager
+def progress_bar(experiment: Experiment) -> Iterator[ChunkCallback]:
+    """A bar on stderr, or in a notebook below the cell: loss, accuracy, steps per second, time left."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[shown]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=progress_console()) as bar:
+        task = bar.add_task(experiment.config.name, total=experiment.total_steps, shown="compiling")
+        before, values = 0, list[str]()
+
+        def show(chunk: Chunk) -> None:
+            nonlocal before
+            seconds = chunk.seconds - chunk.compiling
+            rate = (chunk.step - before) / seconds if seconds > 0 else 0.0
+            before = chunk.step
+            metrics = chunk.tables["metrics"]
+            if len(metrics["step"]):
+                values[:] = [f"{name} {metrics[name][-1]:.4g}" for name in _headline(metrics)]
+            bar.update(task, completed=chunk.step, shown="  ".join([*values, f"{rate:,.0f} steps/s"]))
+
+        yield show
+
+
+def progress_console() -> Console:
+    """Where a bar is drawn: in a notebook as a widget, or without ipywidgets as text that is overwritten."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if console.is_jupyter and importlib.util.find_spec("ipywidgets") is None:
+        return Console(stderr=True, force_jupyter=False, force_terminal=True)
+    return console
+
+
+def _headline(metrics: Mapping[str, np.ndarray]) -> list[str]:
+    """The loss and accuracy to show while training: of the validation set where there is one."""
+    split = "validation" if "validation_loss" in metrics else "train"
+    return [name for name in ("train_loss", f"{split}_loss", f"{split}_accuracy") if name in metrics]

@@ -1,0 +1,121 @@
+"""Train an experiment into a run directory: what `nnlab.train` and the command `nnlab train` do."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+
+from nnlab.config import Config
+from nnlab.errors import Interrupted
+from nnlab.runs.figures import draw
+from nnlab.runs.progress import ChunkCallback, progress_bar
+from nnlab.runs.results import Run, open_run
+from nnlab.runs.resume import Notify, ResumePolicy, ignore
+from nnlab.runs.reuse import is_finished
+from nnlab.runs.run import Outcome, run
+from nnlab.storage.run_directory import RunDirectory
+from nnlab.system import device
+from nnlab.training.experiment import Experiment, build_experiment, step_flops
+
+
+def train(
+    experiment: Config,
+    out: str | Path | None = None,
+    *,
+    resume: bool = True,
+    allow_drift: bool = False,
+    checkpoint_every: float = 60.0,
+    platform: str = "auto",
+    plots: bool = True,
+    progress: bool | ChunkCallback = False,
+    notify: Notify = ignore,
+) -> Run:
+    """Train an experiment, or open its run where it was trained before.
+
+    The same call gives the same directory as the command `nnlab train`, byte for byte, if JAX was not used in
+    the process before: on a CPU its numbers depend on the number of threads, which is settled by the first
+    use. Only one process at a time works on a directory.
+
+    In the main thread SIGINT (a notebook's stop button), SIGTERM and SIGHUP end the training at a checkpoint,
+    within seconds; a second one is handled as it would be without a training. Elsewhere signals are left
+    alone.
+
+    Args:
+        experiment: An experiment that is no sweep, from `nnlab.load` or `nnlab.experiment`.
+        out: The run directory; by default results/<name>-<first 8 digits of the config's hash>.
+        resume: Whether to open a finished run, and to continue an interrupted one from its last checkpoint;
+            else the run is trained anew.
+        allow_drift: Continue even if the config, the data, versions, device or threads differ from those of
+            the checkpoint; environment.json records it.
+        checkpoint_every: Seconds between checkpoints, 0 for one after every chunk.
+        platform: `auto`, `cpu`, `gpu` or `tpu`; without effect once JAX has been used.
+        plots: Whether to draw the figures of a finished run into its folder plots/.
+        progress: Whether to show a bar, or a function that is called with each chunk of the training.
+        notify: A function that is called with what is worth knowing, a line at a time: that the run was
+            finished before, or from which step it is continued. By default nobody is told.
+
+    Returns:
+        The run; its `status` says whether it is complete or diverged, its `check()` whether it came out as
+        expected.
+
+    Raises:
+        ConfigError: The parts of the experiment do not fit together, or it is a sweep.
+        UsageError: The directory holds something else, or another process works on it.
+        DriftError: The run was begun where other numbers come out.
+        DiskError: Something cannot be written.
+        Interrupted: A signal ended the training, at a checkpoint. It is a KeyboardInterrupt. The same call
+            continues, `nnlab.open` shows what has been recorded.
+    """
+    if not isinstance(experiment, Config):
+        raise TypeError(f"nnlab.train takes an experiment of nnlab.load, not {type(experiment).__name__}")
+    check_single(experiment)
+    bound = build_experiment(experiment)
+    directory = RunDirectory(Path(out) if out is not None else default_directory(experiment))
+    policy = ResumePolicy(checkpoint_every, resume, allow_drift)
+    if is_finished(directory, bound, policy):
+        return _reuse(directory, plots, notify)
+    device.configure(platform, step_flops(bound))
+    with directory.held():
+        if is_finished(directory, bound, policy):  # by another process, in the meantime
+            return _reuse(directory, plots, notify)
+        outcome = _run(bound, directory, policy, progress, notify)
+        if outcome.signal:
+            raise Interrupted(directory.path, outcome.signal)
+        return _opened(directory, plots)
+
+
+def check_single(experiment: Config) -> None:
+    """Refuse an experiment that is a sweep. Raises ConfigError."""
+    if experiment.tree["sweep"] is not None:
+        source = experiment.document.source
+        raise experiment.error(("sweep",), f"describes many runs: `nnlab sweep {source}` runs them")
+
+
+def default_directory(experiment: Config) -> Path:
+    """Where the run of an experiment goes: the same config is the same directory."""
+    return Path("results") / experiment.directory_name
+
+
+def _reuse(directory: RunDirectory, plots: bool, notify: Notify) -> Run:
+    notify(f"{directory.path}: finished before, nothing to do (--force trains anew)")
+    return _opened(directory, plots and not (directory.path / "plots").exists())
+
+
+def _opened(directory: RunDirectory, plots: bool) -> Run:
+    run = open_run(directory.path)
+    return replace(run, plots=draw([run], run.path / "plots")) if plots else run
+
+
+def _run(
+    experiment: Experiment,
+    directory: RunDirectory,
+    policy: ResumePolicy,
+    progress: bool | ChunkCallback,
+    notify: Notify,
+) -> Outcome:
+    with contextlib.ExitStack() as stack:
+        on_chunk = progress if callable(progress) else None
+        if progress is True:
+            on_chunk = stack.enter_context(progress_bar(experiment))
+        return run(experiment, directory, on_chunk, policy, notify)
