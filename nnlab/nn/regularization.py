@@ -16,7 +16,7 @@ def dropout(rate: BelowOne) -> Layer:
     the dropout probability; it is the keep probability, 1 - rate.
 
     Shape:
-        Any shape, which is kept.
+        `[B, ...]`, which is kept.
 
     Args:
         rate: The probability of a 0, in [0, 1).

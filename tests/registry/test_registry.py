@@ -1,5 +1,6 @@
 """The whole registry: every component is documented, in words, shown and listed, and its example works."""
 
+import inspect
 import re
 
 import pytest
@@ -7,6 +8,8 @@ from support import run_nnlab
 
 from nnlab.config.document import parse_value
 from nnlab.config.resolve import resolve, resolve_arguments
+from nnlab.data.prepare import prepare
+from nnlab.optim.parameter_groups import with_clip_and_groups
 from nnlab.registry import KINDS, Component, ComponentOf, Section, build, components, register
 
 OWN = [(kind, name) for kind in KINDS for name, c in components(kind).items() if c.kind == kind]
@@ -31,6 +34,25 @@ def test_a_component_is_documented(kind, name):
     assert headline.endswith((".", "?")) or equation, f"'{headline}' is neither a sentence nor an equation"
 
 
+def documented_keys(document):
+    """The names under `Args:` of a docstring, in their order."""
+    arguments = re.search(r"^Args:\n((?: {4}.*\n|\n)*)", f"{document}\n", re.MULTILINE)
+    return re.findall(r"^ {4}(\w+):", arguments[1], re.MULTILINE) if arguments else []
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, name in OWN if kind != "phenomenon"])
+def test_its_document_explains_its_keys(kind, name):
+    component = components(kind)[name]
+    assert documented_keys(component.document) == list(component.own_parameters)
+
+
+@pytest.mark.parametrize(("kind", "options"), [("dataset", prepare), ("optimizer", with_clip_and_groups)])
+def test_the_keys_that_a_kind_shares_are_explained(kind, options):
+    component = next(iter(components(kind).values()))
+    shared = set(component.parameters) - set(component.own_parameters)
+    assert shared <= set(documented_keys(inspect.getdoc(options)))
+
+
 @own
 def test_its_parameters_can_be_said_in_words(kind, name):
     for parameter in components(kind)[name].parameters.values():
@@ -46,6 +68,13 @@ def sections(parameters):
         for part in parameter.spec.parts():
             if isinstance(part, Section):
                 yield from sections(part.parameters.values())
+
+
+@own
+def test_the_documents_of_its_sections_explain_their_keys(kind, name):
+    specs = [p.spec for p in sections(components(kind)[name].parameters.values())]
+    for section in {part for spec in specs for part in spec.parts() if isinstance(part, Section)}:
+        assert documented_keys(section.document) == list(section.parameters)
 
 
 @own
