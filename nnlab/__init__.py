@@ -34,27 +34,37 @@ if TYPE_CHECKING:
     from nnlab.runs.results import Sweep as Sweep
     from nnlab.runs.results import open as open
     from nnlab.runs.train import train as train
+    from nnlab.sweeps.cross_validation import CrossValidation as CrossValidation
+    from nnlab.sweeps.cross_validation import cross_validate as cross_validate
+    from nnlab.sweeps.plan import Plan as Plan
+    from nnlab.sweeps.sweep import plan_sweep as plan_sweep
+    from nnlab.sweeps.sweep import sweep as sweep
 
 __version__ = "0.1.0"
 
 _MODULES = {
     "Config": "nnlab.config.load",
     "ConfigError": "nnlab.errors",
+    "CrossValidation": "nnlab.sweeps.cross_validation",
     "DiskError": "nnlab.errors",
     "DriftError": "nnlab.errors",
     "Interrupted": "nnlab.errors",
     "InvalidValue": "nnlab.errors",
     "NnlabError": "nnlab.errors",
+    "Plan": "nnlab.sweeps.plan",
     "Run": "nnlab.runs.results",
     "RunStatus": "nnlab.errors",
     "Sweep": "nnlab.runs.results",
     "UsageError": "nnlab.errors",
     "Verdict": "nnlab.runs.expectations",
     "Verdicts": "nnlab.runs.expectations",
+    "cross_validate": "nnlab.sweeps.cross_validation",
     "experiment": "nnlab.config.from_python",
     "load": "nnlab.config.from_python",
     "open": "nnlab.runs.results",
+    "plan_sweep": "nnlab.sweeps.sweep",
     "register": "nnlab.registry",
+    "sweep": "nnlab.sweeps.sweep",
     "train": "nnlab.runs.train",
 }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -61,7 +60,7 @@ def _row(record: Mapping[str, Any]) -> str:
     return _shown(", ".join(f"{name} {short(value)}" for name, value in record.items() if name != "step"))
 
 
-def print_sweep(result: Sweep, drawn: Sequence[Path]) -> None:
+def print_sweep(result: Sweep) -> None:
     """A sweep's outcome: how its trials ended, each phenomenon's numbers, the verdicts, the figures."""
     summary = result.summary
     words = ("complete", "pruned", "diverged", "failed", "missing")
@@ -74,7 +73,7 @@ def print_sweep(result: Sweep, drawn: Sequence[Path]) -> None:
         if rows:
             print_table((name, "found"), rows, right=[1])
     print_verdicts(result.config.name, result.check())
-    for path in drawn:
+    for path in result.plots:
         click.echo(path)
 
 

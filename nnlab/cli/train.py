@@ -159,14 +159,12 @@ def _bound(config: Config) -> str:
 
 
 def _swept(config: Config) -> str:
-    from nnlab.sweeps.plan import group_trials, plan_search
-    from nnlab.sweeps.trials import trials_of
+    from nnlab.sweeps.plan import fresh_plan
 
-    searching = plan_search(config)
-    if searching is not None:
-        return f"{searching.draws:,} trials, chosen as it goes"
-    trials = trials_of(config)
-    return f"{len(trials):,} trials, {len(group_trials(config, trials)):,} programs"
+    plan = fresh_plan(config)
+    if plan.search is not None:
+        return f"{plan.draws:,} trials, chosen as it goes"
+    return f"{len(plan.trials):,} trials, {len(plan.groups):,} programs"
 
 
 @click.command(short_help="Print the model's layers and parameters.")

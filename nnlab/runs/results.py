@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, cast, overload
 
 from nnlab.config import Config, check_tree
 from nnlab.config.document import read
@@ -173,12 +173,21 @@ class Sweep:
         summary: The content of summary.json: `status`, how many trials ended how, and the numbers of each
             phenomenon across the sweep under its name.
         title: The name in figures, in place of the experiment's.
+        plots: The files of the figures that were drawn as it was run; empty where it was opened.
         table: The table of all trials, trials.csv.
         trials: The rows of it whose trials are complete.
     """
 
-    def __init__(self, path: Path, config: Config, summary: JsonObject, title: str = "") -> None:
+    def __init__(
+        self,
+        path: Path,
+        config: Config,
+        summary: JsonObject,
+        title: str = "",
+        plots: Sequence[Path] = (),
+    ) -> None:
         self.path, self.config, self.summary, self.title = path, config, summary, title
+        self.plots = plots
         self.table = read_trials(path / "trials.csv")
         self.trials = self.table[self.table["status"] == "complete"].reset_index(drop=True)
 
@@ -215,7 +224,12 @@ class Sweep:
 
     def with_title(self, title: str) -> Sweep:
         """The same sweep under another name in figures."""
-        return Sweep(self.path, self.config, self.summary, title)
+        return Sweep(self.path, self.config, self.summary, title, self.plots)
+
+    @property
+    def runs(self) -> SweepRuns:
+        """The runs of all trials, in the order of `table`; each is read when it is asked for."""
+        return SweepRuns([self.path / "trials" / str(name) for name in self.table["trial"]])
 
     @functools.lru_cache(maxsize=4)  # noqa: B019 - a sweep is read by a command that ends soon
     def joined(self, table: str) -> pandas.DataFrame:
@@ -238,6 +252,31 @@ class Sweep:
     def _repr_html_(self) -> str:
         status = f"{self.status}, {len(self.table)} trials"
         return _html(self.config.name, status, self.path, self.numbers, self.check())
+
+
+class SweepRuns(Sequence[Run]):
+    """The runs of a sweep; each one is read from its directory when it is asked for."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    @overload
+    def __getitem__(self, index: int) -> Run: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> SweepRuns: ...
+
+    def __getitem__(self, index: int | slice) -> Run | SweepRuns:
+        """Open a run, or take some of them. Raises UsageError where a trial was not begun yet."""
+        if isinstance(index, slice):
+            return SweepRuns(self._paths[index])
+        return open_run(self._paths[index])
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} runs>"
 
 
 def open(path: str | Path) -> Run | Sweep:

@@ -22,7 +22,7 @@ def collect_stop_signals() -> Iterator[list[int]]:
 
     def collect(number: int, frame: FrameType | None) -> None:
         if caught:
-            _pass_on(number, frame, previous)
+            pass_on(number, frame, previous)
         caught.append(number)
 
     with handle_stop_signals(collect) as previous:
@@ -46,7 +46,8 @@ def handle_stop_signals(handler: Handler) -> Iterator[Previous]:
             signal.signal(number, before)
 
 
-def _pass_on(number: int, frame: FrameType | None, previous: Previous) -> None:
+def pass_on(number: int, frame: FrameType | None, previous: Previous) -> None:
+    """Let what handled a signal before handle it."""
     before = previous[number]
     if callable(before):
         before(number, frame)

@@ -20,9 +20,9 @@ class CostEstimate(NamedTuple):
     """What a sweep is expected to cost.
 
     Attributes:
-        flops: floating-point operations of all trials that are left.
-        workers: worker processes that share them.
-        seconds: time that they take on this machine.
+        flops: Floating-point operations of all trials that are left.
+        workers: Worker processes that share them.
+        seconds: Time that they take on this machine.
     """
 
     flops: float
@@ -40,9 +40,9 @@ def estimate(flops: float, programs: int, workers: int) -> CostEstimate:
     """The cost of so many operations on so many workers, after timing this machine for a moment.
 
     Args:
-        flops: floating-point operations of all trials.
-        programs: number of programs to compile.
-        workers: number of worker processes.
+        flops: Floating-point operations of all trials.
+        programs: Number of programs to compile.
+        workers: Number of worker processes.
     """
     seconds = (flops / training_flops_per_second() + COMPILE_SECONDS * programs) / workers
     return CostEstimate(flops, workers, seconds)

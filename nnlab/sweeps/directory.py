@@ -60,11 +60,11 @@ class SweepDirectory(RunDirectory):
         """Check that the directory is free for a sweep, or holds this one.
 
         Args:
-            config: of the sweep.
-            force: let it replace a sweep of another experiment.
+            config: Of the sweep.
+            force: Let it replace a sweep of another experiment.
 
         Raises:
-            UsageError: something else is there.
+            UsageError: Something else is there.
         """
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{self.path}: is a file, no place for a sweep")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from nnlab.config import Config
 from nnlab.errors import RunStatus, UsageError
+from nnlab.runs.html import html_heading
 from nnlab.storage.results import read_json
 from nnlab.sweeps import cost
 from nnlab.sweeps.cost import CostEstimate
@@ -15,24 +17,30 @@ from nnlab.sweeps.engines.base import Summary
 from nnlab.sweeps.queue import TrialGroup
 from nnlab.sweeps.search.base import Search
 from nnlab.sweeps.search.queue import check_search
+from nnlab.sweeps.tables import plain
 from nnlab.sweeps.trials import Trial, trials_of
 from nnlab.system import device
 from nnlab.training.experiment import build_experiment, check_expectations, group_key
+
+if TYPE_CHECKING:
+    import pandas
 
 
 class Plan(NamedTuple):
     """What a sweep has to do.
 
     Attributes:
-        config: of the sweep.
-        trials: all of them, in the order of trials.csv; of a search, which is yet to choose them, none.
-        finished: the summaries of those that need not be run again, by id.
-        groups: the others, by the program that they share; of a search, some trials that it may choose.
-        search: the method that chooses trials as the sweep goes, if one does.
-        draws: how many trials a search runs in all, else 0.
+        config: The experiment with its sweep.
+        path: The sweep's directory.
+        trials: All trials, in the order of trials.csv; none for a search, which is yet to choose them.
+        finished: The summaries of the trials that need not be run again, by their ids.
+        groups: The other trials, by the program that they share; for a search, some that it may choose.
+        search: The method that chooses trials as the sweep goes, if one does.
+        draws: How many trials a search runs in all, else 0.
     """
 
     config: Config
+    path: Path
     trials: Sequence[Trial]
     finished: Mapping[str, Summary]
     groups: Sequence[TrialGroup]
@@ -51,9 +59,45 @@ class Plan(NamedTuple):
         return total * (self.draws / self._grouped_trials) if self.draws else total
 
     def estimate(self, jobs: int | None = None) -> CostEstimate:
-        """What running it is likely to cost; jobs: number of workers, one a core by default."""
+        """What running it is likely to cost on so many workers, by default one per core."""
         workers = min(jobs or device.core_count(), max(1, self.trials_left))
         return cost.estimate(self.flops, len(self.groups), workers)
+
+    def in_words(self, jobs: int | None = None) -> str:
+        """A line that says how much is to be run, and what it is likely to cost; see `estimate`."""
+        if self.search is not None:
+            return f"{self.path}: up to {self.draws} trials, chosen as it goes, {self.estimate(jobs)}"
+        return (
+            f"{self.path}: {len(self.trials)} trials, {len(self.finished)} done, {self.trials_left} to run "
+            f"as {len(self.groups)} programs, {self.estimate(jobs)}"
+        )
+
+    def rows(self, limit: int | None = None) -> list[list[object]]:
+        """A row per trial, up to a limit: its id, axes and seed; how it ended, or its program's number."""
+        programs = {trial.id: i for i, group in enumerate(self.groups, 1) for trial in group.trials}
+        rows: list[list[object]] = []
+        for trial in self.trials[:limit]:
+            finished = self.finished.get(trial.id)
+            last = finished["status"] if finished else programs[trial.id]
+            rows.append([trial.id, *map(plain, trial.axes.values()), trial.seed, last])
+        return rows
+
+    @property
+    def table(self) -> pandas.DataFrame:
+        """The trials with their axes and seeds; `program` numbers those that share one, else it says how the
+        trial ended."""
+        import pandas
+
+        sweep = self.config.build().sweep
+        axes = sweep.paths if sweep else []
+        return pandas.DataFrame(self.rows(), columns=["trial", *axes, "seed", "program"])
+
+    def __repr__(self) -> str:
+        return f"<Plan {self.config.name}: {self.in_words()}>"
+
+    def _repr_html_(self) -> str:
+        table = "" if self.search is not None else self.table.to_html()
+        return html_heading(self.config.name, self.in_words()) + table
 
     @property
     def _grouped_trials(self) -> int:
@@ -64,44 +108,43 @@ def make_plan(config: Config, directory: SweepDirectory, force: bool, allow_drif
     """What a sweep has to do in its directory; trials that failed are run again.
 
     Args:
-        config: an experiment with a `sweep:` block.
-        directory: where the sweep lies, or will.
-        force: run the finished trials again, too.
-        allow_drift: run the missing trials although the data of finished ones have changed since.
+        config: An experiment with a `sweep:` block.
+        directory: Where the sweep lies, or will.
+        force: Run the finished trials again, too.
+        allow_drift: Run the missing trials although the data of finished ones have changed since.
 
     Raises:
-        ConfigError: a trial's config, or an expectation, is wrong.
-        UsageError: the directory holds something else, or trials of other data.
+        ConfigError: A trial's config, or an expectation, is wrong.
+        UsageError: The directory holds something else, or trials of other data.
     """
-    searching = plan_search(config)
-    trials = () if searching else trials_of(config)
+    search = _plan_search(config, directory.path)
+    trials = () if search is not None else trials_of(config)
     directory.check_free(config, force)
-    if searching is not None:
-        return searching
+    if search is not None:
+        return search
     finished = {} if force else _finished(trials, directory)
     if not allow_drift:
         _check_data(trials, finished, directory)
-    return Plan(config, trials, finished, group_trials(config, [t for t in trials if t.id not in finished]))
+    groups = group_trials(config, [trial for trial in trials if trial.id not in finished])
+    return Plan(config, directory.path, trials, finished, groups)
+
+
+def fresh_plan(config: Config) -> Plan:
+    """The plan of a sweep of which nothing has been run, in its default directory. Raises ConfigError."""
+    path = SweepDirectory.default(config)
+    search = _plan_search(config, path)
+    if search is not None:
+        return search
+    trials = trials_of(config)
+    return Plan(config, path, trials, {}, group_trials(config, trials))
 
 
 def renew_plan(plan: Plan, directory: SweepDirectory, force: bool, allow_drift: bool = False) -> Plan:
     """The plan once the directory is held; it is made anew where another process was at work meanwhile."""
     directory.check_free(plan.config, force)
-    if plan.search or force or _finished(plan.trials, directory) == plan.finished:
+    if plan.search is not None or force or _finished(plan.trials, directory) == plan.finished:
         return plan
     return make_plan(plan.config, directory, force, allow_drift)
-
-
-def plan_search(config: Config) -> Plan | None:
-    """The plan of a search, after building some of the trials that it may choose; None where the sweep has no
-    search. Raises ConfigError."""
-    sweep = config.build().sweep
-    if sweep is None or sweep.method is None or sweep.random is None:
-        return None
-    examples = trials_of(config)
-    groups = group_trials(config, examples)
-    check_search(config, sweep, build_experiment(examples[0].config))
-    return Plan(config, (), {}, groups, sweep.method, sweep.random.draws)
 
 
 def group_trials(config: Config, trials: Sequence[Trial]) -> list[TrialGroup]:
@@ -119,6 +162,18 @@ def group_trials(config: Config, trials: Sequence[Trial]) -> list[TrialGroup]:
         check_expectations(config, experiment.parts, experiment.data)
         groups.append(TrialGroup(key, group, cost.trial_flops(experiment), cost.trial_bytes(experiment)))
     return groups
+
+
+def _plan_search(config: Config, path: Path) -> Plan | None:
+    """The plan of a search at a path, after building some of the trials that it may choose; None where the
+    sweep has no search. Raises ConfigError."""
+    sweep = config.build().sweep
+    if sweep is None or sweep.method is None or sweep.random is None:
+        return None
+    examples = trials_of(config)
+    groups = group_trials(config, examples)
+    check_search(config, sweep, build_experiment(examples[0].config))
+    return Plan(config, path, (), {}, groups, sweep.method, sweep.random.draws)
 
 
 def _finished(trials: Sequence[Trial], directory: SweepDirectory) -> dict[str, Summary]:

@@ -16,10 +16,10 @@ class TrialGroup(NamedTuple):
     """Trials that share a compiled program.
 
     Attributes:
-        key: the same for all trials of the group, see `group_key`.
-        trials: its trials.
-        trial_flops: floating-point operations of one trial.
-        trial_bytes: memory of one trial on the device.
+        key: The same for all trials of the group, see `group_key`.
+        trials: Its trials.
+        trial_flops: Floating-point operations of one trial.
+        trial_bytes: Memory of one trial on the device.
     """
 
     key: str

@@ -22,8 +22,8 @@ def row_of(trial: Trial, summary: Summary | None) -> dict[str, object]:
     """The row of a trial in trials.csv.
 
     Args:
-        trial: the trial; its id, axes and seed come first.
-        summary: of its run, None where it has not ended. Its numbers get columns like `final.test_loss`.
+        trial: The trial; its id, axes and seed come first.
+        summary: Of its run, None where it has not ended. Its numbers get columns like `final.test_loss`.
     """
     row: dict[str, object] = {"trial": trial.id}
     row |= {path: plain(value) for path, value in trial.axes.items()}

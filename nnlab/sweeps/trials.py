@@ -26,8 +26,8 @@ class Trial:
     """One run of a sweep.
 
     Attributes:
-        config: the experiment of this run, without a sweep.
-        axes: the value of each path that varies, in the order of the sweep's axes.
+        config: The experiment of this run, without a sweep.
+        axes: The value of each path that varies, in the order of the sweep's axes.
     """
 
     config: Config
@@ -51,10 +51,10 @@ def trials_of(config: Config) -> list[Trial]:
     each axis in turn.
 
     Args:
-        config: an experiment with a `sweep:` block.
+        config: An experiment with a `sweep:` block.
 
     Raises:
-        ConfigError: the block is missing, or some trials' configs are wrong; each problem names its axis.
+        ConfigError: The block is missing, or some trials' configs are wrong; each problem names its axis.
     """
     space = TrialSpace(config)
     seeds = space.seeds
@@ -91,9 +91,9 @@ class TrialSpace:
     """The points that a sweep's trials are at; what all trials share is built once.
 
     Attributes:
-        config: of the sweep.
-        sweep: its `sweep:` block.
-        tree: see `single_run_tree`.
+        config: Of the sweep.
+        sweep: Its `sweep:` block.
+        tree: See `single_run_tree`.
     """
 
     def __init__(self, config: Config) -> None:

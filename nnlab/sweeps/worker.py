@@ -3,11 +3,12 @@
 It reads a line of JSON per job, trials to run side by side, trains them into FOLDER/trials/<id>, and writes
 lines of JSON, in which a trial is its number in the job:
 
-    reads   {"trials": [{"id": ..., "tree": ...}, ...], "prunes": false, "keep": [60.0, true, false]}
-    writes  {"ready": true, "cpu": true, "memory": null}            once, at the beginning; or
-            {"error": ..., "usage": true}                           where nothing can be run, or gone on with
-            {"trial": 0, "step": 500, "total": 900}                 after every chunk
-            {"trial": 0, "step": 900, "status": ..., "last": true}  at a trial's end; a reason if it failed
+    reads   {"trials": [{"id": ..., "tree": ...}, ...], "prunes": false, "policy": [60.0, true, false]}
+    writes  {"ready": true, "cpu": true, "memory": null}    once, at the beginning; or
+            {"error": ..., "usage": true}                   where nothing can be run, or gone on with
+            {"trial": 0, "step": 500, "total": 900}         after every chunk
+            {"trial": 0, "step": 900, "total": 900, "status": ..., "last": true}    at a trial's end
+            {"trial": 0, "step": 0, "status": "failed", "reason": ..., "last": true}
 
 Where trials may be pruned, a chunk's message has its rows of metrics.csv too, and the worker waits for the
 answer: the step of one of them at which to end the trial, or null:
@@ -102,7 +103,7 @@ def _run_job(folder: Path, inbox: queue.Queue[Message], send: Send) -> bool:
     last = len(trials) - 1
 
     def report(number: int, chunk: Chunk) -> int | None:
-        progress = {"trial": number, "step": chunk.step, "total": lanes[number].experiment.total_steps}
+        progress = {"trial": number, "step": chunk.step, "total": tasks[number].experiment.total_steps}
         if not job["prunes"]:
             send(**progress)
             return None
@@ -110,8 +111,8 @@ def _run_job(folder: Path, inbox: queue.Queue[Message], send: Send) -> bool:
         return inbox.get()["stop"]
 
     try:
-        lanes = [_lane(folder, trial) for trial in trials]
-        outcomes = run_together(lanes, report, ResumePolicy(*job["keep"]), log)
+        tasks = [_task(folder, trial) for trial in trials]
+        outcomes = run_together(tasks, report, ResumePolicy(*job["policy"]), log)
     except (DriftError, DiskError) as error:  # true of all trials, most likely
         send(error=str(error), usage=isinstance(error, UsageError))
         return False
@@ -122,8 +123,9 @@ def _run_job(folder: Path, inbox: queue.Queue[Message], send: Send) -> bool:
             send(trial=number, step=0, status=RunStatus.FAILED, reason=reason, last=number == last)
         return True
     for number, outcome in enumerate(outcomes):
-        status, step = outcome.summary["status"], outcome.summary.get("step", 0)
-        send(trial=number, step=step, status=status, last=number == last)
+        step, total = outcome.summary.get("step", 0), tasks[number].experiment.total_steps
+        status = outcome.summary["status"]
+        send(trial=number, step=step, total=total, status=status, last=number == last)
     return not any(outcome.signal for outcome in outcomes)
 
 
@@ -132,7 +134,7 @@ def _records(chunk: Chunk) -> dict[str, list[float]]:
     return {column: [float(str(value)) for value in rows] for column, rows in chunk.tables["metrics"].items()}
 
 
-def _lane(folder: Path, trial: Message) -> RunTask:
+def _task(folder: Path, trial: Message) -> RunTask:
     document = Document(trial["tree"], {}, {}, f"trial {trial['id']}")
     directory = RunDirectory(folder / "trials" / trial["id"])
     return RunTask(build_experiment(Config(trial["tree"], document)), directory)

@@ -17,10 +17,10 @@ class Event(NamedTuple):
     """What happened to a trial.
 
     Attributes:
-        trial: the trial.
-        share: of its steps, how many it has taken, from 0 to 1.
-        status: how it ended, a `RunStatus`; empty while it runs.
-        reason: why it failed, where its own directory does not say.
+        trial: The trial.
+        share: Of its steps, how many it has taken, from 0 to 1.
+        status: How it ended, a `RunStatus`; empty while it runs.
+        reason: Why it failed, where its own directory does not say.
     """
 
     trial: Trial
@@ -40,7 +40,7 @@ class TrialSource(Protocol):
     """Where an engine takes trials from. Its length is the number of trials that are left.
 
     Attributes:
-        prunes: whether the engine is to ask `prune_step` as trials go on.
+        prunes: Whether the engine is to ask `prune_step` as trials go on.
     """
 
     prunes: bool
@@ -51,8 +51,8 @@ class TrialSource(Protocol):
         """The next trials for a worker; None where there is nothing to run now.
 
         Args:
-            group: the group whose program the worker has compiled; empty for a new worker.
-            memory_bytes: memory of the worker's accelerator, None on CPU.
+            group: The group whose program the worker has compiled; empty for a new worker.
+            memory_bytes: Memory of the worker's accelerator, None on CPU.
         """
         ...
 
@@ -64,8 +64,8 @@ class TrialSource(Protocol):
         """The step at which a trial is to end early, None where it goes on.
 
         Args:
-            trial: a trial that is running.
-            records: column -> values `[R]`, its next R rows of metrics.csv.
+            trial: A trial that is running.
+            records: Column -> values `[R]`, its next R rows of metrics.csv.
         """
         ...
 
@@ -78,7 +78,7 @@ class Engine(Protocol):
     """Runs the trials of a queue, on this machine or elsewhere.
 
     Attributes:
-        stopping: whether it was told to stop.
+        stopping: Whether it was told to stop.
     """
 
     stopping: bool

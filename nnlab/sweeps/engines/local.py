@@ -35,6 +35,13 @@ class LocalEngine:
 
     On CPU there is one worker per core, with one XLA thread each; on an accelerator one worker runs the
     trials of a group as lanes of one program.
+
+    Args:
+        folder: The sweep's directory; trials go to trials/ID in it, what workers print to sweep.log.
+        jobs: Number of workers; None for the machine's default.
+        platform: `auto`, `cpu`, `gpu` or `tpu`.
+        policy: When trials write checkpoints, and whether they resume.
+        inherited_descriptors: Open files that the workers hold too, such as the directory's lock.
     """
 
     def __init__(
@@ -42,17 +49,10 @@ class LocalEngine:
         folder: Path,
         jobs: int | None,
         platform: str,
-        keep: ResumePolicy,
+        policy: ResumePolicy,
         inherited_descriptors: Sequence[int] = (),
     ) -> None:
-        """Args:
-        folder: the sweep's directory; trials go to trials/ID in it, workers' words to sweep.log.
-        jobs: number of workers; None for the default of the machine.
-        platform: `auto`, `cpu`, `gpu` or `tpu`.
-        keep: how the trials' checkpoints are kept.
-        inherited_descriptors: open files that the workers hold too, such as the directory's lock.
-        """
-        self.folder, self.platform, self.keep = folder, platform, keep
+        self.folder, self.platform, self.policy = folder, platform, policy
         self.inherited_descriptors = tuple(inherited_descriptors)
         self.jobs_are_given = jobs is not None
         self.jobs = jobs or (1 if device.has_accelerator(platform) else device.core_count())
@@ -82,7 +82,7 @@ class LocalEngine:
                     if worker.ready and not worker.trials:
                         assignment = trials.next_assignment(worker.group, worker.memory_bytes)
                         if assignment is not None:
-                            worker.assign(assignment, trials.prunes, self.keep)
+                            worker.assign(assignment, trials.prunes, self.policy)
 
     def stop(self) -> None:
         self.stopping = True
@@ -177,11 +177,11 @@ class _Worker:
         assert self.process.stdout is not None  # noqa: S101
         self._input, self.output = self.process.stdin, self.process.stdout
 
-    def assign(self, assignment: Assignment, prunes: bool, keep: ResumePolicy) -> None:
+    def assign(self, assignment: Assignment, prunes: bool, policy: ResumePolicy) -> None:
         """Let it run trials of one group side by side; prunes: it asks whether to go on with them."""
         self.group, self.trials = assignment
         trials = [{"id": trial.id, "tree": trial.config.tree} for trial in self.trials]
-        self.send({"trials": trials, "prunes": prunes, "keep": keep})
+        self.send({"trials": trials, "prunes": prunes, "policy": policy})
 
     def close_input(self) -> None:
         """Close its input, at which it leaves."""

@@ -22,9 +22,9 @@ class Proposal(NamedTuple):
     """A point that a study proposes to run.
 
     Attributes:
-        number: its position among the study's proposals, from 0.
-        values: the value of each axis.
-        open: whether the study has yet to be told its outcome.
+        number: Its position among the study's proposals, from 0.
+        values: The value of each axis.
+        open: Whether the study has yet to be told its outcome.
     """
 
     number: int
@@ -56,10 +56,10 @@ class Search(NamedTuple):
     """A search method, as a registered function returns it.
 
     Attributes:
-        metric: the number of a run's summary to optimize, such as `final.validation_loss`.
-        direction: whether it is to be small or large.
-        prune: whether trials may be ended early.
-        require: raises UsageError where a package is missing.
+        metric: The number of a run's summary to optimize, such as `final.validation_loss`.
+        direction: Whether it is to be small or large.
+        prune: Whether trials may be ended early.
+        require: Raises UsageError where a package is missing.
         study: (space, seed, journal) -> the study; no other process writes its journal.
     """
 

@@ -22,12 +22,12 @@ def check_search(config: Config, sweep: Sweep, experiment: Experiment) -> None:
     """Check that trials have the metric of a search, and its best trial the numbers that are expected.
 
     Args:
-        config: of the sweep.
-        sweep: its `sweep:` block.
-        experiment: any of its trials.
+        config: Of the sweep.
+        sweep: Its `sweep:` block.
+        experiment: Any of its trials.
 
     Raises:
-        ConfigError: they do not.
+        ConfigError: They do not.
     """
     check_metric(config, sweep.method.metric, experiment)
     known = ["value", *sweep.paths]
@@ -44,8 +44,8 @@ class SearchQueue:
     See `TrialSource` for its methods.
 
     Attributes:
-        trials: in the order of their proposals, equal configs once.
-        summaries: of the trials that have ended, by their ids.
+        trials: In the order of their proposals, equal configs once.
+        summaries: Of the trials that have ended, by their ids.
     """
 
     def __init__(self, config: Config, directory: SweepDirectory) -> None:

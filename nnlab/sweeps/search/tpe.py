@@ -38,10 +38,10 @@ def tpe(
 
     Args:
         metric: final.NAME, best.NAME or selected.NAME, a number of a trial's summary.
-        direction: whether the metric is to be small or large.
-        prune: end a trial whose metric, at its best so far, is worse than the median of the complete trials
+        direction: Whether the metric is to be small or large.
+        prune: End a trial whose metric, at its best so far, is worse than the median of the complete trials
             at that part of their training.
-        startup: number of trials drawn at random before the search learns, and of complete trials before one
+        startup: Number of trials drawn at random before the search learns, and of complete trials before one
             is pruned.
 
     Reference:

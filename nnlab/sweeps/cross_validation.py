@@ -1,0 +1,211 @@
+"""Cross-validation: folds choose the number of epochs, then the experiment is trained on all of them."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnlab.config import Config, check_tree
+from nnlab.errors import InvalidValue, NnlabError
+from nnlab.optim.schedules import Time
+from nnlab.runs.expectations import Verdicts
+from nnlab.runs.results import Run, Sweep
+from nnlab.runs.resume import Notify, ignore
+from nnlab.runs.reuse import may_hold
+from nnlab.runs.train import train
+from nnlab.storage.results import JsonObject
+from nnlab.sweeps.progress import EventCallback
+from nnlab.sweeps.sweep import sweep
+from nnlab.sweeps.trials import single_run_tree
+from nnlab.system.imports import jnp
+from nnlab.training.experiment import build_experiment
+
+FOLD_AXIS = "data.split.fold"
+PHENOMENON = "cross_validation"  # chooses the number of epochs
+DEFAULT_FOLDS = 10
+DEFAULT_TEST_SHARE = 0.15  # where data are not divided by the experiment, nor of their own
+MAXIMUM_NAME_LENGTH = 74  # what "-refit" leaves of 80
+
+
+@dataclass(frozen=True, eq=False)
+class CrossValidation:
+    """The outcome of `nnlab.cross_validate`.
+
+    Attributes:
+        sweep: The trainings on folds, a trial per fold (and seed).
+        epochs: The number of epochs that was best on average; None where the sweep failed.
+        refit: The run on all folds for so many epochs; None where the sweep failed.
+    """
+
+    sweep: Sweep
+    epochs: float | None = None
+    refit: Run | None = None
+
+    def check(self) -> Verdicts:
+        """Return the verdicts on the expectations of the refitted run, or of a sweep that failed."""
+        return self.sweep.check() if self.refit is None else self.refit.check()
+
+    def _repr_html_(self) -> str:
+        return self.sweep._repr_html_() + (self.refit._repr_html_() if self.refit is not None else "")
+
+
+def cross_validate(
+    experiment: Config,
+    out: str | Path | None = None,
+    *,
+    folds: int | None = None,
+    jobs: int | None = None,
+    resume: bool = True,
+    allow_drift: bool = False,
+    checkpoint_every: float = 60.0,
+    fail_fast: bool = False,
+    platform: str = "auto",
+    plots: bool = True,
+    progress: bool | EventCallback = False,
+    notify: Notify = ignore,
+) -> CrossValidation:
+    """Train an experiment once for each fold, and on all of them for the mean of the best epochs.
+
+    What `data.split` gives to the test set (15 % where there is no split, and the data have none of their
+    own) stays out of the folds and chooses nothing. Where the expectations of the sweep over folds fail,
+    nothing is refitted. The same call gives the same directory as the command `nnlab cross-validate`.
+
+    Args:
+        experiment: An experiment that is trained for epochs, without a sweep or with one over
+            `data.split.fold` alone.
+        out: The directory of the sweep; the run on all folds goes into refit/ in it. See `nnlab.sweep`.
+        folds: Number of parts, each validated on once; by default the experiment's, or 10.
+        jobs: See `nnlab.sweep`.
+        resume: See `nnlab.sweep`.
+        allow_drift: See `nnlab.sweep`.
+        checkpoint_every: See `nnlab.sweep`.
+        fail_fast: See `nnlab.sweep`.
+        platform: See `nnlab.sweep`.
+        plots: See `nnlab.sweep`.
+        progress: See `nnlab.sweep`; True shows a bar of the last training, too.
+        notify: Called with the number of epochs that was chosen, and as by `nnlab.train`.
+
+    Raises:
+        ConfigError: The experiment cannot be cross-validated.
+        NnlabError: No epoch could be chosen; and what `nnlab.sweep` and `nnlab.train` raise.
+    """
+    folded = fold_sweep(experiment, folds)
+    refit_experiment(folded, 1.0)  # a mistake in it is reported before anything is trained
+    result = sweep(
+        folded,
+        out,
+        jobs=jobs,
+        resume=resume,
+        allow_drift=allow_drift,
+        checkpoint_every=checkpoint_every,
+        fail_fast=fail_fast,
+        platform=platform,
+        plots=plots,
+        progress=progress,
+    )
+    if not result.check():
+        return CrossValidation(result)
+    epochs = best_epochs(result)
+    notify(f"{result.path}: {epochs:.4g} epochs are best on average; training on all folds")
+    refit, path = refit_experiment(folded, epochs), result.path / "refit"
+    run = train(
+        refit,
+        path,
+        resume=resume and may_hold(path, refit),  # else it is of another number of epochs
+        allow_drift=allow_drift,
+        checkpoint_every=checkpoint_every,
+        platform=platform,
+        plots=plots,
+        progress=progress is True,
+        notify=notify,
+    )
+    return CrossValidation(result, epochs, run)
+
+
+def fold_sweep(experiment: Config, folds: int | None = None) -> Config:
+    """The experiment as a sweep over folds, with the phenomenon that chooses the epochs.
+
+    Args:
+        experiment: See `cross_validate`.
+        folds: See `cross_validate`.
+
+    Raises:
+        ConfigError: It has no epochs to choose, or varies something else than the fold.
+    """
+    tree, parts = experiment.tree, experiment.build()
+    if tree["train"] is None:
+        raise experiment.error(("solver",), "takes no epochs, there are none to choose")
+    _check_schedules(experiment)
+    is_present = PHENOMENON in [phenomenon.name for phenomenon in parts.phenomena]
+    changes: JsonObject = {"phenomena": tree["phenomena"] + ([] if is_present else [PHENOMENON])}
+    if parts.sweep is None:
+        split = _split_into_folds(experiment, folds)
+        changes["data"] = tree["data"] | {"split": split}
+        changes["sweep"] = {"axes": {FOLD_AXIS: list(range(split["folds"]))}}
+    elif parts.sweep.paths != [FOLD_AXIS]:
+        raise experiment.error(("sweep",), f"varies something else than {FOLD_AXIS}; leave it out")
+    return check_tree(experiment.document._replace(tree=tree | changes))
+
+
+def best_epochs(result: Sweep) -> float:
+    """The number of epochs that a sweep over folds chose. Raises NnlabError where none could be."""
+    numbers = result.summary[PHENOMENON]
+    if "best_epoch" not in numbers:
+        raise NnlabError(f"{result.path}: no epoch could be chosen: {numbers['not found']}")
+    return float(numbers["best_epoch"])
+
+
+def refit_experiment(folded: Config, epochs: float) -> Config:
+    """The experiment on all folds for a number of epochs.
+
+    Phenomena that need a validation set are left out: nothing is held back. Raises ConfigError.
+
+    Args:
+        folded: The sweep over folds, from `fold_sweep`.
+        epochs: How long to train, may be 0.
+    """
+    tree = single_run_tree(folded)
+    tree |= {
+        "name": f"{tree['name'][:MAXIMUM_NAME_LENGTH]}-refit",
+        "data": tree["data"] | {"split": tree["data"]["split"] | {"fold": None}},
+        "train": {"epochs": epochs} if epochs else {"steps": 0},
+        "phenomena": [],
+    }
+    bare = build_experiment(check_tree(folded.document._replace(tree=tree)))
+    fitting = []
+    for entry, phenomenon in zip(folded.tree["phenomena"], folded.build().phenomena, strict=True):
+        if phenomenon.spans_sweep:
+            continue
+        with contextlib.suppress(InvalidValue):
+            phenomenon.validate(bare.model.setup, bare.data)
+            fitting.append(entry)
+    refit = check_tree(folded.document._replace(tree=tree | {"phenomena": fitting}))
+    build_experiment(refit)
+    return refit
+
+
+def _split_into_folds(experiment: Config, folds: int | None) -> JsonObject:
+    """The experiment's split with folds in place of training and validation."""
+    split = experiment.tree["data"]["split"]
+    if split is None:
+        is_divided = build_experiment(experiment).data.validation is None  # the data come with a test set
+        split = {"test": None if is_divided else DEFAULT_TEST_SHARE, "folds": None}
+    kept = {key: split[key] for key in ("test", "stratify", "seed") if key in split}
+    return kept | {"folds": folds or split["folds"] or DEFAULT_FOLDS, "fold": 0}
+
+
+def _check_schedules(experiment: Config) -> None:
+    """Refuse a learning rate that depends on the length of the training: it would be another one in a
+    training of other length. Raises ConfigError."""
+    for schedule in experiment.build().optimizer.schedules:
+        rates = [
+            [float(schedule.rate(schedule.init(), Time(jnp.int32(step), total, 10))) for step in (0, 40, 90)]
+            for total in (100, 200)
+        ]
+        if rates[0] != rates[1]:
+            raise experiment.error(
+                ("optimizer",),
+                "has a rate that goes by the length of the training, which the folds are to choose; take one "
+                "that is constant or has `steps` or `epochs` of its own",
+            )

@@ -1,0 +1,113 @@
+"""What a sweep has come to so far, and the files that tell of it: its tables and summary.json."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from nnlab.errors import InvalidValue, RunStatus
+from nnlab.runs.results import open_sweep
+from nnlab.storage.results import JsonObject, read_json
+from nnlab.sweeps.directory import FINISHED, SweepDirectory
+from nnlab.sweeps.engines.base import Event, Summary, TrialSource
+from nnlab.sweeps.plan import Plan
+from nnlab.sweeps.queue import TrialQueue
+from nnlab.sweeps.search.queue import SearchQueue
+from nnlab.sweeps.tables import row_of, write_summary, write_trials
+from nnlab.sweeps.trials import Trial
+
+TABLES_INTERVAL_SECONDS = 5.0  # between two writings of trials.csv while a sweep runs
+MISSING = "missing"  # of a trial that has not ended
+
+
+class SweepRecorder:
+    """Records how the trials of a sweep end.
+
+    Attributes:
+        queue: The trials that are left; it learns of each trial that ends.
+        trials: All trials, in the order of trials.csv.
+        summaries: Those of the trials that have ended, by their ids.
+    """
+
+    def __init__(self, plan: Plan, directory: SweepDirectory) -> None:
+        self.config, self.directory = plan.config, directory
+        parts = plan.config.build()
+        self.axes = parts.sweep.paths if parts.sweep else []
+        self.phenomena = parts.sweep_phenomena
+        self.search: SearchQueue | None = None
+        if plan.search is None:
+            self.queue: TrialSource = TrialQueue(plan.groups)
+            self.trials: Sequence[Trial] = plan.trials
+            self.summaries: dict[str, Summary | None] = dict(plan.finished)
+        else:
+            self.queue = self.search = SearchQueue(plan.config, directory)
+            self.trials, self.summaries = self.search.trials, self.search.summaries
+        self._written_at = 0.0
+
+    def record(self, event: Event) -> None:
+        """Record a trial's end; trials.csv follows, if it was not written a moment ago."""
+        summary = self._summary_after(event)
+        self.summaries[event.trial.id] = summary
+        self.queue.finish(event.trial, summary)
+
+    def write_trials(self) -> None:
+        """Write trials.csv."""
+        rows = (row_of(trial, self.summaries.get(trial.id)) for trial in self.trials)
+        write_trials(self.directory, self.axes, rows)
+
+    def write_trials_if_due(self) -> None:
+        """Write trials.csv, unless that was done a moment ago."""
+        if time.monotonic() - self._written_at > TABLES_INTERVAL_SECONDS:
+            self.write_trials()
+            self._written_at = time.monotonic()
+
+    def finish(self) -> Summary:
+        """Write the tables and summary.json, and return the summary.
+
+        It holds how many trials ended how, the best trial of a search and, once every trial has ended, the
+        numbers of each phenomenon across trials.
+        """
+        self.write_trials()
+        write_summary(self.directory, self.axes)
+        ended = {name: summary["status"] for name, summary in self.summaries.items() if summary}
+        counts = Counter(ended.get(trial.id, MISSING) for trial in self.trials)
+        if self.search is not None:
+            counts[MISSING] += self.search.draws_left
+        status = RunStatus.COMPLETE
+        if counts[RunStatus.FAILED]:
+            status = RunStatus.FAILED
+        elif counts[MISSING]:
+            status = RunStatus.INTERRUPTED
+        summary: JsonObject = {"name": self.config.name, "status": status, "trials": len(self.trials)}
+        summary |= {word: counts[word] for word in (*FINISHED, RunStatus.FAILED, MISSING)}
+        best = self.search.best() if self.search is not None else None
+        if best is not None:
+            summary["best"] = best
+        if not counts[MISSING]:
+            summary |= self._phenomena_numbers()
+        self.directory.write_json("summary.json", summary)
+        return read_json(self.directory.path / "summary.json")
+
+    def _summary_after(self, event: Event) -> Summary | None:
+        """The summary of a trial that has ended; None where it was interrupted."""
+        trial = event.trial
+        if event.status == RunStatus.INTERRUPTED:  # it may have ended, with no time left to say so
+            outcome = self.directory.outcome(trial)
+            return outcome if outcome and outcome["status"] in FINISHED else None
+        if event.status == RunStatus.FAILED:
+            outcome = self.directory.outcome(trial)
+            if outcome and outcome["status"] == RunStatus.FAILED:
+                return outcome
+            return self.directory.record_failure(trial, event.reason)
+        return read_json(self.directory.trial(trial).path / "summary.json")
+
+    def _phenomena_numbers(self) -> dict[str, Mapping[str, object]]:
+        result = open_sweep(self.directory.path)
+        numbers: dict[str, Mapping[str, object]] = {}
+        for phenomenon in self.phenomena:
+            try:
+                numbers[phenomenon.name] = phenomenon.summarize(result)
+            except InvalidValue as error:  # too few trials are left, say
+                numbers[phenomenon.name] = {"not found": str(error)}
+        return numbers

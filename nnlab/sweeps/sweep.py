@@ -1,0 +1,124 @@
+"""Run an experiment for many values and seeds: what `nnlab.sweep` and the command `nnlab sweep` do."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from nnlab.config import Config
+from nnlab.errors import Interrupted
+from nnlab.runs.figures import draw
+from nnlab.runs.results import Sweep, open_sweep
+from nnlab.runs.resume import ResumePolicy
+from nnlab.sweeps.directory import SweepDirectory
+from nnlab.sweeps.engines.local import LocalEngine
+from nnlab.sweeps.plan import Plan, make_plan, renew_plan
+from nnlab.sweeps.progress import EventCallback, progress_bar
+from nnlab.sweeps.run import run_sweep
+
+
+def sweep(
+    experiment: Config,
+    out: str | Path | None = None,
+    *,
+    jobs: int | None = None,
+    resume: bool = True,
+    allow_drift: bool = False,
+    checkpoint_every: float = 60.0,
+    fail_fast: bool = False,
+    platform: str = "auto",
+    plots: bool = True,
+    progress: bool | EventCallback = False,
+) -> Sweep:
+    """Run an experiment for every combination of its sweep's values, each trial once.
+
+    The same call gives the same directory as the command `nnlab sweep`, byte for byte. The trials run in
+    processes of their own, `python -m nnlab.sweeps.worker`, so a notebook or a thread may call this. Called
+    again, it runs what is missing or failed; with more values in the sweep, only the new ones.
+
+    In the main thread SIGINT (a notebook's stop button), SIGTERM and SIGHUP end the trials at a checkpoint,
+    within seconds; at a second one the workers are killed. Elsewhere signals are left alone.
+
+    Args:
+        experiment: An experiment with a `sweep:` block, from `nnlab.load` (with `axes=True` its overrides may
+            be axes) or `nnlab.experiment`.
+        out: The sweep directory; by default results/<name>-sweep-<hash of the experiment without its sweep>.
+        jobs: Number of worker processes; by default one per core, or one on an accelerator.
+        resume: Whether to keep the trials that are finished; else all of them are run anew.
+        allow_drift: Continue trials even if versions, device or threads differ from those of their
+            checkpoints, and run missing ones beside those of other data.
+        checkpoint_every: Seconds between the checkpoints of a trial, 0 for one after every chunk.
+        fail_fast: Whether to stop at the first trial that fails.
+        platform: `auto`, `cpu`, `gpu` or `tpu`.
+        plots: Whether to draw the figures of the sweep into its folder plots/.
+        progress: Whether to show a bar, or a function that is called with each `Event`.
+
+    Returns:
+        The sweep; its `status` says whether it is complete or trials failed, its `check()` whether it came
+        out as expected.
+
+    Raises:
+        ConfigError: The experiment has no sweep, or some of its trials are wrong.
+        UsageError: The directory holds something else, another process works on it, or a package is missing.
+        DriftError: A trial was begun where other numbers come out.
+        DiskError: Something cannot be written.
+        NnlabError: No worker can be started.
+        Interrupted: A signal ended the sweep. It is a KeyboardInterrupt. The same call continues,
+            `nnlab.open` shows what has been recorded.
+    """
+    _check_type(experiment, "nnlab.sweep")
+    directory = _directory(experiment, out)
+    plan = make_plan(experiment, directory, not resume, allow_drift)
+    if plan.search is not None:
+        plan.search.require()
+    with directory.held() as lock, contextlib.ExitStack() as stack:
+        plan = renew_plan(plan, directory, not resume, allow_drift)
+        directory.begin_sweep(experiment, not resume)
+        policy = ResumePolicy(checkpoint_every, resume, allow_drift)
+        engine = LocalEngine(directory.path, jobs, platform, policy, inherited_descriptors=(lock,))
+        on_event = progress if callable(progress) else None
+        if progress is True:
+            on_event = stack.enter_context(progress_bar(plan))
+        outcome = run_sweep(plan, directory, engine, fail_fast, on_event)
+        stack.close()
+        if outcome.signal:
+            raise Interrupted(directory.path, outcome.signal)
+        result = open_sweep(directory.path)
+        if plots and not result.trials.empty:  # all may have diverged
+            result.plots = draw([result], directory.path / "plots")
+        return result
+
+
+def plan_sweep(
+    experiment: Config,
+    out: str | Path | None = None,
+    *,
+    resume: bool = True,
+    allow_drift: bool = False,
+) -> Plan:
+    """Say what `sweep` would run and what it would cost, as `nnlab sweep --dry-run` does; nothing is written.
+
+    Args:
+        experiment: See `sweep`.
+        out: See `sweep`.
+        resume: See `sweep`.
+        allow_drift: See `sweep`.
+
+    Returns:
+        The plan; its `estimate(jobs)` is the cost, `table` lists the trials.
+
+    Raises:
+        ConfigError: The experiment has no sweep, or some of its trials are wrong.
+        UsageError: The directory holds something else.
+    """
+    _check_type(experiment, "nnlab.plan_sweep")
+    return make_plan(experiment, _directory(experiment, out), not resume, allow_drift)
+
+
+def _check_type(experiment: object, function: str) -> None:
+    if not isinstance(experiment, Config):
+        raise TypeError(f"{function} takes an experiment of nnlab.load, not {type(experiment).__name__}")
+
+
+def _directory(experiment: Config, out: str | Path | None) -> SweepDirectory:
+    return SweepDirectory(Path(out) if out is not None else SweepDirectory.default(experiment))
