@@ -80,18 +80,21 @@ def nnlab_epoch(net: str) -> Callable[[], Any]:
     device.configure("cpu", step_flops(experiment))
     import jax
 
-    from nnlab.training.loop import BatchOrder, Lanes, Segment, padded, programs_for
+    from nnlab.training.batches import BatchOrder
+    from nnlab.training.compilation import programs_for
+    from nnlab.training.lanes import Lanes
+    from nnlab.training.segments import Segment, chunk_inputs
 
     lanes, order = Lanes([experiment]), BatchOrder(experiment)
-    programs, arguments = programs_for(lanes), lanes.arguments()
+    programs, arguments = programs_for(lanes), lanes.arguments
     total, stride = experiment.total_steps, order.capacity - 1
 
     def epoch() -> None:
         state = lanes.first_states(programs.init)
         for base in range(0, total, stride):
             until = min(base + stride, total)
-            plan = padded([Segment(False, until)])
-            state, _ = programs.chunk(arguments, state, order.filled(base, until), np.int32(base), *plan)
+            inputs = chunk_inputs(lanes, [order], base, [Segment(False, until)])
+            state, _ = programs.chunk(arguments, state, *inputs)
         jax.block_until_ready(state)
 
     return epoch

@@ -29,9 +29,14 @@ from race import race
 
 from nnlab.config import check_tree
 from nnlab.config.document import parse
+from nnlab.training.arguments import Arguments
+from nnlab.training.batches import BatchOrder
+from nnlab.training.chunk import Core, build_core
+from nnlab.training.compilation import programs_for
 from nnlab.training.experiment import Experiment, build_experiment
-from nnlab.training.loop import BatchOrder, Lanes, Segment, padded, programs_for
-from nnlab.training.steps import Arguments, State, Steps
+from nnlab.training.lanes import Lanes
+from nnlab.training.segments import Segment, chunk_inputs
+from nnlab.training.state import State
 
 STEPS = 2000
 BATCH = 250
@@ -63,12 +68,12 @@ def experiment(text: str) -> Experiment:
 def nnlab_chunk(small: Experiment) -> Callable[[], Any]:
     """The chunk that `nnlab train` runs, without a record inside."""
     lanes = Lanes([small])
-    programs, arguments = programs_for(lanes), lanes.arguments()
-    rows, plan = BatchOrder(small).filled(0, STEPS), padded([Segment(False, STEPS)])
+    programs, arguments = programs_for(lanes), lanes.arguments
+    inputs = chunk_inputs(lanes, [BatchOrder(small)], 0, [Segment(False, STEPS)])
 
     def run() -> Any:
         state = lanes.first_states(programs.init)
-        return jax.block_until_ready(programs.chunk(arguments, state, rows, np.int32(0), *plan)[0])
+        return jax.block_until_ready(programs.chunk(arguments, state, *inputs)[0])
 
     return run
 
@@ -130,24 +135,25 @@ def inside_view(batch: int) -> tuple[dict[str, Callable[[], Any]], int]:
     """Steps of the deep net without the inside view, with it at every 50th step, and at every step."""
     deep = experiment(DEEP % batch)
     lanes, count = Lanes([deep]), deep.total_steps
-    arguments = lanes.arguments()
+    arguments = lanes.arguments
     rows = jnp.asarray(BatchOrder(deep).rows(0, count)).reshape(count // 50, 50, -1)
-    state = lanes.first_states(jax.jit(deep.parts.optimizer.gradient_transform().init))
+    state = lanes.first_states(jax.jit(deep.parts.optimizer.init))
 
-    def plain(steps: Steps, state: State, index: jax.Array) -> Any:
-        return steps.take(state, steps.batch(index))[0], None
+    def plain(core: Core, state: State, index: jax.Array) -> Any:
+        return core.train_step(state, core.blocks.batch(core.arguments.data, index))[0], None
 
-    def looking(steps: Steps, state: State, index: jax.Array) -> Any:
-        after, snapshot = steps.take(state, steps.batch(index))
-        return after, steps.measured(steps.probes, snapshot)
+    def looking(core: Core, state: State, index: jax.Array) -> Any:
+        batch = core.blocks.batch(core.arguments.data, index)
+        after, snapshot = core.recorder.observed_step(state, batch)
+        return after, core.recorder.measure("every_record", snapshot)
 
     def program(first: Any, rest: Any) -> Callable[..., Any]:
         def run(arguments: Arguments, state: State, rows: jax.Array) -> Any:
-            steps = Steps(deep, arguments)
+            core = build_core(deep, arguments)
 
             def fifty(state: State, index: jax.Array) -> Any:
-                state, seen = first(steps, state, index[0])
-                state, more = jax.lax.scan(lambda s, i: rest(steps, s, i), state, index[1:])
+                state, seen = first(core, state, index[0])
+                state, more = jax.lax.scan(lambda s, i: rest(core, s, i), state, index[1:])
                 return state, (seen, more)
 
             return jax.lax.scan(fifty, state, rows)

@@ -32,8 +32,11 @@ from race import race
 
 from nnlab.config import check_tree
 from nnlab.config.document import parse
+from nnlab.training.batches import BatchOrder
+from nnlab.training.compilation import programs_for
 from nnlab.training.experiment import Experiment, build_experiment
-from nnlab.training.loop import BatchOrder, Lanes, Segment, padded, programs_for
+from nnlab.training.lanes import Lanes
+from nnlab.training.segments import Segment, chunk_inputs
 
 THREADS = os.environ["PJRT_NPROC"]
 STEPS = 30
@@ -68,13 +71,13 @@ def experiment(seed: int = 0) -> Experiment:
 def nnlab_chunk(experiments: list[Experiment]) -> Callable[[], Any]:
     """The chunk that `nnlab train` (or, of several seeds, `nnlab sweep` on an accelerator) runs."""
     lanes = Lanes(experiments)
-    programs, arguments = programs_for(lanes), lanes.arguments()
-    rows = lanes.stacked([BatchOrder(e).filled(0, STEPS) for e in experiments])
-    plan = padded([Segment(False, STEPS)])
+    programs, arguments = programs_for(lanes), lanes.arguments
+    orders = [BatchOrder(experiment) for experiment in experiments]
+    inputs = chunk_inputs(lanes, orders, 0, [Segment(False, STEPS)])
 
     def run() -> Any:
         state = lanes.first_states(programs.init)
-        return jax.block_until_ready(programs.chunk(arguments, state, rows, np.int32(0), *plan)[0])
+        return jax.block_until_ready(programs.chunk(arguments, state, *inputs)[0])
 
     return run
 

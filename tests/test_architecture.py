@@ -123,7 +123,10 @@ def test_training_and_storage_keep_to_their_own(path):
         assert roots.isdisjoint({"jax", "optax"})
 
 
-CORE = ("nnlab.training.loop", "nnlab.training.steps", "nnlab.training.state")
+CORE = [
+    f"nnlab.training.{module}"
+    for module in ("loop", "chunk", "train_step", "evaluator", "recorder", "state", "lanes", "compilation")
+]
 
 
 @modules

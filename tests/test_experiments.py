@@ -14,9 +14,11 @@ from nnlab.runs.run import run
 from nnlab.storage.run_directory import RunDirectory
 from nnlab.storage.tables import read_table
 from nnlab.sweeps.trials import trials_of
+from nnlab.training.arguments import Arguments
+from nnlab.training.blocks import EvalBlocks
+from nnlab.training.chunk import build_core
 from nnlab.training.experiment import build_experiment
-from nnlab.training.state import State, Watch
-from nnlab.training.steps import Arguments, DeviceData, EvalBlocks, Steps
+from nnlab.training.state import MonitorState, State
 
 FOLDER = Path(__file__).parent.parent / "experiments"
 FILES = sorted(FOLDER.glob("*.yaml"))
@@ -118,17 +120,19 @@ def first_weights(experiment_file, *overrides):
     """
     path = FOLDER / f"{experiment_file}.yaml"
     runs = [build_experiment(load(path, [*overrides, f"seed={seed}"])) for seed in SEEDS]
-    lead, layout = runs[0], EvalBlocks.of(runs[0])
+    lead, blocks = runs[0], EvalBlocks.of(runs[0])
     probe = lead.probes[0]
 
     @jax.jit
-    def look(arguments, layer_state):
-        steps = Steps(lead, arguments)
-        params, step, finite = arguments.initial, jnp.int32(0), jnp.array(True)
-        watch = Watch(((),), (), jnp.int32(0))
-        state = State(params, layer_state, steps.direction.init(params), step, finite, None, watch)
-        _, snapshot = steps.take(state, steps.batch(jnp.empty(0, jnp.int32)))
-        return steps.measured("records", snapshot)["layers"]
+    def first_record(arguments, layer_state):
+        core = build_core(lead, arguments)
+        params, step, finite = arguments.initial_params, jnp.int32(0), jnp.array(True)
+        monitors = MonitorState(((),), (), jnp.int32(0))
+        optimizer_state = core.train_step.optimizer.init(params)
+        state = State(params, layer_state, optimizer_state, step, finite, None, monitors)
+        batch = core.blocks.batch(arguments.data, jnp.empty(0, jnp.int32))
+        _, snapshot = core.recorder.observed_step(state, batch)
+        return core.recorder.measure("every_record", snapshot)["layers"]
 
     found = []
     for experiment in runs:
@@ -137,12 +141,13 @@ def first_weights(experiment_file, *overrides):
         assert experiment.program_key == lead.program_key
         seed = experiment.parts.seed
         params, layer_state = experiment.model.init(seed)
-        data = DeviceData.of(experiment, layout)
-        columns = look(Arguments(np.uint32(seed), experiment.numbers, params, data), layer_state)
+        data = blocks.arrange(experiment)
+        arguments = Arguments(np.uint32(seed), experiment.traced_values, params, data)
+        columns = first_record(arguments, layer_state)
         rows = probe.rows(lead.model.setup, lead.data)
         layers = pandas.DataFrame({"step": 0, **rows, **{k: np.asarray(v) for k, v in columns.items()}})
         found.append(gradient_flow.detect(layers))
-    assert look._cache_size() == 1
+    assert first_record._cache_size() == 1
     return found
 
 

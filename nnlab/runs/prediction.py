@@ -15,9 +15,9 @@ from nnlab.storage.results import read_json
 from nnlab.system import device
 from nnlab.system.imports import Array, jax
 from nnlab.text import one_line
+from nnlab.training.blocks import EvalBlocks
 from nnlab.training.experiment import Experiment, build_experiment, step_flops
 from nnlab.training.pretrained import Arrays, PretrainedWeights, weights_of_run
-from nnlab.training.steps import EvalBlocks
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -40,12 +40,13 @@ class Predictor:
         """See `Run.predict`."""
         weights, experiment = self._weights, self._experiment
         examples = self._examples(inputs)
-        size = max(1, min(len(examples), EvalBlocks.of(experiment).block))
+        size = max(1, min(len(examples), EvalBlocks.of(experiment).block_size))
         missing = -len(examples) % size
         padding = np.zeros((missing, *examples.shape[1:]), np.float32)
         blocks = np.concatenate([examples, padding]).reshape(-1, size, *examples.shape[1:])
         params, state = (
-            PretrainedWeights(weights, "").over(tree) for tree in experiment.model.init(experiment.parts.seed)
+            PretrainedWeights(weights, "").replace_in(tree)
+            for tree in experiment.model.init(experiment.parts.seed)
         )
         outputs = [np.asarray(self._apply(params, state, block)) for block in blocks]
         shape = (0, *experiment.model.setup.output_shape)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nnlab.training.experiment import Experiment
-from nnlab.training.loop import Chunk
+from nnlab.training.record_tables import Chunk
 
 if TYPE_CHECKING:
     from rich.console import Console

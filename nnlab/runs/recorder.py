@@ -18,7 +18,7 @@ from nnlab.storage.run_directory import RunDirectory
 from nnlab.storage.tables import read_table
 from nnlab.system import device, files
 from nnlab.system.files import FileDigest
-from nnlab.training.loop import Chunk
+from nnlab.training.record_tables import Chunk
 
 StopRule = Callable[[Chunk], int | None]
 """Called with each chunk of a run; where it returns a step of that chunk, the run ends there, pruned."""
@@ -56,9 +56,9 @@ class RunRecorder:
         directory.log(f"nnlab {__version__}: {experiment.config.name}, {experiment.total_steps} steps")
         if start is not None:
             self._continue_from(start.facts, drifts, notify)
-        elif experiment.given.arrays:
-            directory.log(experiment.given.report)
-            notify(experiment.given.report)
+        elif experiment.pretrained.arrays:
+            directory.log(experiment.pretrained.report)
+            notify(experiment.pretrained.report)
 
     def _tables_to_continue(self, facts: CheckpointMeta) -> dict[str, FileDigest]:
         """The tables of a checkpoint that stay. A training that is lengthened writes its last ones anew."""

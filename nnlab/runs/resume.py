@@ -18,8 +18,9 @@ from nnlab.storage.results import JsonObject
 from nnlab.storage.run_directory import RunDirectory
 from nnlab.system import device, files
 from nnlab.training.experiment import Experiment
-from nnlab.training.loop import Chunk, check_fit
-from nnlab.training.state import groups_of
+from nnlab.training.lanes import validate_state
+from nnlab.training.record_tables import Chunk
+from nnlab.training.state import array_groups
 
 Notify = Callable[[str], None]
 """Called with a line that is worth knowing."""
@@ -81,7 +82,7 @@ def _save(task: RunTask, chunk: Chunk) -> None:
     if chunk.state is None:  # a solver has no state to continue from
         return
     state = chunk.state()
-    groups = groups_of(state)
+    groups = array_groups(state)
     if not all(np.isfinite(array).all() for array in groups["weights"]().values()):
         return  # its next step diverges; the last finite checkpoint is worth more
     loss = float(state.best.loss)
@@ -97,7 +98,7 @@ def provenance(experiment: Experiment) -> JsonObject:
     return {
         "config": experiment.config.hash,
         "data": experiment.data.hash,
-        **({"initialize": experiment.given.hash} if experiment.given.arrays else {}),
+        **({"initialize": experiment.pretrained.hash} if experiment.pretrained.arrays else {}),
         **{name: environment["versions"][name] for name in NUMERIC_PACKAGES},
         **{name: environment[name] for name in ("platform", "devices", "processor", "threads", "settings")},
     }
@@ -188,7 +189,7 @@ def _check(task: RunTask, checkpoint: Checkpoint, allow_drift: bool) -> None:
     if changed:
         try:
             _check_columns(task)
-            check_fit(task.experiment, checkpoint.arrays())
+            validate_state(task.experiment, checkpoint.arrays())
         except InvalidValue as error:
             raise UsageError(f"{path}: cannot be gone on with: {error}; --force trains anew") from None
 

@@ -19,8 +19,9 @@ from nnlab.system import device
 from nnlab.training import memory
 from nnlab.training.closed_form import fit
 from nnlab.training.experiment import Experiment
-from nnlab.training.loop import Chunk, train_together
-from nnlab.training.state import Start
+from nnlab.training.loop import train_together
+from nnlab.training.record_tables import Chunk
+from nnlab.training.state import ResumePoint
 
 DEFAULT_POLICY = ResumePolicy()
 EXIT_CODES = {RunStatus.COMPLETE: 0, RunStatus.FAILED: 1, RunStatus.DIVERGED: 3}
@@ -132,7 +133,7 @@ def _chunks(runs: Sequence[RunRecorder], starts: Sequence[Checkpoint] | None) ->
     if all(run.status is RunStatus.COMPLETE for run in runs):  # killed before it could say so
         return
     if experiments[0].parts.solver is None:
-        points = [Start(s.facts.step, s.arrays, s.facts.stopped > 0) for s in starts or ()]
+        points = [ResumePoint(s.facts.step, s.arrays, s.facts.stopped > 0) for s in starts or ()]
         yield from train_together(experiments, points)
         return
     for number, experiment in enumerate(experiments):

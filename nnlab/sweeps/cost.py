@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nnlab.training.batches import MAXIMUM_ORDER_BYTES
 from nnlab.training.experiment import Experiment, forward_flops, step_flops
-from nnlab.training.loop import ORDER_BYTES
 
 COMPILE_SECONDS = 1.5  # of one program, about
 TRAINING_SHARE = 1 / 3  # of the rate at matrix products that training reaches, about
@@ -57,7 +57,7 @@ def trial_flops(experiment: Experiment) -> float:
 
 def trial_bytes(experiment: Experiment) -> int:
     """Memory of one run beside others on a device: its arrays and the order of its examples."""
-    return ORDER_BYTES + experiment.footprint.arrays
+    return MAXIMUM_ORDER_BYTES + experiment.footprint.arrays
 
 
 def training_flops_per_second() -> float:

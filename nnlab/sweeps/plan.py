@@ -20,7 +20,8 @@ from nnlab.sweeps.search.queue import check_search
 from nnlab.sweeps.tables import plain
 from nnlab.sweeps.trials import Trial, trials_of
 from nnlab.system import device
-from nnlab.training.experiment import build_experiment, check_expectations, group_key
+from nnlab.training.experiment import build_experiment, check_expectations
+from nnlab.training.program import group_key
 
 if TYPE_CHECKING:
     import pandas

@@ -40,7 +40,7 @@ from nnlab.runs.run import run_together
 from nnlab.storage.run_directory import RunDirectory
 from nnlab.system import device
 from nnlab.training.experiment import build_experiment
-from nnlab.training.loop import Chunk
+from nnlab.training.record_tables import Chunk
 
 Message = Mapping[str, Any]
 

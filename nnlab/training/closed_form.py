@@ -24,8 +24,8 @@ from nnlab.optim.solvers import Solution
 from nnlab.registry import build, spell_out
 from nnlab.system.imports import Array, jax
 from nnlab.training.experiment import Experiment
-from nnlab.training.loop import Chunk, Table
 from nnlab.training.predictions import predictions_table
+from nnlab.training.record_tables import Chunk, Table
 
 FEATURE_MAPS = 64  # so many compiled feature maps are kept
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,24 +13,25 @@ from nnlab.config import Config
 from nnlab.config.experiment_keys import ExperimentPlan
 from nnlab.data.augment import check_mixing
 from nnlab.data.prepare import Data
-from nnlab.errors import InvalidValue, KeyPath
+from nnlab.errors import InvalidValue
 from nnlab.nn.layer import path_matches
 from nnlab.nn.model import Model, build_model
 from nnlab.phenomena.layer_table import LAYER_PROBE
 from nnlab.phenomena.probe import WEIGHT_PATH_POINTS, Probe
-from nnlab.registry import build, replace_arguments
-from nnlab.text import dotted, join_words, suggestion
-from nnlab.training import memory, pretrained
+from nnlab.system.imports import Array
+from nnlab.text import join_words, suggestion
+from nnlab.training import memory
 from nnlab.training.memory import Footprint
-from nnlab.training.pretrained import PretrainedWeights
+from nnlab.training.pretrained import NO_PRETRAINED_WEIGHTS, PretrainedWeights, load_pretrained
+from nnlab.training.program import Components, build_components, group_key, traced_values
 
 MOST_STEPS = 2**31 - 1  # steps are counted in int32
 
 
 class Experiment(NamedTuple):
     """batch_size: examples a step; record_steps: ascending, 0 and total_steps among them. With a solver
-    there are no steps. given: first weights that were trained before. cached: so many layers of the chain,
-    the first ones, are frozen and computed once."""
+    there are no steps. pretrained: first weights that were trained before. frozen_prefix: so many layers of
+    the chain, the first ones, are frozen and computed once."""
 
     config: Config
     parts: ExperimentPlan
@@ -41,18 +41,18 @@ class Experiment(NamedTuple):
     steps_per_epoch: int
     total_steps: int
     record_steps: list[int]
-    given: PretrainedWeights = pretrained.NOTHING
-    cached: int = 0
+    pretrained: PretrainedWeights = NO_PRETRAINED_WEIGHTS
+    frozen_prefix: int = 0
 
     @property
-    def trained(self) -> Model:
-        """The model from the first layer on that is not cached."""
-        return self.model.split_at(self.cached)[1] if self.cached else self.model
+    def trained_model(self) -> Model:
+        """The model without its frozen prefix."""
+        return self.model.split_at(self.frozen_prefix)[1] if self.frozen_prefix else self.model
 
     def first_weights(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Params and state before the first step, arrays of the host. Raises InvalidValue."""
         params, state = self.model.init(self.parts.seed)
-        return self.given.over(params), self.given.over(state)
+        return self.pretrained.replace_in(params), self.pretrained.replace_in(state)
 
     @property
     def trained_parameters(self) -> int:
@@ -92,34 +92,19 @@ class Experiment(NamedTuple):
         """What the memory of its training goes by."""
         splits = self.data.splits.values()
         data = sum(part.inputs.nbytes + part.targets.nbytes for part in splits)
-        if self.cached:
-            shape = self.model.split_at(self.cached)[0].setup.output_shape
+        if self.frozen_prefix:
+            shape = self.model.split_at(self.frozen_prefix)[0].setup.output_shape
             data += 4 * math.prod(shape) * sum(map(len, splits))
         return _footprint(self.parts, self.model, self.batch_size, sum(map(len, splits)), data)
 
     @property
-    def numbers(self) -> dict[str, float]:
+    def traced_values(self) -> dict[str, float]:
         """The numbers that the compiled program takes as arguments, by their path in the config."""
-        found: dict[str, float] = {}
+        return traced_values(self.config)
 
-        def note(path: KeyPath, value: Any) -> Any:
-            if isinstance(value, (int, float)):
-                found[dotted(path)] = float(value)
-            return value
-
-        program_parts(self.config.tree, note)
-        return found
-
-    def parts_with(self, numbers: Mapping[str, Any]) -> dict[str, Any]:
-        """The parts of the program built with these values, traced ones say, in the place of its numbers."""
-
-        def substitute(path: KeyPath, value: Any) -> Any:
-            return numbers.get(dotted(path), value)
-
-        chosen = program_parts(self.config.tree, substitute)
-        return {key: build(kind, chosen[key]) for key, kind in PROGRAM_PARTS.items()} | {
-            key: [build(kind, entry) for entry in chosen[key]] for key, kind in PROGRAM_LISTS.items()
-        }
+    def build_components(self, values: Mapping[str, Array]) -> Components:
+        """The components of the program, with these values in place of its traced ones."""
+        return build_components(self.config, values, self.data.train.inputs.shape[1:], self.frozen_prefix)
 
     @property
     def program_key(self) -> str:
@@ -127,37 +112,6 @@ class Experiment(NamedTuple):
         shapes = {name: (p.inputs.shape, p.targets.shape, p.classes) for name, p in self.data.splits.items()}
         numbers = (self.batch_size, self.parts.data.batch_size, self.steps_per_epoch, self.total_steps)
         return f"{group_key(self.config)} {shapes} {numbers}"
-
-
-PROGRAM_PARTS = {"model": "layer", "loss": "loss", "optimizer": "optimizer"}  # key in the config -> kind
-PROGRAM_LISTS = {  # likewise, of lists
-    "regularizers": "regularizer",
-    "constraints": "constraint",
-    "augment": "augmentation",
-}
-
-
-def program_parts(tree: Mapping[str, Any], replace: Callable[[KeyPath, Any], Any]) -> dict[str, Any]:
-    """What of a config makes the compiled program, with `replace(path, value)` where it takes arguments."""
-    found = {key: replace_arguments(kind, tree[key], replace, (key,)) for key, kind in PROGRAM_PARTS.items()}
-    return found | {
-        key: [replace_arguments(kind, entry, replace, (key, i)) for i, entry in enumerate(tree[key])]
-        for key, kind in PROGRAM_LISTS.items()
-    }
-
-
-def group_key(config: Config) -> str:
-    """The same for two configs that share a compiled program, as far as can be said before the data are
-    there: the config without what that takes as arguments, and without what leaves the data as large."""
-
-    def masked(path: KeyPath, value: Any) -> None:
-        return None
-
-    tree = config.tree
-    program = program_parts(tree, masked)
-    data = {key: value for key, value in tree["data"].items() if key not in ("label_noise", "normalize")}
-    rest = {key: tree[key] for key in ("train", "record", "phenomena", "solver")}
-    return json.dumps(program | rest | {"data": data}, sort_keys=True)
 
 
 def build_experiment(config: Config) -> Experiment:
@@ -179,7 +133,7 @@ def build_experiment(config: Config) -> Experiment:
             with _blaming(config, "phenomena", position):
                 phenomenon.validate(net.setup, data)
     examples = len(data.train)
-    known = _given(config, parts, data, net)
+    known = _pretrained(config, parts, data, net)
     if parts.solver is not None:
         _check_solver(config, net)
         return Experiment(config, parts, data, net, examples, 1, 0, [0], known)
@@ -196,8 +150,10 @@ def build_experiment(config: Config) -> Experiment:
         raise config.error(("train",), f"comes to {total:.3g} steps; there can be fewer than {MOST_STEPS:,}")
     with _blaming(config, "record"):
         records = parts.record.steps(total, steps_per_epoch)
-    cached = _cached(config, parts, net)
-    bound = Experiment(config, parts, data, net, batch_size, steps_per_epoch, total, records, known, cached)
+    frozen_prefix = _frozen_prefix(config, parts, net)
+    bound = Experiment(
+        config, parts, data, net, batch_size, steps_per_epoch, total, records, known, frozen_prefix
+    )
     _check_memory(config, bound.footprint, "about")
     return bound
 
@@ -241,12 +197,12 @@ def _check_groups(config: Config, parts: ExperimentPlan, net: Model) -> None:
         raise config.error(("optimizer", "groups"), "freeze every layer; leave one to train")
 
 
-def _given(config: Config, parts: ExperimentPlan, data: Data, net: Model) -> PretrainedWeights:
+def _pretrained(config: Config, parts: ExperimentPlan, data: Data, net: Model) -> PretrainedWeights:
     """The first weights that the file asks for."""
     if parts.initialize is None:
-        return pretrained.NOTHING
+        return NO_PRETRAINED_WEIGHTS
     with _blaming(config, "initialize"):
-        return pretrained.given(parts.initialize, net.setup, data.train.inputs.shape[1:])
+        return load_pretrained(parts.initialize, net.setup, data.train.inputs.shape[1:])
 
 
 def _check_augment(config: Config, parts: ExperimentPlan, data: Data, net: Model, batch_size: int) -> None:
@@ -266,7 +222,7 @@ def _check_augment(config: Config, parts: ExperimentPlan, data: Data, net: Model
         check_mixing(parts.augment)
 
 
-def _cached(config: Config, parts: ExperimentPlan, net: Model) -> int:
+def _frozen_prefix(config: Config, parts: ExperimentPlan, net: Model) -> int:
     """How many layers of the chain, from the first on, are computed once."""
     if not (parts.train and parts.train.cache_frozen):
         return 0

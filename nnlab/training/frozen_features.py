@@ -1,34 +1,34 @@
-"""Frozen layers, computed once: what they make of every example takes the place of the inputs."""
+"""A frozen prefix of the model, computed once: its outputs for each example take the place of the inputs."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
+from nnlab.nn.layer import Tree
 from nnlab.system.imports import Array, jax
 from nnlab.training.experiment import Experiment
 
-BLOCK = 1024  # examples at once
+BLOCK_EXAMPLES = 1024  # computed at once
 
 
-def with_cached(experiment: Experiment) -> Experiment:
-    """The experiment, its examples as its cached layers leave them; as it is where none are cached."""
-    if not experiment.cached:
+def with_frozen_features(experiment: Experiment) -> Experiment:
+    """The experiment with the outputs of its frozen prefix as inputs; unchanged where it has none."""
+    if not experiment.frozen_prefix:
         return experiment
-    head, _ = experiment.model.split_at(experiment.cached)
+    prefix, _ = experiment.model.split_at(experiment.frozen_prefix)
     params, state = jax.device_put(experiment.first_weights())
     key = jax.random.key(experiment.parts.seed)
 
     @jax.jit
-    def outputs(params: Any, state: Any, inputs: Array) -> Array:
-        return head.apply(params, state, inputs, key=key, train=False).value
+    def outputs(params: Tree, state: Tree, inputs: Array) -> Array:
+        return prefix.apply(params, state, inputs, key=key, train=False).value
 
-    def computed(inputs: np.ndarray) -> np.ndarray:
-        blocks = [inputs[first : first + BLOCK] for first in range(0, len(inputs), BLOCK)]
+    def features(inputs: np.ndarray) -> np.ndarray:
+        blocks = [inputs[first : first + BLOCK_EXAMPLES] for first in range(0, len(inputs), BLOCK_EXAMPLES)]
         return np.concatenate([np.asarray(outputs(params, state, block)) for block in blocks])
 
-    parts = experiment.data.splits.items()
-    found = {name: replace(part, inputs=computed(part.inputs)) for name, part in parts}
-    return experiment._replace(data=experiment.data.with_splits(found))
+    splits = experiment.data.splits.items()
+    computed = {name: replace(part, inputs=features(part.inputs)) for name, part in splits}
+    return experiment._replace(data=experiment.data.with_splits(computed))

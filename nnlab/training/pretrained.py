@@ -57,17 +57,17 @@ class PretrainedWeights(NamedTuple):
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
-    def over(self, tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    def replace_in(self, tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         """A tree by layers with these arrays in the place of its own."""
         return {
-            name: self.over(entry, f"{prefix}{name}/")
+            name: self.replace_in(entry, f"{prefix}{name}/")
             if isinstance(entry, Mapping)
             else self.arrays.get(prefix + name, entry)
             for name, entry in tree.items()
         }
 
 
-NOTHING = PretrainedWeights({}, "")
+NO_PRETRAINED_WEIGHTS = PretrainedWeights({}, "")
 
 
 class Wanted(NamedTuple):
@@ -84,7 +84,7 @@ class Wanted(NamedTuple):
         return f"{self.layer}/{self.name}"
 
 
-def given(initialize: Initialize, setup: Setup, input_shape: Shape) -> PretrainedWeights:
+def load_pretrained(initialize: Initialize, setup: Setup, input_shape: Shape) -> PretrainedWeights:
     """The first weights that a model takes over. Raises InvalidValue, which says of each array that is
     asked for what is wrong with it."""
     there = _read(initialize.from_)

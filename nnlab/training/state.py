@@ -1,63 +1,87 @@
-"""The state of a training: all that one step hands to the next, and its form as named arrays, to be kept."""
+"""The state of a training: all that one step hands to the next, and its form as named arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from nnlab.errors import InvalidValue
-from nnlab.system.imports import Array, jax, jnp
+from nnlab.nn.layer import Tree
+from nnlab.system.imports import Array, PyTree, jax, jnp
 
-Arrays = Mapping[str, Mapping[str, np.ndarray]]  # by group, `weights`, `best` and `training`, and by name
+ArrayGroups = Mapping[str, Mapping[str, np.ndarray]]
+"""A state as arrays: by group (`weights`, `best` and `training`), then by name."""
 
 
 class Best(NamedTuple):
-    """The weights at the record with the smallest loss so far, of validation where there is any, else of
-    training. loss: infinite before the first record."""
+    """The weights at the record with the smallest selection loss so far.
 
-    params: Any
-    layer_state: Any
+    Attributes:
+        params: the weights.
+        layer_state: what the layers carry along.
+        loss: the loss of validation where there is one, else of training; infinite before the first record.
+        step: the step of the record.
+    """
+
+    params: Tree
+    layer_state: Tree
     loss: Array
     step: Array
 
-    def after(self, params: Any, layer_state: Any, loss: Array, step: Array) -> Best:
-        """The better of these and others; what is no finite number is never better."""
+    def update(self, params: Tree, layer_state: Tree, loss: Array, step: Array) -> Best:
+        """The better of these weights and others; a loss that is not finite is never better."""
         better = jnp.isfinite(loss) & (loss < self.loss)
-        found = Best(params, layer_state, loss, step)
-        return jax.tree.map(lambda new, old: jnp.where(better, new, old), found, self)
+        other = Best(params, layer_state, loss, step)
+        return jax.tree.map(lambda new, old: jnp.where(better, new, old), other, self)
 
 
-class Watch(NamedTuple):
-    """What is remembered of the records so far. schedules, stops: by those of the experiment that look at
-    them. stopped: the number, from 1 on, of the criterion that ended the training; 0 where none did."""
+class MonitorState(NamedTuple):
+    """What the schedules and the stopping criteria remember of the records so far.
 
-    schedules: Any
-    stops: Any
-    stopped: Any
+    Attributes:
+        schedules: the state of each schedule.
+        stops: the state of each criterion.
+        stopped: the number, from 1 on, of the criterion that ended the training; 0 while none has.
+    """
+
+    schedules: tuple[PyTree, ...]
+    stops: tuple[PyTree, ...]
+    stopped: Array
 
 
 class WeightHistory(NamedTuple):
-    """The weights at some records so far. weights: `[K, P]`; steps: `[K]`; count: how many rows are filled.
-    records: how many there were, of which every `stride`-th is kept: where all rows are filled, every second
-    is let go of and the stride doubled, so that it matters not how long the training will be."""
+    """The weights at every `stride`-th record, `[K, P]` for at most K records and P weights.
 
-    weights: Any
-    steps: Any
-    count: Any
-    records: Any
-    stride: Any
+    When all rows are filled, every second one is dropped and the stride doubled, so that the rows do not
+    depend on how long the training will be.
+
+    Attributes:
+        weights: `[K, P]`.
+        steps: `[K]`, the step of each row.
+        count: how many rows are filled.
+        records: how many records there were.
+        stride: of how many records one is kept.
+    """
+
+    weights: Array
+    steps: Array
+    count: PyTree  # an Array, under the name of a method of tuples
+    records: Array
+    stride: Array
 
     @classmethod
-    def none(cls, points: int, weights: int) -> WeightHistory:
-        """Before the first record."""
-        zero = np.zeros((), np.int32)
-        rows = np.zeros((points, weights), np.float32)
-        return cls(rows, np.zeros(points, np.int32), zero, zero, np.ones((), np.int32))
+    def empty(cls, points: int, weights: int) -> WeightHistory:
+        """The history before the first record, arrays of the host."""
+        zero: PyTree = np.zeros((), np.int32)
+        rows: PyTree = np.zeros((points, weights), np.float32)
+        steps: PyTree = np.zeros(points, np.int32)
+        stride: PyTree = np.ones((), np.int32)
+        return cls(rows, steps, zero, zero, stride)
 
-    def after(self, weights: Array, step: Array) -> WeightHistory:
-        """With one more record."""
+    def append(self, weights: Array, step: Array) -> WeightHistory:
+        """The history with one more record."""
         points = self.steps.shape[0]
         kept = self.records % self.stride == 0
         row = jnp.where(kept, self.count, jnp.int32(points))  # past the end: dropped
@@ -76,98 +100,124 @@ class WeightHistory(NamedTuple):
 
 
 class State(NamedTuple):
-    """All that one step hands to the next. finite: whether every loss so far was a number. path: a
-    `WeightHistory`, where a probe asks for it."""
+    """All that one step hands to the next.
 
-    params: Any
-    layer_state: Any
-    optimizer_state: Any
-    step: Any
-    finite: Any
+    Attributes:
+        params: the weights by layer.
+        layer_state: what the layers carry along, such as running averages.
+        optimizer_state: see `optax.GradientTransformation`.
+        step: how many steps were taken.
+        finite: whether every loss so far was finite.
+        best: the best weights so far.
+        monitors: what schedules and stopping criteria remember.
+        path: the weights at some records, where a probe asks for them; else an empty tuple.
+    """
+
+    params: Tree
+    layer_state: Tree
+    optimizer_state: PyTree
+    step: Array
+    finite: Array
     best: Best
-    watch: Watch
-    path: Any = ()
+    monitors: MonitorState
+    path: WeightHistory | tuple[()] = ()
 
     @property
-    def going(self) -> Array:
-        """Whether the training neither diverged nor came to an end before its time."""
-        return self.finite & (self.watch.stopped == 0)
+    def running(self) -> Array:
+        """Whether the training neither diverged nor was stopped."""
+        return self.finite & (self.monitors.stopped == 0)
 
 
-class Start(NamedTuple):
-    """Where a training goes on, beginning with the record at that step. arrays: () -> the state as arrays.
-    ended: whether it came to its end before its time, and only those beside it go on."""
+class ResumePoint(NamedTuple):
+    """Where a training goes on.
+
+    Attributes:
+        step: the training goes on with the record at this step.
+        arrays: () -> the state as arrays.
+        finished_early: whether a criterion stopped it, so that only the trainings beside it go on.
+    """
 
     step: int
-    arrays: Callable[[], Arrays]
-    ended: bool = False
+    arrays: Callable[[], ArrayGroups]
+    finished_early: bool = False
 
 
-def groups_of(state: State) -> dict[str, Callable[[], dict[str, np.ndarray]]]:
-    """A state as named arrays of the host, a group at a time: together they might not fit into memory."""
+def array_groups(state: State) -> dict[str, Callable[[], dict[str, np.ndarray]]]:
+    """A state as named arrays of the host, to be had one group at a time: together they might not fit into
+    memory."""
     best = state.best
     return {
-        "weights": lambda: _weights(state.params, state.layer_state),
-        "best": lambda: _weights(best.params, best.layer_state),
-        "training": lambda: _named(_rest(state)),
+        "weights": lambda: _named_weights(state.params, state.layer_state),
+        "best": lambda: _named_weights(best.params, best.layer_state),
+        "training": lambda: _named(_remainder(state)),
     }
 
 
-def state_from(arrays: Arrays, template: State) -> State:
-    """The state that the arrays were made of; template: a state of the same training. Raises InvalidValue
-    where they are those of another one."""
-    weights, best, rest = (arrays.get(group, {}) for group in ("weights", "best", "training"))
+def restore_state(arrays: ArrayGroups, template: State) -> State:
+    """The state that arrays were made of.
+
+    Args:
+        arrays: a state as arrays.
+        template: a state of the same training, for structure, shapes and types.
+
+    Raises:
+        InvalidValue: the arrays belong to another training.
+    """
+    weights, best, training = (arrays.get(group, {}) for group in ("weights", "best", "training"))
     params, layer_state = _filled((template.params, template.layer_state), weights)
     best_params, best_state = _filled((template.params, template.layer_state), best)
-    [(optimizer_state, step, loss, best_step, watch, path)] = _filled([_rest(template)], rest)
-    found = Best(best_params, best_state, loss, best_step)
-    return State(params, layer_state, optimizer_state, step, np.array(True), found, watch, path)
+    [rest] = _filled([_remainder(template)], training)
+    finite: PyTree = np.array(True)
+    restored = Best(best_params, best_state, rest.best_loss, rest.best_step)
+    return State(params, layer_state, rest.optimizer, rest.step, finite, restored, rest.watch, rest.path)
 
 
-class _Rest(NamedTuple):
-    optimizer: Any
-    step: Any
-    best_loss: Any
-    best_step: Any
-    watch: Watch
-    path: Any
+class _Remainder(NamedTuple):
+    """What the group `training` holds; checkpoints name its arrays after these fields."""
+
+    optimizer: PyTree
+    step: Array
+    best_loss: Array
+    best_step: Array
+    watch: MonitorState
+    path: WeightHistory | tuple[()]
 
 
-def _rest(state: State) -> _Rest:
+def _remainder(state: State) -> _Remainder:
     best = state.best
-    return _Rest(state.optimizer_state, state.step, best.loss, best.step, state.watch, state.path)
+    return _Remainder(state.optimizer_state, state.step, best.loss, best.step, state.monitors, state.path)
 
 
-def _weights(params: Any, layer_state: Any) -> dict[str, np.ndarray]:
-    named = [_named(params), _named(layer_state)]
-    assert named[0].keys().isdisjoint(named[1])  # noqa: S101 - a layer's variables have names of their own
-    return named[0] | named[1]
+def _named_weights(params: Tree, layer_state: Tree) -> dict[str, np.ndarray]:
+    """Weights and layer states in one; a layer's variables all have different names."""
+    return _named(params) | _named(layer_state)
 
 
-def _named(tree: Any) -> dict[str, np.ndarray]:
+def _named(tree: PyTree) -> dict[str, np.ndarray]:
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {_name(path): np.asarray(leaf) for path, leaf in leaves}
 
 
-def _name(path: Sequence[Any]) -> str:
+def _name(path: Sequence[object]) -> str:
     return jax.tree_util.keystr(tuple(path), simple=True, separator="/")
 
 
-def _filled(templates: Sequence[Any], named: Mapping[str, np.ndarray]) -> list[Any]:
-    """The trees with the arrays of their names in the place of their leaves; all arrays must be used."""
-    found, used = [], set()
+def _filled(templates: Sequence[PyTree], named: Mapping[str, np.ndarray]) -> list[PyTree]:
+    """The trees with the arrays of their names in place of their leaves. All arrays must be used."""
+    trees: list[PyTree] = []
+    used: set[str] = set()
     for template in templates:
         leaves, structure = jax.tree_util.tree_flatten_with_path(template)
-        chosen = []
+        arrays = []
         for path, leaf in leaves:
             name = _name(path)
             array = named.get(name)
             if array is None or array.shape != leaf.shape or array.dtype != leaf.dtype:
-                there = f"is {array.dtype} {list(array.shape)}" if array is not None else "is not there"
-                raise InvalidValue(f"'{name}' {there}, not {leaf.dtype} {list(leaf.shape)}")
-            chosen.append(array)
+                problem = "is not there" if array is None else f"is {array.dtype} {list(array.shape)}"
+                raise InvalidValue(f"'{name}' {problem}, not {leaf.dtype} {list(leaf.shape)}")
+            arrays.append(array)
             used.add(name)
-        found.append(jax.tree_util.tree_unflatten(structure, chosen))
-    if extra := sorted(named.keys() - used):
-        raise InvalidValue(f"there is no '{extra[0]}' in this model")
-    return found
+        trees.append(jax.tree_util.tree_unflatten(structure, arrays))
+    if unused := sorted(named.keys() - used):
+        raise InvalidValue(f"there is no '{unused[0]}' in this model")
+    return trees

@@ -113,7 +113,7 @@ def test_l2_in_training_equals_pytorch_s_weight_decay(name, theirs):
     torch = pytest.importorskip("torch")
     penalty, optimizer = {"type": "l2", "strength": 0.2}, {"type": name, "learning_rate": 0.05}
     task, start, found = trained([penalty], optimizer, STEPS)
-    assert task.numbers["regularizers[0].strength"] == 0.2
+    assert task.traced_values["regularizers[0].strength"] == 0.2
 
     net = torch.nn.Linear(13, 3)
     net.weight.data = torch.tensor(start["kernel"].T.copy())

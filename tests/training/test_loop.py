@@ -16,11 +16,14 @@ from nnlab.config.document import Document
 from nnlab.errors import ConfigError
 from nnlab.optim.schedules import Time
 from nnlab.registry import KINDS, Scalar, build, components
-from nnlab.training import loop as training
-from nnlab.training import steps as stepping
-from nnlab.training.experiment import build_experiment, group_key
-from nnlab.training.loop import BatchOrder, Lanes, train, train_together
-from nnlab.training.steps import DeviceData, EvalBlocks
+from nnlab.training import batches, blocks, compilation, loop, segments
+from nnlab.training.batches import BatchOrder
+from nnlab.training.blocks import EvalBlocks
+from nnlab.training.compilation import programs_for
+from nnlab.training.experiment import build_experiment
+from nnlab.training.lanes import Lanes
+from nnlab.training.loop import train, train_together
+from nnlab.training.program import group_key
 
 WINE = {"type": "wine", "normalize": "standardize", "batch_size": 16}
 TANH_NET = [{"type": "dense", "units": 8}, "tanh", {"type": "dense", "units": 3}]
@@ -85,8 +88,14 @@ def assert_close(found, expected, rtol, atol):
 @pytest.fixture
 def compiled(monkeypatch):
     """The compiled programs by key: none yet; those of the test are forgotten after it."""
-    monkeypatch.setattr(training, "_compiled", OrderedDict())
-    return training._compiled
+    monkeypatch.setattr(compilation, "_compiled", OrderedDict())
+    return compilation._compiled
+
+
+def set_limits(monkeypatch, limits):
+    for name, value in limits.items():
+        module = batches if name == "MAXIMUM_ORDER_BYTES" else segments
+        monkeypatch.setattr(module, name, value)
 
 
 def first_weights(exp):
@@ -282,7 +291,7 @@ def everything(**keys):
 @pytest.fixture(scope="module")
 def programs():
     """Compiled once: none of what these tests change is part of the program."""
-    return training.programs_for(Lanes([everything()]))
+    return programs_for(Lanes([everything()]))
 
 
 @pytest.fixture(scope="module")
@@ -300,12 +309,17 @@ def uncut():
     ids=str,
 )
 def test_the_length_of_chunks_does_not_change_a_bit(uncut, programs, limits, monkeypatch):
-    monkeypatch.setattr(training, "programs_for", lambda _: programs)
+    monkeypatch.setattr(loop, "programs_for", lambda _: programs)
     assert_unchanged(uncut, limits, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    "limits", [{"SEGMENTS": 1, "ORDER_BYTES": 1}, {"SEGMENTS": 3, "ORDER_BYTES": 4 * 16 * 5}], ids=str
+    "limits",
+    [
+        {"MAXIMUM_SEGMENTS": 1, "MAXIMUM_ORDER_BYTES": 1},
+        {"MAXIMUM_SEGMENTS": 3, "MAXIMUM_ORDER_BYTES": 4 * 16 * 5},
+    ],
+    ids=str,
 )
 @pytest.mark.usefixtures("compiled")  # what these change is a shape of the program
 def test_the_size_of_chunks_does_not_change_a_bit(uncut, limits, monkeypatch):
@@ -313,9 +327,7 @@ def test_the_size_of_chunks_does_not_change_a_bit(uncut, limits, monkeypatch):
 
 
 def assert_unchanged(uncut, limits, monkeypatch):
-    for name, value in limits.items():
-        assert hasattr(training, name)
-        monkeypatch.setattr(training, name, value)
+    set_limits(monkeypatch, limits)
     tables, chunks = trained(everything())
     assert_same(tables, uncut)
     assert len(chunks) >= (1 if limits == {"FIRST_STEPS": 10_000} else 4)
@@ -326,7 +338,7 @@ def test_recording_more_or_less_often_does_not_change_the_numbers(uncut, program
     """But for the rounding of a recorded step, which is compiled together with its probes."""
     exp = everything(record=record)
     if record != {"every": {"steps": 1}}:
-        monkeypatch.setattr(training, "programs_for", lambda _: programs)
+        monkeypatch.setattr(loop, "programs_for", lambda _: programs)
     found = trained(exp)[0]
     for table, columns in found.items():
         theirs = uncut[table]
@@ -374,7 +386,7 @@ VALUES = 9 + 9 + 9 + 9 + 3  # that an example makes, layer by layer
 @pytest.mark.parametrize("most", [1, 4, 5, 26, 50, 10_000])
 @pytest.mark.usefixtures("compiled")
 def test_evaluating_in_blocks_gives_the_same_metrics(uncut, most, monkeypatch):
-    monkeypatch.setattr(stepping, "BLOCK_VALUES", most * VALUES + VALUES - 1)
+    monkeypatch.setattr(blocks, "BLOCK_VALUES", most * VALUES + VALUES - 1)
     exp = everything()
     sizes = [len(part) for part in exp.data.splits.values()]
     block, spans = EvalBlocks.of(exp)
@@ -388,22 +400,22 @@ def test_evaluating_in_blocks_gives_the_same_metrics(uncut, most, monkeypatch):
 
 @pytest.mark.parametrize("most", [1, 5, 62, 10_000])
 def test_a_layout_holds_every_example_once(most, monkeypatch):
-    monkeypatch.setattr(stepping, "BLOCK_VALUES", most * VALUES)
+    monkeypatch.setattr(blocks, "BLOCK_VALUES", most * VALUES)
     exp = everything()
     layout = EvalBlocks.of(exp)
-    held = DeviceData.of(exp, layout)
-    assert len(held.inputs) == len(held.targets) == len(held.real) == layout.blocks * layout.block
+    held = layout.arrange(exp)
+    assert len(held.inputs) == len(held.targets) == len(held.real) == layout.block_count * layout.block_size
     end = 0
-    for name, (first, blocks, count) in layout.spans.items():
+    for name, (first, number, count) in layout.spans.items():
         assert first == end
-        end, start = first + blocks, first * layout.block
+        end, start = first + number, first * layout.block_size
         part = exp.data.splits[name]
         np.testing.assert_array_equal(held.inputs[start : start + count], part.inputs)
         np.testing.assert_array_equal(held.targets[start : start + count], part.targets)
         assert held.real[start : start + count].all()
-        assert not held.real[start + count : end * layout.block].any()
-        assert end * layout.block - start - count < layout.block, "no block is empty"
-    assert end == layout.blocks
+        assert not held.real[start + count : end * layout.block_size].any()
+        assert end * layout.block_size - start - count < layout.block_size, "no block is empty"
+    assert end == layout.block_count
     assert next(iter(layout.spans)) == "train", "batches are taken by the number of the row"
 
 
@@ -471,7 +483,7 @@ def test_keys_of_programs_are_told_apart_before_the_data_are_there():
 def test_a_program_compiled_for_another_gives_the_same_bytes(what, compiled):
     with jax.numpy_dtype_promotion("standard"):  # optax raises floats to whole powers
         mine = adamw(**SHARING[what])
-        other, alone = trained(adamw())[0], training.programs_for(Lanes([mine]))
+        other, alone = trained(adamw())[0], programs_for(Lanes([mine]))
         shared = trained(mine)[0]
         assert len(compiled) == 1
         assert next(iter(compiled.values())) is alone
@@ -482,9 +494,9 @@ def test_a_program_compiled_for_another_gives_the_same_bytes(what, compiled):
 
 
 def test_the_programs_used_last_are_kept(compiled, monkeypatch):
-    monkeypatch.setattr(training, "_compile", lambda lanes: lanes.lead.parts.train.steps)
+    monkeypatch.setattr(compilation, "_compile", lambda lanes: lanes.lead.parts.train.steps)
     for steps in (1, 2, 3, 4, 1, 5, 6):
-        assert training.programs_for(Lanes([everything(steps=steps)])) == steps
+        assert programs_for(Lanes([everything(steps=steps)])) == steps
     assert list(compiled.values()) == [4, 1, 5, 6]
 
 
@@ -634,8 +646,7 @@ RATES = [0.02, 1e4, 0.05]
 @pytest.mark.parametrize("limits", [{}, {"FIRST_STEPS": 1, "CHUNK_SECONDS": 0.0}], ids=str)
 @pytest.mark.parametrize("shared", [False, True], ids=["own data", "shared data"])
 def test_a_lane_that_diverges_leaves_the_others_as_they_were(shared, limits, monkeypatch):
-    for name, value in limits.items():
-        monkeypatch.setattr(training, name, value)
+    set_limits(monkeypatch, limits)
     lanes = [
         everything(**{**lane, **DIVERGING}, optimizer={**MOMENTUM, "learning_rate": rate})
         for lane, rate in zip([{"seed": 0}, {"seed": 1}, {"seed": 2}], RATES, strict=True)
@@ -676,7 +687,7 @@ def test_lanes_end_where_all_of_them_diverged():
 
 def final_states(monkeypatch):
     """What the last weights turn out to be, lane by lane, as the program itself hands them on."""
-    seen, programs_for = [], training.programs_for
+    seen = []
 
     def watched(lanes):
         found = programs_for(lanes)
@@ -687,7 +698,7 @@ def final_states(monkeypatch):
 
         return found._replace(outputs=outputs)
 
-    monkeypatch.setattr(training, "programs_for", watched)
+    monkeypatch.setattr(loop, "programs_for", watched)
     return seen
 
 
@@ -757,8 +768,7 @@ def test_predictions_of_lanes(monkeypatch):
 
 @pytest.mark.parametrize("seconds", [0.0, 1e9], ids=["step by step", "in one go"])
 def test_a_training_that_diverged_predicts_nothing_however_it_is_cut(seconds, monkeypatch):
-    monkeypatch.setattr(training, "FIRST_STEPS", 1)
-    monkeypatch.setattr(training, "CHUNK_SECONDS", seconds)
+    set_limits(monkeypatch, {"FIRST_STEPS": 1, "CHUNK_SECONDS": seconds})
     exp = everything(**DIVERGING, **PREDICTING, optimizer={**MOMENTUM, "learning_rate": 1e4})
     tables, chunks = trained(exp)
     assert not chunks[-1].finite
@@ -794,8 +804,7 @@ def first_overflow(exp, rate):
     ],
 )
 def test_a_huge_learning_rate_diverges_at_the_step_named(batch_size, every, limits, monkeypatch):
-    for name, value in limits.items():
-        monkeypatch.setattr(training, name, value)
+    set_limits(monkeypatch, limits)
     exp = experiment(
         data={"type": "diabetes", "normalize": "standardize", "batch_size": batch_size},
         model=[{"type": "dense", "units": 1}],

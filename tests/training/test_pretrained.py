@@ -22,8 +22,8 @@ from nnlab.runs.run import run, run_together
 from nnlab.storage.run_directory import RunDirectory
 from nnlab.storage.tables import read_table
 from nnlab.training import loop as training
-from nnlab.training import pretrained
 from nnlab.training.experiment import build_experiment
+from nnlab.training.pretrained import load_pretrained
 
 BASE = """\
 name: base
@@ -130,7 +130,7 @@ def test_a_run_that_restores_its_best_weights_hands_those_on(tmp_path):
         "learning_rate: 0.02", "learning_rate: 0.3"
     )
     assert run(bound(stopped), RunDirectory(tmp_path / "run")).exit_code == 0
-    found = bound(TARGET, ("SOURCE", tmp_path / "run")).given.arrays
+    found = bound(TARGET, ("SOURCE", tmp_path / "run")).pretrained.arrays
     best, last = (kept(tmp_path / "run", group) for group in ("best", "weights"))
     assert not np.array_equal(best["dense_1/kernel"], last["dense_1/kernel"])
     for name in TAKEN:
@@ -148,18 +148,20 @@ def test_a_run_that_restores_its_best_weights_hands_those_on(tmp_path):
 )
 def test_layers_are_chosen_by_pattern(source, layers, taken):
     asked = f"initialize: {{from: {source}, layers: {layers}}}\noptimizer"
-    assert set(bound(BASE, ("optimizer", asked)).given.arrays) == taken
+    assert set(bound(BASE, ("optimizer", asked)).pretrained.arrays) == taken
 
 
 def test_a_layer_may_have_another_name_there(source):
     asked = f"initialize: {{from: {source}, layers: dense_2, names: {{dense_2: dense_1}}}}\noptimizer"
-    found = bound(BASE, ("optimizer", asked), ("  [{type", "  [{type: dense, units: 6}, {type")).given.arrays
+    found = bound(
+        BASE, ("optimizer", asked), ("  [{type", "  [{type: dense, units: 6}, {type")
+    ).pretrained.arrays
     np.testing.assert_array_equal(found["dense_2/kernel"], kept(source)["dense_1/kernel"])
     assert set(found) == {"dense_2/kernel", "dense_2/bias"}
 
 
 def test_the_report_tells_what_came_and_what_did_not(source):
-    assert bound(TARGET, ("SOURCE", source)).given.report == (
+    assert bound(TARGET, ("SOURCE", source)).pretrained.report == (
         f"first weights from {source}: 8 arrays, of dense_1, batch_norm_1, dense_2; "
         "drawn: dense_3, batch_norm_2, dense_4; of no use here: dense_3/bias, dense_3/kernel"
     )
@@ -326,13 +328,13 @@ def test_weights_of_pytorch_give_its_outputs(make, layers, names, shape, tmp_pat
     save_state(theirs.state_dict(), tmp_path / "model.safetensors")
     net = build_model(build("layer", layers), shape)
     asked = Initialize(str(tmp_path / "model.safetensors"), None, names)
-    given = pretrained.given(asked, net.setup, shape)
-    params, state = (given.over(tree) for tree in net.init(0))
+    weights = load_pretrained(asked, net.setup, shape)
+    params, state = (weights.replace_in(tree) for tree in net.init(0))
     inputs = np.random.default_rng(0).normal(size=(7, *shape)).astype(np.float32)
     channels_first = np.moveaxis(inputs, -1, 1) if make is not of_plain_images else inputs
     expected = theirs(torch.from_numpy(np.ascontiguousarray(channels_first))).detach().numpy()
     found = net.apply(params, state, inputs, key=jax.random.key(0), train=False).value
-    assert len(given.arrays) == sum(a.is_floating_point() for a in theirs.state_dict().values())
+    assert len(weights.arrays) == sum(a.is_floating_point() for a in theirs.state_dict().values())
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -350,7 +352,7 @@ def test_cached_layers_give_what_frozen_ones_do(source, tmp_path, nnlab):
     for name, text in texts.items():
         told, experiment = [], bound(text, ("SOURCE", source))
         outcome = run(experiment, RunDirectory(tmp_path / name), notify=told.append)
-        assert told == [experiment.given.report]
+        assert told == [experiment.pretrained.report]
         assert nnlab("check", tmp_path / name).exit_code == 0
         assert outcome.summary["parameters"] == 103
         assert outcome.summary["trained_parameters"] == 34
@@ -449,4 +451,4 @@ def test_what_needs_the_inputs_cannot_be_cached(source, old, new, expected):
 
 def test_smoke_does_without_the_source(tmp_path):
     (tmp_path / "test.yaml").write_text(TARGET)
-    assert not build_experiment(load(tmp_path / "test.yaml", smoke=True)).given.arrays
+    assert not build_experiment(load(tmp_path / "test.yaml", smoke=True)).pretrained.arrays

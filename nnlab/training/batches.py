@@ -1,0 +1,53 @@
+"""The order of examples, drawn on the host from the seed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nnlab.system.random import generator
+from nnlab.training.experiment import Experiment
+
+MAXIMUM_ORDER_BYTES = 8 * 2**20  # of the order that one chunk takes
+
+
+class BatchOrder:
+    """The order of examples: row t has the examples of step t, `[batch_size]`; none for a full batch.
+
+    Epoch e is a permutation drawn from (seed, "order", e), cut into steps_per_epoch batches.
+
+    Attributes:
+        width: examples of a row; 0 where each batch is full.
+        capacity: how many rows one chunk takes.
+    """
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.seed, self.steps_per_epoch = experiment.parts.seed, experiment.steps_per_epoch
+        self.examples = len(experiment.data.train)
+        full = self.steps_per_epoch == 1 and not experiment.parts.data.batch_size
+        self.width = 0 if full else experiment.batch_size
+        rows = MAXIMUM_ORDER_BYTES // (4 * max(1, self.width))
+        self.capacity = max(1, min(experiment.total_steps + 1, rows))
+        self._epoch: tuple[int, np.ndarray] = (-1, np.empty(0, np.int32))
+
+    def rows(self, start: int, count: int) -> np.ndarray:
+        """The batches of steps start .. start + count - 1, `[count, batch_size]` int32."""
+        if not self.width:
+            return np.empty((count, 0), np.int32)
+        epochs = range(start // self.steps_per_epoch, (start + count - 1) // self.steps_per_epoch + 1)
+        batches = np.concatenate([self._batches(epoch) for epoch in epochs])
+        return batches[start - epochs[0] * self.steps_per_epoch :][:count]
+
+    def padded_rows(self, start: int, until: int) -> np.ndarray:
+        """The batches of steps start .. until, padded with zeros to `[capacity, batch_size]`."""
+        padded = np.zeros((self.capacity, self.width), np.int32)
+        rows = self.rows(start, min(self.capacity, until - start + 1))
+        padded[: len(rows)] = rows
+        return padded
+
+    def _batches(self, epoch: int) -> np.ndarray:
+        """The batches of an epoch, `[steps_per_epoch, batch_size]`; the last epoch asked for is kept."""
+        if self._epoch[0] != epoch:
+            permutation = generator(self.seed, "order", epoch).permutation(self.examples)
+            used = permutation[: self.steps_per_epoch * self.width].astype(np.int32)
+            self._epoch = (epoch, used.reshape(self.steps_per_epoch, self.width))
+        return self._epoch[1]

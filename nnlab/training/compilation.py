@@ -1,0 +1,82 @@
+"""The compiled programs of trainings. One serves all that differ in seed, traced values and data only."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import NamedTuple
+
+from nnlab.system.imports import Array, PyTree, jax
+from nnlab.training.arguments import Arguments
+from nnlab.training.batches import BatchOrder
+from nnlab.training.chunk import build_core, run_chunk
+from nnlab.training.lanes import Lanes
+from nnlab.training.recorder import Columns, Record
+from nnlab.training.segments import chunk_inputs
+from nnlab.training.state import State
+
+MAXIMUM_PROGRAMS = 4  # so many compiled programs are kept
+
+
+class Programs(NamedTuple):
+    """The compiled functions of an experiment.
+
+    Attributes:
+        init: params -> optimizer state.
+        chunk: (arguments, state, *ChunkInputs) -> (state, records), see `chunk.run_chunk`.
+        start: (arguments, state, rows of the batch) -> tables of the probes that record at step 0 only, where
+            there are any.
+        end: (arguments, state) -> tables of the probes that record at the end, where there are any.
+        outputs: (arguments, state) -> the model's outputs by split.
+    """
+
+    init: Callable[[PyTree], PyTree]
+    chunk: Callable[..., tuple[State, Record]]
+    start: Callable[[Arguments, State, Array], dict[str, Columns]] | None
+    end: Callable[[Arguments, State], dict[str, Columns]] | None
+    outputs: Callable[[Arguments, State], dict[str, Array]]
+
+
+_compiled: OrderedDict[tuple[str, int, bool], Programs] = OrderedDict()
+
+
+def programs_for(lanes: Lanes) -> Programs:
+    """The programs of these lanes, compiled unless they are among those used last."""
+    key = (lanes.lead.program_key, lanes.count, lanes.shares_data)
+    if key not in _compiled:
+        _compiled[key] = _compile(lanes)
+        if len(_compiled) > MAXIMUM_PROGRAMS:
+            _compiled.popitem(last=False)
+    _compiled.move_to_end(key)
+    return _compiled[key]
+
+
+def _compile(lanes: Lanes) -> Programs:
+    lead = lanes.lead
+
+    def chunk(arguments: Arguments, state: State, *inputs: Array) -> tuple[State, Record]:
+        return run_chunk(build_core(lead, arguments), state, *inputs)
+
+    def start(arguments: Arguments, state: State, rows: Array) -> dict[str, Columns]:
+        return build_core(lead, arguments).recorder.at_start(state, rows)
+
+    def end(arguments: Arguments, state: State) -> dict[str, Columns]:
+        return build_core(lead, arguments).recorder.at_end(state)
+
+    def outputs(arguments: Arguments, state: State) -> dict[str, Array]:
+        return build_core(lead, arguments).outputs(state)
+
+    lane_axes: list[PyTree] = [0, 0, 0, None if lanes.shares_data else 0]
+    axes = Arguments(*lane_axes)
+    init = jax.jit(lanes.vmap(lead.parts.optimizer.init, (0,)))
+    inputs = chunk_inputs(lanes, [BatchOrder(lead)] * lanes.count, 0, [])
+    chunks = jax.jit(lanes.vmap(chunk, (axes, 0, 0, None, None, None, None)), donate_argnums=1)
+    compiled = chunks.lower(lanes.arguments, lanes.first_states(init), *inputs).compile()
+    times = {probe.record_at for probe in lead.probes}
+    return Programs(
+        init=init,
+        chunk=compiled,
+        start=jax.jit(lanes.vmap(start, (axes, 0, 0))) if "start" in times else None,
+        end=jax.jit(lanes.vmap(end, (axes, 0))) if "end" in times else None,
+        outputs=jax.jit(lanes.vmap(outputs, (axes, 0))),
+    )

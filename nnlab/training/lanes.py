@@ -1,0 +1,135 @@
+"""Lanes: experiments of one program, trained side by side as one vmapped program."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import ParamSpec, TypeVar
+
+import numpy as np
+
+from nnlab.phenomena.probe import WEIGHT_PATH_POINTS
+from nnlab.system.imports import PyTree, jax
+from nnlab.training.arguments import Arguments
+from nnlab.training.blocks import EvalBlocks
+from nnlab.training.experiment import Experiment
+from nnlab.training.frozen_features import with_frozen_features
+from nnlab.training.state import (
+    ArrayGroups,
+    Best,
+    MonitorState,
+    ResumePoint,
+    State,
+    WeightHistory,
+    restore_state,
+)
+
+Tree = TypeVar("Tree")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Lanes:
+    """Experiments side by side: trees of each become one of all, with a leading axis where there are several.
+
+    Attributes:
+        experiments: one for each lane, all of one program.
+        lead: the first of them, which stands for all where they are alike.
+        count: their number.
+        shares_data: whether all train on the same data, which is then on the device once.
+    """
+
+    def __init__(self, experiments: Sequence[Experiment]) -> None:
+        self.experiments, self.lead = experiments, experiments[0]
+        self.count = len(experiments)
+        same_data = len({e.data.hash for e in experiments}) == 1 and not self.lead.frozen_prefix
+        self.shares_data = self.count == 1 or same_data
+
+    def stack(self, trees: Sequence[PyTree]) -> PyTree:
+        """One tree of all lanes, from that of each."""
+        return trees[0] if self.count == 1 else jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+
+    def split(self, tree: Tree) -> list[Tree]:
+        """The tree of each lane, from that of all."""
+        return [self.part(tree, lane) for lane in range(self.count)]
+
+    def part(self, tree: Tree, lane: int) -> Tree:
+        """The tree of one lane, from that of all."""
+        return tree if self.count == 1 else jax.tree.map(lambda leaf: leaf[lane], tree)
+
+    def vmap(self, function: Callable[P, R], in_axes: tuple[PyTree, ...]) -> Callable[P, R]:
+        """The function over all lanes; in_axes: which arguments have a lane axis, see `jax.vmap`."""
+        return function if self.count == 1 else jax.vmap(function, in_axes=in_axes)
+
+    @functools.cached_property
+    def arguments(self) -> Arguments:
+        """The program's arguments, on the device."""
+        blocks = EvalBlocks.of(self.lead)
+        sources = self.experiments[:1] if self.shares_data else self.experiments
+        data = [blocks.arrange(with_frozen_features(experiment)) for experiment in sources]
+        with np.errstate(over="ignore"):  # what does not fit becomes infinite, and the run diverges
+            values = [{k: np.float32(v) for k, v in e.traced_values.items()} for e in self.experiments]
+        return jax.device_put(
+            Arguments(
+                self.stack([np.uint32(e.parts.seed) for e in self.experiments]),
+                self.stack(values),
+                self.stack([e.first_weights()[0] for e in self.experiments]),
+                data[0] if self.shares_data else self.stack(data),
+            )
+        )
+
+    def first_states(self, init: Callable[[PyTree], PyTree]) -> State:
+        """The states before the first step.
+
+        Args:
+            init: params -> optimizer state, of all lanes.
+        """
+        first_weights = [e.first_weights() for e in self.experiments]
+        params, layer_state = (self.stack([weights[part] for weights in first_weights]) for part in (0, 1))
+        step = self.stack([np.zeros((), np.int32)] * self.count)
+        finite = self.stack([np.array(True)] * self.count)
+        loss = self.stack([np.array(np.inf, np.float32)] * self.count)
+        best = jax.tree.map(np.copy, Best(params, layer_state, loss, step))
+        monitors = self.stack([_first_monitors(e) for e in self.experiments])
+        path = self.stack([_empty_path(e) for e in self.experiments])
+        placed = jax.device_put((params, layer_state, step, finite, best, monitors, path))
+        params, layer_state, step, finite, best, monitors, path = placed
+        return State(params, layer_state, init(params), step, finite, best, monitors, path)
+
+    def restored_states(self, resume_points: Sequence[ResumePoint], template: State) -> State:
+        """The states at which the lanes go on.
+
+        Args:
+            resume_points: one for each lane.
+            template: the states before the first step.
+
+        Raises:
+            InvalidValue: a resume point belongs to another model.
+        """
+        templates = self.split(jax.device_get(template))
+        states = [restore_state(p.arrays(), like) for p, like in zip(resume_points, templates, strict=True)]
+        return jax.device_put(self.stack(states))
+
+
+def validate_state(experiment: Experiment, arrays: ArrayGroups) -> None:
+    """Check that a state kept as arrays is one of this experiment's.
+
+    Raises:
+        InvalidValue: it belongs to another one.
+    """
+    init = experiment.parts.optimizer.init
+    template = Lanes([experiment]).first_states(lambda params: jax.eval_shape(init, params))
+    restore_state(arrays, template)
+
+
+def _first_monitors(experiment: Experiment) -> MonitorState:
+    """What schedules and stopping criteria remember before the first record."""
+    schedules = tuple(schedule.init() for schedule in experiment.parts.optimizer.schedules)
+    stops = tuple(stop.init() for stop in experiment.stops)
+    stopped: PyTree = np.zeros((), np.int32)
+    return MonitorState(schedules, stops, stopped)
+
+
+def _empty_path(experiment: Experiment) -> WeightHistory | tuple[()]:
+    weights = experiment.model.setup.count("params")
+    return WeightHistory.empty(WEIGHT_PATH_POINTS, weights) if experiment.keeps_path else ()

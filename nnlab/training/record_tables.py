@@ -1,0 +1,126 @@
+"""What a chunk of training comes to, on the host: the rows of its records, as flat columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from nnlab.system.imports import Array
+from nnlab.training.experiment import Experiment
+from nnlab.training.recorder import Record
+from nnlab.training.state import State
+
+Table = dict[str, np.ndarray]
+"""Columns by name, all of one length."""
+
+
+class Chunk(NamedTuple):
+    """What a chunk of training came to.
+
+    Attributes:
+        step: where it ended.
+        tables: the new rows by table.
+        finite: False where the loss, or another metric of a record, stopped being finite, at `step`.
+        done: whether nothing is left to train.
+        seconds: its wall-clock time.
+        compiling: how much of that went into compiling.
+        state: () -> the state at its end, to be had until the next chunk is asked for; None where the last
+            layer was solved for.
+        stopped: the number, from 1 on, of the criterion that stopped the training; else 0.
+    """
+
+    step: int
+    tables: dict[str, Table]
+    finite: bool
+    done: bool
+    seconds: float
+    compiling: float
+    state: Callable[[], State] | None = None
+    stopped: int = 0
+
+
+class ChunkOutcome(NamedTuple):
+    """What the compiled chunk returned, brought to the host.
+
+    Attributes:
+        records: one for each segment, see `Record`.
+        step: where it ended.
+        finite: whether every loss was finite.
+        stopped: the number of the criterion that stopped the training; else 0.
+    """
+
+    records: Record
+    step: Array
+    finite: Array
+    stopped: Array
+
+
+def chunk_of(
+    experiment: Experiment, outcome: ChunkOutcome, start_tables: dict[str, Table], done: bool
+) -> Chunk:
+    """One lane's chunk, without its times and state.
+
+    Args:
+        experiment: the experiment of the lane.
+        outcome: what the compiled chunk returned for it.
+        start_tables: rows of the probes that recorded at step 0 only.
+        done: whether no segments are left.
+    """
+    tables = _tables(experiment, outcome.records) | start_tables
+    step, finite = int(outcome.step), bool(outcome.finite)
+    measured = [column for name, column in tables["metrics"].items() if name != "learning_rate"]
+    sound = np.all([np.isfinite(column) for column in measured], axis=0)
+    bad = np.flatnonzero(~sound)
+    if bad.size:
+        step, finite = int(tables["metrics"]["step"][bad[0]]), False
+        tables = {name: _up_to(step, table) for name, table in tables.items()}
+    stopped = int(outcome.stopped)
+    return Chunk(step, tables, finite, done or bool(stopped), 0.0, 0.0, stopped=stopped)
+
+
+def _tables(experiment: Experiment, records: Record) -> dict[str, Table]:
+    """The rows of a chunk's records as flat columns: the step, what names a row, the numbers."""
+    kept = np.asarray(records.recorded)
+    steps = np.asarray(records.step)[kept]
+    tables = {
+        name: {column: np.asarray(values)[kept] for column, values in columns.items()}
+        for name, columns in records.tables.items()
+    }
+    probed = {name: columns for name, columns in tables.items() if name != "metrics"}
+    return {"metrics": _metrics(experiment, steps, tables)} | {
+        name: flat_table(experiment, name, steps, columns) for name, columns in probed.items()
+    }
+
+
+def _metrics(experiment: Experiment, steps: np.ndarray, tables: Mapping[str, Table]) -> Table:
+    """The columns of the table `metrics`; norms are summed up from those of the layers, where there are."""
+    measured = tables["metrics"]
+    losses = [f"{split}_{metric}" for split in experiment.data.splits for metric in ("loss", "accuracy")]
+    table: Table = {"step": steps, "epoch": steps / experiment.steps_per_epoch}
+    table |= {column: measured[column] for column in ["learning_rate", *losses] if column in measured}
+    for column in ("grad_norm", "weight_norm") if "layers" in tables else ():
+        squares = np.square(tables["layers"][column].astype(np.float64))
+        table[column] = np.sqrt(squares.sum(-1)).astype(np.float32)
+    if "weight_norm" in measured:
+        table["weight_norm"] = measured["weight_norm"]
+    return table
+
+
+def flat_table(
+    experiment: Experiment, table: str, steps: np.ndarray, columns: Mapping[str, np.ndarray]
+) -> Table:
+    """Columns `[records, rows]` as `[records * rows]`, beside the step and what names a row."""
+    probes = [probe for probe in experiment.probes if probe.table == table]
+    names = probes[0].rows(experiment.trained_model.setup, experiment.data)
+    count = len(next(iter(names.values())))
+    labels = {name: np.tile(np.array(values, dtype=object), len(steps)) for name, values in names.items()}
+    measured = {column: columns[column].reshape(-1) for probe in probes for column in probe.columns}
+    return {"step": np.repeat(steps, count), **labels, **measured}
+
+
+def _up_to(step: int, table: Table) -> Table:
+    """The rows up to a step."""
+    kept = table["step"] <= step
+    return {column: values[kept] for column, values in table.items()}

@@ -1,0 +1,189 @@
+"""A record: the metrics of all splits, the probes' tables, the best weights, and whether training stops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from nnlab.data.augment import apply_augmentations
+from nnlab.nn.layer import Output, Tree
+from nnlab.phenomena.probe import Batch, Snapshot, WeightPath
+from nnlab.system.imports import Array, PyTree, jax, jnp
+from nnlab.training.arguments import Arguments
+from nnlab.training.evaluator import Evaluator
+from nnlab.training.experiment import Experiment
+from nnlab.training.program import Components
+from nnlab.training.state import MonitorState, State
+from nnlab.training.train_step import StepTrace, TrainStep
+
+Columns = dict[str, Array]
+
+
+class Record(NamedTuple):
+    """What is recorded at a step.
+
+    Attributes:
+        recorded: whether it is; a training that was over before has nothing to record.
+        step: the step.
+        tables: table -> its columns, of a scalar or of one value per row of the table.
+    """
+
+    recorded: Array
+    step: Array
+    tables: Mapping[str, Columns]
+
+
+class Recorder:
+    """Records a state: evaluates it, asks the probes, and remembers what the records have shown so far."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        components: Components,
+        arguments: Arguments,
+        train_step: TrainStep,
+        evaluator: Evaluator,
+    ) -> None:
+        self.components, self.arguments = components, arguments
+        self.train_step, self.evaluator = train_step, evaluator
+        self.optimizer, self.stops = components.optimizer, experiment.stops
+        self.selection_metric = experiment.selection_metric
+        self.restores = any(stop.restores for stop in self.stops)
+        self.keeps_path = experiment.keeps_path
+        # the weight norm of all layers is summed up on the host, where the table `layers` has them all
+        self.measures_weight_norm = not experiment.parts.record.layers or experiment.frozen_prefix > 0
+        self.probes = {
+            time: [probe for probe in experiment.probes if probe.record_at == time]
+            for time in ("every_record", "start", "end")
+        }
+
+    def record(self, state: State, until: Array, batch: Callable[[], Batch]) -> tuple[State, Record]:
+        """Record a state and, where probes need the step to observe it, take one step.
+
+        Without such probes, and where the training ends here, no step is taken.
+
+        Args:
+            state: the state to record.
+            until: the step to which the training goes after this record.
+            batch: () -> the batch of the state's step.
+        """
+        metrics = self.evaluator.metrics(state)
+        monitored = state._replace(monitors=self.update_monitors(state, metrics))
+        tables = {"metrics": self.metrics_row(monitored, metrics)}
+        after = monitored
+        if self.probes["every_record"]:
+            after, snapshot = self.observed_step(monitored, batch())
+            tables |= self.measure("every_record", snapshot)
+        loss = metrics[self.selection_metric]
+        best = state.best.update(state.params, state.layer_state, loss, state.step)
+        continues = state.running & (until > state.step)
+        monitors = jax.tree.map(
+            lambda new, old: jnp.where(continues, new, old), after.monitors, state.monitors
+        )
+        steps = continues & (monitors.stopped == 0)
+        after = jax.tree.map(lambda new, old: jnp.where(steps, new, old), after, state)
+        path = state.path
+        if path:
+            path = path.append(ravel(state.params)[0], state.step)
+        after = after._replace(best=best, monitors=monitors, path=path)
+        return after, Record(state.running, state.step, tables)
+
+    def update_monitors(self, state: State, metrics: Columns) -> MonitorState:
+        """What schedules and stopping criteria remember after one more record."""
+        before, time = state.monitors, self.train_step.time(state)
+        loss = metrics[self.selection_metric]
+        schedules = tuple(
+            schedule.update(memory, loss, time)
+            for schedule, memory in zip(self.optimizer.schedules, before.schedules, strict=True)
+        )
+        updates = [stop.update(s, metrics) for stop, s in zip(self.stops, before.stops, strict=True)]
+        stopped = before.stopped
+        for number, (_, ends) in enumerate(updates, 1):
+            stopped = jnp.where((stopped == 0) & ends, number, stopped)
+        return MonitorState(schedules, tuple(memory for memory, _ in updates), stopped)
+
+    def metrics_row(self, state: State, metrics: Columns) -> Columns:
+        """The row of the table `metrics`."""
+        time = self.train_step.time(state)
+        rate = self.optimizer.learning_rate.rate(state.monitors.schedules[0], time)
+        row = {"learning_rate": rate, **metrics}
+        if self.measures_weight_norm:
+            squares = sum(jnp.square(weights).sum() for weights in jax.tree.leaves(state.params))
+            row["weight_norm"] = jnp.sqrt(squares)
+        return row
+
+    def at_start(self, state: State, rows: Array) -> dict[str, Columns]:
+        """The tables of the probes that see step 0 only; `rows` are those of its batch."""
+        batch = self.evaluator.blocks.batch(self.arguments.data, rows)
+        _, snapshot = self.observed_step(state, batch)
+        return self.measure("start", snapshot)
+
+    def at_end(self, state: State) -> dict[str, Columns]:
+        """The tables of the probes that see the weights that the training returns."""
+        return self.measure("end", self.snapshot(self.restore_best(state)))
+
+    def observed_step(self, state: State, batch: Batch) -> tuple[State, Snapshot]:
+        """One step of training, and what probes see of it."""
+        after, trace = self.train_step(state, batch)
+        return after, self.snapshot(state, trace)
+
+    def snapshot(self, state: State, trace: StepTrace | None = None) -> Snapshot:
+        """What probes see of a state, and of the step taken from it, if any."""
+        trace = trace or StepTrace({}, {}, {}, jnp.full((), jnp.nan))
+
+        def evaluate(params: Tree, inputs: Array) -> Output:
+            return self.evaluator.apply(params, state.layer_state, inputs)
+
+        def augment(key: Array, inputs: Array) -> Array:
+            return apply_augmentations(self.components.augment, key, inputs).inputs
+
+        return Snapshot(
+            params=state.params,
+            initial_params=self.arguments.initial_params,
+            gradients=trace.gradients,
+            updates=trace.updates,
+            intermediates=trace.intermediates,
+            batch_loss=trace.batch_loss,
+            examples=self.evaluator.blocks.examples(self.arguments.data),
+            evaluate=evaluate,
+            augment=augment,
+            loss=self.components.loss,
+            key=jax.random.key(self.arguments.seed),
+            weight_path=self.weight_path(state),
+        )
+
+    def weight_path(self, state: State) -> WeightPath | None:
+        """Where the weights were at past records, and last those that the training would return now."""
+        history = state.path
+        if not history:
+            return None
+        end, tree = ravel(self.restore_best(state).params)
+        step = state.best.step if self.restores else state.step
+        filled = jnp.arange(history.steps.shape[0]) < history.count
+        return WeightPath(
+            jnp.concatenate([history.weights, end[None]]),
+            jnp.append(history.steps, step),
+            jnp.append(filled, True),
+            tree,
+        )
+
+    def measure(self, time: str, snapshot: Snapshot) -> dict[str, Columns]:
+        """The tables of the probes that record at `time`."""
+        tables: dict[str, Columns] = {}
+        for probe in self.probes[time]:
+            values = probe.measure(self.components.model.setup, snapshot)
+            tables.setdefault(probe.table, {}).update(zip(probe.columns, values, strict=True))
+        return tables
+
+    def restore_best(self, state: State) -> State:
+        """The state with the weights that the training returns."""
+        if not self.restores:
+            return state
+        return state._replace(params=state.best.params, layer_state=state.best.layer_state)
+
+
+def ravel(tree: PyTree) -> tuple[Array, Callable[[Array], PyTree]]:
+    """All arrays of a tree in one, `[P]`, and the function that gets the tree back."""
+    from jax.flatten_util import ravel_pytree
+
+    return ravel_pytree(tree)

@@ -1,0 +1,110 @@
+"""How a training is cut: into segments, each of which may begin with a record, and those into chunks."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from nnlab.training.batches import BatchOrder
+from nnlab.training.experiment import step_flops
+from nnlab.training.lanes import Lanes
+
+MAXIMUM_SEGMENTS = 32  # of a chunk
+CHUNK_SECONDS = 0.5  # a chunk is meant to last about this long
+FIRST_STEPS = 16  # at most, of the first chunk, whose speed is not known yet
+MINIMUM_FLOPS_PER_SECOND = 5e9  # any machine makes as many
+
+
+class Segment(NamedTuple):
+    """Some steps.
+
+    Attributes:
+        record: whether the first of them is recorded.
+        until: the step at which the segment ends.
+    """
+
+    record: bool
+    until: int
+
+
+class ChunkInputs(NamedTuple):
+    """The arguments of the compiled chunk that say what to run, see `chunk.run_chunk`.
+
+    Attributes:
+        order: `[T, B]`, with an axis of lanes in front where there are several.
+        base: the step at which the chunk begins.
+        records: `[S]`, whether each segment begins with a record.
+        untils: `[S]`, the step at which each segment ends.
+        segments: how many of them to run.
+    """
+
+    order: np.ndarray
+    base: np.int32
+    records: np.ndarray
+    untils: np.ndarray
+    segments: np.int32
+
+
+class ChunkPlan:
+    """The chunks that are left of a training, each about as long as CHUNK_SECONDS.
+
+    Attributes:
+        step: the step that the chunks so far have come to.
+        segments: those that are left.
+    """
+
+    def __init__(self, lanes: Lanes, start: int) -> None:
+        self.lanes, self.step = lanes, start
+        self.orders = [BatchOrder(experiment) for experiment in lanes.experiments]
+        self.segments = segments_from(lanes.lead.record_steps, start)
+        self.chunk_steps = first_chunk_steps(lanes)
+
+    def next_chunk(self) -> ChunkInputs:
+        """The next chunk, which is no longer left."""
+        base, steps = self.step, min(self.chunk_steps, self.orders[0].capacity - 1)
+        chunk, self.segments = take_segments(self.segments, base, steps)
+        self.step = chunk[-1].until
+        return chunk_inputs(self.lanes, self.orders, base, chunk)
+
+    def adapt(self, steps: int, seconds: float) -> None:
+        """Let the next chunk be as long as it should, after one of so many steps took so many seconds."""
+        self.chunk_steps = max(1, round(CHUNK_SECONDS * max(1, steps) / max(1e-6, seconds)))
+
+
+def segments_from(record_steps: list[int], start: int) -> list[Segment]:
+    """The segments from a step on."""
+    ends = [*record_steps[1:], record_steps[-1]]
+    left = [(first, until) for first, until in zip(record_steps, ends, strict=True) if first >= start]
+    unrecorded = [Segment(False, left[0][0])] if left and left[0][0] > start else []
+    return unrecorded + [Segment(True, until) for _, until in left]
+
+
+def take_segments(segments: list[Segment], base: int, steps: int) -> tuple[list[Segment], list[Segment]]:
+    """The segments of the next chunk, about `steps` steps from `base` on, and those that are left."""
+    chunk: list[Segment] = []
+    limit = base + max(1, steps)
+    for position, segment in enumerate(segments):
+        if len(chunk) == MAXIMUM_SEGMENTS or (chunk and chunk[-1].until >= limit):
+            return chunk, segments[position:]
+        if segment.until > limit:
+            rest = [Segment(False, segment.until), *segments[position + 1 :]]
+            return [*chunk, segment._replace(until=limit)], rest
+        chunk.append(segment)
+    return chunk, []
+
+
+def chunk_inputs(lanes: Lanes, orders: list[BatchOrder], base: int, segments: list[Segment]) -> ChunkInputs:
+    """Segments as the compiled chunk takes them, padded to its length."""
+    until = segments[-1].until if segments else base
+    order = lanes.stack([order.padded_rows(base, until) for order in orders])
+    padded = segments + [Segment(False, 0)] * (MAXIMUM_SEGMENTS - len(segments))
+    records = np.array([segment.record for segment in padded])
+    untils = np.array([segment.until for segment in padded], np.int32)
+    return ChunkInputs(order, np.int32(base), records, untils, np.int32(len(segments)))
+
+
+def first_chunk_steps(lanes: Lanes) -> int:
+    """How many steps last no longer than a chunk is meant to, whatever the machine."""
+    steps = CHUNK_SECONDS * MINIMUM_FLOPS_PER_SECOND / max(1.0, lanes.count * step_flops(lanes.lead))
+    return max(1, min(FIRST_STEPS, int(steps)))

@@ -1,0 +1,117 @@
+"""One step of training: augment, loss, gradient, update, constraints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from nnlab.data.augment import Augmented, apply_augmentations
+from nnlab.nn.layer import Output, TrainUnlessFrozen, Tree
+from nnlab.optim.parameter_groups import layer_of
+from nnlab.optim.schedules import Time
+from nnlab.phenomena.probe import Batch
+from nnlab.system.imports import Array, PyTree, jax, jnp
+from nnlab.training.program import Components
+from nnlab.training.state import State
+
+AUGMENTATION_KEY = 2**31  # of a step's keys, that of the augmentations; those of the layers count from 0
+
+
+class StepTrace(NamedTuple):
+    """What can be observed of one step.
+
+    Attributes:
+        gradients: of the loss with its penalties, a tree like the weights, 0 for frozen layers.
+        updates: what the step adds to the weights, likewise.
+        intermediates: those of the layers, see `Output`.
+        batch_loss: the batch's mean loss in training mode, without penalties.
+    """
+
+    gradients: Tree
+    updates: Tree
+    intermediates: Mapping[str, Mapping[str, Array]]
+    batch_loss: Array
+
+
+class TrainStep:
+    """(state, batch) -> the state after one step, and what could be observed of it."""
+
+    def __init__(self, components: Components, seed: Array, total_steps: int, steps_per_epoch: int) -> None:
+        self.components, self.seed = components, seed
+        self.total_steps, self.steps_per_epoch = total_steps, steps_per_epoch
+        self.optimizer = components.optimizer
+        self.gradient_transform = self.optimizer.gradient_transform()
+
+    def __call__(self, state: State, batch: Batch) -> tuple[State, StepTrace]:
+        key = jax.random.fold_in(jax.random.key(self.seed), state.step)
+        train = TrainUnlessFrozen(self.optimizer.frozen) if self.optimizer.groups else True
+        trained = self.optimizer.trained(state.params)
+        augmentation_key = jax.random.fold_in(key, AUGMENTATION_KEY)
+        augmented = apply_augmentations(self.components.augment, augmentation_key, batch.inputs)
+
+        def objective(trained: PyTree) -> tuple[Array, tuple[Output, Array]]:
+            params = merge_frozen(trained, state.params)
+            output = self.components.model.apply(
+                params, state.layer_state, augmented.inputs, key=key, train=train
+            )
+            loss = self.mixed_loss(output.value, batch.targets, augmented).mean()
+            return loss + sum(penalty(params) for penalty in self.components.regularizers), (output, loss)
+
+        (loss, (output, batch_loss)), gradients = jax.value_and_grad(objective, has_aux=True)(trained)
+        direction, optimizer_state = self.gradient_transform.update(gradients, state.optimizer_state, trained)
+        updated, updates = self.apply_updates(state, trained, direction)
+        finite = jnp.isfinite(loss)
+        after = state._replace(
+            params=merge_frozen(updated, state.params),
+            layer_state={**state.layer_state, **output.state},  # a frozen prefix has no output state
+            optimizer_state=optimizer_state,
+            step=state.step + finite.astype(jnp.int32),
+            finite=finite,
+        )
+        still = jax.tree.map(jnp.zeros_like, state.params)
+        trace = StepTrace(
+            merge_frozen(gradients, still), merge_frozen(updates, still), output.intermediates, batch_loss
+        )
+        return after, trace
+
+    def mixed_loss(self, outputs: Array, targets: Array, augmented: Augmented) -> Array:
+        """The loss of each example, `[B]`; where another is mixed into it, the weighted loss of both."""
+        losses = self.components.loss.per_example(outputs, targets)
+        if augmented.partner is None or augmented.share is None:
+            return losses
+        others = self.components.loss.per_example(outputs, targets[augmented.partner])
+        return (1.0 - augmented.share) * losses + augmented.share * others
+
+    def apply_updates(self, state: State, trained: PyTree, direction: PyTree) -> tuple[PyTree, PyTree]:
+        """The trained weights after a step in a direction, and what the step adds to them."""
+        rate = self.optimizer.rates(state.monitors.schedules, self.time(state))
+
+        def update(path: Sequence[Any], towards: Array) -> Array:
+            return -rate(layer_of(path)) * towards
+
+        updates = jax.tree_util.tree_map_with_path(update, direction)
+        updated = jax.tree.map(jnp.add, trained, updates)
+        if self.components.constraints:
+            updated = jax.tree_util.tree_map_with_path(self.constrain, updated)
+            updates = jax.tree.map(jnp.subtract, updated, trained)
+        return updated, updates
+
+    def constrain(self, path: Sequence[Any], weights: Array) -> Array:
+        """An array of weights as the constraints leave it; they act on kernels alone."""
+        if path[-1].key == "kernel":
+            for constraint in self.components.constraints:
+                weights = constraint(weights)
+        return weights
+
+    def time(self, state: State) -> Time:
+        """The moment of a state's step."""
+        return Time(state.step, self.total_steps, self.steps_per_epoch)
+
+
+def merge_frozen(trained: PyTree, rest: PyTree) -> PyTree:
+    """A tree by layers: `trained`, with the leaves of `rest` where it has None."""
+
+    def merged(leaf: Array | None, other: Array) -> Array:
+        return other if leaf is None else leaf
+
+    return jax.tree.map(merged, trained, rest, is_leaf=lambda leaf: leaf is None)
