@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup
 from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon
-from nnlab.phenomena.probe import Probe, Snapshot
+from nnlab.phenomena.probe import Probe, RowLabels, Snapshot
 from nnlab.system.imports import Array, jnp
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def detect(table: pandas.DataFrame) -> Answers:
     )
 
 
-def _pair_rows(setup: Setup, data: Data) -> dict[str, list[Any]]:
+def _pair_rows(setup: Setup, data: Data) -> RowLabels:
     """A row a pair of operands: its split, x and y. Raises InvalidValue where the data are none."""
     operands = data.train.classes
     if not operands or sum(len(examples) for examples in data.splits.values()) > MAXIMUM_PAIRS:

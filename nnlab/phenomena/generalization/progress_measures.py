@@ -8,7 +8,7 @@ frequencies, `c` an answer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup
 from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon, refuse_sparse_grid
-from nnlab.phenomena.probe import Probe, Snapshot, subtree
+from nnlab.phenomena.probe import Probe, RowLabels, Snapshot, subtree
 from nnlab.registry import Count
 from nnlab.system.imports import Array, jax, jnp
 
@@ -144,11 +144,11 @@ def _operands(setup: Setup, data: Data) -> int:
     return operands
 
 
-def _progress_rows(setup: Setup, data: Data) -> dict[str, list[Any]]:
+def _progress_rows(setup: Setup, data: Data) -> RowLabels:
     return {"modulus": [_operands(setup, data)]}
 
 
-def _frequency_rows(setup: Setup, data: Data) -> dict[str, list[Any]]:
+def _frequency_rows(setup: Setup, data: Data) -> RowLabels:
     return {"frequency": list(range(1, (_operands(setup, data) + 1) // 2))}
 
 
