@@ -1,6 +1,6 @@
-"""Which examples a phenomenon shows, their values as rows of a table, and images of them for a figure.
+"""Which examples a phenomenon shows, their values as rows of a table, and their images in a figure.
 
-An image is `[H, W, C]`: one of `[H, W]` has a single channel, a signal `[L]` is an image of height 1.
+An image has the shape `[H, W, C]`. Inputs `[H, W]` have one channel; a signal `[L]` is an image of height 1.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas
 
 REPORTING_ORDER = ("test", "validation", "train")
-BLOCK_EXAMPLES = 32  # evaluated at once: of more, convolutions are slow on CPU, see steps.CONVOLVED
+BLOCK_EXAMPLES = 32  # evaluated at once; convolutions of more are slow on CPU
 MAXIMUM_TABLE_VALUES = 1_000_000  # of all images in a table
 MINIMUM_IMAGE_VALUES = 8  # an example of fewer is not drawn
 
@@ -42,7 +42,7 @@ def recorded_split(table: pandas.DataFrame) -> str:
 
 
 def map_in_blocks(function: Callable[[Array], Array], inputs: Array) -> Array:
-    """Apply a function of a batch, `[N, ...]`, to a few examples after the others."""
+    """Apply a function of a batch, `[N, ...]`, to blocks of examples, one after the other."""
     count, block = inputs.shape[0], min(BLOCK_EXAMPLES, inputs.shape[0])
     blocks = -(-count // block)
     padding = ((0, blocks * block - count), *((0, 0) for _ in inputs.shape[1:]))
@@ -63,17 +63,17 @@ def image_shape(shape: Shape) -> tuple[int, int, int]:
 
 
 def product_rows(**columns: Sequence[str | int]) -> RowLabels:
-    """A row for each choice of one value from each column, the last one changing fastest."""
+    """The Cartesian product of the columns: one row per combination, the last column changing fastest."""
     rows = list(itertools.product(*columns.values()))
     return {name: [row[place] for row in rows] for place, name in enumerate(columns)}
 
 
 def pixel_rows(shape: tuple[int, int, int], **columns: Sequence[str | int]) -> RowLabels:
-    """A row for each value of some images.
+    """One row for each value of some images.
 
     Args:
         shape: H, W and C of an image.
-        columns: What names the images, such as example; an image for each choice of their values.
+        columns: The labels of the images, such as example; there is one image per combination.
 
     Returns:
         These columns, then y, x and channel.
@@ -91,13 +91,13 @@ def pixel_rows(shape: tuple[int, int, int], **columns: Sequence[str | int]) -> R
 
 
 def images_in(table: pandas.DataFrame, column: str) -> np.ndarray:
-    """The images `[N, H, W, C]` in a column of a table whose rows are those of `pixel_rows`."""
+    """The images `[N, H, W, C]` in a column of a table with the rows of `pixel_rows`."""
     shape = [int(table[axis].max()) + 1 for axis in ("y", "x", "channel")]
     return table[column].to_numpy(float).reshape(-1, *shape)
 
 
 def refuse_tiny_images(images: np.ndarray) -> None:
-    """Refuse to draw images of a few values. Raises InvalidValue."""
+    """Refuse to draw images that have only a few values. Raises InvalidValue."""
     if images[0].size < MINIMUM_IMAGE_VALUES:
         raise InvalidValue(f"examples of {images[0].size} values are no pictures")
 
@@ -105,7 +105,7 @@ def refuse_tiny_images(images: np.ndarray) -> None:
 def displayed(image: np.ndarray) -> np.ndarray:
     """An image as `plotting.image` takes it: a signal `[W]`, grey `[H, W]`, or colours `[H, W, 3]`.
 
-    Channels that are not three colours are averaged.
+    Any other number of channels is averaged.
     """
     if image.shape[-1] == 3 and image.shape[0] > 1:
         return image
@@ -113,7 +113,10 @@ def displayed(image: np.ndarray) -> np.ndarray:
 
 
 def mosaic(tiles: np.ndarray, columns: int) -> np.ndarray:
-    """Tiles `[N, h, w]` or, in colours, `[N, h, w, 3]`, as one image, row by row; white, or NaN, between."""
+    """Tiles `[N, h, w]`, or `[N, h, w, 3]` in colours, as one image, row by row.
+
+    The gaps between them are NaN, or white between colours.
+    """
     blank = 1.0 if tiles.ndim == 4 else np.nan
     rows = -(-len(tiles) // columns)
     height, width = tiles.shape[1] + 1, tiles.shape[2] + 1

@@ -1,1 +1,1 @@
-"""What a net knows of examples that it was not trained on, and when."""
+"""What a net knows about examples that it was not trained on, and when."""

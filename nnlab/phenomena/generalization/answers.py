@@ -1,4 +1,4 @@
-"""The table of answers: for each pair of operands, whether the net is right, over training."""
+"""The table of answers: whether the net is right about each pair of operands, over training."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class Answers(NamedTuple):
 
     Attributes:
         pairs: Number of pairs, of all splits.
-        never_right: Share of the held-out pairs, 0 to 1, that is right at no record; null without such pairs.
-        median_lasting_step: Of the held-out pairs that are right at the last record, the median of the
-            training step from which on each stayed right; null where none is.
+        never_right: Share of the held-out pairs, 0 to 1, that are right at no record; null if there are none.
+        median_lasting_step: Training step from which on a held-out pair stays right, median over the pairs
+            that are right at the last record; null if there are none.
     """
 
     pairs: int
@@ -54,8 +54,8 @@ class Answers(NamedTuple):
 def answers() -> RunPhenomenon:
     """Which pairs of operands does a net answer correctly, at each record, for data of modular_arithmetic?
 
-    The figure is the p x p table of answers, right and wrong. The data hold a row a pair and record, so
-    record sparsely: {log_spaced: 60}.
+    The figure is the p x p table of right and wrong answers. The recorded table has one row per pair and
+    record, so record sparsely: {log_spaced: 60}.
     """
     return RunPhenomenon(
         probes=(Probe("answers", _pair_rows, ("right",), _right_answers, evaluates_all_examples=True),),
@@ -71,7 +71,7 @@ def detect(table: pandas.DataFrame) -> Answers:
     held_out = table[table["split"] != "train"]
     right = held_out.pivot(index="step", columns=["x", "y"], values="right").to_numpy() > 0.5
     steps = np.sort(held_out["step"].unique())
-    # of each pair, at how many records up to the last it has been right without a break
+    # for each pair, the number of records up to the last at which it is right without a break
     lasting_records = np.cumprod(right[::-1], axis=0).sum(0) if right.size else np.empty(0, int)
     lasting_steps = steps[len(steps) - lasting_records[lasting_records > 0]]
     return Answers(
@@ -82,7 +82,7 @@ def detect(table: pandas.DataFrame) -> Answers:
 
 
 def _pair_rows(setup: Setup, data: Data) -> RowLabels:
-    """A row a pair of operands: its split, x and y. Raises InvalidValue where the data are none."""
+    """One row per pair of operands: its split, x and y. Raises InvalidValue if the data are no pairs."""
     operands = data.train.classes
     if not operands or sum(len(examples) for examples in data.splits.values()) > MAXIMUM_PAIRS:
         raise InvalidValue(
@@ -96,7 +96,7 @@ def _pair_rows(setup: Setup, data: Data) -> RowLabels:
 
 
 def _right_answers(setup: Setup, snapshot: Snapshot) -> tuple[Array]:
-    """1 for each pair whose answer is right, 0 for the others, `[pairs]`."""
+    """Whether each answer is right, 1 or 0, `[pairs]`."""
     right = [
         snapshot.loss.correct(snapshot.outputs(batch.inputs), batch.targets)
         for batch in snapshot.examples.values()
@@ -105,7 +105,7 @@ def _right_answers(setup: Setup, snapshot: Snapshot) -> tuple[Array]:
 
 
 def answer_tables(runs: Sequence[RunView]) -> Figure:
-    """Which answers are right at some steps, from when the training pairs are known on; a row a run."""
+    """Right and wrong answers at some steps, from when the training pairs are known on; one row per run."""
     width, height = 2.1 * PANELS_PER_RUN, 2.5 * len(runs) + 0.4
     figure, axes = plotting.panels(len(runs), PANELS_PER_RUN, width=width, height=height)
     for row, run in zip(axes, runs, strict=True):
@@ -118,7 +118,7 @@ def answer_tables(runs: Sequence[RunView]) -> Figure:
 
 
 def _draw_answers(ax: Axes, answers_of_step: pandas.DataFrame, step: int) -> None:
-    """Draw the rows of one record as a table of cells. Raises InvalidValue where it would be too large."""
+    """Draw one record as a table of cells. Raises InvalidValue if it would be too large."""
     if answers_of_step[["x", "y"]].to_numpy(float).max() >= MAXIMUM_AXIS_CELLS:
         raise InvalidValue("the operands of the table 'answers' are too large for a table of pairs")
     x, y = answers_of_step["x"].to_numpy(), answers_of_step["y"].to_numpy()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SHARP_PEAK_SHARE = 0.1  # of its peak: what the variance is below at both ends of a sharp one
+SHARP_PEAK_SHARE = 0.1  # of its peak, which the variance must fall below at both ends
 CURVES = (  # column, label, line style
     ("bias_squared", "bias$^2$", "-"),
     ("variance", "variance", "-"),
@@ -41,13 +41,13 @@ class BiasVariance(NamedTuple):
     seeds.
 
     Attributes:
-        variance_peak: Largest variance of all capacities, 0 or more.
+        variance_peak: Largest variance over all capacities, 0 or more.
         variance_peak_capacity: Its capacity, in the unit of the axis.
         variance_peaks_sharply: Whether the variance at the smallest and at the largest capacity is below a
             tenth of the peak.
         bias_falls: Whether bias^2 is lower at the largest capacity than at the smallest.
-        decomposition_error: Largest |bias^2 + variance - risk| / risk of all capacities, the risk being the
-            mean test loss of the trials; about 0 unless the loss is another one.
+        decomposition_error: Largest |bias^2 + variance - risk| / risk over all capacities, where the risk is
+            the mean test loss of the trials; about 0 for the loss squared_error.
     """
 
     variance_peak: float
@@ -61,8 +61,8 @@ class BiasVariance(NamedTuple):
 def bias_variance(capacity: str) -> SweepPhenomenon:
     """How do bias^2 and variance, the two parts of the test error, change with capacity?
 
-    The variance may rise and then fall. Needed are two seeds or more, each with a training set of its own,
-    one test set for all of them, `record.predictions` and the loss squared_error.
+    The variance may rise and then fall. The sweep needs two seeds or more, each with its own training set,
+    the same test set for all of them, `record.predictions` and the loss squared_error.
 
     Args:
         capacity: The axis of the sweep that the curves run along, such as `model.0.units`.
@@ -98,10 +98,11 @@ def decompose(sweep: SweepView, capacity: str) -> pandas.DataFrame:
     """Decompose the test error at each capacity of a sweep.
 
     Returns:
-        The columns bias_squared, variance, risk and test_loss; a row a capacity, ascending.
+        The columns bias_squared, variance, risk and test_loss; one row per capacity, ascending.
 
     Raises:
-        InvalidValue: There are no test predictions, fewer than two seeds, or a test set a seed.
+        InvalidValue: There are no test predictions or fewer than two seeds, or the test set changes with
+            the seed.
     """
     axis = sweep_column(sweep, capacity)
     refuse_non_numeric(sweep.trials, (axis, "final.test_loss"))
@@ -135,7 +136,7 @@ def _test_predictions(sweep: SweepView) -> pandas.DataFrame:
 
 
 def decomposition_by_capacity(sweeps: Sequence[SweepView], capacity: str) -> Figure:
-    """Bias^2, variance and their sum, the risk, by capacity; one panel a sweep."""
+    """Bias^2, variance and their sum, the risk, by capacity; one panel per sweep."""
 
     def draw(ax: Axes, sweep: SweepView) -> str:
         curves = decompose(sweep, capacity)

@@ -13,21 +13,21 @@ from nnlab.phenomena.base import SweepView, refuse_non_numeric, refuse_sparse_gr
 if TYPE_CHECKING:
     import pandas
 
-EPOCHS = "epochs"  # the capacity that is no axis: how long a model has been trained
-MINIMUM_POINTS = 3  # capacities: a curve of fewer has no inner point
+EPOCHS = "epochs"  # as a capacity: how long a model has been trained, which is no axis of a sweep
+MINIMUM_POINTS = 3  # a curve of fewer capacities has no inner point
 
 Metric = Literal["error", "loss"]
 Statistic = Literal["mean", "median"]
 
 
 class CapacityCurve(NamedTuple):
-    """The metric of every seed at every capacity; `S` seeds, `P` points.
+    """The metric of every seed at every capacity, for `S` seeds and `P` capacities.
 
     Attributes:
         capacities: `[P]`, ascending.
         train: `[S, P]`, the metric of the training set; NaN where a seed has no complete trial.
-        test: `[S, P]`, the metric of the test set (else of the validation set); NaN likewise.
-        metric: What is measured: `error`, a share from 0 to 1, or `loss`, a mean per example.
+        test: `[S, P]`, the metric of the test set (else of the validation set), with the same gaps.
+        metric: `error`, a share from 0 to 1, or `loss`, a mean per example.
         counts_examples: Whether the capacity is a number of examples, so that the data are fitted up to the
             threshold and not from it on.
     """
@@ -45,7 +45,7 @@ class CapacityCurve(NamedTuple):
 
 
 def reduce_seeds(values: np.ndarray, reduce: Callable[[np.ndarray], float]) -> np.ndarray:
-    """A statistic of `[S, P]` over the seeds that have a finite value, `[P]`; NaN where no seed has one."""
+    """A statistic of `[S, P]` over the seeds with a finite value, `[P]`; NaN where no seed has one."""
     finite = [column[np.isfinite(column)] for column in values.T]
     return np.array([reduce(column) if column.size else np.nan for column in finite])
 
@@ -55,14 +55,14 @@ def read_capacity_curve(sweep: SweepView, capacity: str, metric: Metric | None) 
 
     Args:
         sweep: A sweep with complete trials.
-        capacity: A path that the sweep varies, or `epochs`: then every record of each run is a point.
-        metric: None is the error of a classification, and the loss of everything else.
+        capacity: A path that the sweep varies, or `epochs`, where every record of a run is a capacity.
+        metric: None stands for the error of a classification and the loss of everything else.
 
     Returns:
         The curve of all seeds; trials whose test metric is not finite are left out.
 
     Raises:
-        InvalidValue: The sweep has fewer than three capacities, no held-out metric, or no numbers.
+        InvalidValue: The sweep has fewer than three capacities, or lacks the metric.
     """
     if capacity == EPOCHS:
         rows, prefix, column = sweep.joined("metrics"), "", "epoch"
@@ -90,12 +90,12 @@ def read_capacity_curve(sweep: SweepView, capacity: str, metric: Metric | None) 
 
 
 def default_metric(rows: pandas.DataFrame, split: str) -> Metric:
-    """The error where a split has an accuracy, else the loss; split: with the columns' prefix."""
+    """The error if the split has an accuracy, else the loss; split includes the prefix of the columns."""
     return "error" if f"{split}_accuracy" in rows else "loss"
 
 
 def metric_values(rows: pandas.DataFrame, split: str, metric: Metric) -> np.ndarray:
-    """The metric of a split in every row, `[rows]`. Raises InvalidValue where there are no numbers of it."""
+    """The metric of a split in every row, `[rows]`. Raises InvalidValue if the table lacks it."""
     if metric == "loss":
         refuse_non_numeric(rows, [f"{split}_loss"])
         return rows[f"{split}_loss"].to_numpy(float)

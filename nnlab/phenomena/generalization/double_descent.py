@@ -34,17 +34,17 @@ class DoubleDescent(NamedTuple):
     Errors are shares from 0 to 1, losses means per example, capacities in the unit of the sweep's axis.
 
     Attributes:
-        metric: `error` or `loss`, what the curve is of.
+        metric: `error` or `loss`, the metric of the curve.
         statistic: `mean` or `median`, over the seeds at each capacity.
         epsilon: The train metric at which the data count as fitted.
-        threshold: Interpolation threshold, the first capacity whose train metric is epsilon or less (of a
-            number of examples, the last); null where the data are never fitted.
-        classical_minimum: Lowest test metric before the peak; without a peak, of the whole curve.
+        threshold: Interpolation threshold, the first capacity whose train metric is epsilon or less (the
+            last, for a number of examples); null if the data are never fitted.
+        classical_minimum: Lowest test metric before the peak, or of the curve if it has no peak.
         classical_capacity: Its capacity.
         peak: Test metric of the inner point that rises highest above the lowest points on both of its sides;
-            null where no point rises.
+            null if no point rises.
         peak_capacity: Its capacity.
-        second_minimum: Lowest test metric beyond the peak.
+        second_minimum: Lowest test metric beyond the peak; null without a peak.
         second_capacity: Its capacity.
         rise: peak - classical_minimum; 0 without a peak.
         prominence: The peak above the higher of the two minima; 0 without a peak.
@@ -82,7 +82,7 @@ def double_descent(
     """Does the test error peak where the training data are just fitted, and fall again beyond?
 
     A peak stands above the lowest points on both of its sides by at least 5 % of the classical minimum, and
-    by more than twice the standard error over seeds (of medians: in three quarters of the seeds).
+    by more than twice the standard error over seeds (for medians: in three quarters of the seeds).
 
     Verdicts:
         double descent: The curve has a peak, and falls below its classical minimum beyond it.
@@ -92,10 +92,10 @@ def double_descent(
     Args:
         capacity: The axis that the curve runs along: a width or degree, a number of examples (an axis of
             `data`), or `epochs`, the records of each run.
-        metric: What is measured on the test set (on the validation set where there is none): `error` or
-            `loss`; null is the error of a classification, and the loss of everything else.
-        epsilon: The train metric, 0 or more, at which the data count as fitted; 0.1 is that of Nakkiran et
-            al. With label noise, take the share of wrong labels.
+        metric: `error` or `loss` of the test set (of the validation set where there is none); null is the
+            error of a classification and the loss of everything else.
+        epsilon: The train metric, 0 or more, at which the data count as fitted; 0.1 is the value of Nakkiran
+            et al. With label noise, use the share of wrong labels.
         statistic: `mean` or `median` over the seeds at each capacity.
 
     Reference:
@@ -174,7 +174,7 @@ def detect(curve: CapacityCurve, epsilon: float, statistic: Statistic) -> Double
 
 
 def _threshold(train: np.ndarray, epsilon: float, counts_examples: bool) -> int | None:
-    """The point `0 .. P - 1` of the interpolation threshold."""
+    """The index of the interpolation threshold among the capacities."""
     fitted = np.flatnonzero(train <= epsilon)
     if not fitted.size:
         return None
@@ -182,7 +182,7 @@ def _threshold(train: np.ndarray, epsilon: float, counts_examples: bool) -> int 
 
 
 def _most_prominent_point(values: np.ndarray) -> int | None:
-    """The inner point that rises highest above the lowest ones on both sides; None where none rises."""
+    """The index of the inner point that rises highest above the lowest ones on both sides, if any rises."""
     heights = [
         values[i] - max(np.nanmin(values[:i]), np.nanmin(values[i + 1 :])) for i in range(1, len(values) - 1)
     ]
@@ -191,7 +191,7 @@ def _most_prominent_point(values: np.ndarray) -> int | None:
 
 
 def _rise_is_significant(rises: np.ndarray, classical_minimum: float, statistic: Statistic) -> bool:
-    """Whether the rises of the seeds are higher than a bump, and than chance would make them."""
+    """Whether the rises of the seeds exceed a bump, and what chance would produce."""
     rises = rises[np.isfinite(rises)]
     if not rises.size:
         return False

@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 
     from nnlab.phenomena.generalization.double_descent import DoubleDescent
 
-HEAT_MAP_LIMIT_FACTOR = 1.1  # times the worst final value ends the colours: early training is far beyond
-MAXIMUM_MARKED_POINTS = 60  # a curve of so many, or more, has no markers
+HEAT_MAP_LIMIT_FACTOR = 1.1  # of the colours over the worst final value; early training is far worse
+MAXIMUM_MARKED_POINTS = 60  # a curve with as many points, or more, has no markers
 NORMAL_95_PERCENT = 1.96  # standard errors
 
 
 def curves_by_capacity(
     sweeps: Sequence[SweepView], capacity: str, detected: Sequence[DoubleDescent]
 ) -> Figure:
-    """Train and test error and loss against capacity, with a band over seeds; several sweeps in colours."""
+    """Train and test error and loss against capacity, with a band over seeds; one colour per sweep."""
     statistic = detected[0].statistic
     metrics: list[Metric] = ["loss"]
     if all("final.train_accuracy" in sweep.trials for sweep in sweeps):
@@ -65,7 +65,7 @@ def curves_by_capacity(
 def _draw_curve(
     ax: Axes, curve: CapacityCurve, statistic: Statistic, colour: plotting.Colour | None
 ) -> list[float]:
-    """Draw test and train metric, in one colour if it is given; returns the finite values of the test one."""
+    """Draw test and train metric, in one colour if given, and return the finite test values."""
     scale = _scale(curve.metric)
     marker = "o" if len(curve.capacities) < MAXIMUM_MARKED_POINTS else ""
     test_values: list[float] = []
@@ -135,22 +135,24 @@ def _label_axes(
 
 
 def _limit_y_axis(ax: Axes, metric: Metric, test_values: list[float]) -> None:
-    """Errors from 0 on; losses around those of the test set, on a log axis where they span much."""
+    """Start errors at 0, and let losses range around the test losses, on a log axis if they span much."""
     if metric == "error":
         ax.set_ylim(0, None)
         return
     plotting.log_if_wide(ax, test_values)
-    if ax.get_yscale() == "log":  # a fitted training set is at 1e-30: not what the figure is about
+    if (
+        ax.get_yscale() == "log"
+    ):  # the loss of a fitted training set may be 1e-30, which is not the point here
         ax.set_ylim(min(test_values) / 30, max(test_values) * 5)
 
 
 def _scale(metric: Metric) -> float:
-    """Errors are drawn in per cent."""
+    """The factor of the y axis: errors are drawn in per cent."""
     return 100.0 if metric == "error" else 1.0
 
 
 def epochs_by_capacity(sweeps: Sequence[SweepView], capacity: str, metric: Metric | None) -> Figure:
-    """The test metric over training and capacity, mean over seeds; one panel a sweep."""
+    """The test metric over training and capacity, mean over seeds; one panel per sweep."""
     if capacity == EPOCHS:
         raise InvalidValue("a sweep over epochs has no other capacity to draw them against")
 
@@ -178,7 +180,7 @@ def epochs_by_capacity(sweeps: Sequence[SweepView], capacity: str, metric: Metri
 
 
 def _metric_by_epoch(sweep: SweepView, capacity: str, metric: Metric | None) -> tuple[pandas.DataFrame, str]:
-    """The test metric, mean over seeds, by epoch (rows) and capacity (columns); and what it is, in words."""
+    """The test metric, mean over seeds, by epoch (rows) and capacity (columns), and its label."""
     rows, column = sweep.joined("metrics"), sweep_column(sweep, capacity)
     rows = rows[rows["epoch"] >= 1]  # before that all are at chance
     if rows["epoch"].nunique() < 3:

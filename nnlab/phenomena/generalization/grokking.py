@@ -1,4 +1,4 @@
-"""Grokking: the held-out examples are understood long after the training examples are known by heart."""
+"""Grokking: a net generalises long after it has memorised the training examples."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MEMORISED_ACCURACY = 0.99  # of the training examples
 GENERALISED_ACCURACY = 0.95  # of the held-out examples
 MINIMUM_DELAY_RATIO = 10.0
-MAXIMUM_TIMES_CHANCE = 3.0  # of the held-out accuracy at memorisation: as little is known then
+MAXIMUM_TIMES_CHANCE = 3.0  # of the held-out accuracy at memorisation
 
 Verdict = Literal["grokking", "generalised", "memorised", "neither"]
 
@@ -31,14 +31,13 @@ class Grokking(NamedTuple):
 
     Attributes:
         memorisation_step: Training step of the first record with a training accuracy of 99 % or more; null
-            where there is none.
+            if there is none.
         generalisation_step: Training step of the first record with a held-out accuracy of 95 % or more; null
-            where there is none.
-        delay_ratio: generalisation_step / memorisation_step, step 0 counting as step 1; null where one of
-            them is.
+            if there is none.
+        delay_ratio: generalisation_step / memorisation_step, step 0 counting as step 1; null if either is.
         chance: Accuracy of a guess, 1 / number of classes.
-        validation_at_memorisation: Held-out accuracy at memorisation_step.
-        times_chance: validation_at_memorisation / chance.
+        validation_at_memorisation: Held-out accuracy at memorisation_step; null without it.
+        times_chance: validation_at_memorisation / chance; null without it.
         final_train_accuracy: Training accuracy at the last record.
         final_validation_accuracy: Held-out accuracy at the last record.
         verdict: `grokking`, `generalised`, `memorised` or `neither`, see `grokking`.
@@ -59,8 +58,8 @@ class Grokking(NamedTuple):
 def grokking() -> RunPhenomenon:
     """Does a net generalise long after it has memorised?
 
-    Record log-spaced, so that the first steps are seen one by one. With two or three classes, three times
-    chance says nothing.
+    Record log-spaced, so that the first steps are resolved. With two or three classes, the bound of three
+    times chance says nothing.
 
     Verdicts:
         grokking: The held-out accuracy ends at 95 % or more, first reaches it at ten times or more the step
@@ -88,7 +87,7 @@ def _check_data(setup: Setup, data: Data) -> None:
 
 
 def detect(run: RunView) -> Grokking:
-    """The detector's numbers. Raises InvalidValue where the number of classes is not known."""
+    """The detector's numbers. Raises InvalidValue if the number of classes is not known."""
     metrics, classes = run.tables["metrics"], run.summary.get("classes")
     if not isinstance(classes, int) or classes < 1:
         raise InvalidValue(f"the summary of {run.label} does not say how many classes there are")
@@ -97,14 +96,14 @@ def detect(run: RunView) -> Grokking:
 
 
 def held_out_split(metrics: pandas.DataFrame) -> str:
-    """The split that generalisation is read from."""
+    """The split that shows generalisation: validation, else test."""
     return "validation" if "validation_loss" in metrics else "test"
 
 
 def detect_delay(
     steps: pandas.Series, train: pandas.Series, held_out: pandas.Series, chance: float
 ) -> Grokking:
-    """The detector's numbers of the accuracies at each record; chance: the accuracy of a guess."""
+    """The detector's numbers, from the accuracies at each record and that of a guess."""
     memorised, generalised = train >= MEMORISED_ACCURACY, held_out >= GENERALISED_ACCURACY
     memorisation_step = int(steps[memorised].iloc[0]) if memorised.any() else None
     generalisation_step = int(steps[generalised].iloc[0]) if generalised.any() else None
@@ -176,7 +175,7 @@ def _draw_curves(
 
 
 def _mark_steps(axes: Sequence[Axes], numbers: Grokking) -> None:
-    """Mark where the training examples are known, and where the held-out ones are understood."""
+    """Mark the steps of memorisation and of generalisation."""
     for ax in axes:
         for step, colour in (
             (numbers.memorisation_step, plotting.COLOURS[1]),

@@ -1,4 +1,4 @@
-"""How long grokking takes, along an axis of a sweep: weight decay, the share of training examples, ..."""
+"""How long grokking takes along an axis of a sweep, such as the weight decay."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class GrokkingDelay(NamedTuple):
 
     Attributes:
         generalising_points: Number of points at which the median seed generalises.
-        greatest_delay_ratio: Largest finite median of `grokking.delay_ratio`; null where there is none.
-        least_delay_ratio: Smallest finite median of `grokking.delay_ratio`; null where there is none.
-        falls: Whether the median delay_ratio falls from each point to the next along the axis, and three
-            points or more have one.
-        rises: The same of a rise.
-        speedup: Median generalisation step at the first point over that at the last; 0 where the last never
-            generalises, null where the first does not.
+        greatest_delay_ratio: Largest finite median of `grokking.delay_ratio`; null if there is none.
+        least_delay_ratio: Smallest finite median of `grokking.delay_ratio`; null if there is none.
+        falls: Whether the median delay_ratio falls from each point to the next along the axis, and is finite
+            at three points or more.
+        rises: Whether it rises from each point to the next, likewise.
+        speedup: Median generalisation step at the first point over that at the last; 0 if the last never
+            generalises, null if the first does not.
     """
 
     generalising_points: int
@@ -59,10 +59,10 @@ class GrokkingDelay(NamedTuple):
 
 @phenomenon
 def grokking_delay(along: str) -> SweepPhenomenon:
-    """Does generalisation come sooner after memorisation, the further one goes along an axis?
+    """Does generalisation follow memorisation sooner, the further one goes along an axis?
 
-    Each trial must be examined for `grokking`. Points at which the median seed never generalises count as
-    later than all others, so that a trend may have them at one end of the axis only.
+    The sweep must list `grokking` among its phenomena too. Points at which the median seed never generalises
+    count as later than all others, so that a trend may have them at one end of the axis only.
 
     Args:
         along: The axis of the sweep; its values are numbers.
@@ -88,10 +88,10 @@ def grokking_delay(along: str) -> SweepPhenomenon:
 
 
 def medians_over_seeds(sweep: SweepView, along: str, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """The points of an axis, ascending, and the seeds' median of a number of `grokking` at each.
+    """The points of an axis, ascending, and at each the median over seeds of a number of `grokking`.
 
     Returns:
-        Points and medians, `[points]` each; a median is infinite where the median seed never comes to it.
+        Points and medians, `[points]` each; a median is infinite if the median seed never gets there.
 
     Raises:
         InvalidValue: No trial is complete, or the axis or the number is missing.
@@ -104,14 +104,16 @@ def medians_over_seeds(sweep: SweepView, along: str, name: str) -> tuple[np.ndar
 
 
 def grokking_numbers(trials: pandas.DataFrame, name: str) -> np.ndarray:
-    """A number of `grokking` of every trial, `[trials]`; infinite where it never came to it, or diverged.
-    Raises InvalidValue."""
+    """A number of `grokking` for every trial, `[trials]`; infinite if the trial never got there, or diverged.
+
+    Raises InvalidValue if no trial has the number.
+    """
     refuse_non_numeric(trials, [f"grokking.{name}"])
     return trials[f"grokking.{name}"].where(trials["status"] == "complete").fillna(np.inf).to_numpy(float)
 
 
 def detect(ratios: np.ndarray, steps: np.ndarray) -> GrokkingDelay:
-    """The detector's numbers of the median delay ratios and generalisation steps, `[points]` each."""
+    """Compare the median delay ratios and generalisation steps, `[points]` each."""
     finite = ratios[np.isfinite(ratios)]
     return GrokkingDelay(
         generalising_points=int(np.isfinite(steps).sum()),
@@ -124,7 +126,7 @@ def detect(ratios: np.ndarray, steps: np.ndarray) -> GrokkingDelay:
 
 
 def _falls(values: np.ndarray) -> bool:
-    """Whether each value is below the one before, those that are infinite all at the beginning."""
+    """Whether each value is below the one before; infinite ones may stand at the beginning only."""
     finite = values[np.isfinite(values)]
     tail = values[len(values) - len(finite) :]
     has_trend = len(finite) >= MINIMUM_TREND_POINTS
@@ -132,8 +134,10 @@ def _falls(values: np.ndarray) -> bool:
 
 
 def delay_by_axis(sweeps: Sequence[SweepView], along: str) -> Figure:
-    """Steps of memorisation and generalisation along the axis, and held-out accuracy over training at each
-    of its points; two panels a sweep."""
+    """Steps of memorisation and generalisation along the axis, and held-out accuracy over training.
+
+    Each sweep has a row of these two panels.
+    """
     figure, axes = plotting.panels(len(sweeps), 2, width=8.6, height=3.4 * len(sweeps))
     for row, sweep in zip(axes, sweeps, strict=True):
         _draw_steps(row[0], sweep, along)

@@ -1,4 +1,4 @@
-"""Overfitting: from some step on the validation loss rises, while the training loss goes on falling."""
+"""Overfitting: from some step on, the validation loss rises while the training loss goes on falling."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MINIMUM_RISE = 1.1  # times the smallest validation loss
-LATEST_BEST_SHARE = 0.9  # of all steps: a later best record is the end of a curve that was still falling
+LATEST_BEST_SHARE = 0.9  # of the steps; if the best record is later, the curve was still falling
 
 Verdict = Literal["overfits", "does not"]
 
@@ -30,7 +30,7 @@ class Overfitting(NamedTuple):
         best_step: Training step of the smallest validation loss of all records.
         best_loss: That validation loss, 0 or more.
         final_loss: Validation loss at the last record.
-        rise: final_loss / best_loss, 1 or more; infinite where only the best one is 0.
+        rise: final_loss / best_loss, 1 or more; infinite if only best_loss is 0.
         gap: final_loss minus the training loss, at the last record.
         verdict: `overfits` or `does not`, see `overfitting`.
     """
@@ -48,8 +48,8 @@ def overfitting() -> RunPhenomenon:
     """Does the validation loss rise again, while the training loss falls?
 
     Verdicts:
-        overfits: The validation loss ends more than a tenth above its smallest value, that one lies in the
-            first nine tenths of the steps, and the training loss has fallen since.
+        overfits: The validation loss ends more than 10 % above its smallest value, which lies in the first
+            90 % of the steps, and the training loss has fallen since.
         does not: Anything else, such as a training that diverges, where both losses rise.
 
     Reference:
@@ -86,7 +86,7 @@ def detect(metrics: pandas.DataFrame) -> Overfitting:
 
 
 def overfitting_curves(runs: Sequence[RunView]) -> Figure:
-    """Training and validation loss, the best step marked and the rise from there shaded; one panel a run."""
+    """Training and validation loss, with the best step marked and the rise shaded; one panel per run."""
     figure, axes = plotting.panel_per_result(runs, _draw_losses, panel_width=3.9, sharey=True)
     validation_losses = [loss for run in runs for loss in run.tables["metrics"]["validation_loss"].tolist()]
     plotting.log_if_wide(axes[0], validation_losses)  # a training loss near 0 would dwarf the rise

@@ -1,4 +1,4 @@
-"""Progress measures of modular addition: the circuit that generalises, seen before the accuracy shows it.
+"""Progress measures of modular addition: signs of the generalising circuit, before the accuracy rises.
 
 A net that has understood x + y modulo p computes with a few waves: its logits are sums of
 cos(2 pi k (x + y - c) / p) over key frequencies k. `p` is the modulus, `F` = (p - 1) / 2 the number of
@@ -36,13 +36,13 @@ class ProgressMeasures(NamedTuple):
     """Measures at the first and at the last record, see `progress_measures`.
 
     Attributes:
-        initial_ipr: Inverse participation ratio at the first record, from 1 / F to 1; 0 where all weights of
-            the embedding are 0.
+        initial_ipr: Inverse participation ratio at the first record, from 1 / F to 1; 0 if all weights of the
+            embedding are 0.
         final_ipr: The same at the last record.
         initial_key_share: Share of the embedding's power, 0 to 1, in its strongest `keys` frequencies, at the
             first record.
         final_key_share: The same at the last record.
-        key_frequencies: Those frequencies at the last record, 1 to F, strongest first, with spaces between.
+        key_frequencies: Those frequencies at the last record, 1 to F, strongest first, separated by spaces.
         final_restricted_loss: Mean loss of all pairs with the key waves alone, at the last record.
         final_excluded_loss: Mean loss of the training pairs without the key waves, at the last record.
     """
@@ -60,18 +60,18 @@ class ProgressMeasures(NamedTuple):
 def progress_measures(keys: Count = 5) -> RunPhenomenon:
     """Does a net learn x + y modulo p in waves? For modular_arithmetic's x+y, one_hot or tokens.
 
-    Of the embedding (the first layer's weights, over the operands): its power at each frequency k = 1 .. F,
-    summed over features, and the inverse participation ratio (ipr), the sum over k of the squared share of
-    each feature's power, averaged over features: 1 / F where all frequencies are alike, 1 where each feature
-    has a single one.
+    Let `F` = (p - 1) / 2 be the number of frequencies. The embedding (the weights of the first layer, over
+    the operands) has a power at each frequency k = 1 .. F, summed over features. Its inverse participation
+    ratio (ipr) is the sum over k of the squared share of each feature's power, averaged over features: 1 / F
+    if all frequencies are alike, 1 if each feature has a single one.
 
-    Of the logits of all p^2 pairs, whose waves are those in x + y: restricted_loss, the mean loss of all
-    pairs when only the key waves (and the mean) are left; excluded_loss, that of the training pairs when
-    the key waves are taken away. The loss is the experiment's. Nanda et al. take the key frequencies of the
-    finished net; here they are those of the moment.
+    The logits of all p^2 pairs have waves in x + y. restricted_loss is the mean loss of all pairs when only
+    the key waves and the mean are left, excluded_loss that of the training pairs when the key waves are
+    removed; the loss is the experiment's. Nanda et al. take the key frequencies of the finished net; here
+    they are those of the current net.
 
     Args:
-        keys: How many waves, the strongest ones, are the key waves; 1 or more.
+        keys: Number of key waves, the strongest ones; 1 or more.
 
     Reference:
         Nanda et al. 2023 (restricted and excluded loss); Gromov 2023, Doshi et al. 2024 (inverse
@@ -112,7 +112,7 @@ def detect(run: RunView, keys: int) -> ProgressMeasures:
 
 
 def _encoding(setup: Setup) -> Encoding:
-    """How the operands come in, by the first layer. Raises InvalidValue where that embeds no operands."""
+    """The encoding of the operands that the first layer takes. Raises InvalidValue if it takes none."""
     operands = setup.output_shape[-1]
     _, first = next(setup.leaves())
     if first.vocabulary == operands + 2:
@@ -127,7 +127,7 @@ def _encoding(setup: Setup) -> Encoding:
 
 
 def _operands(setup: Setup, data: Data) -> int:
-    """The number of operands p. Raises InvalidValue where the data are no modular addition."""
+    """The number of operands p. Raises InvalidValue if the data are no modular addition."""
     expected = _encoding(setup)
     operands = setup.output_shape[-1]
     if not MINIMUM_OPERANDS <= operands <= MAXIMUM_OPERANDS:
@@ -175,14 +175,14 @@ def _total_power(setup: Setup, snapshot: Snapshot) -> tuple[Array]:
 
 
 def _inverse_participation_ratio(power: Array) -> Array:
-    """The measure of `[F, features]` that `progress_measures` defines, `[1]`."""
+    """The ipr, `[1]`, of the power `[F, features]`; see `progress_measures`."""
     total = power.sum(0, keepdims=True)
     shares = power / jnp.broadcast_to(jnp.where(total > 0, total, 1.0), power.shape)
     return jnp.square(shares).sum(0).mean()[None]
 
 
 def _restricted_and_excluded_loss(setup: Setup, snapshot: Snapshot, keys: int) -> tuple[Array, Array]:
-    """The losses that `progress_measures` defines, `[1]` each."""
+    """Both losses, `[1]` each; see `progress_measures`."""
     operands = setup.output_shape[-1]
     x, y = (axis.reshape(-1) for axis in np.indices((operands, operands)))
     sums = (x + y) % operands
@@ -200,7 +200,7 @@ def _restricted_and_excluded_loss(setup: Setup, snapshot: Snapshot, keys: int) -
 
 
 def _strongest_waves(logits: Array, keys: int) -> Array:
-    """What the strongest frequencies along the first axis contribute to logits `[p, classes]`."""
+    """The part of logits `[p, classes]` that their strongest frequencies along the first axis make up."""
     waves = jnp.fft.rfft(logits, axis=0)
     power = _power(waves).sum(1)[1:]
     _, strongest = jax.lax.top_k(power, min(keys, power.shape[0]))
@@ -237,7 +237,7 @@ def _draw_losses(ax: Axes, metrics: pandas.DataFrame, progress: pandas.DataFrame
 
 
 def embedding_spectrum(runs: Sequence[RunView]) -> Figure:
-    """The share of the embedding's power at each frequency, over training; a panel a run."""
+    """The share of the embedding's power at each frequency, over training; one panel per run."""
     figure, _ = plotting.panel_per_result(runs, _draw_spectrum, panel_width=4.4, height=3.6)
     return figure
 

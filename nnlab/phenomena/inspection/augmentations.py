@@ -1,4 +1,4 @@
-"""What augmentation shows a net in the place of an example: some examples, each as it is and changed anew."""
+"""What augmentation shows a net in place of an example: examples beside changed versions of them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Augmentations(NamedTuple):
 
     Attributes:
         mean_change: Mean of |x' - x| over all values of all versions, in standard deviations of the examples'
-            values; 0 or more, null where the deviation is 0.
+            values; 0 or more, null if that is 0.
         changed_fraction: Share of the versions, 0 to 1, that differ from their example.
     """
 
@@ -49,15 +49,15 @@ class Augmentations(NamedTuple):
 
 @phenomenon
 def augmentations(examples: UpToTwelve = 4, versions: UpToTwelve = 7) -> RunPhenomenon:
-    """How do `augment`'s changes look? The first training examples, each with so many versions of it.
+    """How do `augment`'s changes look, on the first training examples?
 
-    The table holds their values, version 0 being the example itself; a signal has one row. The versions are
-    drawn as those of training are, but are none of them. Mixed examples have their partners among those
-    shown.
+    Each example is shown beside several changed versions. They are drawn as in training, but are not those
+    of training. Examples are mixed with each other only. The table holds all values, with the example itself
+    as version 0; a signal has one row.
 
     Args:
-        examples: How many training examples are shown, 1 to 12.
-        versions: How many versions each of them has, 1 to 12.
+        examples: Number of training examples, the first ones, 1 to 12.
+        versions: Number of versions of each, 1 to 12.
     """
 
     def rows(setup: Setup, data: Data) -> RowLabels:
@@ -120,7 +120,7 @@ def detect(table: pandas.DataFrame) -> Augmentations:
 
 
 def version_gallery(runs: Sequence[RunView]) -> Figure:
-    """Examples in the first column, their versions beside them; of several runs one example each."""
+    """Examples in the first column, their versions beside them; one example per run if there are several."""
     images = [_scaled(version_images(run.tables["augmentations"])) for run in runs]
     columns = min(versions.shape[1] for versions in images)
     if len(runs) == 1:
@@ -139,7 +139,7 @@ def version_gallery(runs: Sequence[RunView]) -> Figure:
 
 
 def _scaled(images: np.ndarray) -> np.ndarray:
-    """Values that are 0 for the least of the examples themselves, and 1 for the greatest."""
+    """Values shifted and scaled so that those of the examples themselves run from 0 to 1."""
     low, high = value_range(images[:, 0])
     return (images - low) / (high - low if high > low else 1.0)
 

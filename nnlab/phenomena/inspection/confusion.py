@@ -43,11 +43,11 @@ class Confusion(NamedTuple):
     """The errors by class. Errors and rates are shares from 0 to 1, classes are numbered from 0.
 
     Attributes:
-        error: Share of the examples that is wrong.
-        worst_class: Class of which the greatest share is wrong; null where no example is.
+        error: Share of the examples that are wrong.
+        worst_class: Class with the greatest share of wrong examples; null if none is wrong.
         worst_class_error: That share.
-        most_confused_true: Class of which the greatest share is taken for another one; null where no example
-            is wrong.
+        most_confused_true: Class of which the greatest share is taken for one other class; null if no
+            example is wrong.
         most_confused_predicted: The class that it is taken for; null likewise.
         most_confused_rate: That share of the true class.
     """
@@ -62,14 +62,14 @@ class Confusion(NamedTuple):
 
 @phenomenon
 def confusion(examples: Count = 20) -> RunPhenomenon:
-    """How often is each class taken for each other, over the test examples (else validation, else train)?
+    """How often is each class taken for each other one, over the test examples (else validation, else train)?
 
-    The prediction is the class of the highest output; of a single output, class 1 where that is positive.
-    Its probability is the softmax's, or the sigmoid's. A loss other than a cross-entropy makes no
-    probability of it: there it only ranks.
+    The prediction is the class with the highest output, or for a single output, class 1 if it is positive.
+    Its probability is the softmax, or the sigmoid, of the outputs. If the loss is no cross-entropy, that
+    only ranks the predictions.
 
     Args:
-        examples: How many wrong examples, those of the highest probability, are kept as images.
+        examples: Number of wrong examples, those of the highest probability, that are kept as images.
     """
 
     def misclassified_rows(setup: Setup, data: Data) -> RowLabels:
@@ -133,7 +133,7 @@ def _class_rates(counts: np.ndarray) -> np.ndarray:
 
 
 def _class_pairs(setup: Setup, data: Data) -> RowLabels:
-    """A row a pair of classes. Raises InvalidValue where there are none, or too many."""
+    """One row per pair of classes. Raises InvalidValue if there are no classes, or too many."""
     classes = data.train.classes
     if not classes:
         raise InvalidValue("confusion is of classes, and the targets are values; leave it out here")
@@ -146,7 +146,7 @@ def _class_pairs(setup: Setup, data: Data) -> RowLabels:
 
 
 def _predictions(snapshot: Snapshot) -> tuple[Array, Array, Array]:
-    """Of each example the true class, the predicted one and its probability, `[N]` each."""
+    """True class, predicted class and its probability of each example, `[N]` each."""
     inputs, true = snapshot.examples[reported_split(snapshot.examples)]
     outputs = map_in_blocks(snapshot.outputs, inputs)
     if outputs.shape[-1] == 1:  # the logit of class 1, that of class 0 being 0
@@ -161,8 +161,10 @@ def _pair_counts(setup: Setup, snapshot: Snapshot) -> tuple[Array]:
 
 
 def _misclassified(snapshot: Snapshot, examples: int) -> tuple[Array, ...]:
-    """The columns MISCLASSIFIED_COLUMNS of the wrong examples of the highest probability, a row a value; NaN
-    where fewer are wrong."""
+    """The columns MISCLASSIFIED_COLUMNS for the wrong examples of the highest probability.
+
+    There is one row per value; rows are NaN where fewer examples are wrong.
+    """
     true, predicted, probability = _predictions(snapshot)
     is_wrong = predicted != true
     order = jnp.argsort(jnp.where(is_wrong, -probability, 1.0))[:examples]
@@ -180,7 +182,7 @@ def _misclassified(snapshot: Snapshot, examples: int) -> tuple[Array, ...]:
 
 
 def confusion_matrices(runs: Sequence[RunView]) -> Figure:
-    """The share of each true class, a row, that is taken for each class, and how many; a panel a run."""
+    """Counts, and shares of each true class (rows), by predicted class (columns); one panel per run."""
     figure, axes = plotting.panel_per_result(
         runs, _draw_matrix, panel_width=4.6, extra_width=0.6, minimum_width=5.6, height=4.8
     )

@@ -29,12 +29,12 @@ COLUMNS = ("pc1", "pc2", "spread", "class_spread")
 
 
 class Embeddings(NamedTuple):
-    """How far the classes are apart in the layer's outputs; all are shares from 0 to 1.
+    """How far the classes are apart in the layer's outputs, as shares from 0 to 1.
 
     Attributes:
         explained_by_two: Share of the variance, at the end, along the two components that are drawn.
         separation: Share of the variance, at the end, that is between the class means: 0 where the classes
-            lie on each other (of N examples, about classes / N), 1 where each is one point; null where all
+            lie on each other (of N examples, about classes / N), 1 where each is one point; null if all
             examples are in one place.
         initial_separation: The same at the start.
     """
@@ -48,13 +48,13 @@ class Embeddings(NamedTuple):
 def embeddings(layer: str | None = None, examples: Count = 500) -> RunPhenomenon:
     """How far apart are the classes in a layer's outputs for test examples (else validation, else train)?
 
-    The figure shows the examples on two principal components; a component's sign is such that its greatest
-    loading is positive. Separation is of all directions: sum over examples of |m_c - m|² / sum of |h - m|², h
-    being an example's outputs, m_c the mean of its class and m that of all.
+    The figure shows the examples on two principal components, with the sign that makes the greatest loading
+    of each positive. Separation uses all directions: the sum over examples of |m_c - m|² over that of
+    |h - m|², where h is an example's output, m_c the mean of its class and m the mean of all.
 
     Args:
         layer: The layer's path; null is the layer before the last one with a kernel.
-        examples: How many examples, the first ones, are used.
+        examples: Number of examples, the first ones, that are used.
 
     Reference:
         Principal components: lecture 002. Between-class over total variance: Fisher 1936.
@@ -109,7 +109,7 @@ def separation(table: pandas.DataFrame) -> float | None:
 
 
 def _share(part: float, total: float) -> float | None:
-    """part / total; None where that is no finite number."""
+    """part / total; None if that is not finite."""
     share = float(part / total) if total > 0 else math.nan
     return share if math.isfinite(share) else None
 
@@ -129,7 +129,7 @@ def _layer_path(setup: Setup, named: str | None) -> str | None:
 
 
 def _check_path(setup: Setup, path: str) -> None:
-    """Raises InvalidValue where no layer is at the path."""
+    """Raises InvalidValue if no layer is at the path."""
     leaves = [leaf_path for leaf_path, _ in setup.leaves()]
     paths = {
         "/".join(names[: i + 1]) for names in (leaf.split("/") for leaf in leaves) for i in range(len(names))
@@ -142,8 +142,8 @@ def _check_path(setup: Setup, path: str) -> None:
 def _components(snapshot: Snapshot, layer: str | None, examples: int) -> tuple[Array, ...]:
     """The columns COLUMNS, `[examples]` each.
 
-    They are the place of each example along two components, and the squared distances of it and of its class
-    mean from the mean of all.
+    They are the scores of each example on two components, and the squared distances of the example and of
+    its class mean from the mean of all.
     """
     batch = snapshot.examples[reported_split(snapshot.examples)]
     inputs, classes = (part[:examples] for part in batch)
@@ -161,12 +161,12 @@ def _components(snapshot: Snapshot, layer: str | None, examples: int) -> tuple[A
     left, singular_values, directions = jnp.linalg.svd(values, full_matrices=False)
     greatest = jnp.take_along_axis(directions, jnp.abs(directions).argmax(1, keepdims=True), 1)[:, 0]
     scores = left * (singular_values * jnp.where(greatest < 0, -1.0, 1.0))[None, :]
-    scores = jnp.pad(scores, ((0, 0), (0, 2)))  # where there is but one direction
+    scores = jnp.pad(scores, ((0, 0), (0, 2)))  # outputs of a single value have one direction
     return scores[:, 0], scores[:, 1], jnp.square(values).sum(1), jnp.square(class_means).sum(1)
 
 
 def component_scatter(runs: Sequence[RunView]) -> Figure:
-    """The examples along two components at the start and at the end, coloured by class; a row a run."""
+    """The examples along two components at the start and at the end, coloured by class; one row per run."""
     figure, axes = plotting.panels(len(runs), 2, width=7.4, height=3.5 * len(runs) + 0.3)
     for row, run in zip(axes, runs, strict=True):
         final = run.tables["embeddings"]

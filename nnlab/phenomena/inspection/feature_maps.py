@@ -41,9 +41,9 @@ class FeatureMaps(NamedTuple):
     """The maps that are kept, see `feature_maps`.
 
     Attributes:
-        maps: Number of maps, of all layers.
+        maps: Number of maps in all layers.
         near_zero: Share of their values, 0 to 1, with |value| < 1e-6.
-        dead_maps: Number of maps that have one value, to 1e-6, all over the examples that are kept.
+        dead_maps: Number of maps whose values, over all kept examples, differ by less than 1e-6.
     """
 
     maps: int
@@ -57,13 +57,13 @@ def feature_maps(layer: str | None = None, examples: Count = 4, maps: Count = 16
 
     Args:
         layer: A pattern of layer paths, such as `conv2d_*`; null is the first two convolutions, each after
-            the activation that follows it.
-        examples: How many examples, the first ones, are kept.
-        maps: How many maps of each layer, the first ones, are kept.
+            its activation.
+        examples: Number of examples, the first ones, that are kept.
+        maps: Number of maps of each layer, the first ones, that are kept.
     """
 
     def kept_layers(setup: Setup, data: Data) -> list[tuple[str, int, int, int]]:
-        """Path, height and width of the inputs and of each layer's maps, and how many of them are kept."""
+        """Path, height, width and number of kept maps, for the inputs and each layer."""
         shapes = {INPUTS: data.train.inputs.shape[1:]} | mapped_layers(setup, layer)
         sizes = {path: _map_sizes(path, shape) for path, shape in shapes.items()}
         return [(path, height, width, min(maps, count)) for path, (height, width, count) in sizes.items()]
@@ -125,7 +125,7 @@ def mapped_layers(setup: Setup, layer: str | None) -> dict[str, Shape]:
 
 
 def _first_convolutions(leaves: Mapping[str, Setup]) -> list[str]:
-    """The first convolutions, each to the activation that follows it before the next kernel."""
+    """The first convolutions, or the activation that follows one before the next kernel."""
     paths: list[str] = []
     awaits_activation = False
     for path, leaf in leaves.items():
@@ -167,9 +167,9 @@ def detect(table: pandas.DataFrame) -> FeatureMaps:
 
 
 def map_images(runs: Sequence[RunView]) -> Figure:
-    """The inputs, then the maps of each layer, below each other, for all runs.
+    """The inputs and the maps of each layer, one panel below the other, for all runs.
 
-    In each panel an example is a row, a map a column; black is the layer's least value.
+    A panel has a row per example and a column per map; black is the layer's least value.
     """
     layers = [list(dict.fromkeys(run.tables["feature_maps"]["layer"])) for run in runs]
     height = 0.3 + 1.6 * max(map(len, layers)) * len(runs)

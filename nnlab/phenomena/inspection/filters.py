@@ -30,8 +30,8 @@ class Filters(NamedTuple):
     """The smoothness of the filters that are kept, from -1 to 1, see `filters`.
 
     Attributes:
-        smoothness: At the end; null where all weights are 0.
-        initial_smoothness: At the start; null likewise.
+        smoothness: At the end; null if all weights are 0.
+        initial_smoothness: At the start; null if all weights are 0.
     """
 
     smoothness: float | None
@@ -44,7 +44,7 @@ class FirstKernel(NamedTuple):
     Attributes:
         path: The path of its layer.
         shape: H, W and C of one filter.
-        filters: How many filters it has.
+        filters: Number of filters.
     """
 
     path: str
@@ -56,12 +56,12 @@ class FirstKernel(NamedTuple):
 def filters(shown: Count = 64) -> RunPhenomenon:
     """How smooth are the filters of the first kernel, of a convolution, or of dense after flatten?
 
-    The figure shows an image a unit. Smoothness is sum of a b / sqrt(sum of a² sum of b²) over all pairs of
-    weights a, b of a filter that lie beside or above each other, the mean over filters: about 0 for first
-    weights drawn each by itself, 1 for a filter of equal weights.
+    The figure shows each filter as an image. Smoothness is sum of a b / sqrt(sum of a² sum of b²) over all
+    pairs of weights a, b of a filter that are horizontal or vertical neighbours, averaged over filters:
+    about 0 for independent random weights, 1 for a filter of equal weights.
 
     Args:
-        shown: How many filters, the first ones, are kept.
+        shown: Number of filters, the first ones, that are kept.
     """
 
     def rows(setup: Setup, data: Data) -> RowLabels:
@@ -115,7 +115,7 @@ def detect(table: pandas.DataFrame) -> Filters:
 
 
 def smoothness(weights: np.ndarray) -> float | None:
-    """The smoothness of filters `[N, H, W, C]`, see `filters`; None where all are 0."""
+    """The smoothness of filters `[N, H, W, C]`, see `filters`; None if all are 0."""
     beside, above = (weights[:, :, :-1], weights[:, :, 1:]), (weights[:, :-1], weights[:, 1:])
     first, second = (
         np.concatenate([part.reshape(len(weights), -1) for part in parts], axis=1)
@@ -129,7 +129,7 @@ def smoothness(weights: np.ndarray) -> float | None:
 
 
 def filter_images(runs: Sequence[RunView]) -> Figure:
-    """The filters at the start and at the end; a row a run."""
+    """The filters at the start and at the end; one row per run."""
     heights = [_row_height(images_in(run.tables["filters"], "final")) for run in runs]
     figure, axes = plotting.panels(len(runs), 2, width=7.0, height=sum(heights), height_ratios=heights)
     for row, run in zip(axes, runs, strict=True):
@@ -147,7 +147,7 @@ def filter_images(runs: Sequence[RunView]) -> Figure:
 
 
 def _row_height(weights: np.ndarray) -> float:
-    """The height of a row of panels, in inches: the tiles of a panel 3.2 wide, and the words."""
+    """The height of a row of panels, in inches: tiles in a panel of width 3.2, and the title."""
     count, height, width, _ = weights.shape
     columns = min(FILTERS_PER_ROW, count)
     return 3.4 if height == 1 else 0.7 + 3.2 / columns * -(-count // columns) * height / width
@@ -156,8 +156,8 @@ def _row_height(weights: np.ndarray) -> float:
 def _draw_filters(ax: Axes, weights: np.ndarray) -> None:
     """Draw filters as tiles, each scaled by its greatest weight.
 
-    Those of three channels are in colours, zero being grey; those of signals are a line each, below each
-    other.
+    Filters of three channels are drawn in colours, where grey is zero; filters of signals as lines, one below
+    the other.
     """
     largest = np.abs(weights).max(axis=(1, 2, 3), keepdims=True)
     scaled = weights / np.where(largest > 0, largest, 1.0)

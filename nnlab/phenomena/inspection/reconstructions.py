@@ -1,6 +1,6 @@
 """Reconstructions: what an autoencoder gives back, beside what principal components give back.
 
-A linear autoencoder of k units can do no better than the first k principal components, and reaches them.
+A linear autoencoder of k units can at best match the first k principal components, and does so.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ ERROR_COLUMNS = ("error", "pca_error", "noisy_error", "denoised_error")
 class Reconstructions(NamedTuple):
     """Mean squared errors per value, 0 or more, of the test examples (else validation, else train).
 
-    The numbers of components are null where no layer is narrower than the inputs, those of noise are null
+    The numbers of components are null if no layer is narrower than the inputs, those of noise are null
     without noise.
 
     Attributes:
         error: Of the reconstruction.
         pca_error: Of the projection on as many principal components of the training inputs as the narrowest
             layer has values.
-        over_pca: error / pca_error; null also where pca_error is 0.
+        over_pca: error / pca_error; null also if pca_error is 0.
         train_error: The error of the training examples.
         train_pca_error: The pca_error of the training examples.
-        train_over_pca: train_error / train_pca_error; null also where that is 0.
+        train_over_pca: train_error / train_pca_error; null also if train_pca_error is 0.
         noisy_error: Of the noisy inputs themselves.
         denoised_error: Of their reconstruction, against the inputs without noise.
         noise_removed: 1 - denoised_error / noisy_error, at most 1; negative where the net adds to the error.
@@ -82,7 +82,7 @@ def reconstructions(noise: NonNegative = 0.0, examples: Count = 8) -> RunPhenome
 
     Args:
         noise: Standard deviation, 0 or more, of Gaussian noise that is added to the inputs, in their units.
-        examples: How many examples, the first ones, are kept as images.
+        examples: Number of examples, the first ones, that are kept as images.
 
     Reference:
         Bourlard & Kamp 1988; Baldi & Hornik 1989 (linear autoencoders). Vincent et al. 2008 (denoising).
@@ -124,7 +124,7 @@ def reconstructions(noise: NonNegative = 0.0, examples: Count = 8) -> RunPhenome
 
 
 def _check_data(data: Data) -> None:
-    """Raises InvalidValue where the targets are not the inputs."""
+    """Raises InvalidValue if the targets are not the inputs."""
     inputs, targets = data.train.inputs.reshape(len(data.train), -1), data.train.targets
     if data.train.classes or targets.shape != inputs.shape or not np.array_equal(inputs, targets):
         raise InvalidValue("reconstructions needs targets that are the inputs; give data reconstruct: true")
@@ -136,7 +136,7 @@ def _check_data(data: Data) -> None:
 
 
 def narrowest_width(setup: Setup) -> int:
-    """The least number of values that an example has between two layers."""
+    """The size of the narrowest layer, in values per example."""
     return min(math.prod(leaf.output_shape) for _, leaf in setup.leaves())
 
 
@@ -205,7 +205,7 @@ def detect(table: pandas.DataFrame) -> Reconstructions:
 
 
 def _pca_numbers(row: pandas.Series) -> tuple[float, float | None, float | None]:
-    """error, pca_error and over_pca; the last is None where the components leave nothing over."""
+    """error, pca_error and over_pca; the last is None if the components leave no error."""
     error, pca_error = float(row["error"]), float(row["pca_error"])
     if row["components"] >= row["values"]:
         return error, None, None
@@ -213,10 +213,10 @@ def _pca_numbers(row: pandas.Series) -> tuple[float, float | None, float | None]
 
 
 def reconstruction_gallery(runs: Sequence[RunView]) -> Figure:
-    """Some examples, noisy where there is noise, and what net and principal components give back.
+    """Some examples, with noise if there is any, and their reconstructions by net and principal components.
 
-    The components are shown where they are fewer than the inputs. The rows of several runs are below each
-    other, in the greys of the inputs.
+    The components are shown if they are fewer than the inputs. Several runs have their rows one below the
+    other; black and white are the least and the greatest input.
     """
     columns = min(MAXIMUM_EXAMPLES, *(run.tables["reconstructions"]["example"].nunique() for run in runs))
     rows: dict[str, list[np.ndarray]] = {}

@@ -28,7 +28,7 @@ class Translation(NamedTuple):
     Attributes:
         accuracy_unshifted: Of the inputs as they are.
         accuracy_shifted: At the greatest shift, mean over the directions.
-        kept: accuracy_shifted / accuracy_unshifted; null where nothing is right unshifted.
+        kept: accuracy_shifted / accuracy_unshifted; null if accuracy_unshifted is 0.
     """
 
     accuracy_unshifted: float
@@ -40,13 +40,13 @@ class Translation(NamedTuple):
 def translation(pixels: Count = 3, examples: Count = 1000) -> RunPhenomenon:
     """How much accuracy is left on inputs shifted by 0, 1, ..., `pixels` pixels?
 
-    A convolutional net keeps more of it than a dense one. The accuracy is the mean over the directions, four
-    of an image `[H, W]` or `[H, W, C]`, two of a signal `[L]`. What comes into sight is the least value of
-    the training inputs, which is background where that is dark. No example is augmented.
+    A convolutional net keeps more of it than a dense one. The accuracy is the mean over the directions: four
+    for an image `[H, W]` or `[H, W, C]`, two for a signal `[L]`. Pixels that a shift uncovers get the least
+    value of the training inputs, the background where that is dark. No example is augmented.
 
     Args:
         pixels: The greatest shift, 1 or more and less than the inputs' height and width.
-        examples: How many test examples (else validation, else train), the first ones, are shifted.
+        examples: Number of test examples (else validation, else train), the first ones, that are shifted.
     """
 
     def rows(setup: Setup, data: Data) -> RowLabels:
@@ -67,7 +67,7 @@ def translation(pixels: Count = 3, examples: Count = 1000) -> RunPhenomenon:
 
 
 def _check_inputs(setup: Setup, data: Data, pixels: int) -> None:
-    """Raises InvalidValue where the inputs cannot be shifted so far."""
+    """Raises InvalidValue if the inputs cannot be shifted so far."""
     shape = data.train.inputs.shape[1:]
     if not data.train.classes:
         raise InvalidValue("translation looks at accuracy, and the targets are values; leave it out here")
@@ -109,7 +109,7 @@ def _accuracies(snapshot: Snapshot, pixels: int, examples: int) -> Array:
 
 
 def accuracy_by_shift(runs: Sequence[RunView]) -> Figure:
-    """Accuracy against the shift, a line a run."""
+    """Accuracy against the shift; one line per run."""
     figure, ((ax,),) = plotting.panels()
     tables = [run.tables["translation"] for run in runs]
     for run, table, colour in zip(runs, tables, plotting.colours(len(runs)), strict=True):

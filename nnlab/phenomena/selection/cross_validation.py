@@ -1,6 +1,6 @@
 """K-fold cross-validation: how long to train, and what to expect on new examples.
 
-Each part of the data, a fold, is held out once; what is found is averaged over the folds.
+Each part of the data, a fold, is held out once; the results are averaged over the folds.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ class CrossValidation(NamedTuple):
 
     Attributes:
         folds: Number of folds, 2 or more.
-        best_epoch: Mean epoch of each fold's best record, the first one of equals.
+        best_epoch: Mean epoch of each fold's best record (the first of equals).
         best_epoch_std: Its standard deviation.
-        score: Mean of the metric at each fold's own best record. It is too good for what is to be expected,
-            the record having been chosen by it.
+        score: Mean of the metric at the best record of each fold. It is too optimistic, since the record was
+            chosen by it.
         score_std: Its standard deviation.
         chosen_score: Mean of the metric at the record nearest to best_epoch, the same for all folds.
         last_score: Mean of the metric at the last record.
-        at_end: Number of trials that are best at their last record; such a training should be longer.
+        at_end: Number of trials that are best at their last record, and should be trained for longer.
     """
 
     folds: int
@@ -76,7 +76,7 @@ class LearningCurve(NamedTuple):
         return float(self.epochs[self.best]), float(self.scores[self.best])
 
     def score_near(self, epoch: float) -> float:
-        """The score at the record nearest to an epoch, of two the earlier."""
+        """The score at the record nearest to an epoch; of two, the earlier."""
         return float(self.scores[np.abs(self.epochs - epoch).argmin()])
 
 
@@ -103,7 +103,7 @@ def cross_validation(metric: Metric = "validation_loss") -> SweepPhenomenon:
 
 
 def count_folds(sweep: SweepView) -> int:
-    """The number of folds. Raises InvalidValue where one is missing or has not come to its end."""
+    """The number of folds. Raises InvalidValue if one is missing or has not come to its end."""
     table, column = sweep.table, sweep_column(sweep, FOLD)
     refuse_non_numeric(table, [column, "seed"])
     unfinished = table[column][table["status"] != "complete"]
@@ -150,7 +150,7 @@ def detect(curves: Sequence[LearningCurve], folds: int) -> CrossValidation:
 
 
 def curves_by_fold(sweeps: Sequence[SweepView], metric: Metric) -> Figure:
-    """The metric over training, one panel a sweep.
+    """The metric over training, one panel per sweep.
 
     Each fold is a thin line with its best record as a dot; their mean is a thick line, and the mean of the
     best epochs a vertical one.
@@ -186,7 +186,7 @@ def _draw_curves(ax: Axes, curves: Sequence[LearningCurve], best_epoch: float) -
     best_epochs, best_scores = zip(*(curve.best_point for curve in curves), strict=True)
     ax.plot(best_epochs, best_scores, "o", markersize=4, color=plotting.COLOURS[1], label="its best")
     epochs = np.unique(np.concatenate([curve.epochs for curve in curves]))
-    epochs = epochs[epochs <= min(curve.epochs[-1] for curve in curves)]  # as long as all go on
+    epochs = epochs[epochs <= min(curve.epochs[-1] for curve in curves)]  # while every trial goes on
     total = sum(np.interp(epochs, curve.epochs, curve.scores) for curve in curves)
     ax.plot(epochs, total / len(curves), color=plotting.COLOURS[0], linewidth=2.5, label="mean")
     ax.axvline(best_epoch, color="#555555", linestyle=":", linewidth=1.2, label="mean of the best epochs")

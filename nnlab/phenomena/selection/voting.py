@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SINGLE_COLOUR = "#777777"
 RULE_LABELS = ("majority", "mean probability")
 MAXIMUM_TICKS = 8
-MAXIMUM_STARTS = 30  # in the circle of seeds, from which the members of a smaller ensemble are counted
+MAXIMUM_STARTS = 30  # of an ensemble in the circle of seeds
 
 
 class Voting(NamedTuple):
@@ -29,8 +29,7 @@ class Voting(NamedTuple):
         median_error: Median over the single networks.
         best_error: Of the best single network.
         worst_error: Of the worst single network.
-        majority_error: Of the class that most networks name, of equally many that with the highest mean
-            probability.
+        majority_error: Of the class that most networks choose; ties go to the highest mean probability.
         averaged_error: Of the class with the highest mean probability.
         majority_gain: median_error - majority_error, -1 to 1.
         averaging_gain: median_error - averaged_error, -1 to 1.
@@ -50,8 +49,8 @@ class Ballot(NamedTuple):
     """What `S` members say of `N` test examples of `K` classes, in the order of their seeds.
 
     Attributes:
-        probabilities: `[S, N, K]`, the softmax of the outputs; of a single output 1 - p and p, p being its
-            sigmoid.
+        probabilities: `[S, N, K]`, the softmax of the outputs; for a single output, 1 - p and p, where p is
+            its sigmoid.
         labels: `[N]`, the right classes.
     """
 
@@ -63,7 +62,7 @@ class Ballot(NamedTuple):
         return (self.probabilities.argmax(-1) != self.labels).mean(-1)
 
     def joint_errors(self, order: np.ndarray) -> np.ndarray:
-        """The errors of the first one, two, ... members in an order together.
+        """The errors of the first 1, 2, ..., S members in an order, deciding together.
 
         Returns:
             `[S, 2]`, by majority and by mean probability.
@@ -71,7 +70,7 @@ class Ballot(NamedTuple):
         probabilities = self.probabilities[order]
         votes = (probabilities.argmax(-1)[..., None] == np.arange(probabilities.shape[-1])).cumsum(0)
         mean = probabilities.cumsum(0) / np.arange(1, len(probabilities) + 1)[:, None, None]
-        majority = votes + mean / 2  # less than a vote, so that it decides among equals only
+        majority = votes + mean / 2  # less than one vote, so that it only breaks ties
         return np.stack([(scores.argmax(-1) != self.labels).mean(-1) for scores in (majority, mean)], axis=-1)
 
 
@@ -79,8 +78,8 @@ class Ballot(NamedTuple):
 def voting() -> SweepPhenomenon:
     """Do several networks that differ in their seed err less together than one of them alone?
 
-    The sweep varies seeds and nothing else. Needed are a classification, `record.predictions`, and a test
-    set that does not depend on the run's seed: split: {seed: 0}, or data with one of their own, such as
+    The sweep varies seeds and nothing else. It needs a classification, `record.predictions`, and a test set
+    that does not depend on the run's seed: split: {seed: 0}, or data that come with a test set, such as
     mnist1d.
 
     Reference:
@@ -115,7 +114,8 @@ def read_ballot(sweep: SweepView) -> Ballot:
     """What the complete trials say of the test examples.
 
     Raises:
-        InvalidValue: There are fewer than two trials, no test examples, a test set a seed, or no classes.
+        InvalidValue: There are fewer than two trials, no test examples or no classes, or the test set changes
+            with the seed.
     """
     table = sweep.joined("predictions")
     refuse_non_numeric(table, ("example", "output", "target", "prediction"))
@@ -135,7 +135,7 @@ def read_ballot(sweep: SweepView) -> Ballot:
         )
     ordered = table.sort_values(["seed", "example", "output"])
     outputs, targets = (ordered[name].to_numpy(float).reshape(shape) for name in ("prediction", "target"))
-    if shape[2] == 1:  # the logit of the second class, that of the first is 0
+    if shape[2] == 1:  # the logit of the second class; that of the first is 0
         outputs = np.concatenate([np.zeros_like(outputs), outputs], axis=-1)
         targets = np.concatenate([1 - targets, targets], axis=-1)
     if not (np.isin(targets, (0, 1)).all() and (targets.sum(-1) == 1).all()):
@@ -145,10 +145,10 @@ def read_ballot(sweep: SweepView) -> Ballot:
 
 
 def error_by_members(sweeps: Sequence[SweepView]) -> Figure:
-    """Error against the number of members that decide together; one panel a sweep.
+    """Error against the number of members that decide together; one panel per sweep.
 
-    It is the mean over those that follow each other in the circle of seeds. The single ones are dots, their
-    median is a line.
+    An ensemble's members follow each other in the circle of seeds; the curve is the mean over all starting
+    points. Dots are the single networks, the dotted line is their median.
     """
     figure, axes = plotting.panel_per_result(sweeps, _draw_errors, minimum_width=5.2, sharey=True)
     axes[0].set_ylabel("error, % of test examples")
