@@ -3,7 +3,8 @@
 NnlabError                 exit 1; its text is the one line that is printed
 ├── ConfigError            exit 2; one line per problem, each with file:line:column
 ├── UsageError             exit 2; the command's words or paths are wrong
-│   └── DriftError         a run was begun where other numbers come out
+│   ├── DriftError         a run was begun where other numbers come out
+│   └── PluginError        a plug-in cannot be loaded, or takes a name that is taken
 └── DiskError              exit 1; something cannot be written
 
 Interrupted                a signal ended a training at a checkpoint; a KeyboardInterrupt
@@ -42,6 +43,10 @@ class UsageError(NnlabError):
 
 class DriftError(UsageError):
     """A run was begun where other numbers come out."""
+
+
+class PluginError(UsageError):
+    """A plug-in cannot be loaded, or takes a name that is taken."""
 
 
 class DiskError(NnlabError):

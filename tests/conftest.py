@@ -22,6 +22,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # as nnlab.system.device does for a process of its own: a program that was compiled once is not compiled again
 jax.config.update("jax_compilation_cache_dir", str(Path(os.environ["XDG_CACHE_HOME"]) / "nnlab" / "xla"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+jax.devices()  # from here on nnlab leaves these settings as they are
 
 SRC = Path(__file__).parent.parent
 

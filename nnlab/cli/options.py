@@ -41,7 +41,25 @@ on_platform = click.option(
 no_plots = click.option("--no-plots", is_flag=True, help="Draw no figures at the end.")
 quiet = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 
+
+def _import_modules(context: click.Context, parameter: click.Parameter, names: tuple[str, ...]) -> None:
+    from nnlab.registry import import_module_beside
+
+    for name in names:
+        import_module_beside(name)
+
+
+import_modules = click.option(
+    "--import",
+    multiple=True,
+    metavar="MODULE",
+    expose_value=False,
+    callback=_import_modules,
+    help="Import a module that registers components, such as one in this folder; may be given again.",
+)
+
 _OF_SWEEP = (
+    import_modules,
     click.option("--jobs", type=click.IntRange(1, 1024), help="Worker processes; default one a core."),
     click.option(
         "--engine", type=click.Choice(["local"]), default="local", help="Where trials run: on this machine."

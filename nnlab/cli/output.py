@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from nnlab.config.document import dump
-from nnlab.registry import Component, Section
+from nnlab.registry import NNLAB, Component, Section
 
 if TYPE_CHECKING:
     from nnlab.nn.layer import Setup, Shape
@@ -115,6 +115,8 @@ def print_model(name: str, input_shape: Shape, setup: Setup, frozen: Callable[[s
 def print_component(kind: str, component: Component) -> None:
     """Documentation, keys and an example of a component."""
     click.echo(f"{kind} {component.name}\n\n{component.document}\n")
+    if component.origin != NNLAB:
+        click.echo(f"Comes from {component.origin}.\n")
     own = component.own_parameters
     rows = [
         (p.name, p.spec.describe(), "required" if p.required else short(p.default))

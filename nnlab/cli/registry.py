@@ -6,28 +6,33 @@ import json
 
 import click
 
+from nnlab.cli.options import import_modules
 from nnlab.errors import UsageError
 from nnlab.text import join_words, suggestion
 
 
 @click.command("list", short_help="List the registry, or one kind of it.")
 @click.argument("kind", required=False)
+@import_modules
 def list_components(kind: str | None) -> None:
     """List the registry: every component, or those of one KIND."""
     from nnlab.cli.output import print_table
-    from nnlab.registry import KINDS, components
+    from nnlab.registry import KINDS, NNLAB, components
 
     if kind is not None:
         _check_kind(kind)
     for name in [kind] if kind else KINDS:
         entries = {n: c for n, c in components(name).items() if kind or c.kind == name}
-        rows = [(n, c.headline) for n, c in entries.items()]
+        rows = [
+            (n, c.headline if c.origin == NNLAB else f"{c.headline} [{c.origin}]") for n, c in entries.items()
+        ]
         print_table((name, KINDS[name].about), rows)
 
 
 @click.command(short_help="Show one component: keys, equation, example.")
 @click.argument("kind")
 @click.argument("name")
+@import_modules
 def show(kind: str, name: str) -> None:
     """Show one component: what it does, its keys, defaults and source, and an example."""
     from nnlab.cli.output import print_component
@@ -43,6 +48,7 @@ def show(kind: str, name: str) -> None:
 
 
 @click.command(short_help="Print the JSON Schema of experiment files.")
+@import_modules
 def schema() -> None:
     """Print the JSON Schema of an experiment file, for editors."""
     from nnlab.config.json_schema import json_schema

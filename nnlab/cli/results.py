@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 import nnlab
+from nnlab.cli.options import import_modules
 from nnlab.errors import UsageError
 
 DIRECTORY = click.Path(path_type=Path)
@@ -24,6 +25,7 @@ DIRECTORY = click.Path(path_type=Path)
     type=DIRECTORY,
     help="Folder to draw into; default PATH/plots; for several, plots/ beside them.",
 )
+@import_modules
 def plot(paths: tuple[Path, ...], figures: tuple[str, ...], form: str, out: Path | None) -> None:
     """Draw the figures of a run or a sweep, finished or running; several come on one axes.
 
@@ -43,6 +45,7 @@ def plot(paths: tuple[Path, ...], figures: tuple[str, ...], form: str, out: Path
 
 @click.command(short_help="Judge the expectations of runs and sweeps.")
 @click.argument("paths", nargs=-1, required=True, type=DIRECTORY, metavar="PATH...")
+@import_modules
 def check(paths: tuple[Path, ...]) -> None:
     """Judge the expectations of runs and sweeps; exit 0 when all hold, 1 when not."""
     from nnlab.cli.output import print_verdicts
@@ -95,6 +98,7 @@ def runs(folder: Path) -> None:
 
 @click.command(short_help="Show what differs between runs.")
 @click.argument("paths", nargs=-1, required=True, type=DIRECTORY, metavar="RUN RUN...")
+@import_modules
 def compare(paths: tuple[Path, ...]) -> None:
     """Show what differs between runs, in config and in outcome."""
     from nnlab.cli.output import exact, print_table, short

@@ -42,6 +42,7 @@ EXIT_CODES = {RunStatus.COMPLETE: 0, RunStatus.DIVERGED: 3}
 )
 @options.no_plots
 @options.quiet
+@options.import_modules
 def train(
     config: Path,
     overrides: tuple[str, ...],
@@ -134,6 +135,7 @@ def _say(text: str, quiet: bool) -> None:
 
 @click.command(short_help="Find every mistake in experiment files.")
 @click.argument("configs", nargs=-1, required=True, type=CONFIG, metavar="CONFIG...")
+@options.import_modules
 def validate(configs: tuple[Path, ...]) -> None:
     """Check experiment files without training: keys, values, data, shapes; every problem at once."""
     failed = False
@@ -170,6 +172,7 @@ def _swept(config: Config) -> str:
 @click.command(short_help="Print the model's layers and parameters.")
 @click.argument("config", type=CONFIG)
 @click.argument("overrides", nargs=-1, metavar="[a.b=c]...")
+@options.import_modules
 def summary(config: Path, overrides: tuple[str, ...]) -> None:
     """Print the model of CONFIG as a table: layers, output shapes, parameters."""
     from nnlab.cli.output import print_model
@@ -225,15 +228,18 @@ def _first_sentence(text: str) -> str:
 
 
 @click.command(short_help="Print versions, devices, threads, locations.")
+@options.import_modules
 def info() -> None:
     """Print versions, devices, threads and where caches and results are kept."""
     from nnlab.cli.output import print_table
+    from nnlab.registry import plugins
     from nnlab.system import device
 
     device.configure()
     found = device.environment()
     rows = [
         *found["versions"].items(),
+        *((f"plug-in {module}", origin) for module, origin in plugins().items()),
         *((what, value) for what, value in found.items() if what != "versions"),
         ("cache", device.cache_folder()),
         ("data sets", _data_sets(device.cache_folder() / "data")),

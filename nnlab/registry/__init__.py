@@ -1,7 +1,7 @@
 """The registry: what an experiment file may name, and how it is written.
 
 `kinds` lists the families of components, `components` enters and builds them, `spec` reads what a parameter
-takes off its annotation.
+takes off its annotation, `plugins` loads components of other packages.
 """
 
 from nnlab.registry.components import Component as Component
@@ -19,6 +19,11 @@ from nnlab.registry.components import section_of as section_of
 from nnlab.registry.components import spell_out as spell_out
 from nnlab.registry.kinds import KINDS as KINDS
 from nnlab.registry.kinds import Kind as Kind
+from nnlab.registry.plugins import NNLAB as NNLAB
+from nnlab.registry.plugins import Origin as Origin
+from nnlab.registry.plugins import import_module_beside as import_module_beside
+from nnlab.registry.plugins import imported_modules as imported_modules
+from nnlab.registry.plugins import plugins as plugins
 from nnlab.registry.spec import TRACED as TRACED
 from nnlab.registry.spec import BelowOne as BelowOne
 from nnlab.registry.spec import Built as Built

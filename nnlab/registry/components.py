@@ -17,18 +17,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib
 import inspect
 import keyword
-import pkgutil
 import re
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
-from nnlab.errors import KeyPath
-from nnlab.registry.kinds import KINDS
+from nnlab.errors import KeyPath, PluginError
+from nnlab.registry.kinds import KINDS, load_home
+from nnlab.registry.plugins import Origin, load_installed, origin_of
 from nnlab.registry.spec import (
     NULL,
     Annotation,
@@ -99,6 +98,7 @@ class Component(Keyed):
     """An entry of the registry."""
 
     kind: str
+    origin: Origin
 
     @property
     def parameters(self) -> dict[str, Parameter]:
@@ -237,10 +237,12 @@ def register(kind: str, name: str | None = None, label: str | None = None) -> Ca
 
     def enter(factory: F) -> F:
         entry = name or factory.__name__
+        origin = origin_of(factory)
         if entry in _CATALOGUE[kind]:
-            raise ValueError(f"{kind} '{entry}' is registered twice")
+            earlier = _CATALOGUE[kind][entry].origin
+            raise PluginError(f"{kind} '{entry}' is registered twice, by {earlier} and by {origin}")
         if _is_bound_later(factory):
-            _CATALOGUE[kind][entry] = Component(entry, factory, kind)
+            _CATALOGUE[kind][entry] = Component(entry, factory, kind, origin)
             return factory
 
         written = inspect.signature(factory)
@@ -252,7 +254,7 @@ def register(kind: str, name: str | None = None, label: str | None = None) -> Ca
             component = factory(**_built(factory, bound.arguments))
             return _with_name(component, label, entry) if label else component
 
-        _CATALOGUE[kind][entry] = Component(entry, constructing, kind)
+        _CATALOGUE[kind][entry] = Component(entry, constructing, kind, origin)
         return typing.cast(F, constructing)
 
     return enter
@@ -290,7 +292,8 @@ def adopter(kind: str) -> Callable[[F], F]:
 
 def components(kind: str) -> dict[str, Component]:
     """All components of a kind by name, the adopted ones last."""
-    _load(KINDS[kind].home)
+    load_home(KINDS[kind].home)
+    load_installed()
     adopts = KINDS[kind].adopts
     own = dict(_CATALOGUE[kind])
     return own if adopts is None else own | {n: c for n, c in components(adopts).items() if n not in own}
@@ -368,11 +371,3 @@ def _deferred(spec: Spec, json_schema: ConfigTree) -> Annotation:
     from pydantic import PlainValidator, WithJsonSchema
 
     return Annotated[Any, PlainValidator(functools.partial(Deferred, spec)), WithJsonSchema(json_schema)]
-
-
-@functools.cache
-def _load(home: str) -> None:
-    """Import every module of a kind's home, so that what is registered depends on nothing else."""
-    package = importlib.import_module(home)
-    for entry in pkgutil.walk_packages(package.__path__, f"{home}."):
-        importlib.import_module(entry.name)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
+import pkgutil
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
@@ -66,3 +69,11 @@ KINDS = {
         Kind("search", "nnlab.sweeps.search", "chooses the next trials of a sweep"),
     )
 }
+
+
+@functools.cache
+def load_home(home: str) -> None:
+    """Import every module of a kind's home, so that what is registered depends on nothing else."""
+    package = importlib.import_module(home)
+    for entry in pkgutil.walk_packages(package.__path__, f"{home}."):
+        importlib.import_module(entry.name)

@@ -9,6 +9,7 @@ import numpy as np
 
 from nnlab import __version__
 from nnlab.errors import DiskError, RunStatus, UsageError
+from nnlab.registry import plugins
 from nnlab.runs.resume import Notify, RunTask, drift
 from nnlab.runs.summary import facts_of, summarize
 from nnlab.storage import checkpoints
@@ -48,6 +49,8 @@ class RunRecorder:
             "config_sha256": experiment.config.hash,
             "data_sha256": experiment.data.hash,
         }
+        if loaded := plugins():
+            environment["plugins"] = {module: origin._asdict() for module, origin in loaded.items()}
         earlier = [] if start is None else _earlier_drifts(directory)
         if earlier or drifts:
             environment["drift"] = [*earlier, *drifts]

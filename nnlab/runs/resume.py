@@ -12,6 +12,7 @@ import numpy as np
 from nnlab.config import check_tree
 from nnlab.config.document import read
 from nnlab.errors import DriftError, InvalidValue, UsageError
+from nnlab.registry import plugins
 from nnlab.storage import checkpoints
 from nnlab.storage.checkpoints import Checkpoint, CheckpointMeta
 from nnlab.storage.results import JsonObject
@@ -100,6 +101,7 @@ def provenance(experiment: Experiment) -> JsonObject:
         "data": experiment.data.hash,
         **({"initialize": experiment.pretrained.hash} if experiment.pretrained.arrays else {}),
         **{name: environment["versions"][name] for name in NUMERIC_PACKAGES},
+        **{f"plug-in {module}": origin.sha256 for module, origin in plugins().items()},
         **{name: environment[name] for name in ("platform", "devices", "processor", "threads", "settings")},
     }
 

@@ -1,4 +1,4 @@
-"""A worker of a sweep: `python -m nnlab.sweeps.worker FOLDER PLATFORM`, started by the engine.
+"""A worker of a sweep: `python -m nnlab.sweeps.worker FOLDER PLATFORM MODULE...`, started by the engine.
 
 It reads a line of JSON per job, trials to run side by side, trains them into FOLDER/trials/<id>, and writes
 lines of JSON, in which a trial is its number in the job:
@@ -35,6 +35,7 @@ from typing import Any, Protocol, TextIO
 from nnlab.config import Config
 from nnlab.config.document import Document
 from nnlab.errors import DiskError, DriftError, NnlabError, RunStatus, UsageError
+from nnlab.registry import import_module_beside
 from nnlab.runs.resume import ResumePolicy, RunTask
 from nnlab.runs.run import run_together
 from nnlab.storage.run_directory import RunDirectory
@@ -54,7 +55,7 @@ class Send(Protocol):
 def main() -> None:
     """Read jobs and run them until the input ends, or a signal says to stop."""
     signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
-    folder, platform = Path(sys.argv[1]), sys.argv[2]
+    folder, platform, modules = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as output:
         os.dup2(2, 1)  # what a library prints is no message
         send = _sender(output)
@@ -62,6 +63,8 @@ def main() -> None:
         threading.Thread(target=_receive, args=(inbox,), daemon=True).start()
         try:
             device.configure(platform)
+            for module in modules:
+                import_module_beside(module)
         except NnlabError as error:
             send(error=str(error), usage=True)
             return

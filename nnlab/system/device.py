@@ -1,4 +1,4 @@
-"""Where programs run: platform, threads and compilation cache, chosen before JAX is first imported.
+"""Where programs run: platform, threads and compilation cache, chosen before JAX starts.
 
 On CPU, results depend on the size of XLA's thread pool, so it is fixed and recorded: one thread for small
 models, which is also the fastest for them, and all cores above 2 GFLOP a step. PJRT_NPROC overrides it.
@@ -22,7 +22,7 @@ MULTITHREADED_STEP_FLOPS = 2e9  # floating-point operations per step
 
 
 def configure(platform: str = "auto", step_flops: float = 0.0) -> None:
-    """Choose platform and threads for this process; without effect once JAX is imported.
+    """Choose platform and threads for this process; without effect once JAX has started its backend.
 
     Args:
         platform: `auto`, or a platform of JAX: `cpu`, `gpu`, `tpu`.
@@ -31,7 +31,7 @@ def configure(platform: str = "auto", step_flops: float = 0.0) -> None:
     Raises:
         UsageError: JAX finds no such platform, or PJRT_NPROC is no whole number.
     """
-    if "jax" in sys.modules:
+    if _backend_is_started():
         return
     if platform != "auto":
         os.environ["JAX_PLATFORMS"] = platform
@@ -43,6 +43,8 @@ def configure(platform: str = "auto", step_flops: float = 0.0) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # hides XLA's notices, not its errors
     import jax
 
+    if platform != "auto":  # JAX reads the variable when it is imported, which a plug-in may have done
+        jax.config.update("jax_platforms", platform)
     try:
         jax.devices()
     except RuntimeError:
@@ -51,6 +53,12 @@ def configure(platform: str = "auto", step_flops: float = 0.0) -> None:
         ) from None
     jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def _backend_is_started() -> bool:
+    """Whether JAX has settled platform and threads, as it does at its first computation."""
+    xla_bridge = sys.modules.get("jax._src.xla_bridge")
+    return xla_bridge is not None and xla_bridge.backends_are_initialized()
 
 
 def has_accelerator(platform: str = "auto") -> bool:

@@ -9,6 +9,7 @@ from support import run_nnlab
 from nnlab.config.document import parse_value
 from nnlab.config.resolve import resolve, resolve_arguments
 from nnlab.data.prepare import prepare
+from nnlab.errors import PluginError
 from nnlab.optim.parameter_groups import with_clip_and_groups
 from nnlab.registry import KINDS, Component, ComponentOf, Section, build, components, register
 
@@ -165,7 +166,7 @@ def test_unknown_names_have_their_near_miss():
 
 
 def test_a_name_is_registered_once():
-    with pytest.raises(ValueError, match="registered twice"):
+    with pytest.raises(PluginError, match="registered twice, by nnlab"):
         register("activation", "relu")(lambda z, /: z)
 
 

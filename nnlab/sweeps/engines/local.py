@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from nnlab.errors import NnlabError, RunStatus, UsageError
+from nnlab.registry import imported_modules
 from nnlab.runs.resume import ResumePolicy
 from nnlab.sweeps.engines.base import MAXIMUM_ATTEMPTS, Assignment, Event, TrialSource
 from nnlab.sweeps.trials import Trial
@@ -162,7 +163,7 @@ class _Worker:
             log = files.open_for_append(folder / "sweep.log")
         try:
             self.process = subprocess.Popen(  # noqa: S603 - this very interpreter and a module of ours
-                [sys.executable, "-m", "nnlab.sweeps.worker", str(folder), platform],
+                [sys.executable, "-m", "nnlab.sweeps.worker", str(folder), platform, *imported_modules()],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 bufsize=0,

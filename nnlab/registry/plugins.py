@@ -1,0 +1,93 @@
+"""Components of other packages: installed plug-ins, and modules that `--import` names.
+
+An installed package names modules in the entry-point group `nnlab.components`; they are imported at the first
+look-up of any kind, unless NNLAB_PLUGINS=0 is set. An experiment file itself never loads code.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import NamedTuple
+
+from nnlab import __version__
+from nnlab.errors import PluginError
+from nnlab.registry.kinds import KINDS, load_home
+from nnlab.text import one_line
+
+
+class Origin(NamedTuple):
+    """A distribution, or a module in none, whose version is empty; sha256 is of the module's source."""
+
+    name: str
+    version: str
+    sha256: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version or self.sha256[:8]}"
+
+
+NNLAB = Origin("nnlab", __version__, "")
+_origins: dict[str, Origin] = {}  # of the modules outside of nnlab that registered components
+_imported: list[str] = []
+
+
+@functools.cache
+def _entries() -> tuple[EntryPoint, ...]:
+    found = () if os.environ.get("NNLAB_PLUGINS") == "0" else entry_points(group="nnlab.components")
+    return tuple(sorted(found, key=lambda entry: entry.value))
+
+
+def load_installed() -> None:
+    """Import the modules of installed plug-ins that are not imported yet. Raises PluginError."""
+    for entry in _entries():
+        if entry.module not in sys.modules:
+            _import(entry.module, f"{entry.dist and entry.dist.name}: its plug-in {entry.value}")
+
+
+def import_module_beside(name: str) -> None:
+    """Import a module by its name, also one in the working directory. Raises PluginError."""
+    if (folder := str(Path.cwd())) not in sys.path:
+        sys.path.append(folder)
+    _import(name, f"--import {name}")
+    if name not in _imported:
+        _imported.append(name)
+
+
+def imported_modules() -> tuple[str, ...]:
+    """The modules that were imported by name, which a worker must import too."""
+    return tuple(_imported)
+
+
+def _import(name: str, what: str) -> None:
+    for kind in KINDS.values():  # nnlab's own come first: who takes a name twice does not depend on the order
+        load_home(kind.home)
+    try:
+        importlib.import_module(name)
+    except Exception as error:
+        reason = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
+        raise PluginError(f"{what} cannot be imported: {one_line(reason)}") from None
+
+
+def origin_of(factory: Callable) -> Origin:
+    """Where a factory comes from; its module's source is hashed once."""
+    module, package = factory.__module__, factory.__module__.partition(".")[0]
+    if package != "nnlab" and module not in _origins:
+        file = getattr(sys.modules.get(module), "__file__", None)
+        sha256 = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
+        dists = [entry.dist for entry in _entries() if entry.module.partition(".")[0] == package]
+        name, version = (dists[0].name, dists[0].version) if dists and dists[0] else (package, "")
+        _origins[module] = Origin(name, version, sha256)
+    return _origins.get(module, NNLAB)
+
+
+def plugins() -> dict[str, Origin]:
+    """The modules outside of nnlab that registered components: the numbers of a run may depend on them."""
+    load_installed()
+    return dict(sorted(_origins.items()))

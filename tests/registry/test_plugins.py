@@ -1,0 +1,151 @@
+"""Plug-ins: installed packages and `--import` modules bring components, by name, version and source."""
+
+import json
+import os
+import shutil
+
+import pytest
+
+LAYER = '''
+import jax.numpy as jnp
+from nnlab.nn.layer import Layer, Output, Setup, layer
+
+
+@layer
+def {name}(times: float = 2.0) -> Layer:
+    """Every value `times` as large."""
+
+    def apply(params, state, x, *, key, train):
+        return Output(x * jnp.float32(times))
+
+    return Layer(lambda shape: Setup(shape), apply)
+'''
+EXPERIMENT = """\
+name: extended
+data: {type: xor, examples: 40}
+model: [enlarge, {type: dense, units: 2}]
+train: {steps: 6}
+record: {every: {steps: 2}}
+"""
+
+
+@pytest.fixture
+def nnlab(folder, nnlab_process):
+    """`nnlab ...` in a process that finds the packages of the folder `installed`."""
+    (folder / "experiment.yaml").write_text(EXPERIMENT)
+
+    def run(*arguments, **variables):
+        path = os.pathsep.join([str(folder / "installed"), os.environ.get("PYTHONPATH", "")])
+        return nnlab_process(*arguments, env={**os.environ, "PYTHONPATH": path, **variables})
+
+    return run
+
+
+def install(folder, distribution, module, source, version="1.2"):
+    """A package of one module that registers components, as pip would leave it."""
+    place = folder / "installed"
+    metadata = place / f"{distribution.replace('-', '_')}-{version}.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+    (metadata / "entry_points.txt").write_text(f"[nnlab.components]\nanything = {module}\n")
+    (place / f"{module}.py").write_text(source)
+
+
+def refused(result):
+    """The one line that is said."""
+    assert (result.returncode, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    return line
+
+
+def results_of(folder):
+    (place,) = (folder / "results").iterdir()
+    return place
+
+
+def test_an_installed_package_brings_a_layer(folder, nnlab):
+    install(folder, "nnlab-extras", "extra_layers", LAYER.format(name="enlarge"))
+    assert "Every value `times` as large. [nnlab-extras 1.2]" in nnlab("list", "layer").stdout
+    assert "Comes from nnlab-extras 1.2." in nnlab("show", "layer", "enlarge").stdout
+    assert '"const": "enlarge"' in nnlab("schema").stdout
+    information = nnlab("info").stdout
+    assert "plug-in extra_layers" in information
+    assert "nnlab-extras 1.2" in information
+    trained = nnlab("train", "experiment.yaml", "--quiet")
+    assert trained.returncode == 0, trained.stderr
+    loaded = json.loads((results_of(folder) / "environment.json").read_text())["plugins"]
+    assert loaded["extra_layers"]["name"] == "nnlab-extras"
+    assert loaded["extra_layers"]["version"] == "1.2"
+    assert len(loaded["extra_layers"]["sha256"]) == 64
+
+
+def test_entry_points_can_be_turned_off(folder, nnlab):
+    install(folder, "nnlab-extras", "extra_layers", LAYER.format(name="enlarge"))
+    assert "unknown layer 'enlarge'" in refused(nnlab("validate", "experiment.yaml", NNLAB_PLUGINS="0"))
+
+
+def test_a_run_without_plug_ins_says_nothing_of_any(finished):
+    assert "plugins" not in json.loads((finished / "environment.json").read_text())
+
+
+@pytest.mark.parametrize(("name", "other"), [("dense", "nnlab 0.1.0"), ("enlarge", "nnlab-extras 1.2")])
+def test_a_name_that_is_taken_is_an_error_that_names_both(folder, nnlab, name, other):
+    install(folder, "nnlab-extras", "extra_layers", LAYER.format(name="enlarge"))
+    install(folder, "nnlab-more", "more_layers", LAYER.format(name=name), version="0.3")
+    line = refused(nnlab("list", "layer"))
+    assert line.startswith("nnlab-more: its plug-in more_layers cannot be imported: ")
+    assert line.endswith(f"layer '{name}' is registered twice, by {other} and by nnlab-more 0.3")
+
+
+@pytest.mark.parametrize("source", ["import no_such_module", "1 / 0", "def"])
+def test_a_plug_in_that_cannot_be_imported_is_a_line(folder, nnlab, source):
+    install(folder, "nnlab-extras", "extra_layers", source)
+    assert refused(nnlab("list")).startswith("nnlab-extras: its plug-in extra_layers cannot be imported: ")
+
+
+def test_a_module_beside_the_experiment(folder, nnlab):
+    (folder / "my_layers.py").write_text(LAYER.format(name="enlarge"))
+    assert "unknown layer 'enlarge'" in refused(nnlab("validate", "experiment.yaml"))
+    checked = nnlab("validate", "experiment.yaml", "--import", "my_layers")
+    assert checked.returncode == 0, checked.stderr
+    assert "[my_layers " in nnlab("list", "layer", "--import", "my_layers").stdout
+
+
+def test_a_module_that_is_not_there(nnlab):
+    line = refused(nnlab("validate", "experiment.yaml", "--import", "my_layers"))
+    assert line == "--import my_layers cannot be imported: ModuleNotFoundError: No module named 'my_layers'"
+
+
+def test_a_module_that_imports_jax_does_not_settle_the_platform(folder, nnlab):
+    (folder / "my_layers.py").write_text(LAYER.format(name="enlarge"))
+    trained = nnlab(
+        "train", "experiment.yaml", "--import", "my_layers", "--platform", "gpu", JAX_PLATFORMS="cpu"
+    )
+    assert refused(trained).startswith("--platform gpu: JAX finds no such device here")
+
+
+def test_workers_of_a_sweep_load_it(folder, nnlab):
+    (folder / "my_layers.py").write_text(LAYER.format(name="enlarge"))
+    words = ["experiment.yaml", "model.0.times=1.0,3.0", "--import", "my_layers", "--jobs", "2"]
+    swept = nnlab("sweep", *words, "--quiet", "--no-plots")
+    assert swept.returncode == 0, swept.stderr
+    trials = list((results_of(folder) / "trials").iterdir())
+    assert len(trials) == 2
+    for trial in trials:
+        assert "my_layers" in json.loads((trial / "environment.json").read_text())["plugins"]
+
+
+def test_a_module_that_changed_is_drift(folder, nnlab):
+    (folder / "my_layers.py").write_text(LAYER.format(name="enlarge"))
+    words = ["train", "experiment.yaml", "--import", "my_layers", "--quiet", "--no-plots"]
+    assert nnlab(*words, "--checkpoint-every", "0").returncode == 0
+    summary = results_of(folder) / "summary.json"
+    summary.write_text(json.dumps(json.loads(summary.read_text()) | {"status": "interrupted"}))
+    with (folder / "my_layers.py").open("a") as module:
+        module.write("# another\n")
+    shutil.rmtree(folder / "__pycache__", ignore_errors=True)
+    line = refused(nnlab(*words))
+    assert "plug-in my_layers" in line
+    assert nnlab(*words, "--allow-drift").returncode == 0
+    drifts = json.loads((results_of(folder) / "environment.json").read_text())["drift"]
+    assert [drift["what"] for drift in drifts] == ["plug-in my_layers"]
