@@ -25,7 +25,7 @@ DEFAULT_SPLIT = Split(0.7, 0.15, 0.15)
 @section(number="fraction")
 @dataclass(frozen=True)
 class LabelNoise:
-    """Label noise: a fraction of the training labels, drawn once, is replaced at random.
+    """A fraction of the training labels, drawn once, is replaced at random.
 
     Args:
         fraction: The fraction of the labels, in [0, 1].

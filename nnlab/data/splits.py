@@ -21,21 +21,21 @@ Share = Annotated[int, Ge(0)] | Fraction
 @section()
 @dataclass(frozen=True)
 class Split:
-    """How many examples go where: fractions of the data set, or counts. What no share names sits out.
+    """How many examples go where, as fractions of the data set or as counts; the rest is not used.
 
     Args:
-        train: Share to train on; null takes what the others leave.
+        train: Share to train on. null is what the others leave.
         validation: Share to validate on.
-        test: Share to test on; null keeps the data set's own test examples where it has some; given, those
-            are pooled with the rest first.
-        stratify: Every part holds the classes in the proportions of what it is cut from, to one example a
-            class.
-        folds: All that is not test is cut into so many parts, equal to one example, in place of train and
-            validation (cross-validation, lecture 002).
-        fold: The part that is the validation set, counted from 0, the others being trained on; null trains
-            on all. Each fold has its turn on the same cut, which depends on the seed alone.
-        seed: Of the split, of `limit` and of data that are drawn; null is the run's, a number keeps the parts
-            where runs of several seeds are to vote.
+        test: Share to test on. null keeps the data set's own test examples, where it has some; a share pools
+            those with the rest first.
+        stratify: Whether every part has the classes in the proportions of what it is taken from, to one
+            example a class.
+        folds: The number of parts, equal to one example, that all that is not test is divided into, in place
+            of train and validation (cross-validation, lecture 002).
+        fold: The part that is the validation set, counted from 0; the others are trained on. null trains on
+            all. The division depends on the seed alone, so that each fold can have its turn.
+        seed: Of the split, of `limit` and of data that are drawn. null is the run's seed; a number keeps the
+            parts the same in runs of several seeds, as voting needs.
     """
 
     train: Share | None = None

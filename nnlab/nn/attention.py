@@ -14,7 +14,7 @@ from annotated_types import Ge, Lt
 
 from nnlab.errors import InvalidValue
 from nnlab.nn.activations import elementwise
-from nnlab.nn.combinators import BoundChildren, sequential, setup_child
+from nnlab.nn.combinators import BoundChildren, sequential, setup_chain, setup_child
 from nnlab.nn.dense import dense
 from nnlab.nn.layer import ActivationLike, InitializerLike, Layer, Output, Setup, Shape, Tree, layer
 from nnlab.nn.normalization import layer_norm
@@ -61,9 +61,7 @@ def attention(
     """
 
     def setup(input_shape: Shape) -> Setup:
-        if len(input_shape) != 2:
-            raise InvalidValue(f"attention takes sequences of vectors, [T, D], not {list(input_shape)}")
-        length, units = input_shape
+        length, units = _check_sequence("attention", input_shape)
         if units % heads:
             raise InvalidValue(f"{heads} heads must divide the {units} features")
         position = resolve_position(read, length)
@@ -79,23 +77,17 @@ def attention(
         return dict.fromkeys(("query", "key", "value", "output"), projection)
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
-        examples, length, units = x.shape
-        position = resolve_position(read, length)
-        attended = x[:, : _attended_length(position, causal, length)]
-        children = BoundChildren(projections(units), params, state, key, train)
-
-        def by_head(values: Array) -> Array:
-            return values.reshape(examples, -1, heads, units // heads)
-
-        query = by_head(children("query", x if position is None else x[:, position]))
+        position = resolve_position(read, x.shape[1])
+        attended = x[:, : _attended_length(position, causal, x.shape[1])]
+        children = BoundChildren(projections(x.shape[-1]), params, state, key, train)
+        query = children("query", x if position is None else x[:, position])
         mixed = jax.nn.dot_product_attention(
-            query,
-            by_head(children("key", attended)),
-            by_head(children("value", attended)),
+            _split_heads(query, heads),
+            _split_heads(children("key", attended), heads),
+            _split_heads(children("value", attended), heads),
             is_causal=causal and position is None,  # a single position is given no later ones anyway
         )
-        shape = x.shape if position is None else (examples, units)
-        return children.output(children("output", mixed.reshape(shape)))
+        return children.output(children("output", mixed.reshape(query.shape)))
 
     return Layer(setup, apply)
 
@@ -142,44 +134,37 @@ def transformer_block(
         expand, contract = (
             dense(size, use_bias, kernel_init, bias_init) for size in (hidden or 4 * units, units)
         )
-        drop = [dropout(dropout_rate)] if dropout_rate else []
-        layers = {
+        drop = {"attention_dropout": dropout(dropout_rate)} if dropout_rate else {}
+        layers = drop | {
             "attention": attention(heads, causal, read, use_bias, kernel_init, bias_init),
-            "mlp": sequential([expand, elementwise(activation), contract, *drop]),
+            "mlp": sequential([expand, elementwise(activation), contract, *drop.values()]),
             "attention_norm": layer_norm(),
             "mlp_norm": layer_norm(),
         }
-        if drop:
-            layers["attention_dropout"] = drop[0]
         return {name: layers[name] for name in PARTS[norm] if name in layers}
 
     def setup(input_shape: Shape) -> Setup:
-        if len(input_shape) != 2:
-            raise InvalidValue(
-                f"transformer_block takes sequences of vectors, [T, D], not {list(input_shape)}"
-            )
-        shape: Shape = input_shape
-        children = {}
-        for name, part in parts(input_shape[-1]).items():
-            children[name] = setup_child(name, part, shape)
-            shape = children[name].output_shape
-        return Setup(shape, children=children)
+        _, units = _check_sequence("transformer_block", input_shape)
+        return setup_chain(parts(units), input_shape)
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
         children = BoundChildren(parts(x.shape[-1]), params, state, key, train)
-
-        def normalize(when: str, name: str, values: Array) -> Array:
-            return children(name, values) if norm == when else values
-
-        added = children("attention", normalize("pre", "attention_norm", x))
-        if dropout_rate:
-            added = children("attention_dropout", added)
-        position = resolve_position(read, x.shape[1])
-        x = normalize("post", "attention_norm", (x if position is None else x[:, position]) + added)
-        x = normalize("post", "mlp_norm", x + children("mlp", normalize("pre", "mlp_norm", x)))
-        return children.output(x)
+        return children.output(_apply_block(children, x, norm, resolve_position(read, x.shape[1])))
 
     return Layer(setup, apply)
+
+
+def _apply_block(children: BoundChildren, x: Array, norm: str, position: int | None) -> Array:
+    """The value of a transformer block. position: the only one to compute, None for all."""
+
+    def normalize(when: str, name: str, values: Array) -> Array:
+        return children(name, values) if norm == when else values
+
+    added = children("attention", normalize("pre", "attention_norm", x))
+    if "attention_dropout" in children.named:
+        added = children("attention_dropout", added)
+    x = normalize("post", "attention_norm", (x if position is None else x[:, position]) + added)
+    return normalize("post", "mlp_norm", x + children("mlp", normalize("pre", "mlp_norm", x)))
 
 
 def resolve_position(read: int | None, length: int) -> int | None:
@@ -193,6 +178,18 @@ def resolve_position(read: int | None, length: int) -> int | None:
     if not -length <= read < length:
         raise InvalidValue(f"read: {read} is no position of a sequence of {length}; the last one is -1")
     return read % length
+
+
+def _check_sequence(name: str, shape: Shape) -> tuple[int, int]:
+    """Length and features of sequences of vectors. Raises InvalidValue where the shape is no such."""
+    if len(shape) != 2:
+        raise InvalidValue(f"{name} takes sequences of vectors, [T, D], not {list(shape)}")
+    return shape[0], shape[1]
+
+
+def _split_heads(values: Array, heads: int) -> Array:
+    """`[B, T, D]` or `[B, D]` to `[B, T, H, D / H]`, T being 1 for the latter."""
+    return values.reshape(values.shape[0], -1, heads, values.shape[-1] // heads)
 
 
 def _attended_length(position: int | None, causal: bool, length: int) -> int:

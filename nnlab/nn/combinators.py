@@ -63,11 +63,7 @@ def chain(named: Mapping[str, Layer], first: int = 0) -> Layer:
     """
 
     def setup(input_shape: Shape) -> Setup:
-        shape, children = input_shape, {}
-        for name, part in named.items():
-            children[name] = setup_child(name, part, shape)
-            shape = children[name].output_shape
-        return Setup(shape, children=children)
+        return setup_chain(named, input_shape)
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
         children = BoundChildren(named, params, state, key, train, first)
@@ -183,6 +179,19 @@ def setup_child(name: str, part: Layer, shape: Shape) -> Setup:
         return part.setup(shape)._replace(type=part.type)
     except InvalidValue as error:
         raise InvalidValue(f"{name}: {error}") from None
+
+
+def setup_chain(named: Mapping[str, Layer], input_shape: Shape) -> Setup:
+    """The setup of layers that are each applied to the output of the one before.
+
+    Raises:
+        InvalidValue: A layer does not take what it receives; the message names the layer.
+    """
+    shape, children = input_shape, {}
+    for name, part in named.items():
+        children[name] = setup_child(name, part, shape)
+        shape = children[name].output_shape
+    return Setup(shape, children=children)
 
 
 class BoundChildren:

@@ -84,26 +84,20 @@ def conv1d(
         kernel_init: Draws W.
         bias_init: Draws b. All defaults are those of Keras.
     """
-    _check_groups(filters, groups)
-
-    def span_of(length: int) -> Span:
-        return span("length", length, size, stride, padding, dilation)
-
-    def setup(input_shape: Shape) -> Setup:
-        length, channels = with_channels("conv1d", input_shape, 1)
-        _check_channels(channels, groups)
-        params = {"kernel": Variable((size, channels // groups, filters), kernel_init)}
-        if use_bias:
-            params["bias"] = Variable((filters,), bias_init)
-        count = span_of(length).windows
-        return Setup((count, filters), params, workspace_values=count * size * channels)
-
-    def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
-        x = x.reshape(x.shape[0], 1, x.shape[1], -1)
-        spans = (SINGLE_WINDOW, span_of(x.shape[2]))
-        return Output(_convolve(x, params["kernel"][None], params.get("bias"), spans, groups, 0.0)[:, 0])
-
-    return Layer(setup, apply)
+    return _layer(
+        _Convolution(
+            name="conv1d",
+            filters=filters,
+            sizes=(size,),
+            strides=(stride,),
+            padding=padding,
+            dilations=(dilation,),
+            groups=groups,
+            use_bias=use_bias,
+            kernel_init=kernel_init,
+            bias_init=bias_init,
+        )
+    )
 
 
 @layer
@@ -147,41 +141,92 @@ def conv2d(
         kernel_init: Draws W.
         bias_init: Draws b. All defaults are those of Keras.
     """
-    sizes, strides, dilations = (
-        _pair(name, value) for name, value in (("size", size), ("stride", stride), ("dilation", dilation))
-    )
-    _check_groups(filters, groups)
-    _check_connections(filters, groups, connections)
-    if untied_bias and not use_bias:
-        raise InvalidValue("untied_bias needs biases; leave use_bias out", ("untied_bias",))
-
-    def spans(height: int, width: int) -> tuple[Span, Span]:
-        return (
-            span("height", height, sizes[0], strides[0], padding, dilations[0]),
-            span("width", width, sizes[1], strides[1], padding, dilations[1]),
+    return _layer(
+        _Convolution(
+            name="conv2d",
+            filters=filters,
+            sizes=_pair("size", size),
+            strides=_pair("stride", stride),
+            padding=padding,
+            dilations=_pair("dilation", dilation),
+            groups=groups,
+            use_bias=use_bias,
+            untied_bias=untied_bias,
+            connections=connections,
+            padding_value=padding_value,
+            kernel_init=kernel_init,
+            bias_init=bias_init,
         )
+    )
 
-    def setup(input_shape: Shape) -> Setup:
-        *sides, channels = with_channels("conv2d", input_shape, 2)
-        _check_channels(channels, groups, connections)
-        kernel = Variable((*sizes, channels // groups, filters), kernel_init)
-        if connections:
-            draw = functools.partial(_draw_by_filter, kernel_init, list(map(len, connections)))
-            kernel = Variable((*sizes, sum(map(len, connections))), draw)
-        output_shape = (*(axis.windows for axis in spans(*sides)), filters)
-        window_values = math.prod(output_shape[:2]) * math.prod(sizes) * channels  # copied on CPU
-        bias = {"bias": Variable(output_shape if untied_bias else (filters,), bias_init)} if use_bias else {}
-        return Setup(output_shape, {"kernel": kernel, **bias}, workspace_values=window_values)
 
-    def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
-        x = x.reshape(*x.shape[:3], -1)
+class _Convolution(NamedTuple):
+    """A convolution of signals or images: sizes, strides and dilations have an entry for each axis."""
+
+    name: str
+    filters: int
+    sizes: tuple[int, ...]
+    strides: tuple[int, ...]
+    padding: Padding
+    dilations: tuple[int, ...]
+    groups: int
+    use_bias: bool
+    kernel_init: Initializer
+    bias_init: Initializer
+    untied_bias: bool = False
+    connections: list[list[int]] | None = None
+    padding_value: float = 0.0
+
+    def spans(self, lengths: Sequence[int]) -> list[Span]:
+        """The windows along each axis."""
+        names = ("length",) if len(lengths) == 1 else ("height", "width")
+        return [
+            span(axis, length, size, stride, self.padding, dilation)
+            for axis, length, size, stride, dilation in zip(
+                names, lengths, self.sizes, self.strides, self.dilations, strict=True
+            )
+        ]
+
+    def setup(self, input_shape: Shape) -> Setup:
+        *lengths, channels = with_channels(self.name, input_shape, len(self.sizes))
+        _check_channels(channels, self.groups, self.connections)
+        kernel = Variable((*self.sizes, channels // self.groups, self.filters), self.kernel_init)
+        if self.connections:
+            counts = list(map(len, self.connections))
+            draw = functools.partial(_draw_by_filter, self.kernel_init, counts)
+            kernel = Variable((*self.sizes, sum(counts)), draw)
+        params = {"kernel": kernel}
+        output_shape = (*(axis.windows for axis in self.spans(lengths)), self.filters)
+        if self.use_bias:
+            bias_shape = output_shape if self.untied_bias else (self.filters,)
+            params["bias"] = Variable(bias_shape, self.bias_init)
+        window_values = math.prod(output_shape[:-1]) * math.prod(self.sizes) * channels  # copied on CPU
+        return Setup(output_shape, params, workspace_values=window_values)
+
+    def apply(self, params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
+        lengths = x.shape[1 : 1 + len(self.sizes)]
+        spans = self.spans(lengths)
         kernel = params["kernel"]
-        if connections:
-            kernel = _dense_kernel(kernel, connections, x.shape[-1])
-        bias = params.get("bias")
-        return Output(_convolve(x, kernel, bias, spans(*x.shape[1:3]), groups, padding_value))
+        if self.connections:
+            kernel = _dense_kernel(kernel, self.connections, math.prod(x.shape[1 + len(lengths) :]))
+        if len(lengths) == 1:  # a signal is an image of one row
+            images, kernel = x.reshape(x.shape[0], 1, x.shape[1], -1), kernel[None]
+            rows, columns = SINGLE_WINDOW, spans[0]
+        else:
+            images, (rows, columns) = x.reshape(*x.shape[:3], -1), spans
+        y = _convolve(images, kernel, params.get("bias"), (rows, columns), self.groups, self.padding_value)
+        return Output(y[:, 0] if len(lengths) == 1 else y)
 
-    return Layer(setup, apply)
+
+def _layer(convolution: _Convolution) -> Layer:
+    """The layer of a convolution. Raises InvalidValue where its options contradict each other."""
+    filters, groups = convolution.filters, convolution.groups
+    if filters % groups:
+        raise InvalidValue(f"{groups} groups must divide the {filters} filters", ("groups",))
+    _check_connections(filters, groups, convolution.connections)
+    if convolution.untied_bias and not convolution.use_bias:
+        raise InvalidValue("untied_bias needs biases; leave use_bias out", ("untied_bias",))
+    return Layer(convolution.setup, convolution.apply)
 
 
 def span(axis: str, length: int, size: int, stride: int, padding: Padding, dilation: int = 1) -> Span:
@@ -303,11 +348,6 @@ def _pair(name: str, value: int | Sequence[int] | str, words: str = "[height, wi
     if len(value) != 2:
         raise InvalidValue(f"{name} takes a number or {words}, not {list(value)}", (name,))
     return int(value[0]), int(value[1])
-
-
-def _check_groups(filters: int, groups: int) -> None:
-    if filters % groups:
-        raise InvalidValue(f"{groups} groups must divide the {filters} filters", ("groups",))
 
 
 def _check_connections(filters: int, groups: int, connections: list[list[int]] | None) -> None:

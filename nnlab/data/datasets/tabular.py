@@ -28,7 +28,7 @@ def csv_file(path: str, target: str, task: Task = "classification", coding: Enco
     """A CSV file with a header row: one column is the target, the others are inputs.
 
     Inputs are `[N, D]`, the columns in their order. Of a column with k different values, `coding` makes
-        one_hot: k inputs, a 1 at the value's (lecture 002);
+        one_hot: k inputs, 1 for the row's value and 0 for the others (lecture 002);
         binary: the ceil(log2 k) bits of the value's number, highest first;
         ordinal: the value's number, from 0 on, as one input.
     Values are numbered in sorted order. They are those of the whole file, whatever the split, since they are

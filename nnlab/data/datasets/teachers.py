@@ -108,14 +108,20 @@ def linear_teacher(
             weights *= weight_norm / np.linalg.norm(weights)
         if not residual:
             weights[inputs:] = 0.0
+        train_stream = generator(run_seed, "linear_teacher", "train")
+        test_stream = generator(seed, "linear_teacher", "test")
         return (
-            draw(weights, generator(run_seed, "linear_teacher", "train"), examples, noise),
-            draw(weights, generator(seed, "linear_teacher", "test"), test_examples, 0.0),
+            _draw_linear(weights, scale, examples, noise, train_stream),
+            _draw_linear(weights, scale, test_examples, 0.0, test_stream),
         )
 
-    def draw(weights: np.ndarray, random: np.random.Generator, count: int, noise: float) -> Examples:
-        values = random.standard_normal((count, features + 1))  # by rows: more examples keep the first ones
-        z, errors = values[:, :-1], values[:, -1]
-        return regression_examples(z[:, :inputs] * scale, z @ weights + noise * errors)
-
     return Source(load)
+
+
+def _draw_linear(
+    weights: np.ndarray, scale: np.ndarray, count: int, noise: float, random: np.random.Generator
+) -> Examples:
+    """Examples of a linear teacher. scale: `[inputs]`, multiplies the first features of z, the inputs."""
+    values = random.standard_normal((count, len(weights) + 1))  # by rows: more examples keep the first ones
+    z, errors = values[:, :-1], values[:, -1]
+    return regression_examples(z[:, : len(scale)] * scale, z @ weights + noise * errors)
