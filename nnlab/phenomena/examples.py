@@ -1,4 +1,4 @@
-"""Which examples a phenomenon shows, their values as rows of a table, and their images in a figure.
+"""Which examples a phenomenon shows: their values and predictions in tables, their images in figures.
 
 An image has the shape `[H, W, C]`. Inputs `[H, W]` have one channel; a signal `[L]` is an image of height 1.
 """
@@ -14,6 +14,7 @@ import numpy as np
 
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Shape
+from nnlab.phenomena.base import SweepView, refuse_non_numeric
 from nnlab.phenomena.probe import RowLabels
 from nnlab.system.imports import Array, jax, jnp
 from nnlab.text import join_words
@@ -39,6 +40,27 @@ def recorded_split(table: pandas.DataFrame) -> str:
     if split not in REPORTING_ORDER:
         raise InvalidValue(f"a table names no split; there are {join_words(REPORTING_ORDER, 'and')}")
     return str(split)
+
+
+def read_test_predictions(sweep: SweepView, phenomenon: str) -> pandas.DataFrame:
+    """The predictions of all complete trials for test examples, one row per output of an example.
+
+    Args:
+        sweep: A sweep with `record.predictions`.
+        phenomenon: The name of what needs them.
+
+    Returns:
+        The table `predictions`, with the trial's axes and seed.
+
+    Raises:
+        InvalidValue: The table lacks a number, or has no test examples.
+    """
+    table = sweep.joined("predictions")
+    refuse_non_numeric(table, ("example", "output", "target", "prediction"))
+    table = table[table["split"] == "test"]
+    if table.empty:
+        raise InvalidValue(f"{phenomenon} needs test examples, and the data have none")
+    return table
 
 
 def map_in_blocks(function: Callable[[Array], Array], inputs: Array) -> Array:

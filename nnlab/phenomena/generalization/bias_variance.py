@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from nnlab import plotting
 from nnlab.errors import InvalidValue
 from nnlab.phenomena.base import SweepPhenomenon, SweepView, phenomenon, refuse_non_numeric, sweep_column
+from nnlab.phenomena.examples import read_test_predictions
 
 if TYPE_CHECKING:
     import pandas
@@ -106,7 +107,7 @@ def decompose(sweep: SweepView, capacity: str) -> pandas.DataFrame:
     """
     axis = sweep_column(sweep, capacity)
     refuse_non_numeric(sweep.trials, (axis, "final.test_loss"))
-    table = _test_predictions(sweep)
+    table = read_test_predictions(sweep, "bias_variance")
     by_output = table.groupby([axis, "example", "output"])
     targets = by_output["target"]
     if (targets.min() < targets.max()).any():
@@ -124,15 +125,6 @@ def decompose(sweep: SweepView, capacity: str) -> pandas.DataFrame:
     )
     curves = squares.groupby(axis)[["bias_squared", "variance", "risk"]].mean()
     return curves.assign(test_loss=sweep.trials.groupby(axis)["final.test_loss"].mean())
-
-
-def _test_predictions(sweep: SweepView) -> pandas.DataFrame:
-    table = sweep.joined("predictions")
-    refuse_non_numeric(table, ("example", "output", "target", "prediction"))
-    table = table[table["split"] == "test"]
-    if table.empty:
-        raise InvalidValue("bias_variance needs test examples, and the data have none")
-    return table
 
 
 def decomposition_by_capacity(sweeps: Sequence[SweepView], capacity: str) -> Figure:

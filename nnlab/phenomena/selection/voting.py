@@ -9,7 +9,8 @@ import numpy as np
 
 from nnlab import plotting
 from nnlab.errors import InvalidValue
-from nnlab.phenomena.base import SweepPhenomenon, SweepView, phenomenon, refuse_non_numeric
+from nnlab.phenomena.base import SweepPhenomenon, SweepView, phenomenon
+from nnlab.phenomena.examples import read_test_predictions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -117,11 +118,7 @@ def read_ballot(sweep: SweepView) -> Ballot:
         InvalidValue: There are fewer than two trials, no test examples or no classes, or the test set changes
             with the seed.
     """
-    table = sweep.joined("predictions")
-    refuse_non_numeric(table, ("example", "output", "target", "prediction"))
-    table = table[table["split"] == "test"]
-    if table.empty:
-        raise InvalidValue("voting needs test examples, and the data have none")
+    table = read_test_predictions(sweep, "voting")
     members = table["seed"].nunique()
     if members < 2:
         raise InvalidValue("voting needs two complete trials or more; give sweep.seeds")
