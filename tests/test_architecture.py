@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -231,3 +232,12 @@ def test_quick_commands_import_nothing_heavy(arguments, also_without, folder):
     (folder / "gaussian.yaml").write_text(GAUSSIAN)
     heavy = {"jax", "jaxlib", "pandas", "matplotlib", "scipy", "optuna"} | also_without
     assert loaded_by(*arguments) & heavy == set()
+
+
+def test_the_drawing_of_the_house_is_its_table():
+    text = (PACKAGE.parent / "docs" / "architecture.md").read_text()
+    drawn = {
+        int(number): rooms.split()
+        for number, rooms in re.findall(r"^ +(\d)  (\S+(?:  \S+)*) {3,}", text, re.MULTILINE)
+    }
+    assert [drawn[number] for number in sorted(drawn, reverse=True)] == FLOORS
