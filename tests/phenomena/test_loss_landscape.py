@@ -43,7 +43,7 @@ def test_each_filter_s_direction_is_as_long_as_the_filter():
     random = np.random.default_rng(0)
     kernel = jnp.asarray(random.standard_normal((3, 3, 2, 5)), jnp.float32) * 7
     params = {"conv2d_1": {"kernel": kernel, "bias": jnp.ones(5)}, "batch_norm_1": {"scale": jnp.ones(5)}}
-    found = [loss_landscape.direction(snapshot(params), number) for number in (0, 1)]
+    found = [loss_landscape.random_direction(snapshot(params), number) for number in (0, 1)]
     for one in found:
         lengths = [
             np.linalg.norm(np.asarray(k).reshape(-1, 5), axis=0) for k in (one["conv2d_1"]["kernel"], kernel)
@@ -57,7 +57,7 @@ def test_each_filter_s_direction_is_as_long_as_the_filter():
 def test_a_linear_unit_s_losses_are_a_parabola_through_the_recorded_one(seen):
     table = seen.tables["loss_landscape"]
     assert set(table["step"]) == {12}
-    x, y, grid = loss_landscape.on_grid(table, "along", "across")
+    x, y, grid = loss_landscape.pivot_losses(table, "along", "across")
     np.testing.assert_allclose(x, [-1, -0.5, 0, 0.5, 1])
     np.testing.assert_allclose(y, x)
     for line in (*grid, *grid.T):  # the squared error of a linear unit has no third differences
@@ -85,7 +85,7 @@ def test_the_plane_of_a_path_is_that_of_its_principal_components():
     weights = np.cumsum(random.standard_normal((9, 40)), axis=0).astype(np.float32)
     filled = (np.arange(9) < 6) | (np.arange(9) == 8)
     path = WeightPath(jnp.asarray(weights), np.arange(9), filled, lambda row: {"kernel": row})
-    found = training_path.plane(snapshot(None, weight_path=path))
+    found = training_path.principal_plane(snapshot(None, weight_path=path))
     moved = weights[filled] - weights[8]
     _, singular, axes = np.linalg.svd(moved, full_matrices=False)
     places = np.asarray(found.places)
@@ -114,7 +114,7 @@ def table(height, reach=1.0, points=21):
     ],
 )
 def test_low_ground_and_what_curves_down(height, low, down):
-    found = loss_landscape.summarize(table(height))
+    found = loss_landscape.detect(table(height))
     assert (found.low_share > 0.1) == low
     assert found.curved_down >= down
     assert found.curved_down == pytest.approx(0, abs=1e-9) or down
@@ -122,14 +122,14 @@ def test_low_ground_and_what_curves_down(height, low, down):
 
 
 def test_infinite_losses_are_high_ground():
-    found = loss_landscape.summarize(table(lambda a, b: np.where(a > 0.5, np.nan, a**2)))
+    found = loss_landscape.detect(table(lambda a, b: np.where(a > 0.5, np.nan, a**2)))
     assert 0 < found.low_share < 0.8
 
 
 def test_a_path_of_one_point_has_no_figure():
-    empty = pandas.DataFrame({name: [0.0, np.nan] for name in training_path.COLUMNS})
+    empty = pandas.DataFrame({name: [0.0, np.nan] for name in training_path.PATH_COLUMNS})
     with pytest.raises(InvalidValue, match="two records"):
-        training_path.points_of(type("Run", (), {"tables": {"training_path": empty}}))
+        training_path.path_points(type("Run", (), {"tables": {"training_path": empty}}))
 
 
 @pytest.mark.parametrize("records", [1, 5, 8, 9, 30])
@@ -149,5 +149,5 @@ def test_an_even_number_of_points_misses_the_weights():
 
 
 def test_where_outputs_of_zero_cost_nothing_there_is_no_share_of_it():
-    found = loss_landscape.summarize(table(lambda a, b: a**2 + b**2).assign(guess=0.0))
+    found = loss_landscape.detect(table(lambda a, b: a**2 + b**2).assign(guess=0.0))
     assert (found.low_share, found.rise) == (None, None)

@@ -248,7 +248,7 @@ def test_means_are_of_the_first_half_without_the_first_record():
     table = losses([9.0, 1.0, 2.0, 7.0], [9.0, 4.0, 6.0, 7.0], steps=[0, 1, 5, 10])
     modes = pandas.DataFrame({"step": [0, 1, 5, 10], "mode": "training", "batch_loss": [9.0, 3.0, 4.0, 7.0]})
     seen = Seen({"metrics": table, "training_mode": modes}, {})
-    found = training_mode.summarize(training_mode.joined(seen))
+    found = training_mode.detect(training_mode.losses_by_step(seen))
     assert found == training_mode.TrainingMode(3.5, 1.5, 5.0, -1.5, 2.0)
 
 
@@ -312,10 +312,10 @@ def test_a_ravine_makes_gradient_descent_zigzag_and_a_round_bowl_does_not(traine
 
 def test_the_surface_is_the_loss_everywhere(trained):
     one = trained("steep")
-    surface = trajectory.surface_of(one.tables["surface"])
+    surface = trajectory.read_surface(one.tables["surface"])
     np.testing.assert_allclose(np.linalg.eigvalsh(surface.curvature), [0.1, 1.0], rtol=1e-6)
     np.testing.assert_allclose(surface.nearest_minimum(np.array([5.0, -3.0])), [1.0, 1.0], atol=1e-5)
-    weights = trajectory.weights_of(one.tables["trajectory"])
+    weights = trajectory.read_weights(one.tables["trajectory"])
     np.testing.assert_allclose(surface(weights), one.tables["metrics"]["train_loss"], atol=1e-6)
 
 
@@ -333,7 +333,7 @@ def test_a_path_that_does_not_move_has_no_straightness():
         ).assign(curvature_11=1.0, curvature_22=1.0),
         "metrics": pandas.DataFrame({"train_loss": [1.0, 1.0]}),
     }
-    found = trajectory.summarize(Seen(tables, {}))
+    found = trajectory.detect(Seen(tables, {}))
     assert found == trajectory.Trajectory(0.0, None, 0, pytest.approx(5**0.5), 1.0)
 
 
@@ -350,7 +350,7 @@ def test_a_path_that_does_not_move_has_no_straightness():
     ],
 )
 def test_turns_are_changes_of_sign(moves, turns):
-    assert trajectory._turns(np.array(moves)) == turns
+    assert trajectory.count_turns(np.array(moves)) == turns
 
 
 @pytest.mark.parametrize(
@@ -415,11 +415,11 @@ def test_the_straightest_of_medians_over_the_seeds():
         }
     )
     seen = Seen({}, {}, trials=trials, axes=("optimizer.momentum",))
-    found = trajectories.summarize(seen, "optimizer.momentum")
+    found = trajectories.detect(seen, "optimizer.momentum")
     assert found == trajectories.Trajectories("0.9", pytest.approx(0.55), 0.2, 28.0, 3.0)
     still = Seen({}, {}, trials=trials.assign(**{"trajectory.straightness": np.nan}), axes=seen.axes)
     with pytest.raises(InvalidValue, match="no trial is complete and has moved"):
-        trajectories.summarize(still, "optimizer.momentum")
+        trajectories.detect(still, "optimizer.momentum")
 
 
 def test_a_sweep_of_optimizers_on_a_ravine(swept):
@@ -432,7 +432,7 @@ def test_a_sweep_of_optimizers_on_a_ravine(swept):
         found["greatest_straightness"]
         == sweep.trials.groupby("optimizer")["trajectory.straightness"].median().max()
     )
-    paths = trajectories.paths(sweep, "optimizer")
+    paths = trajectories.first_seeds(sweep, "optimizer")
     assert [path.label for path in paths] == [
         "sgd, learning_rate: 1.8",
         "sgd, learning_rate: 0.9",
@@ -520,11 +520,11 @@ def test_a_rate_that_does_not_rise_has_no_range(seen):
 @pytest.mark.parametrize("count", [5, 6, 400, 100_000])
 def test_averages_are_those_of_the_records_within_reach(count):
     random = np.random.default_rng(0)
-    curve = learning_rate_range.rising(rising(random.uniform(1, 2, count).tolist()))
+    curve = learning_rate_range.read_loss_by_rate(rising(random.uniform(1, 2, count).tolist()))
     places = np.log10(curve.rates)
     for i in (0, 1, count // 2, count - 1):
         within = np.abs(places - places[i]) <= 0.1 + 1e-9
-        assert curve.smooth[i] == pytest.approx(curve.losses[within].mean())
+        assert curve.averaged[i] == pytest.approx(curve.losses[within].mean())
 
 
 def test_a_range_test_finds_a_rate_that_trains(trained):
@@ -570,7 +570,7 @@ def test_the_rise_is_what_is_shaded(trained):
 
 def test_a_path_that_diverges_does_not_fill_the_figure(trained):
     (ax,) = figures.available([trained("beyond")])["trajectory"]([trained("beyond")]).axes
-    start = trajectory.weights_of(trained("beyond").tables["trajectory"])[0]
+    start = trajectory.read_weights(trained("beyond").tables["trajectory"])[0]
     assert np.diff(ax.get_xlim())[0] < 10 * np.linalg.norm(start - 1)
 
 

@@ -1,14 +1,13 @@
-"""The loss around trained weights, along random directions as long as the weights themselves, filter by
-filter, so that a net with weights twice as long does not look flatter for it.
+"""The loss around trained weights, along random directions as long as the weights themselves.
 
-Sources: Li, Xu, Taylor, Studer & Goldstein 2018, "Visualizing the Loss Landscape of Neural Nets"; lecture
-001, "Loss landscape".
+The directions are scaled filter by filter, so that a net with weights twice as long does not look flatter
+for it. Letters in shapes: N points, X and Y points along the two directions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import numpy as np
 from annotated_types import Ge, Le
@@ -16,10 +15,10 @@ from annotated_types import Ge, Le
 from nnlab import plotting
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
-from nnlab.nn.layer import Setup
+from nnlab.nn.layer import Setup, Tree
 from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon, refuse_too_many_lines
 from nnlab.phenomena.examples import map_in_blocks
-from nnlab.phenomena.probe import Batch, Probe, Snapshot
+from nnlab.phenomena.probe import Batch, Probe, RowLabels, Snapshot
 from nnlab.registry import Count, Positive
 from nnlab.system.imports import Array, jax, jnp
 
@@ -28,22 +27,27 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOVED = ("kernel", "recurrent_kernel", "embedding")  # the arrays that are not left as they are
-AT_ONCE = 4  # points of a grid, in the compiled program
-LEVELS = 14  # contours
-HIGHEST = (
-    3.0  # times what a guess costs: above it contours and surface are cut off, for the low ground to be seen
-)
-Points = Annotated[int, Ge(5), Le(201)]
+PERTURBED_ARRAYS = ("kernel", "recurrent_kernel", "embedding")  # all others stay as they are
+POINTS_PER_BATCH = 4  # that the compiled program evaluates together
+CONTOUR_LEVELS = 14
+MAXIMUM_GUESSES = 3.0  # the loss of so many guesses is where figures end, so that the low ground is seen
+CURVED_DOWN_SHARE = 1e-3  # of the sharpest curve: a curve that bends down by less may be rounding
+
+GridPoints = Annotated[int, Ge(5), Le(201)]
 
 
 class LossLandscape(NamedTuple):
-    """minimum: the training loss at the trained weights. low_share: of the points looked at, the share where
-    the loss is below half of a guess's, that of outputs which are all 0: log K for K classes by
-    cross-entropy; how wide the low ground is. curved_down: of the inner points, the share where the loss
-    curves downward along a line of the grid, by more than a thousandth of the sharpest curve; 0 where it is
-    convex. rise: mean loss on the rim, over the guess's. Both are null where a guess costs nothing
-    (perceptron).
+    """The loss around trained weights.
+
+    A guess is a model whose outputs are all 0; by cross-entropy its loss is log K for K classes.
+
+    Attributes:
+        minimum: Training loss at the trained weights, the middle of the grid.
+        low_share: Share of the points whose loss is below half of a guess's: how wide the low ground is; 0 to
+            1, null where a guess costs nothing (perceptron).
+        curved_down: Share of the inner points at which the loss curves downward along a line of the grid, by
+            more than a thousandth of the sharpest curve; 0 to 1, 0 where it is convex.
+        rise: Mean loss on the rim over a guess's; null where a guess costs nothing.
     """
 
     minimum: float
@@ -54,69 +58,98 @@ class LossLandscape(NamedTuple):
 
 @phenomenon
 def loss_landscape(
-    dimensions: Literal[1, 2] = 2, points: Points = 25, reach: Positive = 1.0, examples: Count = 1000
+    dimensions: Literal[1, 2] = 2, points: GridPoints = 25, reach: Positive = 1.0, examples: Count = 1000
 ) -> RunPhenomenon:
     """How wide is the low ground around the trained weights, and is it convex?
 
-    L(w + a d + b e), a and b from -reach to reach, `points` of each (with dimensions: 1, a alone). d and e
-    are drawn from N(0, 1) and scaled filter by filter, d_k ||w_k|| / ||d_k||; 1 is the weights' own length.
-    Biases and what normalizes stay. Of the first `examples` training examples, in evaluation mode, the
-    running statistics of batch norm as they are. points: odd, so that the trained weights are one. Li et al.
-    2018.
+    The loss L(w + a d + b e), a and b from -reach to reach, in evaluation mode, with the running statistics
+    of batch norm as they are. The directions d and e are sampled from N(0, 1) and scaled filter by filter,
+    d_k ||w_k|| / ||d_k||; 1 is the weights' own length. Biases and the parameters of normalization stay.
+
+    Args:
+        dimensions: 2 for both directions, 1 for a alone.
+        points: So many values of a, and of b; 5 to 201, odd, so that the trained weights are one of them.
+        reach: The largest a and b, in lengths of the weights; above 0.
+        examples: So many training examples, the first ones, make the loss.
+
+    Reference:
+        Li, Xu, Taylor, Studer & Goldstein 2018, "Visualizing the Loss Landscape of Neural Nets"; lecture 001,
+        "Loss landscape".
     """
     if points % 2 == 0:
         message = f"{points} points pass the trained weights over; take {points + 1}"
         raise InvalidValue(message, ("points",))
+    steps = [float(value) for value in np.linspace(-reach, reach, points)]
+    second = steps if dimensions == 2 else [0.0]
+    along = [a for a in steps for _ in second]
+    across = [b for _ in steps for b in second]
 
-    def rows(setup: Setup, data: Data) -> dict[str, list[Any]]:
-        steps = [float(v) for v in np.linspace(-reach, reach, points)]
-        second = steps if dimensions == 2 else [0.0]
-        return {
-            "along": [a for a in steps for _ in second],
-            "across": [b for _ in steps for b in second],
-        }
+    def rows(setup: Setup, data: Data) -> RowLabels:
+        return {"along": along, "across": across}
 
     def measure(setup: Setup, snapshot: Snapshot) -> tuple[Array, ...]:
-        grid = rows(setup, None)  # type: ignore[arg-type]
-        places = np.array([grid["along"], grid["across"]], np.float32).T
-        plane = [direction(snapshot, number) for number in (0, 1)]
-        found = losses(snapshot, snapshot.params, plane, jnp.asarray(places), examples)
-        return found, jnp.broadcast_to(_guess(snapshot, setup, examples), found.shape)
+        places = np.array([along, across], np.float32).T
+        plane = [random_direction(snapshot, number) for number in (0, 1)]
+        losses = losses_at(snapshot, snapshot.params, plane, jnp.asarray(places), examples)
+        return losses, jnp.broadcast_to(_guess_loss(snapshot, setup, examples), losses.shape)
 
+    figures = {"loss_landscape": draw_landscapes} | (
+        {"loss_surface": draw_surfaces} if dimensions == 2 else {}
+    )
     return RunPhenomenon(
         probes=(Probe("loss_landscape", rows, ("loss", "guess"), measure, record_at="end"),),
         result=LossLandscape,
-        detect=lambda run: summarize(run.tables["loss_landscape"]),
-        figures={"loss_landscape": draw_landscapes}
-        | ({"loss_surface": draw_surfaces} if dimensions == 2 else {}),
+        detect=lambda run: detect(run.tables["loss_landscape"]),
+        figures=figures,
     )
 
 
-def direction(snapshot: Snapshot, number: int) -> Any:
-    """A random direction as long as the weights, filter by filter; 0 for biases and what normalizes."""
+# --- the probe -------------------------------------------------------------------------------------------
+
+
+def random_direction(snapshot: Snapshot, number: int) -> Tree:
+    """A random direction, filter by filter as long as the weights; 0 for the arrays that stay.
+
+    Args:
+        snapshot: Its params and key make the direction.
+        number: Different numbers give independent directions.
+    """
     key = jax.random.fold_in(snapshot.key, number)
     paths, structure = jax.tree_util.tree_flatten_with_path(snapshot.params)
-    found = [
-        _like(jax.random.fold_in(key, i), leaf) if path[-1].key in MOVED else jnp.zeros_like(leaf)
+    arrays = [
+        _filter_normalized(jax.random.fold_in(key, i), leaf)
+        if path[-1].key in PERTURBED_ARRAYS
+        else jnp.zeros_like(leaf)
         for i, (path, leaf) in enumerate(paths)
     ]
-    return jax.tree_util.tree_unflatten(structure, found)
+    return jax.tree_util.tree_unflatten(structure, arrays)
 
 
-def _like(key: Array, kernel: Array) -> Array:
-    """Normal numbers with each filter, `[..., k]`, as long as the kernel's."""
-    drawn = jax.random.normal(key, kernel.shape)
-    ratio = _lengths(kernel) / jnp.maximum(_lengths(drawn), 1e-30)
-    return drawn * jnp.broadcast_to(ratio, drawn.shape)
+def _filter_normalized(key: Array, kernel: Array) -> Array:
+    """Normal numbers in which each filter, `[..., k]`, is as long as the kernel's."""
+    normal = jax.random.normal(key, kernel.shape)
+    ratio = _filter_norms(kernel) / jnp.maximum(_filter_norms(normal), 1e-30)
+    return normal * jnp.broadcast_to(ratio, normal.shape)
 
 
-def _lengths(kernel: Array) -> Array:
+def _filter_norms(kernel: Array) -> Array:
     """`[..., K]` to `[1, ..., K]`."""
     return jnp.sqrt(jnp.square(kernel).sum(range(kernel.ndim - 1), keepdims=True))
 
 
-def losses(snapshot: Snapshot, centre: Any, plane: Sequence[Any], places: Array, examples: int) -> Array:
-    """The mean training loss at centre + a d + b e for each row (a, b) of `places`, `[N]`."""
+def losses_at(snapshot: Snapshot, centre: Tree, plane: Sequence[Tree], places: Array, examples: int) -> Array:
+    """The mean training loss at places in a plane of weights.
+
+    Args:
+        snapshot: Examples, model and loss.
+        centre: The weights at (0, 0).
+        plane: Its two directions d and e.
+        places: (a, b) of each place, `[N, 2]`.
+        examples: So many training examples, the first ones.
+
+    Returns:
+        The loss at centre + a d + b e, `[N]`.
+    """
     train = snapshot.examples["train"]
     batch = Batch(train.inputs[:examples], train.targets[:examples])
 
@@ -125,49 +158,59 @@ def losses(snapshot: Snapshot, centre: Any, plane: Sequence[Any], places: Array,
         outputs = map_in_blocks(lambda inputs: snapshot.evaluate(params, inputs).value, batch.inputs)
         return snapshot.loss.per_example(outputs, batch.targets).mean()
 
-    return jax.lax.map(loss, places, batch_size=AT_ONCE)
+    return jax.lax.map(loss, places, batch_size=POINTS_PER_BATCH)
 
 
-def _guess(snapshot: Snapshot, setup: Setup, examples: int) -> Array:
-    """The mean loss of outputs that are all 0."""
+def _guess_loss(snapshot: Snapshot, setup: Setup, examples: int) -> Array:
+    """The mean loss of outputs that are all 0, `[]`."""
     targets = snapshot.examples["train"].targets[:examples]
     outputs = jnp.zeros((targets.shape[0], *setup.output_shape), jnp.float32)
     return snapshot.loss.per_example(outputs, targets).mean()
 
 
-def summarize(table: pandas.DataFrame) -> LossLandscape:
+# --- the detector ----------------------------------------------------------------------------------------
+
+
+def detect(table: pandas.DataFrame) -> LossLandscape:
     """The numbers of the table `loss_landscape`."""
-    _, _, grid = on_grid(table, "along", "across")
+    _, _, losses = pivot_losses(table, "along", "across")
     guess = float(table["guess"].iloc[0])
-    middle = grid[grid.shape[0] // 2, grid.shape[1] // 2]
-    rim = [grid[0], grid[-1]] + ([grid[:, 0], grid[:, -1]] if grid.shape[1] > 1 else [])
+    middle = losses[losses.shape[0] // 2, losses.shape[1] // 2]
+    rim = [losses[0], losses[-1]] + ([losses[:, 0], losses[:, -1]] if losses.shape[1] > 1 else [])
     return LossLandscape(
         minimum=float(middle),
-        low_share=float((grid < guess / 2).mean()) if guess > 0 else None,
-        curved_down=_curved_down(grid),
+        low_share=float((losses < guess / 2).mean()) if guess > 0 else None,
+        curved_down=_curved_down(losses),
         rise=float(np.concatenate(rim).mean()) / guess if guess > 0 else None,
     )
 
 
-def _curved_down(grid: np.ndarray) -> float:
-    """See `LossLandscape`."""
-    found = []
-    grid = np.minimum(grid, 1e30)  # what is infinite has no curvature
+def _curved_down(losses: np.ndarray) -> float:
+    """`LossLandscape.curved_down` of losses `[X, Y]`."""
+    losses = np.minimum(losses, 1e30)  # an infinite loss has no curvature
+    curvatures = []
     for axis in range(2):
-        if grid.shape[axis] > 2:
-            second = np.diff(grid, 2, axis=axis)
-            cut = slice(1, -1) if grid.shape[1 - axis] > 2 else slice(None)
-            found.append(second[:, cut] if axis == 0 else second[cut])
-    least = np.min(found, axis=0)
-    return float((least < -1e-3 * np.max(np.abs(found))).mean())
+        if losses.shape[axis] > 2:
+            second = np.diff(losses, 2, axis=axis)
+            inner = slice(1, -1) if losses.shape[1 - axis] > 2 else slice(None)
+            curvatures.append(second[:, inner] if axis == 0 else second[inner])
+    least = np.min(curvatures, axis=0)
+    return float((least < -CURVED_DOWN_SHARE * np.max(np.abs(curvatures))).mean())
 
 
-def on_grid(table: pandas.DataFrame, x: str, y: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The values of the axes and the losses `[x, y]`; a NaN loss is an infinite one."""
+def pivot_losses(table: pandas.DataFrame, x: str, y: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A table's losses on the grid of two of its columns; a NaN loss counts as infinite.
+
+    Returns:
+        The values of x `[X]`, those of y `[Y]`, and the losses `[X, Y]`.
+    """
     refuse_too_many_lines(max(table[x].nunique(), table[y].nunique()), "points")
-    spread = table.pivot_table(index=x, columns=y, values="loss", aggfunc="first", dropna=False)
-    values = spread.to_numpy(float)
-    return spread.index.to_numpy(float), spread.columns.to_numpy(float), np.nan_to_num(values, nan=np.inf)
+    grid = table.pivot_table(index=x, columns=y, values="loss", aggfunc="first", dropna=False)
+    losses = np.nan_to_num(grid.to_numpy(float), nan=np.inf)
+    return grid.index.to_numpy(float), grid.columns.to_numpy(float), losses
+
+
+# --- figures ---------------------------------------------------------------------------------------------
 
 
 def draw_landscapes(runs: Sequence[RunView]) -> Figure:
@@ -175,19 +218,19 @@ def draw_landscapes(runs: Sequence[RunView]) -> Figure:
     tables = [run.tables["loss_landscape"] for run in runs]
     if any(table["across"].nunique() == 1 for table in tables):
         return _draw_lines(runs)
-    top = max(_top(run) for run in runs)
+    top = max(_top(table) for table in tables)
     if top <= 0:
         raise InvalidValue("the loss is 0 all around")
     bottom = min(max(min(float(table["loss"].min()) for table in tables), top / 300), top / 3)
-    levels = np.geomspace(bottom, top, LEVELS)
+    levels = np.geomspace(bottom, top, CONTOUR_LEVELS)
     filled = []
 
     def draw(ax: Axes, run: RunView) -> str:
-        x, y, grid = on_grid(run.tables["loss_landscape"], "along", "across")
-        filled.append(plotting.contours(ax, x, y, grid, levels))
+        x, y, losses = pivot_losses(run.tables["loss_landscape"], "along", "across")
+        filled.append(plotting.contours(ax, x, y, losses, levels))
         ax.plot(0, 0, "k+", markersize=7)
         ax.set(xlabel="first direction", ylabel="second direction", aspect="equal")
-        return f"{run.label}\n{_says(run)}"
+        return f"{run.label}\n{_outcome(run)}"
 
     figure, axes = plotting.panel_per_result(
         runs, draw, panel_width=3.7, extra_width=0.6, minimum_width=4.4, height=3.9
@@ -196,46 +239,41 @@ def draw_landscapes(runs: Sequence[RunView]) -> Figure:
     return figure
 
 
-def _top(run: RunView) -> float:
-    """The highest loss that is drawn: of what is there, or some times what a guess costs."""
-    table = run.tables["loss_landscape"]
-    found, guess = table["loss"], float(table["guess"].iloc[0])
-    highest = float(found[np.isfinite(found)].max())
-    return min(highest, HIGHEST * guess) if guess > 0 else highest
+def _top(table: pandas.DataFrame) -> float:
+    """The highest loss that is drawn: the greatest of the table, or some times a guess's."""
+    losses, guess = table["loss"], float(table["guess"].iloc[0])
+    highest = float(losses[np.isfinite(losses)].max())
+    return min(highest, MAXIMUM_GUESSES * guess) if guess > 0 else highest
 
 
-def _says(run: RunView) -> str:
-    found = summarize(run.tables["loss_landscape"])
-    low = "" if found.low_share is None else f"low ground {100 * found.low_share:.0f} %, "
-    return f"{low}curved down {100 * found.curved_down:.0f} %"
+def _outcome(run: RunView) -> str:
+    result = detect(run.tables["loss_landscape"])
+    low = "" if result.low_share is None else f"low ground {100 * result.low_share:.0f} %, "
+    return f"{low}curved down {100 * result.curved_down:.0f} %"
 
 
 def _draw_lines(runs: Sequence[RunView]) -> Figure:
-    figure, axes = plotting.panels(1, 1, width=4.6, height=3.4)
-    ax, drawn = axes[0][0], list[float]()
+    figure, ((ax,),) = plotting.panels(1, 1, width=4.6, height=3.4)
+    losses: list[float] = []
     for run, colour in zip(runs, plotting.colours(len(runs)), strict=True):
         table = run.tables["loss_landscape"]
         line = table[table["across"].abs() == table["across"].abs().min()]
         ax.plot(line["along"], line["loss"], color=colour, label=run.label)
-        drawn += line["loss"].tolist()
-    ax.set(
-        xlabel="along a random direction, in lengths of the weights",
-        ylabel="training loss",
-        title=_says(runs[0]) if len(runs) == 1 else "Loss around the trained weights",
-    )
-    plotting.log_if_wide(ax, drawn)
+        losses += line["loss"].tolist()
+    title = _outcome(runs[0]) if len(runs) == 1 else "Loss around the trained weights"
+    xlabel = "along a random direction, in lengths of the weights"
+    ax.set(title=title, xlabel=xlabel, ylabel="training loss")
+    plotting.log_if_wide(ax, losses)
     plotting.legend(ax)
     return figure
 
 
 def draw_surfaces(runs: Sequence[RunView]) -> Figure:
     """The loss as a surface over the two directions, a panel a run, cut off where it is high."""
-    top = max(_top(run) for run in runs)
-    return plotting.surfaces(
-        [
-            (*on_grid(run.tables["loss_landscape"], "along", "across"), f"{run.label}\n{_says(run)}")
-            for run in runs
-        ],
-        top,
-        ("first direction", "second direction", "training loss"),
-    )
+    tables = [run.tables["loss_landscape"] for run in runs]
+    surfaces = [
+        (*pivot_losses(table, "along", "across"), f"{run.label}\n{_outcome(run)}")
+        for run, table in zip(runs, tables, strict=True)
+    ]
+    labels = ("first direction", "second direction", "training loss")
+    return plotting.surfaces(surfaces, max(_top(table) for table in tables), labels)

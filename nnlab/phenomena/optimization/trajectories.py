@@ -1,15 +1,13 @@
-"""Paths of two weights on one loss surface, across a sweep: over optimizers, momenta, learning rates.
-
-Sources: lectures 002 (momentum) and 004 (optimizers on an elongated bowl); see `trajectory`.
-"""
+"""Trajectories of two weights on one loss surface, across a sweep."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from nnlab.errors import InvalidValue
 from nnlab.phenomena.base import SweepPhenomenon, SweepView, phenomenon, refuse_non_numeric, sweep_column
-from nnlab.phenomena.optimization.trajectory import Path, draw, surface_of, weights_of
+from nnlab.phenomena.optimization.trajectory import read_surface, read_weights
+from nnlab.phenomena.optimization.trajectory_figure import LabelledTrajectory, draw_trajectories
 
 if TYPE_CHECKING:
     import pandas
@@ -18,8 +16,14 @@ NUMBERS = ("trajectory.straightness", "trajectory.turns")
 
 
 class Trajectories(NamedTuple):
-    """Of the medians over the seeds at each value of the axis. straightest: the value of greatest
-    straightness, in words. greatest_straightness, least_straightness, most_turns, fewest_turns: of all.
+    """Medians over the seeds at each value of the axis, see `trajectory` for straightness and turns.
+
+    Attributes:
+        straightest: The value of greatest straightness, in words.
+        greatest_straightness: Of all values; 0 to 1.
+        least_straightness: Of all values; 0 to 1.
+        most_turns: Of all values.
+        fewest_turns: Of all values.
     """
 
     straightest: str
@@ -33,26 +37,36 @@ class Trajectories(NamedTuple):
 def trajectories(along: str) -> SweepPhenomenon:
     """Which training goes straight to the minimum, and which one zigzags?
 
-    along: the axis of the sweep, such as `optimizer`. Each trial must be examined for `trajectory`. The
-    figure shows the first seed of each value; what diverges is left out.
+    Each trial must be examined for `trajectory`. The figure shows the first seed of each value; what diverges
+    is left out.
+
+    Args:
+        along: The axis of the sweep, such as `optimizer`.
+
+    Reference:
+        Lectures 002 (momentum) and 004 (optimizers on an elongated bowl).
     """
     return SweepPhenomenon(
         result=Trajectories,
-        detect=lambda sweep: summarize(sweep, along),
-        figures={"trajectories": lambda sweeps: draw([path for one in sweeps for path in paths(one, along)])},
+        detect=lambda sweep: detect(sweep, along),
+        figures={
+            "trajectories": lambda sweeps: draw_trajectories(
+                [trajectory for sweep in sweeps for trajectory in first_seeds(sweep, along)]
+            )
+        },
         axis=along,
         numeric_axis=False,
         depends_on=("trajectory",),
     )
 
 
-def summarize(sweep: SweepView, along: str) -> Trajectories:
-    """The numbers of the trials. Raises InvalidValue."""
+def detect(sweep: SweepView, along: str) -> Trajectories:
+    """The numbers of a sweep. Raises InvalidValue."""
     refuse_non_numeric(sweep.trials, NUMBERS)
     if sweep.trials["trajectory.straightness"].isna().all():
         raise InvalidValue("no trial is complete and has moved")
-    values = _labelled(sweep.trials, sweep_column(sweep, along)).groupby("label", sort=False)
-    straightness, turns = (values[name].median() for name in NUMBERS)
+    by_value = _with_labels(sweep.trials, sweep_column(sweep, along)).groupby("label", sort=False)
+    straightness, turns = (by_value[name].median() for name in NUMBERS)
     return Trajectories(
         straightest=str(straightness.idxmax()),
         greatest_straightness=float(straightness.max()),
@@ -62,22 +76,23 @@ def summarize(sweep: SweepView, along: str) -> Trajectories:
     )
 
 
-def _labelled(table: pandas.DataFrame, column: str) -> pandas.DataFrame:
+def _with_labels(table: pandas.DataFrame, column: str) -> pandas.DataFrame:
     """A table with each value of an axis in a few words, as `label`."""
     return table.assign(label=[_in_words(cell) for cell in table[column]])
 
 
-def _in_words(cell: Any) -> str:
+def _in_words(cell: object) -> str:
     """A cell of trials.csv without the marks of its YAML: `sgd, learning_rate: 0.9`."""
     return str(cell).removeprefix("{").removesuffix("}").replace("type: ", "")
 
 
-def paths(sweep: SweepView, along: str) -> list[Path]:
-    """The path of the first seed at each value. Raises InvalidValue."""
-    rows, surfaces = sweep.joined("trajectory"), sweep.joined("surface")
-    found = []
-    for label, part in _labelled(rows, sweep_column(sweep, along)).groupby("label", sort=False):
-        trial = part["trial"].iloc[part["seed"].argmin()]
-        one, surface = (table[table["trial"] == trial] for table in (part, surfaces))
-        found.append(Path(str(label), weights_of(one), surface_of(surface), sweep.label))
-    return found
+def first_seeds(sweep: SweepView, along: str) -> list[LabelledTrajectory]:
+    """The trajectory of the first seed at each value. Raises InvalidValue."""
+    weights, surfaces = sweep.joined("trajectory"), sweep.joined("surface")
+    trajectories = []
+    for label, rows in _with_labels(weights, sweep_column(sweep, along)).groupby("label", sort=False):
+        trial = rows["trial"].iloc[rows["seed"].argmin()]
+        path = read_weights(rows[rows["trial"] == trial])
+        surface = read_surface(surfaces[surfaces["trial"] == trial])
+        trajectories.append(LabelledTrajectory(str(label), path, surface, sweep.label))
+    return trajectories
