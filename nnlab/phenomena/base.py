@@ -11,7 +11,7 @@ from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup
 from nnlab.phenomena.probe import Probe
-from nnlab.registry import register
+from nnlab.registry import ConfigValue, register
 from nnlab.text import join_words, suggestion
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class SweepPhenomenon(Phenomenon[SweepView]):
                 )
 
 
-def _all_differ(values: Any) -> bool:
+def _all_differ(values: ConfigValue) -> bool:
     points = values_of(values, whole=False)
     return all(point not in points[:place] for place, point in enumerate(points))
 

@@ -11,7 +11,8 @@ from support import run_nnlab
 from nnlab.config import check_tree
 from nnlab.config.document import parse
 from nnlab.errors import InvalidValue
-from nnlab.phenomena.optimization.comparison import Comparison, Question, contenders, words
+from nnlab.phenomena.optimization.compared_values import ComparisonSettings, find_contenders, value_in_words
+from nnlab.phenomena.optimization.comparison import Comparison
 from nnlab.registry import build
 from nnlab.runs import results
 from nnlab.sweeps.directory import SweepDirectory
@@ -43,19 +44,19 @@ class Sweep:
         return self.metrics.merge(self.trials[["trial", *self.axes, "seed"]], on="trial")
 
 
-def asked(along=OPTIMIZER, **arguments):
+def make_comparison(along=OPTIMIZER, **arguments):
     return build("phenomenon", {"type": "comparison", "along": along} | arguments)
 
 
 def compared(sweep, **arguments):
     """The detector's numbers."""
-    found = asked(**arguments).summarize(sweep)
+    found = make_comparison(**arguments).summarize(sweep)
     assert tuple(found) == Comparison._fields
     return Comparison(**found)
 
 
-def question(along, tuned=None):
-    return Question(along, LOSS, "lower", None, tuned, None)
+def settings(along, tuned=None):
+    return ComparisonSettings(along, LOSS, "lower", None, tuned, None)
 
 
 def scored(scores, axes=AXES, metric=LOSS, diverged=()):
@@ -256,7 +257,7 @@ def test_no_ratio_of_what_is_not_above_0(reference, best):
 def test_what_is_not_there_is_said(arguments, said):
     sweep = trained({"sgd": [AT_20], "adam": [AT_10]})
     with pytest.raises(InvalidValue) as caught:
-        asked(**arguments).summarize(sweep)
+        make_comparison(**arguments).summarize(sweep)
     assert said in str(caught.value)
 
 
@@ -293,13 +294,13 @@ def test_a_sweep_whose_trials_all_diverged():
     ],
 )
 def test_a_value_in_words(value, said):
-    assert words(value, question("model")) == said
+    assert value_in_words(value, settings("model")) == said
 
 
 def test_what_is_tuned_in_a_value_is_not_said():
     value = {"type": "sgd", "learning_rate": 0.1, "momentum": 0.9}
-    assert words(value, question(OPTIMIZER, RATE)) == "sgd momentum 0.9"
-    assert words(value, question(OPTIMIZER)) == "sgd learning_rate 0.1 momentum 0.9"
+    assert value_in_words(value, settings(OPTIMIZER, RATE)) == "sgd momentum 0.9"
+    assert value_in_words(value, settings(OPTIMIZER)) == "sgd learning_rate 0.1 momentum 0.9"
 
 
 OPTIMIZERS = "optimizer: [{type: sgd, learning_rate: 1}, {type: adam, learning_rate: 1}]"
@@ -345,7 +346,7 @@ def test_values_of_every_kind_are_told_apart(axis, labels, tmp_path):
     phenomena = f"phenomena: [{{type: comparison, along: {path}}}]\n"
     sweep = written(f"{SWEPT}{phenomena}sweep: {{axes: {{{axis}}}, seeds: 2}}\n", tmp_path)
     (built,) = sweep.config.build().phenomena
-    assert [c.label for c in contenders(sweep, question(path))] == labels
+    assert [c.label for c in find_contenders(sweep, settings(path))] == labels
     found = built.summarize(sweep)
     assert (found["best"], found["worst"], found["best_score"]) == (labels[0], labels[-1], 0.5)
     assert found["worst_score"] == 2 * len(labels) - 1.5
@@ -468,7 +469,7 @@ def test_what_cannot_be_compared_is_one_line(arguments, sweep, said, folder, mar
 
 def drawn(sweep, **arguments):
     """The title, and the axes."""
-    axes = asked(**arguments).figures["comparison"]([sweep]).axes
+    axes = make_comparison(**arguments).figures["comparison"]([sweep]).axes
     return (axes[0].get_title(loc="left") + axes[0].get_title()).replace("\n", " "), axes
 
 
@@ -538,7 +539,8 @@ def test_the_more_values_the_higher_and_two_sweeps_are_two_rows():
     many = scored({f"v{i}": {1.0: [float(i)]} for i in range(40)}, axes=(OPTIMIZER,))
     few = scored({f"v{i}": {1.0: [float(i)]} for i in range(4)}, axes=(OPTIMIZER,))
     heights = [
-        asked().figures["comparison"](sweeps).get_figheight() for sweeps in ([few], [few, few], [many])
+        make_comparison().figures["comparison"](sweeps).get_figheight()
+        for sweeps in ([few], [few, few], [many])
     ]
     assert heights[1] == 2 * heights[0]
     assert heights[2] > 40 * 0.2

@@ -1,0 +1,177 @@
+"""The figure of a comparison."""
+
+from __future__ import annotations
+
+import itertools
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from nnlab import plotting
+from nnlab.phenomena.base import SweepView, refuse_non_numeric
+from nnlab.phenomena.optimization.compared_values import ComparisonSettings, Contender
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from nnlab.phenomena.optimization.comparison import Comparison
+
+TRIAL_METRICS = ("final", "best", "selected")  # the parts of a trial's summary that are metrics
+TITLE_CHARACTERS = 44  # in a line of a panel's title
+ROW_CHARACTERS = 20  # in a line of a row's name
+LINE_STYLES = ("-", "--", ":", "-.")  # one after the other, beyond the palette's size
+WIDE_RATIO = 10.0  # of the greatest to the least score, from which on their axis is logarithmic
+
+
+class ComparedSweep(NamedTuple):
+    """A sweep, the values of its compared axis, and the numbers of the comparison."""
+
+    sweep: SweepView
+    contenders: Sequence[Contender]
+    result: Comparison
+
+
+class StyledContender(NamedTuple):
+    """A contender with the colour and the line style that it has in all panels."""
+
+    contender: Contender
+    colour: plotting.Colour
+    style: str
+
+
+def draw_comparison(sweeps: Sequence[ComparedSweep], settings: ComparisonSettings) -> Figure:
+    """The scores, and the metric over training of each value at its best; a row of panels a sweep.
+
+    Scores are drawn along the tuned axis, or in a row for each value where there is none. The second panel is
+    left out where metrics.csv does not have the metric.
+    """
+    curves = [_metric_by_step(compared.sweep, settings) for compared in sweeps]
+    columns = 1 + all(rows is not None for rows in curves)
+    most = max(len(compared.contenders) for compared in sweeps)
+    width, height = 2.0 + 4.0 * columns, len(sweeps) * max(3.5, 1.5 + 0.22 * most)
+    figure, axes = plotting.panels(len(sweeps), columns, width=width, height=height)
+    for row, compared, rows in zip(axes, sweeps, curves, strict=True):
+        styled = _styled(compared.contenders)
+        if settings.tuned:
+            _draw_lines(row[0], styled, settings)
+            lines, labels = row[0].get_legend_handles_labels()
+            beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
+            row[-1].legend(lines, labels, **beside, title=f"at the best {settings.tuned}", alignment="left")
+        else:
+            _draw_rows(row[0], styled, settings)
+        outcome = textwrap.fill(_outcome(compared, settings), TITLE_CHARACTERS)
+        row[0].set_title(f"{compared.sweep.label}\n{outcome}")
+        if columns > 1 and rows is not None:
+            _draw_curves(row[1], styled, rows, settings)
+    return figure
+
+
+def _styled(contenders: Sequence[Contender]) -> list[StyledContender]:
+    """Contenders, the best first, with the looks that they have by their order on the axis."""
+    looks = itertools.cycle((colour, style) for style in LINE_STYLES for colour in plotting.COLOURS)
+    styled = [StyledContender(contender, *next(looks)) for contender in contenders]
+    return sorted(styled, key=lambda one: one.contender.cost)
+
+
+def _metric_by_step(sweep: SweepView, settings: ComparisonSettings) -> pandas.DataFrame | None:
+    """The columns step, trial and score, the metric at each record; None where it is not recorded."""
+    part, _, column = settings.metric.rpartition(".")
+    if part not in ("", *TRIAL_METRICS):
+        return None
+    rows = sweep.joined("metrics")
+    if column not in rows or rows["step"].nunique() < 2:
+        return None
+    refuse_non_numeric(rows, [column])
+    return rows[["step", "trial"]].assign(score=rows[column])
+
+
+def _draw_lines(ax: Axes, styled: Sequence[StyledContender], settings: ComparisonSettings) -> None:
+    """Seeds as dots along the tuned axis, their median as a line, its best point in a circle."""
+    drawn: list[float] = []
+    for contender, colour, style in styled:
+        if contender.costs.empty:
+            continue
+        costs = contender.costs["cost"]
+        scores = settings.sign * costs.where(np.isfinite(costs))
+        medians = costs.groupby(contender.costs["at"]).median()
+        curve = settings.sign * medians.where(np.isfinite(medians))
+        at = f"{contender.at:.4g}" if contender.has_score else "never"
+        ax.plot(curve.index, curve, style, color=colour, label=f"{contender.label}, {at}")
+        ax.plot(contender.costs["at"], scores, "o", markersize=2.5, color=colour)
+        ax.plot(contender.at, curve[contender.at], "o", markersize=8, mfc="none", color=colour)
+        drawn += scores.dropna().tolist()
+    _set_score_axis(ax, "y", drawn, settings)
+    plotting.capacity_axis(ax, str(settings.tuned))
+
+
+def _draw_rows(ax: Axes, styled: Sequence[StyledContender], settings: ComparisonSettings) -> None:
+    """Seeds as dots in the value's row, their median as a bar; those without a score as triangles."""
+    drawn: list[float] = []
+    note = ""
+    marker, end = (">", 0.98) if settings.sign > 0 else ("<", 0.02)
+    for row, (contender, colour, _) in enumerate(styled):
+        costs = contender.chosen["cost"]
+        scores = (settings.sign * costs[np.isfinite(costs)]).tolist()
+        ax.plot(scores, [row] * len(scores), "o", markersize=4, alpha=0.7, color=colour)
+        if contender.has_score:
+            median = settings.sign * contender.cost
+            ax.plot(median, row, "|", markersize=18, markeredgewidth=2.5, color=colour)
+        never, across = len(costs) - len(scores), ax.get_yaxis_transform()
+        ax.plot([end] * never, [row] * never, marker, mfc="none", color=colour, transform=across)
+        note = "; triangles: never" if never else note
+        drawn += scores
+    names = [textwrap.fill(one.contender.label, ROW_CHARACTERS) for one in styled]
+    _set_score_axis(ax, "x", drawn, settings, note)
+    ax.set_yticks(range(len(names)), names)
+    ax.set(ylabel="" if settings.labels else settings.along, ylim=(len(names) - 0.4, -0.6))
+
+
+def _set_score_axis(
+    ax: Axes, axis: str, scores: Sequence[float], settings: ComparisonSettings, note: str = ""
+) -> None:
+    """Name and scale of the axis of scores."""
+    wide = bool(scores) and min(scores) > 0 and max(scores) > WIDE_RATIO * min(scores)
+    name = settings.score_name if settings.level is None else f"first step with {settings.score_name}"
+    scale, label = ("log", f"{name} (log)") if wide else ("linear", name)
+    ax.set(**{f"{axis}scale": scale, f"{axis}label": label + note})
+
+
+def _draw_curves(
+    ax: Axes, styled: Sequence[StyledContender], rows: pandas.DataFrame, settings: ComparisonSettings
+) -> None:
+    """The median over the seeds at each record, of each value at its best tuned value."""
+    drawn: list[float] = []
+    for contender, colour, style in styled:
+        chosen = rows[rows["trial"].isin(contender.chosen["trial"])]
+        curve = chosen.groupby("step")["score"].median()
+        ax.plot(curve.index, curve, style, color=colour)
+        drawn += curve.tolist()
+    if min(drawn, default=0.0) >= 0:  # a loss of 0 lies below a log axis
+        plotting.log_if_wide(ax, [score for score in drawn if score > 0])
+    plotting.step_axis(ax, rows["step"].tolist())
+    if settings.level is not None:
+        ax.axhline(settings.level, color="#555555", linestyle=":", linewidth=1.2)
+    title = "Training, each at its best" if settings.tuned else "Training"
+    ax.set(ylabel=f"{settings.metric.rpartition('.')[2]}, median", title=title)
+
+
+def _outcome(compared: ComparedSweep, settings: ComparisonSettings) -> str:
+    """The comparison in words, for a title: `adam first: 985 steps, 3.4x fewer than sgd`."""
+    result, reference = compared.result, compared.contenders[0]
+    if result.best_score is None:
+        return f"none comes to {settings.score_name}" if settings.level is not None else "none has a score"
+    if settings.level is not None:
+        best = f"{result.best} first: {result.best_score:,.0f} steps"
+        at_least = "" if reference.has_score else "at least "
+        times = f"{result.ratio:,.1f}".removesuffix(".0")
+        behind = f"{at_least}{times}x fewer than {reference.label}"
+    else:
+        best = f"{result.best} best: {result.best_score:.3g}"
+        other = result.reference_score
+        behind = f"{reference.label} {'none' if other is None else f'{other:.3g}'}"
+    words = best if result.best == reference.label else f"{best}, {behind}"
+    return words + (f"; {result.at_edge} at an end of the axis" if result.at_edge else "")
