@@ -1,4 +1,4 @@
-"""What all tests share: JAX on one CPU thread and strict, the command line in-process, one finished run."""
+"""What all tests share: JAX on one CPU thread and strict, a quick compiler, the command line in-process."""
 
 import getpass
 import os
@@ -9,6 +9,10 @@ from pathlib import Path
 
 os.environ["PJRT_NPROC"] = "1"
 os.environ["JAX_PLATFORMS"] = "cpu"
+# Tests compile far more than they compute: without most optimizations a program is compiled in a sixth of the
+# time. Processes that tests start inherit this, so that the same experiment has the same bytes in all of them.
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
+os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 # kept between sessions: compiled programs, and the fonts that matplotlib looks up for seconds
 os.environ["XDG_CACHE_HOME"] = str(Path(tempfile.gettempdir()) / f"nnlab-tests-{getpass.getuser()}")
 os.environ["MPLCONFIGDIR"] = str(Path(os.environ["XDG_CACHE_HOME"]) / "matplotlib")
