@@ -1,5 +1,6 @@
 """What all tests share: JAX on one CPU thread and strict, a quick compiler, the command line in-process."""
 
+import gc
 import getpass
 import os
 import subprocess
@@ -9,8 +10,8 @@ from pathlib import Path
 
 os.environ["PJRT_NPROC"] = "1"
 os.environ["JAX_PLATFORMS"] = "cpu"
-# Tests compile far more than they compute: without most optimizations a program is compiled in a sixth of the
-# time. Processes that tests start inherit this, so that the same experiment has the same bytes in all of them.
+# Tests compile far more than they compute: without most optimizations that takes a sixth of the time. The
+# processes that tests start inherit this, so that an experiment has the same bytes in all of them.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
 os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 # kept between sessions: compiled programs, and the fonts that matplotlib looks up for seconds
@@ -19,7 +20,7 @@ os.environ["MPLCONFIGDIR"] = str(Path(os.environ["XDG_CACHE_HOME"]) / "matplotli
 
 import jax
 import pytest
-from support import TINY, put_image_sets, run_nnlab
+from support import TINY, put, put_image_sets, run_nnlab
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -32,6 +33,31 @@ SRC = Path(__file__).parent.parent
 
 
 put_image_sets(Path(os.environ["XDG_CACHE_HOME"]) / "nnlab" / "data")
+# figures of a quarter of the points a side, in this process and in those that tests start
+put(Path(os.environ["MPLCONFIGDIR"]) / "matplotlibrc", b"savefig.dpi: 40\n")
+
+MOST_MEMORY_BYTES = 1_000_000_000  # of a process, above which the programs that it keeps are given up
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bounded_memory():
+    """Gives up compiled programs after a module, once they and all else take too much memory."""
+    yield
+    if resident_bytes() > MOST_MEMORY_BYTES:
+        loop = sys.modules.get("nnlab.training.loop")
+        if loop is not None:
+            loop._compiled.clear()
+        jax.clear_caches()
+        gc.collect()
+
+
+def resident_bytes():
+    """The memory that this process holds now; 0 where the system does not say."""
+    try:
+        pages = Path("/proc/self/statm").read_text().split()[1]
+    except OSError:
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.fixture

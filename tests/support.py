@@ -16,6 +16,7 @@ from nnlab.registry import build
 def put(file, content):
     """A file that is whole whenever another process looks."""
     if not file.exists() or file.read_bytes() != content:
+        file.parent.mkdir(parents=True, exist_ok=True)
         beside = file.with_name(f".{file.name}.{os.getpid()}")
         beside.write_bytes(content)
         beside.replace(file)

@@ -206,7 +206,7 @@ print("\\n" + json.dumps([code, sorted({name.split(".")[0] for name in sys.modul
 
 def loaded_by(*arguments):
     command = [sys.executable, "-c", REPORT, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     code, roots = json.loads(done.stdout.splitlines()[-1])
     assert not code, done.stderr
     return set(roots)

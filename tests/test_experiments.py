@@ -1,4 +1,4 @@
-"""The shipped experiments: form and smoke run of each, ATLAS §3 at initialization, detectors' controls."""
+"""The shipped experiments: form of each, smoke runs, ATLAS §3 at initialization, detectors' controls."""
 
 from pathlib import Path
 
@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pandas
 import pytest
+from torture.smoke import assert_sound, smoked
 
 from nnlab.config import load
 from nnlab.phenomena.signal import gradient_flow, symmetry
+from nnlab.registry import KINDS, components
 from nnlab.runs.run import run
 from nnlab.storage.run_directory import RunDirectory
-from nnlab.storage.tables import read_table
-from nnlab.sweeps.trials import trials_of
 from nnlab.training.arguments import Arguments
 from nnlab.training.blocks import EvalBlocks
 from nnlab.training.chunk import build_core
@@ -72,42 +72,78 @@ def test_form(path):
             assert (FOLDER / Path(word.strip("(),.;:")).name).exists(), f"refers to {word}"
 
 
-@pytest.fixture
-def quick_compiler():
-    """Half the optimization, half the time: these tests compile a program a file and take a few steps.
+# The shipped experiments that are trained here: among them they hold every component and every optional part
+# that any shipped experiment has. `make torture` trains all of them.
+TRAINED = [
+    "augmentation",
+    "autoencoder_convolutional",
+    "autoencoder_denoising",
+    "bias_variance_ridge",
+    "cnn_translation",
+    "cross_validation_short",
+    "double_descent_polynomial",
+    "dropout_none",
+    "early_stopping",
+    "grokking_grokfast",
+    "grokking_power2022",
+    "grokking_progress",
+    "input_scaling",
+    "l1_l2",
+    "leaky_relu_recovery",
+    "learning_rate_range",
+    "lecun1989_more_data",
+    "lenet5_fashion_mnist",
+    "loss_landscape_skip",
+    "max_norm",
+    "optimizers_fixed_rates",
+    "perceptron_xor",
+    "ravine_turned",
+    "relu_glorot_collapsing",
+    "rnn_gradient_orthogonal",
+    "rnn_memory",
+    "schedules_small_rate",
+    "search_catalogue",
+    "symmetry_broken",
+    "transfer_frozen",
+    "voting_alike",
+]
+PARTS = ("augment", "constraints", "initialize", "parameters", "regularizers", "solver", "stop", "sweep")
+COMPONENTS = {name for kind in KINDS for name in components(kind)}
 
-    Not as strict as conftest.py: optax's Adam raises a float to an int32 power.
-    """
-    jax.config.update("jax_disable_most_optimizations", True)
+
+def parts_of(tree):
+    """The components that a config names, anywhere, and the optional parts that it has."""
+    if isinstance(tree, dict):
+        present = {key for key, value in tree.items() if key in PARTS and value}
+        return present.union(
+            *(parts_of(value) for key, value in tree.items() if key not in ("expect", "name"))
+        )
+    if isinstance(tree, list):
+        return set().union(*map(parts_of, tree))
+    return {tree} & COMPONENTS if isinstance(tree, str) else set()
+
+
+def test_what_is_trained_has_every_part_that_any_shipped_experiment_has():
+    parts = {path.stem: parts_of(load(path).tree) for path in FILES}
+    assert set().union(*(parts[name] for name in TRAINED)) == set().union(*parts.values())
+
+
+@pytest.fixture
+def lenient_promotion():
+    """Not as strict as conftest.py: optax's Adam raises a float to an int32 power."""
     with jax.numpy_dtype_promotion("standard"):
         yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
-def smoked(path):
-    """What a smoke run of a file trains; of a sweep its first and its last trial."""
-    config = load(path, smoke=True)
-    if config.tree["sweep"] is None:
-        return [config]
-    trials = trials_of(config)
-    assert len(trials) > 1
-    return [trials[0].config, trials[-1].config]
-
-
-@pytest.mark.usefixtures("quick_compiler")
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_smoke(path, tmp_path):
-    for number, config in enumerate(smoked(path)):
+@pytest.mark.usefixtures("lenient_promotion")
+@pytest.mark.parametrize("name", TRAINED)
+def test_smoke(name, tmp_path):
+    for number, config in enumerate(smoked(FOLDER / f"{name}.yaml")):
         experiment, place = build_experiment(config), tmp_path / str(number)
         outcome = run(experiment, RunDirectory(place))
-        assert outcome.summary["status"] == "complete"
-        metrics = read_table(place / "metrics.csv")
-        assert metrics["step"].iloc[-1] == experiment.total_steps
-        assert np.isfinite(metrics.to_numpy(float)).all()
-        for phenomenon in experiment.parts.phenomena:
-            assert set(outcome.summary[phenomenon.name]) == set(phenomenon.fields)
-        if path.stem in NETS:  # their data are no larger than a smoke run's: at step 0 it is the run itself
-            verdict, bounds = NETS[path.stem]
+        assert_sound(experiment, outcome, place)
+        if name in NETS:  # its data are no larger than a smoke run's: at step 0 it is the run itself
+            verdict, bounds = NETS[name]
             flow = outcome.summary["gradient_flow"]
             assert flow["verdict"] == verdict
             assert all(low <= flow[number] <= high for number, (low, high) in bounds.items())
@@ -151,7 +187,7 @@ def first_weights(experiment_file, *overrides):
     return found
 
 
-@pytest.mark.usefixtures("quick_compiler")
+@pytest.mark.usefixtures("lenient_promotion")
 @pytest.mark.parametrize("net", NETS)
 def test_first_weights(net):
     """Gradients and activations at initialization: the numbers of ATLAS §3, the verdict on every seed."""

@@ -128,7 +128,7 @@ def test_value_and_slope_equal_the_closed_form(name, arguments, formula, slope, 
     z = POINTS.astype(np.float32).astype(np.float64)  # the numbers that the function is given
     found, found_slope = value_and_slope(name, arguments, POINTS)
     np.testing.assert_allclose(found, formula(z), rtol=2e-6, atol=1e-6)
-    np.testing.assert_allclose(found_slope, slope(z), rtol=2e-6, atol=5e-6)
+    np.testing.assert_allclose(found_slope, slope(z), rtol=2e-6, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_value_and_slope_equal_pytorch(name, arguments, theirs):
     value.sum().backward()
     found, found_slope = value_and_slope(name, arguments, POINTS)
     np.testing.assert_allclose(found, value.detach().numpy(), rtol=2e-6, atol=1e-6)
-    np.testing.assert_allclose(found_slope, z.grad.numpy(), rtol=2e-6, atol=5e-6)
+    np.testing.assert_allclose(found_slope, z.grad.numpy(), rtol=2e-6, atol=1e-5)
 
 
 def test_values_and_slopes_at_zero():

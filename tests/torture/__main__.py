@@ -19,6 +19,7 @@ from torture.faults import faults
 from torture.hostile import hostile
 from torture.kills import kills
 from torture.peaks import peaks
+from torture.smoke import smoke
 from torture.surroundings import surroundings
 from torture.typos import typos
 
@@ -31,6 +32,7 @@ PARTS: dict[str, tuple[str, Callable[[Path], Report]]] = {
     "hostile": ("damaged run or sweep that is read", lambda folder: hostile(folder, 5_000)),
     "configs": ("generated or mutated experiment file", lambda _: generated(100_000, seed=0)),
     "typos": ("misspelt word", lambda _: typos(500, seed=0)),
+    "smoke": ("shipped experiment", smoke),
     "peaks": ("estimate of memory", peaks),
 }
 

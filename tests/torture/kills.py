@@ -100,7 +100,8 @@ def kills(verb: str, count: int, folder: Path, seed: int = 0, text: str = "") ->
         return done, sorted(name for name in names if whole.get(name) != found.get(name))
 
     bad: list[str] = []
-    done, rounds, width = 0, 0, 1 if verb == "sweep" else 2  # a sweep takes all cores by itself
+    # a sweep takes all cores by itself
+    done, rounds, width = 0, 0, 1 if verb == "sweep" or count <= KILLS_A_ROUND else 2
     with ThreadPoolExecutor(width) as pool:
         while done < count:
             for number, (found, names) in enumerate(pool.map(one, range(rounds, rounds + width)), rounds):

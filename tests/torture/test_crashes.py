@@ -2,9 +2,9 @@
 
 from torture.damage import damage
 from torture.faults import FAULTS, faults
-from torture.kills import RUN, SWEEP, kills
+from torture.kills import RUN, kills
 from torture.peaks import peaks
-from torture.surroundings import surroundings
+from torture.surroundings import SMALL_SWEEP, surroundings
 
 
 def sound(report, cases):
@@ -13,15 +13,15 @@ def sound(report, cases):
 
 
 def test_killed_runs_go_on_to_the_same_bytes(tmp_path):
-    sound(kills("train", 4, tmp_path, text=RUN.replace("16000", "6000")), 4)
+    sound(kills("train", 2, tmp_path, text=RUN.replace("16000", "4000")), 2)
 
 
 def test_killed_sweeps_go_on_to_the_same_bytes(tmp_path):
-    sound(kills("sweep", 2, tmp_path, text=SWEEP.replace("40000", "5000")), 2)
+    sound(kills("sweep", 2, tmp_path, text=SMALL_SWEEP), 2)
 
 
 def test_failing_calls_to_the_file_system(tmp_path):
-    sound(faults(tmp_path, stride=9), 5 * len(FAULTS))
+    sound(faults(tmp_path, stride=20), 5 * len(FAULTS))
 
 
 def test_damaged_checkpoints_are_not_loaded(tmp_path):
@@ -33,4 +33,4 @@ def test_surroundings_that_say_no(tmp_path):
 
 
 def test_the_estimate_of_memory(tmp_path):
-    sound(peaks(tmp_path, ["grokking_mod31", "relu_exploding"]), 2)
+    sound(peaks(tmp_path, ["grokking_mod31"]), 1)
