@@ -44,9 +44,9 @@ def bounded_memory():
     """Gives up compiled programs after a module, once they and all else take too much memory."""
     yield
     if resident_bytes() > MOST_MEMORY_BYTES:
-        loop = sys.modules.get("nnlab.training.loop")
-        if loop is not None:
-            loop._compiled.clear()
+        compilation = sys.modules.get("nnlab.training.compilation")
+        if compilation is not None:
+            compilation._compiled.clear()
         jax.clear_caches()
         gc.collect()
 
