@@ -11,6 +11,7 @@ from nnlab.config.resolve import resolve
 from nnlab.optim.constraints import max_norm
 from nnlab.registry import build, components
 from nnlab.training import loop as training
+from nnlab.training import segments
 from nnlab.training.experiment import build_experiment
 
 SHAPES = [(1, 1), (7,), (5, 4), (784, 30), (3, 3, 8, 16), (100_000, 2)]
@@ -123,8 +124,8 @@ def test_the_bound_holds_after_every_step_of_a_training(monkeypatch):
         "optimizer": {"type": "sgd", "momentum": 0.9, "learning_rate": 0.3},
         "train": {"steps": 25},
     }
-    monkeypatch.setattr(training, "FIRST_STEPS", 1)
-    monkeypatch.setattr(training, "CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr(segments, "FIRST_STEPS", 1)
+    monkeypatch.setattr(segments, "CHUNK_SECONDS", 0.0)
     longest = {}
     for limit in (0.7, None):
         constraints = [{"type": "max_norm", "limit": limit}] if limit else []

@@ -22,7 +22,7 @@ from nnlab.runs.expectations import run_verdicts
 from nnlab.runs.resume import RunTask
 from nnlab.runs.run import run, run_together
 from nnlab.storage.run_directory import RunDirectory
-from nnlab.training import loop as training
+from nnlab.training import segments
 from nnlab.training.experiment import build_experiment
 
 BASE = """\
@@ -198,8 +198,8 @@ def test_an_interrupted_run_ends_where_it_would_have(chunks, tmp_path, monkeypat
     """What the criterion, and a schedule that watches the loss, remember is in the checkpoint."""
     text = BASE.replace("0.05", "{type: performance, start: 0.05, patience: 1}")
     expected, _ = finished(text, tmp_path / "whole"), left_by(tmp_path / "whole")
-    monkeypatch.setattr(training, "CHUNK_SECONDS", 1e-9)
-    monkeypatch.setattr(training, "FIRST_STEPS", 1)
+    monkeypatch.setattr(segments, "CHUNK_SECONDS", 1e-9)
+    monkeypatch.setattr(segments, "FIRST_STEPS", 1)
     seen = []
 
     def watch(chunk):
@@ -224,7 +224,7 @@ def test_a_stopped_run_killed_before_it_could_say_so(tmp_path):
 
 
 def test_lanes_end_each_at_its_time_and_go_on_without_those_that_did(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "CHUNK_SECONDS", 1e-9)
+    monkeypatch.setattr(segments, "CHUNK_SECONDS", 1e-9)
     plain = BASE.replace("adam, learning_rate: 0.05", "sgd, learning_rate: 0.3")  # adam enlarges rounding
     texts = [plain.replace("name: base", f"name: base\nseed: {seed}") for seed in (0, 1, 2)]
 

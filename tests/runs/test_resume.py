@@ -24,7 +24,7 @@ from nnlab.runs.run import run, run_together
 from nnlab.storage import checkpoints
 from nnlab.storage.run_directory import RunDirectory
 from nnlab.system import device
-from nnlab.training import loop as training
+from nnlab.training import segments
 from nnlab.training.experiment import build_experiment
 
 BASE = """\
@@ -72,8 +72,8 @@ def _as_optax_is_written():
 @pytest.fixture
 def often(monkeypatch):
     """Chunks of few steps, so that there are many of them."""
-    monkeypatch.setattr(training, "CHUNK_SECONDS", 1e-9)
-    monkeypatch.setattr(training, "FIRST_STEPS", 4)
+    monkeypatch.setattr(segments, "CHUNK_SECONDS", 1e-9)
+    monkeypatch.setattr(segments, "FIRST_STEPS", 4)
 
 
 def interrupted(text, place, chunks, policy=ResumePolicy(every=1e9)):  # noqa: B008

@@ -21,7 +21,7 @@ from nnlab.runs.resume import ResumePolicy, RunTask
 from nnlab.runs.run import run, run_together
 from nnlab.storage.run_directory import RunDirectory
 from nnlab.storage.tables import read_table
-from nnlab.training import loop as training
+from nnlab.training import segments
 from nnlab.training.experiment import build_experiment
 from nnlab.training.pretrained import load_pretrained
 
@@ -379,8 +379,8 @@ def test_cached_layers_give_what_frozen_ones_do(source, tmp_path, nnlab):
 @pytest.fixture
 def often(monkeypatch):
     """Chunks of few steps, so that there are many of them."""
-    monkeypatch.setattr(training, "CHUNK_SECONDS", 1e-9)
-    monkeypatch.setattr(training, "FIRST_STEPS", 4)
+    monkeypatch.setattr(segments, "CHUNK_SECONDS", 1e-9)
+    monkeypatch.setattr(segments, "FIRST_STEPS", 4)
 
 
 def interrupted(text, place, *replaced):
