@@ -34,10 +34,18 @@ class RunStatus(StrEnum):
 
 
 class NnlabError(Exception):
+    """An error whose text says in a line what is wrong, and what to do.
+
+    Attributes:
+        exit_code: The exit code of a command that ends with it.
+    """
+
     exit_code = 1
 
 
 class UsageError(NnlabError):
+    """Words, paths or files that a call or a command cannot work with."""
+
     exit_code = 2
 
 
