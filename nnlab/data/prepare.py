@@ -46,6 +46,9 @@ class Data(NamedTuple):
     """Examples ready for training, by split.
 
     Attributes:
+        train: Examples to train on.
+        validation: Examples to validate on, if any.
+        test: Examples to test on, if any.
         scale: What `normalize` makes of inputs `[N, ...]`; those of the splits are scaled already.
     """
 

@@ -25,7 +25,7 @@ initializer = register("initializer")
 
 @initializer
 def zeros(random: np.random.Generator, shape: Shape, /) -> np.ndarray:
-    """Zeros."""
+    """All values are 0."""
     return np.zeros(shape, np.float32)
 
 
