@@ -18,6 +18,7 @@ from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup
 from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon, refuse_sparse_grid
+from nnlab.phenomena.generalization.grokking import held_out_split
 from nnlab.phenomena.probe import Probe, RowLabels, Snapshot, subtree
 from nnlab.registry import Count
 from nnlab.system.imports import Array, jax, jnp
@@ -226,8 +227,9 @@ def progress_curves(runs: Sequence[RunView]) -> Figure:
 
 def _draw_losses(ax: Axes, metrics: pandas.DataFrame, progress: pandas.DataFrame) -> None:
     curves = [("train loss", metrics, "train_loss", "--", 1)]
-    held_out = [split for split in ("validation", "test") if f"{split}_loss" in metrics][:1]
-    curves += [(f"{split} loss", metrics, f"{split}_loss", "-", 0) for split in held_out]
+    held_out = f"{held_out_split(metrics)}_loss"
+    if held_out in metrics:
+        curves.append((held_out.replace("_", " "), metrics, held_out, "-", 0))
     curves += [
         ("restricted: key waves only", progress, "restricted_loss", "-", 2),
         ("excluded: without them, train", progress, "excluded_loss", "-.", 3),
