@@ -119,7 +119,9 @@ def compare(paths: tuple[Path, ...]) -> None:
 
 
 def _outcomes(final: dict[str, Any]) -> list[str]:
-    split = next((s for s in ("test", "validation", "train") if f"{s}_loss" in final), "train")
+    from nnlab.config.split_roles import recorded_splits, reported_split
+
+    split = reported_split(recorded_splits(final, "loss"))
     return [name for name in (f"{split}_loss", f"{split}_accuracy") if final.get(name) is not None]
 
 

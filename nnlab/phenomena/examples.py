@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nnlab.config.split_roles import REPORTING_ORDER
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Shape
 from nnlab.phenomena.base import SweepView, refuse_non_numeric
@@ -22,16 +23,9 @@ from nnlab.text import join_words
 if TYPE_CHECKING:
     import pandas
 
-REPORTING_ORDER = ("test", "validation", "train")
 BLOCK_EXAMPLES = 32  # evaluated at once; convolutions of more are slow on CPU
 MAXIMUM_TABLE_VALUES = 1_000_000  # of all images in a table
 MINIMUM_IMAGE_VALUES = 8  # an example of fewer is not drawn
-
-
-def reported_split(splits: Iterable[str]) -> str:
-    """The split whose examples are shown: test, else validation, else train."""
-    names = set(splits)
-    return next(name for name in REPORTING_ORDER if name in names)
 
 
 def recorded_split(table: pandas.DataFrame) -> str:

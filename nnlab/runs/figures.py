@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnlab import plotting
+from nnlab.config.split_roles import recorded_splits, reported_split
 from nnlab.errors import InvalidValue, NnlabError, UsageError
 from nnlab.optim.schedules import Time
 from nnlab.runs.results import Run, Sweep
@@ -197,7 +198,7 @@ def _outcome(runs: Sequence[Run]) -> str:
     if len(runs) > 1:
         return "Error"
     final = runs[0].tables["metrics"].iloc[-1]
-    split = next(s for s in ("test", "validation", "train") if f"{s}_accuracy" in final)
+    split = reported_split(recorded_splits(final, "accuracy"))
     return f"{split} error ends at {100 * (1 - final[f'{split}_accuracy']):.1f} %"
 
 

@@ -64,7 +64,7 @@ class Predictor:
         """The experiment without first weights of another run, which may be gone. Raises NnlabError."""
         experiment = build_experiment(self.config._replace(tree=self.config.tree | {"initialize": None}))
         recorded = read_json(self.path / "environment.json").get("data_sha256")
-        if recorded != experiment.data.hash:
+        if recorded != experiment.data_hash:
             raise UsageError(
                 f"{self.path}: its data have changed since; inputs cannot be scaled as they were"
             )

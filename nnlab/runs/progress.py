@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nnlab.config.split_roles import recorded_splits, selection_split
 from nnlab.training.experiment import Experiment
 from nnlab.training.record_tables import Chunk
 
@@ -60,5 +61,5 @@ def progress_console() -> Console:
 
 def _headline(metrics: Mapping[str, np.ndarray]) -> list[str]:
     """The loss and accuracy to show while training: of the validation set where there is one."""
-    split = "validation" if "validation_loss" in metrics else "train"
+    split = selection_split(recorded_splits(metrics, "loss"))
     return [name for name in ("train_loss", f"{split}_loss", f"{split}_accuracy") if name in metrics]

@@ -47,7 +47,7 @@ class RunRecorder:
         drifts = [] if start is None else drift(self.task, start.facts)
         environment = device.environment() | {
             "config_sha256": experiment.config.hash,
-            "data_sha256": experiment.data.hash,
+            "data_sha256": experiment.data_hash,
         }
         if loaded := plugins():
             environment["plugins"] = {module: origin._asdict() for module, origin in loaded.items()}

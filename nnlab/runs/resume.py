@@ -18,7 +18,7 @@ from nnlab.storage.checkpoints import Checkpoint, CheckpointMeta
 from nnlab.storage.results import JsonObject
 from nnlab.storage.run_directory import RunDirectory
 from nnlab.system import device, files
-from nnlab.training.experiment import Experiment
+from nnlab.training.experiment import Experiment, TrainedExperiment
 from nnlab.training.lanes import validate_state
 from nnlab.training.record_tables import Chunk
 from nnlab.training.state import array_groups
@@ -98,7 +98,7 @@ def provenance(experiment: Experiment) -> JsonObject:
     environment = device.environment()
     return {
         "config": experiment.config.hash,
-        "data": experiment.data.hash,
+        "data": experiment.data_hash,
         **({"initialize": experiment.pretrained.hash} if experiment.pretrained.arrays else {}),
         **{name: environment["versions"][name] for name in NUMERIC_PACKAGES},
         **{f"plug-in {module}": origin.sha256 for module, origin in plugins().items()},
@@ -191,7 +191,8 @@ def _check(task: RunTask, checkpoint: Checkpoint, allow_drift: bool) -> None:
     if changed:
         try:
             _check_columns(task)
-            validate_state(task.experiment, checkpoint.arrays())
+            if isinstance(task.experiment, TrainedExperiment):  # a solved one leaves no checkpoint
+                validate_state(task.experiment, checkpoint.arrays())
         except InvalidValue as error:
             raise UsageError(f"{path}: cannot be gone on with: {error}; --force trains anew") from None
 

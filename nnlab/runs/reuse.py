@@ -42,7 +42,7 @@ def is_finished(directory: RunDirectory, experiment: Experiment, policy: ResumeP
         return False
     if not same_config or status not in FINISHED or not (path / "metrics.csv").is_file():
         return False
-    if read_json(path / "environment.json").get("data_sha256") != experiment.data.hash:
+    if read_json(path / "environment.json").get("data_sha256") != experiment.data_hash:
         raise UsageError(
             f"{path}: its data have changed since; --force trains anew, --out names another place"
         )

@@ -18,7 +18,7 @@ from nnlab.storage.run_directory import RunDirectory
 from nnlab.system import device
 from nnlab.training import memory
 from nnlab.training.closed_form import fit
-from nnlab.training.experiment import Experiment
+from nnlab.training.experiment import Experiment, SolvedExperiment, TrainedExperiment
 from nnlab.training.loop import train_together
 from nnlab.training.record_tables import Chunk
 from nnlab.training.state import ResumePoint
@@ -132,13 +132,14 @@ def _chunks(runs: Sequence[RunRecorder], starts: Sequence[Checkpoint] | None) ->
     experiments = [run.task.experiment for run in runs]
     if all(run.status is RunStatus.COMPLETE for run in runs):  # killed before it could say so
         return
-    if experiments[0].parts.solver is None:
+    trained = [experiment for experiment in experiments if isinstance(experiment, TrainedExperiment)]
+    if trained:  # all of them are
         points = [ResumePoint(s.facts.step, s.arrays, s.facts.stopped > 0) for s in starts or ()]
-        yield from train_together(experiments, points)
-        return
+        yield from train_together(trained, points)
     for number, experiment in enumerate(experiments):
-        for chunk in fit(experiment):
-            yield {number: chunk}
+        if isinstance(experiment, SolvedExperiment):
+            for chunk in fit(experiment):
+                yield {number: chunk}
 
 
 @contextlib.contextmanager

@@ -20,7 +20,8 @@ from nnlab.sweeps.search.queue import check_search
 from nnlab.sweeps.tables import plain
 from nnlab.sweeps.trials import Trial, trials_of
 from nnlab.system import device
-from nnlab.training.experiment import build_experiment, check_expectations
+from nnlab.training.checks import check_expectations
+from nnlab.training.experiment import build_experiment
 from nnlab.training.program import group_key
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ def _check_data(trials: Sequence[Trial], finished: Mapping[str, Summary], direct
     if first is None or "path" not in first.config.tree["data"]:
         return
     path = directory.trial(first).path
-    if read_json(path / "environment.json").get("data_sha256") != build_experiment(first.config).data.hash:
+    if read_json(path / "environment.json").get("data_sha256") != build_experiment(first.config).data_hash:
         raise UsageError(
             f"{directory.path}: its data have changed since; --force runs all trials anew, --allow-drift "
             "those that are missing, --out names another place"

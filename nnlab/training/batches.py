@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nnlab.system.random import generator
-from nnlab.training.experiment import Experiment
+from nnlab.training.experiment import TrainedExperiment
 
 MAXIMUM_ORDER_BYTES = 8 * 2**20  # of the order that one chunk takes
 
@@ -20,7 +20,7 @@ class BatchOrder:
         capacity: how many rows one chunk takes.
     """
 
-    def __init__(self, experiment: Experiment) -> None:
+    def __init__(self, experiment: TrainedExperiment) -> None:
         self.seed, self.steps_per_epoch = experiment.parts.seed, experiment.steps_per_epoch
         self.examples = len(experiment.data.train)
         full = self.steps_per_epoch == 1 and not experiment.parts.data.batch_size

@@ -14,7 +14,7 @@ from nnlab.system.imports import Array, jax, jnp
 from nnlab.training.arguments import Arguments
 from nnlab.training.blocks import EvalBlocks
 from nnlab.training.evaluator import Evaluator
-from nnlab.training.experiment import Experiment
+from nnlab.training.experiment import TrainedExperiment
 from nnlab.training.recorder import Record, Recorder
 from nnlab.training.state import State
 from nnlab.training.train_step import TrainStep
@@ -34,7 +34,7 @@ class Core(NamedTuple):
         return self.evaluator.outputs(self.recorder.restore_best(state))
 
 
-def build_core(experiment: Experiment, arguments: Arguments) -> Core:
+def build_core(experiment: TrainedExperiment, arguments: Arguments) -> Core:
     """The functions of an experiment, for arguments that may be traced."""
     components = experiment.build_components(arguments.traced_values)
     blocks, classes = EvalBlocks.of(experiment), experiment.data.train.classes

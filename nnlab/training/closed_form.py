@@ -23,14 +23,14 @@ from nnlab.nn.layer import Shape, Tree, Variable, VariableCollection
 from nnlab.optim.solvers import Solution
 from nnlab.registry import build, spell_out
 from nnlab.system.imports import Array, jax
-from nnlab.training.experiment import Experiment
+from nnlab.training.experiment import SolvedExperiment
 from nnlab.training.predictions import predictions_table
 from nnlab.training.record_tables import Chunk, Table
 
 FEATURE_MAPS = 64  # so many compiled feature maps are kept
 
 
-def fit(experiment: Experiment) -> Iterator[Chunk]:
+def fit(experiment: SolvedExperiment) -> Iterator[Chunk]:
     """Solve for the last layer: one chunk, at step 0. Takes the place of `train` where there is a solver."""
     began = time.perf_counter()
     loss = spell_out("loss", experiment.config.tree["loss"])
@@ -38,7 +38,7 @@ def fit(experiment: Experiment) -> Iterator[Chunk]:
     targets = {name: _targets(part, low) for name, part in experiment.data.splits.items()}
     with _blas_threads().limit(limits=1, user_api="blas"):
         features, compiling = _features(experiment)
-        solution = experiment.parts.solver.solve(features["train"], targets["train"])
+        solution = experiment.solver.solve(features["train"], targets["train"])
         outputs = {
             name: (found if name == "train" else solution.project(found)) @ solution.kernel
             for name, found in features.items()
@@ -59,7 +59,7 @@ def _blas_threads() -> ThreadpoolController:
 
 
 def _metrics(
-    experiment: Experiment,
+    experiment: SolvedExperiment,
     solution: Solution,
     outputs: Mapping[str, np.ndarray],
     targets: Mapping[str, np.ndarray],
@@ -86,7 +86,7 @@ def _targets(examples: Examples, low: float) -> np.ndarray:
     return examples.targets.astype(np.float64)
 
 
-def _features(experiment: Experiment) -> tuple[dict[str, np.ndarray], float]:
+def _features(experiment: SolvedExperiment) -> tuple[dict[str, np.ndarray], float]:
     """What the last layer gets, `[N, P]` by split, and the seconds that went into compiling."""
     inputs = {name: part.inputs.astype(np.float64) for name, part in experiment.data.splits.items()}
     layers = experiment.model.layer.layers[:-1]

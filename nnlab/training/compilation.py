@@ -68,7 +68,7 @@ def _compile(lanes: Lanes) -> Programs:
 
     lane_axes: list[PyTree] = [0, 0, 0, None if lanes.shares_data else 0]
     axes = Arguments(*lane_axes)
-    init = jax.jit(lanes.vmap(lead.parts.optimizer.init, (0,)))
+    init = jax.jit(lanes.vmap(lead.optimizer.init, (0,)))
     inputs = chunk_inputs(lanes, [BatchOrder(lead)] * lanes.count, 0, [])
     chunks = jax.jit(lanes.vmap(chunk, (axes, 0, 0, None, None, None, None)), donate_argnums=1)
     compiled = chunks.lower(lanes.arguments, lanes.first_states(init), *inputs).compile()

@@ -8,12 +8,12 @@ import numpy as np
 
 from nnlab.nn.layer import Tree
 from nnlab.system.imports import Array, jax
-from nnlab.training.experiment import Experiment
+from nnlab.training.experiment import TrainedExperiment
 
 BLOCK_EXAMPLES = 1024  # computed at once
 
 
-def with_frozen_features(experiment: Experiment) -> Experiment:
+def with_frozen_features(experiment: TrainedExperiment) -> TrainedExperiment:
     """The experiment with the outputs of its frozen prefix as inputs; unchanged where it has none."""
     if not experiment.frozen_prefix:
         return experiment
@@ -31,4 +31,4 @@ def with_frozen_features(experiment: Experiment) -> Experiment:
 
     splits = experiment.data.splits.items()
     computed = {name: replace(part, inputs=features(part.inputs)) for name, part in splits}
-    return experiment._replace(data=experiment.data.with_splits(computed))
+    return replace(experiment, data=experiment.data.with_splits(computed))

@@ -12,7 +12,7 @@ from nnlab.phenomena.probe import WEIGHT_PATH_POINTS
 from nnlab.system.imports import PyTree, jax
 from nnlab.training.arguments import Arguments
 from nnlab.training.blocks import EvalBlocks
-from nnlab.training.experiment import Experiment
+from nnlab.training.experiment import TrainedExperiment
 from nnlab.training.frozen_features import with_frozen_features
 from nnlab.training.state import (
     ArrayGroups,
@@ -39,10 +39,10 @@ class Lanes:
         shares_data: whether all train on the same data, which is then on the device once.
     """
 
-    def __init__(self, experiments: Sequence[Experiment]) -> None:
+    def __init__(self, experiments: Sequence[TrainedExperiment]) -> None:
         self.experiments, self.lead = experiments, experiments[0]
         self.count = len(experiments)
-        same_data = len({e.data.hash for e in experiments}) == 1 and not self.lead.frozen_prefix
+        same_data = len({e.data_hash for e in experiments}) == 1 and not self.lead.frozen_prefix
         self.shares_data = self.count == 1 or same_data
 
     def stack(self, trees: Sequence[PyTree]) -> PyTree:
@@ -111,25 +111,25 @@ class Lanes:
         return jax.device_put(self.stack(states))
 
 
-def validate_state(experiment: Experiment, arrays: ArrayGroups) -> None:
+def validate_state(experiment: TrainedExperiment, arrays: ArrayGroups) -> None:
     """Check that a state kept as arrays is one of this experiment's.
 
     Raises:
         InvalidValue: it belongs to another one.
     """
-    init = experiment.parts.optimizer.init
+    init = experiment.optimizer.init
     template = Lanes([experiment]).first_states(lambda params: jax.eval_shape(init, params))
     restore_state(arrays, template)
 
 
-def _first_monitors(experiment: Experiment) -> MonitorState:
+def _first_monitors(experiment: TrainedExperiment) -> MonitorState:
     """What schedules and stopping criteria remember before the first record."""
-    schedules = tuple(schedule.init() for schedule in experiment.parts.optimizer.schedules)
+    schedules = tuple(schedule.init() for schedule in experiment.optimizer.schedules)
     stops = tuple(stop.init() for stop in experiment.stops)
     stopped: PyTree = np.zeros((), np.int32)
     return MonitorState(schedules, stops, stopped)
 
 
-def _empty_path(experiment: Experiment) -> WeightHistory | tuple[()]:
+def _empty_path(experiment: TrainedExperiment) -> WeightHistory | tuple[()]:
     weights = experiment.model.setup.count("params")
     return WeightHistory.empty(WEIGHT_PATH_POINTS, weights) if experiment.keeps_path else ()

@@ -15,7 +15,7 @@ import numpy as np
 from nnlab.system.imports import PyTree, jax
 from nnlab.training.batches import BatchOrder
 from nnlab.training.compilation import Programs, programs_for
-from nnlab.training.experiment import Experiment
+from nnlab.training.experiment import TrainedExperiment
 from nnlab.training.lanes import Lanes
 from nnlab.training.predictions import predictions_table
 from nnlab.training.record_tables import Chunk, ChunkOutcome, Table, chunk_of, flat_table
@@ -23,7 +23,7 @@ from nnlab.training.segments import ChunkPlan
 from nnlab.training.state import ResumePoint, State
 
 
-def train(experiment: Experiment, resume_point: ResumePoint | None = None) -> Iterator[Chunk]:
+def train(experiment: TrainedExperiment, resume_point: ResumePoint | None = None) -> Iterator[Chunk]:
     """Train one experiment, see `train_together`.
 
     Yields:
@@ -34,7 +34,7 @@ def train(experiment: Experiment, resume_point: ResumePoint | None = None) -> It
 
 
 def train_together(
-    experiments: Sequence[Experiment], resume_points: Sequence[ResumePoint] = ()
+    experiments: Sequence[TrainedExperiment], resume_points: Sequence[ResumePoint] = ()
 ) -> Iterator[dict[int, Chunk]]:
     """Train experiments of one program side by side, as lanes of it; a single one as the plain program.
 
@@ -100,6 +100,6 @@ def _add_tables_at_end(lanes: Lanes, programs: Programs, state: State, chunks: M
             chunks[n].tables.update(_flat_tables(lanes.experiments[n], chunks[n].step, columns[n]))
 
 
-def _flat_tables(experiment: Experiment, step: int, tables: Mapping[str, PyTree]) -> dict[str, Table]:
+def _flat_tables(experiment: TrainedExperiment, step: int, tables: Mapping[str, PyTree]) -> dict[str, Table]:
     steps = np.full(1, step, np.int32)
     return {name: flat_table(experiment, name, steps, columns) for name, columns in tables.items()}

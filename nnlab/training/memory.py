@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from nnlab.nn.layer import Setup
 
-FLOAT = 4  # bytes
+FLOAT_BYTES = 4
 LIMITS = ("memory.max", "memory.current")  # of a control group
 BLOCK_VALUES = 2**24  # evaluation takes as many examples at once as make this many values
 JAX, COMPILING, COMPILING_A_LAYER = (
@@ -49,7 +49,7 @@ class Footprint(NamedTuple):
         values = self.setup.values_per_example
         block = min(BLOCK_VALUES, values * self.examples)
         whole = 2 * values * self.examples if self.whole else 0
-        return int(FLOAT * (weights + values * self.batch + block + whole)) + 2 * self.data
+        return int(FLOAT_BYTES * (weights + values * self.batch + block + whole)) + 2 * self.data
 
     @property
     def more(self) -> int:
@@ -67,7 +67,9 @@ def resident() -> int:
 def largest_layers(setup: Setup, count: int = 3) -> str:
     """The layers with the most parameters, for the message that refuses a run."""
     sized = sorted(setup.leaves(), key=lambda entry: -entry[1].count("params"))[:count]
-    return ", ".join(f"{path} ({shown(FLOAT * leaf.count('params'))})" for path, leaf in sized if leaf.params)
+    return ", ".join(
+        f"{path} ({shown(FLOAT_BYTES * leaf.count('params'))})" for path, leaf in sized if leaf.params
+    )
 
 
 def available() -> int | None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nnlab.system.imports import Array
-from nnlab.training.experiment import Experiment
+from nnlab.training.experiment import TrainedExperiment
 from nnlab.training.recorder import Record
 from nnlab.training.state import State
 
@@ -58,7 +58,7 @@ class ChunkOutcome(NamedTuple):
 
 
 def chunk_of(
-    experiment: Experiment, outcome: ChunkOutcome, start_tables: dict[str, Table], done: bool
+    experiment: TrainedExperiment, outcome: ChunkOutcome, start_tables: dict[str, Table], done: bool
 ) -> Chunk:
     """One lane's chunk, without its times and state.
 
@@ -80,7 +80,7 @@ def chunk_of(
     return Chunk(step, tables, finite, done or bool(stopped), 0.0, 0.0, stopped=stopped)
 
 
-def _tables(experiment: Experiment, records: Record) -> dict[str, Table]:
+def _tables(experiment: TrainedExperiment, records: Record) -> dict[str, Table]:
     """The rows of a chunk's records as flat columns: the step, what names a row, the numbers."""
     kept = np.asarray(records.recorded)
     steps = np.asarray(records.step)[kept]
@@ -94,7 +94,7 @@ def _tables(experiment: Experiment, records: Record) -> dict[str, Table]:
     }
 
 
-def _metrics(experiment: Experiment, steps: np.ndarray, tables: Mapping[str, Table]) -> Table:
+def _metrics(experiment: TrainedExperiment, steps: np.ndarray, tables: Mapping[str, Table]) -> Table:
     """The columns of the table `metrics`; norms are summed up from those of the layers, where there are."""
     measured = tables["metrics"]
     losses = [f"{split}_{metric}" for split in experiment.data.splits for metric in ("loss", "accuracy")]
@@ -109,7 +109,7 @@ def _metrics(experiment: Experiment, steps: np.ndarray, tables: Mapping[str, Tab
 
 
 def flat_table(
-    experiment: Experiment, table: str, steps: np.ndarray, columns: Mapping[str, np.ndarray]
+    experiment: TrainedExperiment, table: str, steps: np.ndarray, columns: Mapping[str, np.ndarray]
 ) -> Table:
     """Columns `[records, rows]` as `[records * rows]`, beside the step and what names a row."""
     probes = [probe for probe in experiment.probes if probe.table == table]

@@ -11,7 +11,7 @@ from nnlab.phenomena.probe import Batch, Snapshot, WeightPath
 from nnlab.system.imports import Array, PyTree, jax, jnp
 from nnlab.training.arguments import Arguments
 from nnlab.training.evaluator import Evaluator
-from nnlab.training.experiment import Experiment
+from nnlab.training.experiment import TrainedExperiment
 from nnlab.training.program import Components
 from nnlab.training.state import MonitorState, State
 from nnlab.training.train_step import StepTrace, TrainStep
@@ -38,7 +38,7 @@ class Recorder:
 
     def __init__(
         self,
-        experiment: Experiment,
+        experiment: TrainedExperiment,
         components: Components,
         arguments: Arguments,
         train_step: TrainStep,

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import signal
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -305,7 +306,7 @@ def test_the_test_set_never_chooses_anything(tmp_path, monkeypatch):
         if scrambled:
             test = task.data.test
             wrong = test.__class__(-7.0 * test.inputs[::-1], (test.targets + 1) % 3, 3)
-            task = task._replace(data=task.data._replace(test=wrong))
+            task = replace(task, data=task.data._replace(test=wrong))
         place = tmp_path / str(scrambled)
         outcome = run(task, RunDirectory(place))
         metrics = pandas.read_csv(place / "metrics.csv")

@@ -14,6 +14,7 @@ from support import assert_told_apart
 
 from nnlab.config import check_tree
 from nnlab.config.document import Document
+from nnlab.config.split_roles import reported_split
 from nnlab.data.examples import Examples
 from nnlab.data.prepare import Data
 from nnlab.errors import ConfigError, InvalidValue
@@ -114,9 +115,9 @@ def test_a_mosaic_has_its_tiles_in_their_places(channels):
 
 
 def test_the_test_examples_are_reported_else_others():
-    assert examples.reported_split(["train", "validation", "test"]) == "test"
-    assert examples.reported_split(["train", "validation"]) == "validation"
-    assert examples.reported_split(["train"]) == "train"
+    assert reported_split(["train", "validation", "test"]) == "test"
+    assert reported_split(["train", "validation"]) == "validation"
+    assert reported_split(["train"]) == "train"
     assert examples.recorded_split(pandas.DataFrame({"split": ["train", "test"]})) == "test"
     with pytest.raises(InvalidValue, match="names no split"):
         examples.recorded_split(pandas.DataFrame({"split": ["tes\x1bt"]}))

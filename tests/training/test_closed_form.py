@@ -260,8 +260,9 @@ def test_jax_stays_out_of_it(model):
         "from nnlab.training.closed_form import fit\n"
         "from nnlab.config import check_tree\n"
         "from nnlab.config.document import Document\n"
-        "from nnlab.training.experiment import bind\n"
-        "(chunk,) = fit(bind(check_tree(Document(json.loads(sys.argv[1]), {}, {}, 'test'))))\n"
+        "from nnlab.training.experiment import build_experiment\n"
+        "config = check_tree(Document(json.loads(sys.argv[1]), {}, {}, 'test'))\n"
+        "(chunk,) = fit(build_experiment(config))\n"
         "print(repr(float(chunk.tables['metrics']['test_loss'][0])), 'jax' in sys.modules)\n"
     )
     tree = json.dumps(LINEAR | {"model": model})

@@ -4,6 +4,7 @@ program compiled for others, other trainings beside it."""
 import copy
 import math
 from collections import OrderedDict
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -374,7 +375,7 @@ def test_dropout_draws_from_the_seed(rate):
     keys = {"data": {**WINE, "batch_size": "full"}, "model": [*model, {"type": "dense", "units": 3, **even}]}
     data = experiment(**keys).data
     first, again, other = (
-        trained(experiment(**keys, seed=seed, steps=5)._replace(data=data))[0] for seed in (0, 0, 1)
+        trained(replace(experiment(**keys, seed=seed, steps=5), data=data))[0] for seed in (0, 0, 1)
     )
     assert_same(first, again)
     assert np.array_equal(first["metrics"]["train_loss"], other["metrics"]["train_loss"]) == (rate == 0)
@@ -607,7 +608,7 @@ def lanes_of(shared, **keys):
 
 
 def on_one(lanes):
-    return [lane._replace(data=copy.deepcopy(lanes[0].data)) for lane in lanes]
+    return [replace(lane, data=copy.deepcopy(lanes[0].data)) for lane in lanes]
 
 
 def trained_together(lanes):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from nnlab import plotting
+from nnlab.config.split_roles import reported_split
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup
@@ -21,7 +22,6 @@ from nnlab.phenomena.examples import (
     product_rows,
     recorded_split,
     refuse_tiny_images,
-    reported_split,
 )
 from nnlab.phenomena.probe import Probe, RowLabels, Snapshot
 from nnlab.registry import Count

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from nnlab import plotting
+from nnlab.config.split_roles import reported_split
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup, Shape
@@ -19,7 +20,6 @@ from nnlab.phenomena.examples import (
     mosaic,
     product_rows,
     recorded_split,
-    reported_split,
     value_range,
 )
 from nnlab.phenomena.probe import Probe, RowLabels, Snapshot

@@ -13,7 +13,8 @@ from nnlab.sweeps.engines.base import MAXIMUM_ATTEMPTS, Assignment, Summary
 from nnlab.sweeps.search.base import Proposal, Search
 from nnlab.sweeps.trials import Trial, TrialSpace
 from nnlab.text import join_words, suggestion
-from nnlab.training.experiment import Experiment, check_metric
+from nnlab.training.checks import check_metric
+from nnlab.training.experiment import Experiment
 
 RUNG_COUNT = 20  # a training is judged at so many even parts of it, the last one left out
 
@@ -29,7 +30,7 @@ def check_search(config: Config, sweep: Sweep, experiment: Experiment) -> None:
     Raises:
         ConfigError: They do not.
     """
-    check_metric(config, sweep.method.metric, experiment)
+    check_metric(config, sweep.method.metric, experiment.parts, experiment.data)
     known = ["value", *sweep.paths]
     for key in config.build().expect:
         prefix, _, name = key.partition(".")

@@ -1,0 +1,256 @@
+"""Checks that the parts of an experiment fit together. Each names the place in the file that does not."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from nnlab.config import Config
+from nnlab.config.experiment_keys import ExperimentPlan
+from nnlab.data.augment import check_mixing
+from nnlab.data.prepare import Data
+from nnlab.errors import InvalidValue
+from nnlab.nn.layer import path_matches
+from nnlab.nn.model import Model
+from nnlab.text import join_words, suggestion
+from nnlab.training import memory
+from nnlab.training.memory import Footprint
+
+
+@contextlib.contextmanager
+def blame(config: Config, *path: str | int) -> Iterator[None]:
+    """Turn an error about values into one about a part of the file.
+
+    Raises:
+        ConfigError: a value does not fit, or memory is short.
+    """
+    try:
+        yield
+    except InvalidValue as error:
+        raise config.error((*path, *error.at), str(error)) from None
+    except MemoryError:
+        raise config.error(path, "needs more memory than there is") from None
+
+
+def check_data_and_model(config: Config, plan: ExperimentPlan, data: Data, model: Model) -> None:
+    """Check that model, loss, phenomena and expectations suit the data.
+
+    Args:
+        config: the config.
+        plan: its components, built.
+        data: its data.
+        model: its model, set up for the data.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    if not any("kernel" in leaf.params for _, leaf in model.setup.leaves()):
+        raise config.error(("model",), "has no kernel to train; give it a layer such as dense")
+    _check_tokens(config, data, model)
+    _check_outputs(config, plan, data, model)
+    check_expectations(config, plan, data)
+    for position, phenomenon in enumerate(plan.phenomena):
+        if not phenomenon.spans_sweep:
+            with blame(config, "phenomena", position):
+                phenomenon.validate(model.setup, data)
+
+
+def check_training(config: Config, plan: ExperimentPlan, data: Data, model: Model, batch_size: int) -> None:
+    """Check that stopping criteria, parameter groups and augmentations suit model and data.
+
+    Args:
+        config: the config.
+        plan: its components, built.
+        data: its data.
+        model: its model, set up for the data.
+        batch_size: examples of a step.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    _check_stops(config, plan, data)
+    _check_groups(config, plan, model)
+    _check_augment(config, plan, data, model, batch_size)
+
+
+def check_solver(config: Config, model: Model) -> None:
+    """A solver finds the kernel of a last dense layer, for the squared error.
+
+    Raises:
+        ConfigError: loss or last layer is another.
+    """
+    loss = config.tree["loss"]
+    if (loss if isinstance(loss, str) else loss["type"]) != "squared_error":
+        raise config.error(("loss",), "a solver makes the squared error small; give loss: squared_error")
+    *_, (path, last) = model.setup.children.items()
+    if last.type != "dense" or "bias" in last.params:
+        raise config.error(
+            ("model",),
+            f"a solver finds the kernel of a last dense layer with use_bias: false; the last one is '{path}'"
+            + (" with a bias; a constant among the features does its work" if "bias" in last.params else ""),
+        )
+
+
+def check_memory(config: Config, footprint: Footprint, precision: str) -> None:
+    """Check that a training fits into memory.
+
+    Args:
+        config: the config.
+        footprint: what its memory depends on.
+        precision: `about`, or `at least` before the data are loaded.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    needed, free = footprint.more, memory.available()
+    if free is not None and needed > free:
+        raise config.error(
+            ("model",),
+            f"training needs {precision} {memory.shown(needed)} of memory and {memory.shown(free)} are "
+            f"free; largest layers: {memory.largest_layers(footprint.setup)}",
+        )
+
+
+def check_expectations(config: Config, plan: ExperimentPlan, data: Data) -> None:
+    """Check that the metrics of `expect` are ones that a run will have.
+
+    What is expected of the best trial of a search, the search checks itself.
+
+    Args:
+        config: the config.
+        plan: its components, built.
+        data: its data.
+
+    Raises:
+        ConfigError: a metric does not exist.
+    """
+    search = (config.tree["sweep"] or {}).get("method") is not None
+    for key in config.tree["expect"]:
+        message = _unknown_metric(key, plan, data)
+        if message and not (search and key.startswith("best.")):
+            raise config.error(("expect", key), message)
+
+
+def check_metric(config: Config, metric: str, plan: ExperimentPlan, data: Data) -> None:
+    """Check that the metric of a search is one that a trial will have, and not of the test set.
+
+    Args:
+        config: the config of the sweep.
+        metric: the metric of its search.
+        plan: the components of a trial, built.
+        data: the data of a trial.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    message = _unknown_metric(metric, plan, data)
+    if "test_" in metric:
+        message = f"'{metric}' is of the test set, which never chooses anything; search by validation_..."
+    if message:
+        raise config.error(("sweep", "method"), message)
+
+
+def _check_tokens(config: Config, data: Data, model: Model) -> None:
+    """A layer that takes tokens must be the first, and the inputs must be tokens of its vocabulary."""
+    for place, (path, leaf) in enumerate(model.setup.leaves()):
+        if leaf.vocabulary is None:
+            continue
+        if place > 0:
+            raise config.error(("model",), f"{path} takes tokens; it must be the first layer")
+        values = np.concatenate([np.unique(part.inputs) for part in data.splits.values()])
+        others = values[(values != np.floor(values)) | (values < 0)]
+        if others.size:
+            raise config.error(
+                ("model",),
+                f"{path} takes tokens, whole numbers from 0 on, and among the inputs is {others[0]:g}; "
+                "give data of tokens (such as encoding: tokens) without normalize",
+            )
+        if values.max() >= leaf.vocabulary:
+            raise config.error(
+                ("model",),
+                f"{path} has a vocabulary of {leaf.vocabulary}, and among the inputs is token "
+                f"{values.max():.0f}; let vocabulary be {values.max() + 1:.0f}",
+            )
+
+
+def _check_outputs(config: Config, plan: ExperimentPlan, data: Data, model: Model) -> None:
+    """The model must have the outputs that loss and data ask for."""
+    classes = data.train.classes
+    needed = plan.loss.outputs_for(classes)
+    task = f"{classes} classes" if classes else "values to regress"
+    name = config.tree["loss"] if isinstance(config.tree["loss"], str) else config.tree["loss"]["type"]
+    if needed is None:
+        remedy = "" if classes else "; let loss be squared_error"
+        raise config.error(("loss",), f"{name} does not fit data with {task}{remedy}")
+    if not classes:
+        needed = data.train.targets.shape[1]
+    shape = model.setup.output_shape
+    if shape != (needed,):
+        raise config.error(
+            ("model",),
+            f"ends in outputs of shape {list(shape)}, but {name} on data with {task} needs [{needed}]; "
+            f"let the last layer be {{type: dense, units: {needed}}}, or mlp's outputs {needed}"
+            + (", after a flatten" if len(shape) > 1 else ""),
+        )
+
+
+def _check_stops(config: Config, plan: ExperimentPlan, data: Data) -> None:
+    """The metrics of stopping criteria must be recorded."""
+    for number, stop in enumerate(plan.train.stop if plan.train else ()):
+        split, _, what = stop.metric.partition("_")
+        at = ("train", "stop", number)
+        if split not in data.splits:
+            raise config.error(at, f"{stop.name} needs a {split} split; give data.split one")
+        if what == "accuracy" and not data.train.classes:
+            raise config.error(at, f"{stop.name} of an error needs classes; give it a loss to look at")
+
+
+def _check_groups(config: Config, plan: ExperimentPlan, model: Model) -> None:
+    """Each group must contain a layer, and some layer must be left to train."""
+    paths = [path for path, leaf in model.setup.leaves() if leaf.params or leaf.random]
+    for number, group in enumerate(plan.optimizer.groups):
+        for place, pattern in enumerate(group.patterns):
+            if not any(path_matches(path, [pattern]) for path in paths):
+                single = isinstance(group.layers, str)
+                at = ("optimizer", "groups", number, "layers", *(() if single else (place,)))
+                near = suggestion(pattern, paths) or ";"
+                message = (
+                    f"no layer with parameters is '{pattern}'{near} there are {join_words(paths, 'and')}"
+                )
+                raise config.error(at, message)
+    if all(plan.optimizer.frozen(path) for path, leaf in model.setup.leaves() if leaf.params):
+        raise config.error(("optimizer", "groups"), "freeze every layer; leave one to train")
+
+
+def _check_augment(config: Config, plan: ExperimentPlan, data: Data, model: Model, batch_size: int) -> None:
+    """Augmentations must suit the inputs."""
+    tokens = [path for path, leaf in model.setup.leaves() if leaf.vocabulary is not None]
+    if plan.augment and tokens:
+        raise config.error(("augment",), f"changes numbers, and {tokens[0]} takes tokens; leave it out")
+    for number, augmentation in enumerate(plan.augment):
+        with blame(config, "augment", number):
+            augmentation.validate(data.train.inputs.shape[1:])
+            if augmentation.mixes and batch_size == 1:
+                raise InvalidValue(
+                    f"{augmentation.name} mixes examples of a batch, and there is one in it; let "
+                    "data.batch_size be 2 or more"
+                )
+    with blame(config, "augment"):
+        check_mixing(plan.augment)
+
+
+def _unknown_metric(key: str, plan: ExperimentPlan, data: Data) -> str:
+    """What is wrong with the name of a final or best metric; empty where nothing is."""
+    what = ("loss", "accuracy") if data.train.classes else ("loss",)
+    best = [f"{split}_{name}" for split in data.splits for name in what]
+    own = ["smallest_singular_value"] if plan.solver is not None else ["learning_rate"]
+    own += ["grad_norm"] if plan.solver is None and plan.record.layers else []
+    row = ["step", "epoch", *own, *best, "weight_norm"]
+    known = {"best": best, "final": row, "selected": row}
+    prefix, _, number = key.partition(".")
+    if prefix not in known or number in known[prefix]:
+        return ""
+    near = suggestion(number, known[prefix]) or ";"
+    return f"'{prefix}' has no number '{number}'{near} it has {', '.join(known[prefix])}"
