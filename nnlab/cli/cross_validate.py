@@ -30,8 +30,13 @@ def cross_validate(config: Path, overrides: tuple[str, ...], folds: int | None, 
     without what looks at a validation set. An experiment that sweeps over data.split.fold keeps its folds.
     """
     from nnlab.cli.train import train_and_report
-    from nnlab.runs.reuse import may_hold
-    from nnlab.sweeps.cross_validation import best_epochs, fold_sweep, refit_experiment
+    from nnlab.sweeps.cross_validation import (
+        best_epochs,
+        epochs_in_words,
+        fold_sweep,
+        refit_experiment,
+        refit_policy,
+    )
 
     settings = Settings(**words)
     folded = fold_sweep(nnlab.load(config, *overrides), folds)
@@ -44,9 +49,7 @@ def cross_validate(config: Path, overrides: tuple[str, ...], folds: int | None, 
         sys.exit(1)
     epochs = best_epochs(result)
     if not settings.quiet:
-        click.echo(f"{result.path}: {epochs:.4g} epochs are best on average; training on all folds", err=True)
-    refit, path, policy = refit_experiment(folded, epochs), result.path / "refit", settings.policy
-    if not may_hold(path, refit):  # of another number of epochs
-        policy = policy._replace(resume=False)
-    plots = not settings.no_plots
+        click.echo(epochs_in_words(result, epochs), err=True)
+    refit, path = refit_experiment(folded, epochs), result.path / "refit"
+    policy, plots = refit_policy(path, refit, settings.policy), not settings.no_plots
     train_and_report(refit, path, settings.platform, policy, plots=plots, quiet=settings.quiet)

@@ -11,7 +11,7 @@ from nnlab.errors import InvalidValue, NnlabError
 from nnlab.optim.schedules import Time
 from nnlab.runs.expectations import Verdicts
 from nnlab.runs.results import Run, Sweep
-from nnlab.runs.resume import Notify, ignore
+from nnlab.runs.resume import Notify, ResumePolicy, ignore
 from nnlab.runs.reuse import may_hold
 from nnlab.runs.train import train
 from nnlab.storage.results import JsonObject
@@ -76,19 +76,14 @@ def cross_validate(
             `data.split.fold` alone.
         out: The directory of the sweep; the run on all folds goes into refit/ in it. See `nnlab.sweep`.
         folds: Number of parts, each validated on once; by default the experiment's, or 10.
-        jobs: See `nnlab.sweep`.
-        resume: See `nnlab.sweep`.
-        allow_drift: See `nnlab.sweep`.
-        checkpoint_every: See `nnlab.sweep`.
-        fail_fast: See `nnlab.sweep`.
-        platform: See `nnlab.sweep`.
-        plots: See `nnlab.sweep`.
+        jobs, resume, allow_drift, checkpoint_every, fail_fast, platform, plots: See `nnlab.sweep`.
         progress: See `nnlab.sweep`; True shows a bar of the last training, too.
         notify: Called with the number of epochs that was chosen, and as by `nnlab.train`.
 
     Raises:
         ConfigError: The experiment cannot be cross-validated.
-        NnlabError: No epoch could be chosen; and what `nnlab.sweep` and `nnlab.train` raise.
+        NnlabError: No epoch could be chosen.
+        Interrupted: See `nnlab.sweep`, which raises the other errors.
     """
     folded = fold_sweep(experiment, folds)
     refit_experiment(folded, 1.0)  # a mistake in it is reported before anything is trained
@@ -106,18 +101,32 @@ def cross_validate(
     )
     if not result.check():
         return CrossValidation(result)
+    policy = ResumePolicy(checkpoint_every, resume, allow_drift)
+    return _refit(folded, result, policy, platform, plots, progress is True, notify)
+
+
+def _refit(
+    folded: Config,
+    result: Sweep,
+    policy: ResumePolicy,
+    platform: str,
+    plots: bool,
+    progress: bool,
+    notify: Notify,
+) -> CrossValidation:
     epochs = best_epochs(result)
-    notify(f"{result.path}: {epochs:.4g} epochs are best on average; training on all folds")
+    notify(epochs_in_words(result, epochs))
     refit, path = refit_experiment(folded, epochs), result.path / "refit"
+    policy = refit_policy(path, refit, policy)
     run = train(
         refit,
         path,
-        resume=resume and may_hold(path, refit),  # else it is of another number of epochs
-        allow_drift=allow_drift,
-        checkpoint_every=checkpoint_every,
+        resume=policy.resume,
+        allow_drift=policy.allow_drift,
+        checkpoint_every=policy.every,
         platform=platform,
         plots=plots,
-        progress=progress is True,
+        progress=progress,
         notify=notify,
     )
     return CrossValidation(result, epochs, run)
@@ -154,6 +163,16 @@ def best_epochs(result: Sweep) -> float:
     if "best_epoch" not in numbers:
         raise NnlabError(f"{result.path}: no epoch could be chosen: {numbers['not found']}")
     return float(numbers["best_epoch"])
+
+
+def epochs_in_words(result: Sweep, epochs: float) -> str:
+    """A line that says which number of epochs was chosen."""
+    return f"{result.path}: {epochs:.4g} epochs are best on average; training on all folds"
+
+
+def refit_policy(path: Path, refit: Config, policy: ResumePolicy) -> ResumePolicy:
+    """How the run on all folds resumes: one of another number of epochs is trained anew."""
+    return policy if may_hold(path, refit) else policy._replace(resume=False)
 
 
 def refit_experiment(folded: Config, epochs: float) -> Config:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from nnlab.config import Config
 from nnlab.errors import RunStatus, UsageError
 from nnlab.runs.html import html_heading
+from nnlab.runs.resume import ResumePolicy
 from nnlab.storage.results import read_json
 from nnlab.sweeps import cost
 from nnlab.sweeps.cost import CostEstimate
@@ -26,6 +27,8 @@ from nnlab.training.program import group_key
 
 if TYPE_CHECKING:
     import pandas
+
+MAXIMUM_ROWS_SHOWN = 40  # in a notebook
 
 
 class Plan(NamedTuple):
@@ -98,7 +101,7 @@ class Plan(NamedTuple):
         return f"<Plan {self.config.name}: {self.in_words()}>"
 
     def _repr_html_(self) -> str:
-        table = "" if self.search is not None else self.table.to_html()
+        table = "" if self.search is not None else self.table.to_html(max_rows=MAXIMUM_ROWS_SHOWN)
         return html_heading(self.config.name, self.in_words()) + table
 
     @property
@@ -106,14 +109,13 @@ class Plan(NamedTuple):
         return sum(len(group.trials) for group in self.groups)
 
 
-def make_plan(config: Config, directory: SweepDirectory, force: bool, allow_drift: bool = False) -> Plan:
+def make_plan(config: Config, directory: SweepDirectory, policy: ResumePolicy) -> Plan:
     """What a sweep has to do in its directory; trials that failed are run again.
 
     Args:
         config: An experiment with a `sweep:` block.
         directory: Where the sweep lies, or will.
-        force: Run the finished trials again, too.
-        allow_drift: Run the missing trials although the data of finished ones have changed since.
+        policy: Whether finished trials are kept, even if their data have changed since.
 
     Raises:
         ConfigError: A trial's config, or an expectation, is wrong.
@@ -121,11 +123,11 @@ def make_plan(config: Config, directory: SweepDirectory, force: bool, allow_drif
     """
     search = _plan_search(config, directory.path)
     trials = () if search is not None else trials_of(config)
-    directory.check_free(config, force)
+    directory.check_free(config, force=not policy.resume)
     if search is not None:
         return search
-    finished = {} if force else _finished(trials, directory)
-    if not allow_drift:
+    finished = _finished(trials, directory) if policy.resume else {}
+    if not policy.allow_drift:
         _check_data(trials, finished, directory)
     groups = group_trials(config, [trial for trial in trials if trial.id not in finished])
     return Plan(config, directory.path, trials, finished, groups)
@@ -141,12 +143,11 @@ def fresh_plan(config: Config) -> Plan:
     return Plan(config, path, trials, {}, group_trials(config, trials))
 
 
-def renew_plan(plan: Plan, directory: SweepDirectory, force: bool, allow_drift: bool = False) -> Plan:
+def renew_plan(plan: Plan, directory: SweepDirectory, policy: ResumePolicy) -> Plan:
     """The plan once the directory is held; it is made anew where another process was at work meanwhile."""
-    directory.check_free(plan.config, force)
-    if plan.search is not None or force or _finished(plan.trials, directory) == plan.finished:
-        return plan
-    return make_plan(plan.config, directory, force, allow_drift)
+    directory.check_free(plan.config, force=not policy.resume)
+    is_current = not policy.resume or _finished(plan.trials, directory) == plan.finished
+    return plan if plan.search is not None or is_current else make_plan(plan.config, directory, policy)
 
 
 def group_trials(config: Config, trials: Sequence[Trial]) -> list[TrialGroup]:

@@ -11,10 +11,11 @@ from nnlab.runs.figures import draw
 from nnlab.runs.results import Sweep, open_sweep
 from nnlab.runs.resume import ResumePolicy
 from nnlab.sweeps.directory import SweepDirectory
+from nnlab.sweeps.engines.base import Engine
 from nnlab.sweeps.engines.local import LocalEngine
 from nnlab.sweeps.plan import Plan, make_plan, renew_plan
 from nnlab.sweeps.progress import EventCallback, progress_bar
-from nnlab.sweeps.run import run_sweep
+from nnlab.sweeps.run import SweepOutcome, run_sweep
 
 
 def sweep(
@@ -33,20 +34,18 @@ def sweep(
     """Run an experiment for every combination of its sweep's values, each trial once.
 
     The same call gives the same directory as the command `nnlab sweep`, byte for byte. The trials run in
-    processes of their own, `python -m nnlab.sweeps.worker`, so a notebook or a thread may call this. Called
-    again, it runs what is missing or failed; with more values in the sweep, only the new ones.
+    processes of their own, `python -m nnlab.sweeps.worker`, so a notebook or a thread may call this. The same
+    call again runs only what is missing or failed, and with more values in the sweep, the new ones.
 
     In the main thread SIGINT (a notebook's stop button), SIGTERM and SIGHUP end the trials at a checkpoint,
     within seconds; at a second one the workers are killed. Elsewhere signals are left alone.
 
     Args:
-        experiment: An experiment with a `sweep:` block, from `nnlab.load` (with `axes=True` its overrides may
-            be axes) or `nnlab.experiment`.
+        experiment: An experiment with a `sweep:` block; `nnlab.load` takes overrides as axes, too.
         out: The sweep directory; by default results/<name>-sweep-<hash of the experiment without its sweep>.
         jobs: Number of worker processes; by default one per core, or one on an accelerator.
         resume: Whether to keep the trials that are finished; else all of them are run anew.
-        allow_drift: Continue trials even if versions, device or threads differ from those of their
-            checkpoints, and run missing ones beside those of other data.
+        allow_drift: Whether to go on although data, versions, device or threads have changed since.
         checkpoint_every: Seconds between the checkpoints of a trial, 0 for one after every chunk.
         fail_fast: Whether to stop at the first trial that fails.
         platform: `auto`, `cpu`, `gpu` or `tpu`.
@@ -67,26 +66,18 @@ def sweep(
             `nnlab.open` shows what has been recorded.
     """
     _check_type(experiment, "nnlab.sweep")
-    directory = _directory(experiment, out)
-    plan = make_plan(experiment, directory, not resume, allow_drift)
+    directory, policy = _directory(experiment, out), ResumePolicy(checkpoint_every, resume, allow_drift)
+    plan = make_plan(experiment, directory, policy)
     if plan.search is not None:
         plan.search.require()
-    with directory.held() as lock, contextlib.ExitStack() as stack:
-        plan = renew_plan(plan, directory, not resume, allow_drift)
-        directory.begin_sweep(experiment, not resume)
-        policy = ResumePolicy(checkpoint_every, resume, allow_drift)
+    with directory.held() as lock:
+        plan = renew_plan(plan, directory, policy)
+        directory.begin_sweep(experiment, force=not resume)
         engine = LocalEngine(directory.path, jobs, platform, policy, inherited_descriptors=(lock,))
-        on_event = progress if callable(progress) else None
-        if progress is True:
-            on_event = stack.enter_context(progress_bar(plan))
-        outcome = run_sweep(plan, directory, engine, fail_fast, on_event)
-        stack.close()
+        outcome = _run(plan, directory, engine, fail_fast, progress)
         if outcome.signal:
             raise Interrupted(directory.path, outcome.signal)
-        result = open_sweep(directory.path)
-        if plots and not result.trials.empty:  # all may have diverged
-            result.plots = draw([result], directory.path / "plots")
-        return result
+        return _opened(directory, plots)
 
 
 def plan_sweep(
@@ -112,12 +103,30 @@ def plan_sweep(
         UsageError: The directory holds something else.
     """
     _check_type(experiment, "nnlab.plan_sweep")
-    return make_plan(experiment, _directory(experiment, out), not resume, allow_drift)
+    policy = ResumePolicy(resume=resume, allow_drift=allow_drift)
+    return make_plan(experiment, _directory(experiment, out), policy)
 
 
 def _check_type(experiment: object, function: str) -> None:
     if not isinstance(experiment, Config):
         raise TypeError(f"{function} takes an experiment of nnlab.load, not {type(experiment).__name__}")
+
+
+def _run(
+    plan: Plan, directory: SweepDirectory, engine: Engine, fail_fast: bool, progress: bool | EventCallback
+) -> SweepOutcome:
+    with contextlib.ExitStack() as stack:
+        on_event = progress if callable(progress) else None
+        if progress is True:
+            on_event = stack.enter_context(progress_bar(plan))
+        return run_sweep(plan, directory, engine, fail_fast, on_event)
+
+
+def _opened(directory: SweepDirectory, plots: bool) -> Sweep:
+    result = open_sweep(directory.path)
+    if plots and not result.trials.empty:  # all may have diverged
+        result.plots = draw([result], directory.path / "plots")
+    return result
 
 
 def _directory(experiment: Config, out: str | Path | None) -> SweepDirectory:
