@@ -198,7 +198,7 @@ def _outcome(runs: Sequence[Run]) -> str:
     if len(runs) > 1:
         return "Error"
     final = runs[0].tables["metrics"].iloc[-1]
-    split = reported_split(recorded_splits(final, "accuracy"))
+    split = reported_split(recorded_splits(final.index, "accuracy"))
     return f"{split} error ends at {100 * (1 - final[f'{split}_accuracy']):.1f} %"
 
 
