@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from nnlab.config.split_roles import recorded_splits, reported_split
 from nnlab.errors import InvalidValue
 from nnlab.phenomena.base import SweepView, refuse_non_numeric, refuse_sparse_grid, sweep_column
 
@@ -71,9 +72,7 @@ def read_capacity_curve(sweep: SweepView, capacity: str, metric: Metric | None) 
     else:
         rows, prefix, column = sweep.trials, "final.", sweep_column(sweep, capacity)
     refuse_non_numeric(rows, (column, "seed"))
-    split = next((name for name in ("test", "validation") if f"{prefix}{name}_loss" in rows), None)
-    if split is None:
-        raise InvalidValue("double descent is one of the test error; the data have no test split")
+    split = test_error_split(rows, prefix)
     measured = metric or default_metric(rows, f"{prefix}{split}")
     rows = rows[np.isfinite(metric_values(rows, f"{prefix}{split}", measured))]
     capacities, seeds = np.unique(rows[column].to_numpy(float)), np.unique(rows["seed"])
@@ -87,6 +86,23 @@ def read_capacity_curve(sweep: SweepView, capacity: str, metric: Metric | None) 
     train[cells] = metric_values(rows, f"{prefix}train", measured)
     test[cells] = metric_values(rows, f"{prefix}{split}", measured)
     return CapacityCurve(capacities, train, test, measured, capacity.startswith("data."))
+
+
+def test_error_split(rows: pandas.DataFrame, prefix: str = "") -> str:
+    """The split of the test error: test, else validation.
+
+    Args:
+        rows: A table with metrics.
+        prefix: What their columns begin with, such as `final.`.
+
+    Raises:
+        InvalidValue: There are metrics of the training set only.
+    """
+    columns = [str(name).removeprefix(prefix) for name in rows if str(name).startswith(prefix)]
+    split = reported_split(recorded_splits(columns, "loss"))
+    if split == "train":
+        raise InvalidValue("double descent is one of the test error; the data have no test split")
+    return split
 
 
 def default_metric(rows: pandas.DataFrame, split: str) -> Metric:
