@@ -170,7 +170,6 @@ def test_what_is_written_goes_through_disk(path):
         "nnlab.system.files",
         "nnlab.storage.checkpoints",
         "nnlab.storage.run_directory",
-        "nnlab.plotting",
     ):
         return
     for call in [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]:

@@ -1,1 +1,4 @@
-"""Phenomena: what a run is examined for, each with its probes, its detector and its figures in one file."""
+"""Phenomena: what a run or a sweep is examined for.
+
+Each has a module of its own name with its result, its detector and its probes; large figures have one beside
+it. `base` says what a phenomenon is, `probe` what training records for it."""

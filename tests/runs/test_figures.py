@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from support import assert_labelled, assert_told_apart, run_nnlab, title_of
 
-from nnlab import plotting
 from nnlab.config import check_tree
 from nnlab.config.document import Document
 from nnlab.errors import UsageError
@@ -371,34 +370,3 @@ def test_sweeps_of_different_capacities_do_not_come_on_one_axes(swept, figure_na
 def test_a_run_and_a_sweep_do_not_come_on_one_axes(trained, swept, tmp_path):
     with pytest.raises(UsageError, match="runs and sweeps"):
         figures.draw([trained("relu"), swept("polynomial")], tmp_path)
-
-
-# --- words and colours -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0.0, "0"),
-        (0.374, "0.374"),
-        (830.0, "830"),
-        (7e-13, r"7.0$\times$10$^{-13}$"),
-        (-2.5e5, r"-2.5$\times$10$^{5}$"),
-        (float("inf"), "inf"),
-        (float("nan"), "nan"),
-    ],
-)
-def test_numbers_in_titles(value, text):
-    assert plotting.scientific(value) == text
-
-
-@pytest.mark.parametrize(
-    ("count", "picked"), [(1, [0]), (3, [0, 1, 2]), (5, [0, 1, 2, 3, 4]), (9, [0, 2, 4, 6, 8])]
-)
-def test_layers_are_chosen_from_first_to_last(count, picked):
-    assert list(plotting.evenly_spaced_indices(count, 5)) == picked
-
-
-def test_colours_of_many_lines_are_all_different():
-    for count in (1, 8, 9, 40):
-        assert len({tuple(np.ravel(colour)) for colour in plotting.colours(count)}) == count

@@ -90,8 +90,8 @@ def find_contenders(sweep: SweepView, settings: ComparisonSettings) -> list[Cont
     at = trials[tuned].astype(float) if tuned else 0.0
     table = trials[["trial", "seed"]].assign(at=at, cost=_costs(sweep, trials, settings))
     labels = unique_labels(settings.labels or [value_in_words(cell, settings) for cell in cells], len(cells))
-    rows = [trials[column].isna() if pandas.isna(cell) else trials[column] == cell for cell in cells]
-    return [_contender(label, table[own]) for label, own in zip(labels, rows, strict=True)]
+    masks = [trials[column].isna() if pandas.isna(cell) else trials[column] == cell for cell in cells]
+    return [_contender(label, table[mask]) for label, mask in zip(labels, masks, strict=True)]
 
 
 def _contender(label: str, costs: pandas.DataFrame) -> Contender:

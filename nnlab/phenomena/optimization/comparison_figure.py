@@ -91,7 +91,7 @@ def _metric_by_step(sweep: SweepView, settings: ComparisonSettings) -> pandas.Da
 
 def _draw_lines(ax: Axes, styled: Sequence[StyledContender], settings: ComparisonSettings) -> None:
     """Seeds as dots along the tuned axis, their median as a line, its best point in a circle."""
-    drawn: list[float] = []
+    shown: list[float] = []
     for contender, colour, style in styled:
         if contender.costs.empty:
             continue
@@ -103,14 +103,14 @@ def _draw_lines(ax: Axes, styled: Sequence[StyledContender], settings: Compariso
         ax.plot(curve.index, curve, style, color=colour, label=f"{contender.label}, {at}")
         ax.plot(contender.costs["at"], scores, "o", markersize=2.5, color=colour)
         ax.plot(contender.at, curve[contender.at], "o", markersize=8, mfc="none", color=colour)
-        drawn += scores.dropna().tolist()
-    _set_score_axis(ax, "y", drawn, settings)
+        shown += scores.dropna().tolist()
+    _set_score_axis(ax, "y", shown, settings)
     plotting.capacity_axis(ax, str(settings.tuned))
 
 
 def _draw_rows(ax: Axes, styled: Sequence[StyledContender], settings: ComparisonSettings) -> None:
     """Seeds as dots in the value's row, their median as a bar; those without a score as triangles."""
-    drawn: list[float] = []
+    shown: list[float] = []
     note = ""
     marker, end = (">", 0.98) if settings.sign > 0 else ("<", 0.02)
     for row, (contender, colour, _) in enumerate(styled):
@@ -123,9 +123,9 @@ def _draw_rows(ax: Axes, styled: Sequence[StyledContender], settings: Comparison
         never, across = len(costs) - len(scores), ax.get_yaxis_transform()
         ax.plot([end] * never, [row] * never, marker, mfc="none", color=colour, transform=across)
         note = "; triangles: never" if never else note
-        drawn += scores
+        shown += scores
     names = [textwrap.fill(one.contender.label, ROW_CHARACTERS) for one in styled]
-    _set_score_axis(ax, "x", drawn, settings, note)
+    _set_score_axis(ax, "x", shown, settings, note)
     ax.set_yticks(range(len(names)), names)
     ax.set(ylabel="" if settings.labels else settings.along, ylim=(len(names) - 0.4, -0.6))
 
@@ -144,14 +144,14 @@ def _draw_curves(
     ax: Axes, styled: Sequence[StyledContender], rows: pandas.DataFrame, settings: ComparisonSettings
 ) -> None:
     """The median over the seeds at each record, of each value at its best tuned value."""
-    drawn: list[float] = []
+    shown: list[float] = []
     for contender, colour, style in styled:
         chosen = rows[rows["trial"].isin(contender.chosen["trial"])]
         curve = chosen.groupby("step")["score"].median()
         ax.plot(curve.index, curve, style, color=colour)
-        drawn += curve.tolist()
-    if min(drawn, default=0.0) >= 0:  # a loss of 0 lies below a log axis
-        plotting.log_if_wide(ax, [score for score in drawn if score > 0])
+        shown += curve.tolist()
+    if min(shown, default=0.0) >= 0:  # a loss of 0 lies below a log axis
+        plotting.log_if_wide(ax, [score for score in shown if score > 0])
     plotting.step_axis(ax, rows["step"].tolist())
     if settings.level is not None:
         ax.axhline(settings.level, color="#555555", linestyle=":", linewidth=1.2)

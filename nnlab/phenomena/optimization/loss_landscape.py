@@ -68,9 +68,9 @@ def loss_landscape(
 
     Args:
         dimensions: 2 for both directions, 1 for a alone.
-        points: So many values of a, and of b; 5 to 201, odd, so that the trained weights are one of them.
+        points: Number of values of a, and of b; 5 to 201, odd, so that the trained weights are among them.
         reach: The largest a and b, in lengths of the weights; above 0.
-        examples: So many training examples, the first ones, make the loss.
+        examples: The loss is the mean over so many training examples, the first ones.
 
     Reference:
         Li, Xu, Taylor, Studer & Goldstein 2018, "Visualizing the Loss Landscape of Neural Nets"; lecture 001,
@@ -145,7 +145,7 @@ def losses_at(snapshot: Snapshot, centre: Tree, plane: Sequence[Tree], places: A
         centre: The weights at (0, 0).
         plane: Its two directions d and e.
         places: (a, b) of each place, `[N, 2]`.
-        examples: So many training examples, the first ones.
+        examples: How many of the training examples, the first ones, are averaged over.
 
     Returns:
         The loss at centre + a d + b e, `[N]`.

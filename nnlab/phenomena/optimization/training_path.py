@@ -75,7 +75,7 @@ def training_path(points: GridPoints = 25, examples: Count = 1000) -> RunPhenome
 
     Args:
         points: The loss is drawn at points x points places around the path; 5 to 201.
-        examples: So many training examples, the first ones, make the loss.
+        examples: The loss is the mean over so many training examples, the first ones.
 
     Reference:
         Li, Xu, Taylor, Studer & Goldstein 2018, section 7. That two principal components explain most of a

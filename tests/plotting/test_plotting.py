@@ -1,0 +1,74 @@
+"""Panels, colours, numbers in words and borders of cells."""
+
+import numpy as np
+import pytest
+
+from nnlab import plotting
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (0.374, "0.374"),
+        (830.0, "830"),
+        (7e-13, r"7.0$\times$10$^{-13}$"),
+        (-2.5e5, r"-2.5$\times$10$^{5}$"),
+        (float("inf"), "inf"),
+        (float("nan"), "nan"),
+    ],
+)
+def test_numbers_in_titles(value, text):
+    assert plotting.scientific(value) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "picked"), [(1, [0]), (3, [0, 1, 2]), (5, [0, 1, 2, 3, 4]), (9, [0, 2, 4, 6, 8])]
+)
+def test_layers_are_chosen_from_first_to_last(count, picked):
+    assert list(plotting.evenly_spaced_indices(count, 5)) == picked
+
+
+def test_colours_of_many_lines_are_all_different():
+    for count in (1, 8, 9, 40):
+        assert len({tuple(np.ravel(colour)) for colour in plotting.colours(count)}) == count
+
+
+@pytest.mark.parametrize(("count", "width"), [(1, 6.4), (2, 7.8), (3, 11.4)])
+def test_each_result_has_a_panel_with_its_title(count, width):
+    names = [f"run {number}" for number in range(count)]
+
+    def draw(ax, name):
+        ax.set_ylabel(f"loss of {name}")
+        return name.upper()
+
+    figure, axes = plotting.panel_per_result(names, draw, panel_width=3.6, extra_width=0.6)
+    assert figure.axes == axes
+    assert [ax.get_title() or ax.get_title(loc="left") for ax in axes] == [name.upper() for name in names]
+    assert [ax.get_ylabel() for ax in axes] == [f"loss of {name}" for name in names]
+    assert figure.get_size_inches().tolist() == pytest.approx([width, 4.0])
+
+
+@pytest.mark.parametrize(
+    ("centres", "linear", "log"),
+    [
+        ([1.0, 2.0, 4.0], [0.5, 1.5, 3.0, 5.0], [0.5**0.5, 2**0.5, 8**0.5, 32**0.5]),
+        ([0.0, 10.0], [-5.0, 5.0, 15.0], [-5.0, 5.0, 15.0]),  # a log axis has no place for 0
+        ([3.0], [2.5, 3.5], [3 / np.e**0.5, 3 * np.e**0.5]),
+    ],
+)
+def test_cells_end_halfway_between_their_centres(centres, linear, log):
+    centres = np.array(centres)
+    np.testing.assert_allclose(plotting.cell_edges(centres), linear)
+    np.testing.assert_allclose(plotting.log_cell_edges(centres), log)
+
+
+def test_a_log_axis_is_for_values_that_span_much():
+    for values, scale in (([1.0, 20.0], "linear"), ([1.0, 40.0, np.inf], "log"), ([0.0, 40.0], "linear")):
+        _, ((ax,),) = plotting.panels()
+        plotting.log_if_wide(ax, values)
+        assert ax.get_yscale() == scale
+
+
+def test_what_the_package_lists_is_there():
+    assert set(plotting.__all__) <= set(dir(plotting))
