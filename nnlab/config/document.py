@@ -48,7 +48,14 @@ class Mark(NamedTuple):
 
 
 class Document(NamedTuple):
-    """Plain values, and for each path the mark of its value and, in mappings, of its key."""
+    """An experiment file, read.
+
+    Attributes:
+        tree: Its plain values.
+        values: The mark of the value at each path.
+        keys: The mark of the key at each path that ends in a mapping's key.
+        source: The name of the file, for messages.
+    """
 
     tree: ConfigValue
     values: dict[KeyPath, Mark]
@@ -58,9 +65,9 @@ class Document(NamedTuple):
     def mark(self, path: KeyPath) -> Mark:
         """Where to point for a path: its key, its value, or the nearest parent that stands in the file."""
         for length in range(len(path), -1, -1):
-            found = self.keys.get(path[:length]) or self.values.get(path[:length])
-            if found is not None:
-                return found
+            mark = self.keys.get(path[:length]) or self.values.get(path[:length])
+            if mark is not None:
+                return mark
         return Mark(self.source, 1, 1)
 
     def error(self, problems: list[Problem]) -> ConfigError:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from nnlab.config import overrides as command_line
 from nnlab.config.document import MAX_BYTES, MAX_DEPTH, MAX_NODES, Document, dump, read
@@ -19,10 +20,13 @@ from nnlab.registry import ConfigTree, ConfigValue, section_of
 EXPERIMENT = section_of(ExperimentPlan)
 
 
-class Config(NamedTuple):
-    """A checked experiment: `tree` is complete (every default in place) and in canonical form.
+@dataclass(frozen=True, repr=False)
+class Config:
+    """A checked experiment. Printed, it is the complete YAML file.
 
-    `document` is what the user wrote, for pointing at it.
+    Attributes:
+        tree: The config, complete (every default in place) and in canonical form; never changed.
+        document: What the user wrote, for pointing at it.
     """
 
     tree: ConfigTree
@@ -32,7 +36,7 @@ class Config(NamedTuple):
     def name(self) -> str:
         return self.tree["name"]
 
-    @property
+    @functools.cached_property
     def hash(self) -> str:
         """SHA-256 of the canonical tree: the same experiment has the same hash, however it was written."""
         text = json.dumps(self.tree, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
@@ -49,20 +53,31 @@ class Config(NamedTuple):
     def __repr__(self) -> str:
         return self.text
 
-    def build(self) -> ExperimentPlan:
-        """The experiment with its components built."""
+    @functools.cached_property
+    def _plan(self) -> ExperimentPlan:
         return EXPERIMENT.construct(self.tree)
 
+    def build(self) -> ExperimentPlan:
+        """The experiment with its components built; they are built once."""
+        return self._plan
+
     def error(self, path: KeyPath, message: str) -> ConfigError:
-        """A problem that was found after the file was checked, pointing at its place."""
+        """A problem that shows after the file was checked, pointing at its place."""
         return self.document.error([Problem(path, message)])
 
 
 def load(path: Path, overrides: Sequence[str] = (), smoke: bool = False, axes: bool = False) -> Config:
-    """Read, override and check an experiment file. Raises ConfigError or UsageError.
+    """Read, override and check an experiment file.
 
-    smoke: cut to two short records on a slice of the data, expectations left out. axes: overrides of several
-    values are axes of its sweep.
+    Args:
+        path: The file.
+        overrides: Changes in the words of the command line, see `overrides`.
+        smoke: Whether to cut it to two short records on a slice of the data, without expectations.
+        axes: Whether overrides of several values are axes of its sweep.
+
+    Raises:
+        ConfigError: The file is wrong; a line for each problem.
+        UsageError: An override cannot be applied.
     """
     document = read(path)
     if axes:
@@ -74,7 +89,7 @@ def load(path: Path, overrides: Sequence[str] = (), smoke: bool = False, axes: b
 
 
 def check_tree(document: Document) -> Config:
-    """Check a document's tree and complete it. Raises ConfigError with every problem found."""
+    """Check a document's tree and complete it. Raises ConfigError with a line for each problem."""
     problems: list[Problem] = []
     solved = document.tree.get("solver") is not None  # in place of the optimizer, of which there is a default
     given = {"optimizer": None, **document.tree} if solved else document.tree

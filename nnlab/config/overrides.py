@@ -20,9 +20,15 @@ from nnlab.text import one_line, printable, suggestion
 def apply(
     document: Document, overrides: Sequence[str], defaults: Mapping[str, ConfigValue] = MappingProxyType({})
 ) -> Document:
-    """The document with the overrides applied in order. Raises ConfigError or UsageError.
+    """The document with the overrides applied in order.
 
-    defaults: of the top-level keys; a component among them is what an override of its argument changes.
+    Args:
+        document: An experiment file.
+        overrides: `a.b=c`, `+a.b=c` or `~a.b`.
+        defaults: Of the top-level keys; a component among them is what an override of its argument changes.
+
+    Raises:
+        UsageError: An override is no such words, its value is no YAML, or its path leads nowhere.
     """
     tree = copy.deepcopy(document.tree)
     changed = document._replace(tree=tree, values=dict(document.values), keys=dict(document.keys))
@@ -38,8 +44,14 @@ _SPACED = re.compile(r"(range|linspace|geomspace|logspace)\((.*)\)")
 
 
 def with_axes(document: Document, overrides: Sequence[str]) -> tuple[Document, list[str]]:
-    """The document with every override of several values (`a.b=1,2`, `a.b=geomspace(1,100,5)`) as an axis of
-    its sweep, and the overrides that are left. Raises UsageError."""
+    """Make every override of several values (`a.b=1,2`, `a.b=geomspace(1,100,5)`) an axis of the sweep.
+
+    Returns:
+        The document with these axes, and the overrides that are left.
+
+    Raises:
+        UsageError: A value is no YAML.
+    """
     changed = document._replace(
         tree=copy.deepcopy(document.tree), values=dict(document.values), keys=dict(document.keys)
     )
@@ -123,13 +135,14 @@ def _apply_one(document: Document, override: str, defaults: Mapping[str, ConfigV
 
 
 def _move_marks(document: Document, path: KeyPath, by: int) -> None:
-    """Take what was marked at a path and below out of the marks; for a list item that came in (by = 1) or
-    went (by = -1), let the later items' marks follow their items."""
+    """Remove the marks at a path and below it.
+
+    Where a list item was inserted (by = 1) or deleted (by = -1), the marks of later items move with them.
+    """
     level, index = len(path) - 1, path[-1]
     for marks in (document.values, document.keys):
         below = [p for p in marks if p[:level] == path[:level] and len(p) > level]
-        moved = {p: marks.pop(p) for p in below}
-        for old, mark in moved.items():
+        for old, mark in {p: marks.pop(p) for p in below}.items():
             here = old[level]
             if isinstance(index, int) and isinstance(here, int) and by and here >= index + (by < 0):
                 marks[(*old[:level], here + by, *old[level + 1 :])] = mark
@@ -142,8 +155,8 @@ def _parent(
 ) -> tuple[ConfigValue, KeyPath]:
     """The container that the last word of a dotted path lives in, and the whole path.
 
-    A key may itself hold dots (`expect.gradient_flow.verdict`), so the longest key that is there wins.
-    defaults: what stands for top-level keys that are not there; given, mappings on the way are made.
+    A key may itself hold dots (`expect.gradient_flow.verdict`), so the longest existing key wins.
+    Missing mappings on the way are created where `defaults`, of the top-level keys, are given.
     """
     node, rest = document.tree, words
     path: KeyPath = ()

@@ -59,7 +59,7 @@ def _resolve(kind: str, value: ConfigValue, path: KeyPath, problems: list[Proble
     spelled = spell_out(kind, value)
     if spelled is None or not isinstance(spelled[0], str):
         allowed = ComponentOf(kind).describe()
-        problems.append(Problem(path, f"{shown(value)} is no {kind}; allowed is {allowed}"))
+        problems.append(Problem(path, f"{value_text(value)} is no {kind}; allowed is {allowed}"))
         return _NOTHING
     name, arguments = spelled
     known = components(kind)
@@ -164,7 +164,7 @@ def _resolve_section(
     arguments = section.spell_out(value)
     if arguments is None:
         keys = ", ".join(section.parameters)
-        problems.append(Problem(path, f"{shown(value)} is not allowed; it takes a mapping of {keys}"))
+        problems.append(Problem(path, f"{value_text(value)} is not allowed; it takes a mapping of {keys}"))
         return _NOTHING
     return _resolve_arguments(section, arguments, path, problems, section.construct)
 
@@ -186,10 +186,12 @@ def _unknown_key_text(keyed: Keyed, key: str) -> str:
 
 def _not_allowed_text(parameter: Parameter, value: ConfigValue) -> str:
     near = suggestion(value, parameter.spec.words()) if isinstance(value, str) else ""
-    return f"{shown(value)} is not allowed{near or ';'} {parameter.name} takes {parameter.spec.describe()}"
+    return (
+        f"{value_text(value)} is not allowed{near or ';'} {parameter.name} takes {parameter.spec.describe()}"
+    )
 
 
-def shown(value: object) -> str:
+def value_text(value: object) -> str:
     """A config value for an error message, cut to one short line."""
     if value is None:
         return "an empty value"

@@ -30,7 +30,8 @@ def smoked(tree: ConfigTree) -> ConfigTree:
 
 
 def _smoked_split(split: ConfigTree) -> ConfigTree:
-    """With no more than a fifth held out each, where the slice may have too few for counts or for folds."""
+    """The split with at most a fifth of the examples held out each: the slice may have too few for counts and
+    for folds."""
     counts = any(isinstance(split[name], int) for name in ("train", "validation", "test"))
     if not counts and split["folds"] is None:
         return split
@@ -42,19 +43,19 @@ def _smoked_split(split: ConfigTree) -> ConfigTree:
 
 
 def _smoked_sweep(tree: ConfigTree) -> ConfigTree:
-    """The sweep without axes that undo the cut, and without phenomena that are seen along those."""
+    """The sweep without the axes that would undo the cut, and without phenomena along those axes."""
 
     def is_cut(path: str) -> bool:
         return path != "data.split.fold" and path.startswith(
             ("train.", "record.", "data.limit", "data.split", "initialize")
         )
 
-    def kept(axes: ConfigTree) -> ConfigTree:
+    def without_cut(axes: ConfigTree) -> ConfigTree:
         return {path: values for path, values in axes.items() if not any(map(is_cut, split_path(path)))}
 
-    sweep = tree["sweep"] | {key: kept(tree["sweep"][key]) for key in ("axes", "zip")}
+    sweep = tree["sweep"] | {key: without_cut(tree["sweep"][key]) for key in ("axes", "zip")}
     if sweep["random"] is not None:
-        axes = kept(sweep["random"]["axes"])
+        axes = without_cut(sweep["random"]["axes"])
         sweep["random"] = sweep["random"] | {"axes": axes} if axes else None
     if sweep["random"] is None:
         sweep["method"] = None

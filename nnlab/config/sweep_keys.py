@@ -16,9 +16,9 @@ from nnlab.registry import Built, ComponentOf, ConfigValue, section
 from nnlab.system.random import generator
 from nnlab.text import join_words, suggestion
 
-MOST_VALUES = 100_000
-LARGEST = sys.float_info.max
-TrialCount = Annotated[int, Ge(1), Le(MOST_VALUES)]
+MAXIMUM_TRIALS = 100_000
+LARGEST_FLOAT = sys.float_info.max
+TrialCount = Annotated[int, Ge(1), Le(MAXIMUM_TRIALS)]
 Seed = Annotated[int, Ge(0), Lt(2**32)]
 
 AxisPath = str  # a dotted path of the experiment, or several with commas between that take the same value
@@ -81,9 +81,9 @@ class Sweep:
             )
         self._check_paths()
         count = self._trial_count()
-        if count > MOST_VALUES:
+        if count > MAXIMUM_TRIALS:
             shown = f"{count:,}" if count < 10**15 else "more than 10^15"
-            raise InvalidValue(f"comes to {shown} trials; a sweep has at most {MOST_VALUES:,}")
+            raise InvalidValue(f"comes to {shown} trials; a sweep has at most {MAXIMUM_TRIALS:,}")
         if not isinstance(self.seeds, int) and (not self.seeds or len(set(self.seeds)) < len(self.seeds)):
             raise InvalidValue("a list of seeds names at least one, each once", ("seeds",))
         if self.method is not None:
@@ -134,13 +134,18 @@ def split_path(path: AxisPath) -> list[str]:
     return [part.strip() for part in path.split(",")]
 
 
-def values_of(values: ConfigValue, whole: bool) -> list[ConfigValue]:
-    """The values of an axis; whole: spaced ones are rounded to whole numbers, each kept once."""
+def axis_values(values: ConfigValue, as_integers: bool) -> list[ConfigValue]:
+    """The values of an axis.
+
+    Args:
+        values: As written: a list, or a mapping with one of SPACINGS.
+        as_integers: Whether spaced values are rounded to whole numbers, each kept once.
+    """
     if isinstance(values, list):
         return values
     (spacing, numbers), *_ = values.items()
     spaced = _spaced(spacing, numbers)
-    if whole:
+    if as_integers:
         return list(dict.fromkeys(round(value) for value in spaced))
     return spaced
 
@@ -158,8 +163,10 @@ def _range_count(numbers: Sequence[float]) -> int:
     return max(0, math.ceil((stop - start) / step - 1e-9))
 
 
-def drawn(distribution: Mapping[str, ConfigValue], seed: int, path: AxisPath, draw: int) -> ConfigValue:
-    """The value of one random axis at one draw."""
+def draw_axis_value(
+    distribution: Mapping[str, ConfigValue], seed: int, path: AxisPath, draw: int
+) -> ConfigValue:
+    """The value of a random axis at one draw; it depends on nothing else than these arguments."""
     (name, bounds), *_ = distribution.items()
     source = generator(seed, "random axis", path, draw)
     if name == "choice":
@@ -202,11 +209,13 @@ def _check_spacing(spacing: str, numbers: ConfigValue, at: tuple[str, ...]) -> N
         start, stop, step = map(float, (*numbers, 1)[:3])
         if not step or (stop - start) / step <= 0:
             raise InvalidValue("range is empty: the step must lead from start to stop", at)
-        if (stop - start) / step > MOST_VALUES:
-            raise InvalidValue(f"an axis has at most {MOST_VALUES:,} values", at)
+        if (stop - start) / step > MAXIMUM_TRIALS:
+            raise InvalidValue(f"an axis has at most {MAXIMUM_TRIALS:,} values", at)
         return
-    if not isinstance(numbers[2], int) or not 1 <= numbers[2] <= MOST_VALUES:
-        raise InvalidValue(f"{spacing} takes {form}; count is a whole number from 1 to {MOST_VALUES:,}", at)
+    if not isinstance(numbers[2], int) or not 1 <= numbers[2] <= MAXIMUM_TRIALS:
+        raise InvalidValue(
+            f"{spacing} takes {form}; count is a whole number from 1 to {MAXIMUM_TRIALS:,}", at
+        )
     if spacing == "geomspace" and (0 in numbers[:2] or (numbers[0] > 0) != (numbers[1] > 0)):
         raise InvalidValue("geomspace needs two numbers of one sign, neither 0", at)
     ends = _spaced(spacing, [*numbers[:2], min(numbers[2], 2)])
@@ -236,5 +245,5 @@ def _check_distribution(distribution: Mapping[str, ConfigValue], at: tuple[str, 
 
 def _numbers(values: object) -> bool:
     return isinstance(values, list) and all(
-        isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) <= LARGEST for v in values
+        isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) <= LARGEST_FLOAT for v in values
     )

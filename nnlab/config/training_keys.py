@@ -64,8 +64,8 @@ class Record:
 
     Args:
         every: A fixed distance between records.
-        log_spaced: N moments t_i = (1 + T)^(i/(N-1)) - 1, rounded to whole steps, so that the first steps
-            are seen one by one and the last ones in long strides.
+        log_spaced: N moments t_i = (1 + T)^(i/(N-1)) - 1, rounded to whole steps: every one of the first
+            steps, and the last ones in long strides.
         layers: False leaves out layers.csv, the inside view, which halves the time to compile.
         predictions: Keep the outputs for every training and test example, of the weights that come out, as
             predictions.csv.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
-from nnlab.config.sweep_keys import Sweep, split_path, values_of
+from nnlab.config.sweep_keys import Sweep, axis_values, split_path
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup
@@ -188,7 +188,7 @@ class SweepPhenomenon(Phenomenon[SweepView]):
 
 
 def _all_differ(values: ConfigValue) -> bool:
-    points = values_of(values, whole=False)
+    points = axis_values(values, as_integers=False)
     return all(point not in points[:place] for place, point in enumerate(points))
 
 

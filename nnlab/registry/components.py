@@ -238,9 +238,11 @@ def register(kind: str, name: str | None = None, label: str | None = None) -> Ca
     def enter(factory: F) -> F:
         entry = name or factory.__name__
         origin = origin_of(factory)
-        if entry in _CATALOGUE[kind]:
-            earlier = _CATALOGUE[kind][entry].origin
-            raise PluginError(f"{kind} '{entry}' is registered twice, by {earlier} and by {origin}")
+        earlier = _CATALOGUE[kind].get(entry)
+        if (
+            earlier and not factory.__module__ == earlier.factory.__module__ == "__main__"
+        ):  # a cell, run again
+            raise PluginError(f"{kind} '{entry}' is registered twice, by {earlier.origin} and by {origin}")
         if _is_bound_later(factory):
             _CATALOGUE[kind][entry] = Component(entry, factory, kind, origin)
             return factory
@@ -305,7 +307,9 @@ def build(kind: str, config: ConfigValue) -> Built:
     if spelled is None:
         return config
     name, arguments = spelled
-    component = components(kind)[name]
+    component = components(kind).get(name)
+    if component is None:  # the config was checked where it was known
+        raise PluginError(f"{kind} '{name}' is not known here; import the module that registers it")
     built = component.construct(arguments)
     return built if component.kind == kind else _ADOPTERS[kind](built)
 

@@ -76,7 +76,7 @@ def _import(name: str, what: str) -> None:
 
 
 def origin_of(factory: Callable) -> Origin:
-    """Where a factory comes from; its module's source is hashed once."""
+    """Where a factory comes from. Its module's source is hashed once; a notebook's module has none."""
     module, package = factory.__module__, factory.__module__.partition(".")[0]
     if package != "nnlab" and module not in _origins:
         file = getattr(sys.modules.get(module), "__file__", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -62,7 +63,9 @@ class Predictor:
     @functools.cached_property
     def _experiment(self) -> Experiment:
         """The experiment without first weights of another run, which may be gone. Raises NnlabError."""
-        experiment = build_experiment(self.config._replace(tree=self.config.tree | {"initialize": None}))
+        experiment = build_experiment(
+            dataclasses.replace(self.config, tree=self.config.tree | {"initialize": None})
+        )
         recorded = read_json(self.path / "environment.json").get("data_sha256")
         if recorded != experiment.data_hash:
             raise UsageError(

@@ -10,8 +10,8 @@ from typing import Any
 
 from nnlab.config import Config
 from nnlab.config.load import EXPERIMENT
-from nnlab.config.resolve import resolve_arguments, shown
-from nnlab.config.sweep_keys import Sweep, drawn, split_path, values_of
+from nnlab.config.resolve import resolve_arguments, value_text
+from nnlab.config.sweep_keys import Sweep, axis_values, draw_axis_value, split_path
 from nnlab.errors import KeyPath, Problem
 from nnlab.text import dotted, suggestion
 
@@ -113,9 +113,9 @@ class TrialSpace:
         grids: list[list[AxisValues]] = []
         for path, values in self.sweep.axes.items():
             whole = self._takes_integers(path, "axes")
-            grids.append([{path: value} for value in values_of(values, whole)])
+            grids.append([{path: value} for value in axis_values(values, whole)])
         zipped = [
-            [(path, value) for value in values_of(values, self._takes_integers(path, "zip"))]
+            [(path, value) for value in axis_values(values, self._takes_integers(path, "zip"))]
             for path, values in self.sweep.zip.items()
         ]
         if len({len(column) for column in zipped}) > 1:
@@ -138,7 +138,7 @@ class TrialSpace:
     def try_trial(self, axes: AxisValues, seed: int, problems: dict[Problem, None]) -> Trial | None:
         """The trial at one point; None where its config is wrong, which is added to the problems."""
         tree, touched = dict(self.tree) | {"seed": seed}, set()
-        where = ", ".join(f"{path}={shown(value)}" for path, value in axes.items())
+        where = ", ".join(f"{path}={value_text(value)}" for path, value in axes.items())
         settings = [
             (path.split("."), paths, value) for paths, value in axes.items() for path in split_path(paths)
         ]
@@ -166,7 +166,8 @@ class TrialSpace:
             self._takes_integers(path, "random")
         draws = range(random.draws if self.sweep.method is None else 1)
         points = [
-            {path: drawn(how, self.tree["seed"], path, i) for path, how in random.axes.items()} for i in draws
+            {path: draw_axis_value(how, self.tree["seed"], path, i) for path, how in random.axes.items()}
+            for i in draws
         ]
         if self.sweep.method is not None:
             ends = [(path, end) for path, how in random.axes.items() for end in next(iter(how.values()))]

@@ -473,6 +473,11 @@ def test_layers_in_layers_are_built_once(monkeypatch):
     assert (built["dense"], built["sequential"]) == (200, 40)
 
 
+def test_a_config_builds_its_components_once():
+    config = resolved(text_with("seed: 1"))
+    assert config.build() is config.build()
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [

@@ -266,18 +266,18 @@ def test_integers_take_both_ends():
 
 
 def test_integers_are_even_handed():
-    from nnlab.config.sweep_keys import drawn
+    from nnlab.config.sweep_keys import draw_axis_value
 
-    found = np.array([drawn({"integers": [5, 7]}, 3, "model.width", i) for i in range(600)])
+    found = np.array([draw_axis_value({"integers": [5, 7]}, 3, "model.width", i) for i in range(600)])
     counts = [int((found == value).sum()) for value in (5, 6, 7)]
     assert min(counts) > 150  # 200 expected, standard deviation 11.5
 
 
 def test_choice_draws_each_of_its_values_about_as_often():
-    from nnlab.config.sweep_keys import drawn
+    from nnlab.config.sweep_keys import draw_axis_value
 
     kinds = ["relu", None, {"type": "leaky_relu", "negative_slope": 0.3}]
-    found = [drawn({"choice": kinds}, 3, "model.activation", i) for i in range(600)]
+    found = [draw_axis_value({"choice": kinds}, 3, "model.activation", i) for i in range(600)]
     assert all(value in kinds for value in found)
     assert min(found.count(kind) for kind in kinds) > 150
     names = draws("{choice: [relu, tanh]}", 20, "model.activation")

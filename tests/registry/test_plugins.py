@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -149,3 +151,29 @@ def test_a_module_that_changed_is_drift(folder, nnlab):
     assert nnlab(*words, "--allow-drift").returncode == 0
     drifts = json.loads((results_of(folder) / "environment.json").read_text())["drift"]
     assert [drift["what"] for drift in drifts] == ["plug-in my_layers"]
+
+
+CELLS = """
+import nnlab
+from nnlab.registry import build, plugins
+
+for factor in (2, 3):
+    @nnlab.register("activation")
+    def enlarged(z, /):
+        return factor * z
+
+print(build("activation", "enlarged")(1), list(plugins()))
+try:
+    build("activation", "unknown")
+except nnlab.NnlabError as error:
+    print(error)
+"""
+
+
+def test_a_cell_of_a_notebook_may_run_again():
+    command = [sys.executable, "-c", CELLS]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert ran.stdout.splitlines() == [
+        "3 ['__main__']",
+        "activation 'unknown' is not known here; import the module that registers it",
+    ]

@@ -9,7 +9,7 @@ import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from nnlab.config.sweep_keys import Sweep, split_path, values_of
+from nnlab.config.sweep_keys import Sweep, axis_values, split_path
 from nnlab.errors import InvalidValue
 from nnlab.phenomena.base import SweepPhenomenon, SweepView, phenomenon
 from nnlab.phenomena.optimization.compared_values import (
@@ -133,7 +133,7 @@ def _check_values(sweep: Sweep, settings: ComparisonSettings) -> None:
         )
     if settings.tuned in split_path(path):
         raise InvalidValue(f"'{path}' is one axis; it cannot be compared and tuned at once", ("tuned",))
-    values = values_of(listed[path], whole=False)
+    values = axis_values(listed[path], as_integers=False)
     if settings.labels is None:
         unique_labels([value_in_words(value, settings) for value in values], len(values))
     elif isinstance(listed[path], list):  # spaced values are rounded to fewer where they are whole numbers
