@@ -8,7 +8,8 @@ compiled; the same arithmetic on the same batches. `all positions` computes the 
 who writes it down plainly would; `read-out only` computes it where it is read. Goal: nnlab at most 0.9 times
 the best PyTorch.
 
-Contestants take turns, and the ratio is of their fastest rounds.
+Contestants take turns, and the ratio is of their fastest rounds. `--smoke` takes two steps, one round, and
+leaves compiled PyTorch out: only whether it works.
 
     python benchmarks/transformer_time.py --seeds 32
 
@@ -18,6 +19,7 @@ On an accelerator: steps a second of 32 seeds side by side, against PyTorch trai
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 from collections.abc import Callable
 from typing import Any
@@ -28,7 +30,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from race import race
+from race import print_ratio, race
 
 from nnlab.config import check_tree
 from nnlab.config.document import parse
@@ -39,7 +41,7 @@ from nnlab.training.lanes import Lanes
 from nnlab.training.segments import Segment, chunk_inputs
 
 THREADS = os.environ["PJRT_NPROC"]
-STEPS = 30
+STEPS, SMOKE_STEPS = 30, 2
 TOKENS, BATCH, UNITS, HEADS, LAYERS, PRIME = 4, 512, 128, 4, 2, 97
 RATE, DECAY, B1, B2 = 1e-3, 1.0, 0.9, 0.98
 
@@ -59,13 +61,13 @@ model:
   - {type: transformer_block, heads: 4, norm: post, activation: relu, causal: true, use_bias: false, read: -1}
   - {type: dense, units: 97, use_bias: false}
 optimizer: {type: adamw, learning_rate: 1.0e-3, b2: 0.98, weight_decay: 1.0}
-train: {steps: 30}
+train: {steps: %d}
 record: {every: {steps: 30}, layers: false}
 """
 
 
-def experiment(seed: int = 0) -> Experiment:
-    return build_experiment(check_tree(parse(POWER % seed, "benchmark")))
+def experiment(seed: int, steps: int) -> Experiment:
+    return build_experiment(check_tree(parse(POWER % (seed, steps), "benchmark")))
 
 
 def nnlab_chunk(experiments: list[Experiment]) -> Callable[[], Any]:
@@ -73,7 +75,7 @@ def nnlab_chunk(experiments: list[Experiment]) -> Callable[[], Any]:
     lanes = Lanes(experiments)
     programs, arguments = programs_for(lanes), lanes.arguments
     orders = [BatchOrder(experiment) for experiment in experiments]
-    inputs = chunk_inputs(lanes, orders, 0, [Segment(False, STEPS)])
+    inputs = chunk_inputs(lanes, orders, 0, [Segment(False, lanes.lead.total_steps)])
 
     def run() -> Any:
         state = lanes.first_states(programs.init)
@@ -90,7 +92,10 @@ def sinusoids() -> np.ndarray:
 def hand_written(task: Experiment, read_out_only: bool) -> Callable[[], Any]:
     """The same training as a JAX user would write it by hand, with optax."""
     inputs = jnp.asarray(task.data.train.inputs.astype(np.int32))
-    targets, order = jnp.asarray(task.data.train.targets), jnp.asarray(BatchOrder(task).rows(0, STEPS))
+    targets, order = (
+        jnp.asarray(task.data.train.targets),
+        jnp.asarray(BatchOrder(task).rows(0, task.total_steps)),
+    )
     random, places = np.random.default_rng(0), sinusoids()
 
     def drawn(*shape: int) -> jax.Array:
@@ -187,7 +192,7 @@ def torch_loop(task: Experiment, read_out_only: bool, compiled: bool) -> Callabl
     optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, betas=(B1, B2), weight_decay=DECAY, fused=True)
     inputs = torch.from_numpy(task.data.train.inputs.astype(np.int64)).to(device)
     targets = torch.from_numpy(task.data.train.targets.astype(np.int64)).to(device)
-    order = torch.from_numpy(BatchOrder(task).rows(0, STEPS).astype(np.int64)).to(device)
+    order = torch.from_numpy(BatchOrder(task).rows(0, task.total_steps).astype(np.int64)).to(device)
 
     def run() -> None:
         for rows in order:
@@ -205,22 +210,33 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, default=1, help="trained side by side by nnlab")
-    seeds = parser.parse_args().seeds
-    task = experiment()
-    contestants = {"nnlab": nnlab_chunk([experiment(seed) for seed in range(seeds)])}
+    parser.add_argument("--smoke", action="store_true", help="two steps: only whether it works")
+    options = parser.parse_args()
+    seeds, smoke = options.seeds, options.smoke
+    steps, rounds = (SMOKE_STEPS, 1) if smoke else (STEPS, 9)
+    task = experiment(0, steps)
+    contestants = {"nnlab": nnlab_chunk([experiment(seed, steps) for seed in range(seeds)])}
+    has_torch = importlib.util.find_spec("torch") is not None
+    if not has_torch:
+        print("PyTorch is not installed (make bench installs it); the others go on without it")
     for words, read_out_only in (("read-out only", True), ("all positions", False)):
         contestants[f"JAX scan, {words}"] = hand_written(task, read_out_only)
-        try:
+        if has_torch:
             contestants[f"PyTorch eager, {words}"] = torch_loop(task, read_out_only, compiled=False)
+        if has_torch and not smoke:
             contestants[f"PyTorch compiled, {words}"] = torch_loop(task, read_out_only, compiled=True)
-        except ImportError:
-            print("PyTorch is not installed (make bench installs it)")
-    times = {name: found / 1e3 for name, found in race(contestants, STEPS).items()}
+    times = {name: found / 1e3 for name, found in race(contestants, steps, rounds).items()}
     where = f"{THREADS} threads" if jax.default_backend() == "cpu" else str(jax.devices()[0].device_kind)
     print(f"Power et al.'s transformer, batch {BATCH}, {where}, {seeds} seeds at once: milliseconds a step")
     for name, milliseconds in times.items():
-        ratio = times["nnlab"] / seeds / milliseconds
-        print(f"  {name:36s} {milliseconds:8.2f}   nnlab a seed / this: {ratio:.3f}")
+        print(f"  {name:36s} {milliseconds:8.2f}")
+    print("ratios")
+    mine = times.pop("nnlab") / seeds
+    for name, milliseconds in times.items():
+        print(f"  nnlab a seed / {name}: {mine / milliseconds:.3f}")
+    torch_times = [milliseconds for name, milliseconds in times.items() if name.startswith("PyTorch")]
+    if torch_times:
+        print_ratio("nnlab a seed / best PyTorch", mine / min(torch_times), 0.9 if seeds == 1 else 1 / 20)
 
 
 if __name__ == "__main__":
