@@ -72,7 +72,7 @@ def read_capacity_curve(sweep: SweepView, capacity: str, metric: Metric | None) 
     else:
         rows, prefix, column = sweep.trials, "final.", sweep_column(sweep, capacity)
     refuse_non_numeric(rows, (column, "seed"))
-    split = test_error_split(rows, prefix)
+    split = reported_error_split(rows, prefix)
     measured = metric or default_metric(rows, f"{prefix}{split}")
     rows = rows[np.isfinite(metric_values(rows, f"{prefix}{split}", measured))]
     capacities, seeds = np.unique(rows[column].to_numpy(float)), np.unique(rows["seed"])
@@ -88,7 +88,7 @@ def read_capacity_curve(sweep: SweepView, capacity: str, metric: Metric | None) 
     return CapacityCurve(capacities, train, test, measured, capacity.startswith("data."))
 
 
-def test_error_split(rows: pandas.DataFrame, prefix: str = "") -> str:
+def reported_error_split(rows: pandas.DataFrame, prefix: str = "") -> str:
     """The split of the test error: test, else validation.
 
     Args:

@@ -21,7 +21,7 @@ from nnlab.phenomena.generalization.capacity_curve import (
     metric_values,
     read_capacity_curve,
     reduce_seeds,
-    test_error_split,
+    reported_error_split,
 )
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def _metric_by_epoch(sweep: SweepView, capacity: str, metric: Metric | None) -> 
     rows = rows[rows["epoch"] >= 1]  # before that all are at chance
     if rows["epoch"].nunique() < 3:
         raise InvalidValue("the runs have too few records to draw training against capacity")
-    split = test_error_split(rows)
+    split = reported_error_split(rows)
     measured = metric or default_metric(rows, split)
     refuse_sparse_grid(rows, "epoch", column)
     rows = rows.assign(measured=metric_values(rows, split, measured))
