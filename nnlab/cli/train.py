@@ -122,7 +122,7 @@ def _print_plan(experiment: Config, out: Path | None, policy: ResumePolicy, quie
     is_finished(RunDirectory(path), bound, policy)
     if not quiet:
         click.echo(experiment.text, nl=False)
-    size = memory.shown(memory.resident() + bound.footprint.more)
+    size = memory.shown(memory.resident() + bound.footprint.additional_bytes)
     steps = f"{bound.total_steps} steps, {len(bound.record_steps)} records"
     _say(f"{path}: {steps}, about {size} of memory; not trained", quiet)
 

@@ -12,13 +12,14 @@ import numpy as np
 
 from nnlab.config import Config
 from nnlab.errors import InvalidValue, UsageError
+from nnlab.storage.checkpoints import Arrays
 from nnlab.storage.results import read_json
 from nnlab.system import device
 from nnlab.system.imports import Array, jax
 from nnlab.text import one_line
 from nnlab.training.blocks import EvalBlocks
 from nnlab.training.experiment import Experiment, build_experiment, step_flops
-from nnlab.training.pretrained import Arrays, PretrainedWeights, weights_of_run
+from nnlab.training.pretrained import PretrainedWeights, weights_of_run
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

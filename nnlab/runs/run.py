@@ -118,7 +118,7 @@ def run_together(
 
 def _check_device(experiment: Experiment) -> None:
     """An accelerator must have the memory that a training takes. Raises ConfigError."""
-    needed, available = experiment.footprint.arrays, device.memory_limit_bytes()
+    needed, available = experiment.footprint.array_bytes, device.memory_limit_bytes()
     if available is not None and needed > available:
         raise experiment.config.error(
             ("model",),

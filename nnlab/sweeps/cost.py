@@ -57,7 +57,7 @@ def trial_flops(experiment: Experiment) -> float:
 
 def trial_bytes(experiment: Experiment) -> int:
     """Memory of one run beside others on a device: its arrays and the order of its examples."""
-    return MAXIMUM_ORDER_BYTES + experiment.footprint.arrays
+    return MAXIMUM_ORDER_BYTES + experiment.footprint.array_bytes
 
 
 def training_flops_per_second() -> float:

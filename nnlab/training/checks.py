@@ -104,7 +104,7 @@ def check_memory(config: Config, footprint: Footprint, precision: str) -> None:
     Raises:
         ConfigError: it does not.
     """
-    needed, free = footprint.more, memory.available()
+    needed, free = footprint.additional_bytes, memory.available()
     if free is not None and needed > free:
         raise config.error(
             ("model",),
@@ -245,9 +245,9 @@ def _unknown_metric(key: str, plan: ExperimentPlan, data: Data) -> str:
     """What is wrong with the name of a final or best metric; empty where nothing is."""
     what = ("loss", "accuracy") if data.train.classes else ("loss",)
     best = [f"{split}_{name}" for split in data.splits for name in what]
-    own = ["smallest_singular_value"] if plan.solver is not None else ["learning_rate"]
-    own += ["grad_norm"] if plan.solver is None and plan.record.layers else []
-    row = ["step", "epoch", *own, *best, "weight_norm"]
+    specific = ["smallest_singular_value"] if plan.solver is not None else ["learning_rate"]
+    specific += ["grad_norm"] if plan.solver is None and plan.record.layers else []
+    row = ["step", "epoch", *specific, *best, "weight_norm"]
     known = {"best": best, "final": row, "selected": row}
     prefix, _, number = key.partition(".")
     if prefix not in known or number in known[prefix]:

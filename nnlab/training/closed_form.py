@@ -11,7 +11,6 @@ import functools
 import json
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -22,16 +21,23 @@ from nnlab.nn.features import NUMPY_LAYERS
 from nnlab.nn.layer import Shape, Tree, Variable, VariableCollection
 from nnlab.optim.solvers import Solution
 from nnlab.registry import build, spell_out
-from nnlab.system.imports import Array, jax
+from nnlab.system.imports import Array, PyTree, jax
 from nnlab.training.experiment import SolvedExperiment
 from nnlab.training.predictions import predictions_table
 from nnlab.training.record_tables import Chunk, Table
 
-FEATURE_MAPS = 64  # so many compiled feature maps are kept
+MAXIMUM_FEATURE_MAPS = 64  # so many compiled feature maps are kept
 
 
 def fit(experiment: SolvedExperiment) -> Iterator[Chunk]:
-    """Solve for the last layer: one chunk, at step 0. Takes the place of `train` where there is a solver."""
+    """Solve for the last layer, in place of `train`.
+
+    Args:
+        experiment: one with a solver.
+
+    Yields:
+        One chunk, at step 0.
+    """
     began = time.perf_counter()
     loss = spell_out("loss", experiment.config.tree["loss"])
     low = loss[1].get("low", 0.0) if loss else 0.0
@@ -40,8 +46,8 @@ def fit(experiment: SolvedExperiment) -> Iterator[Chunk]:
         features, compiling = _features(experiment)
         solution = experiment.solver.solve(features["train"], targets["train"])
         outputs = {
-            name: (found if name == "train" else solution.project(found)) @ solution.kernel
-            for name, found in features.items()
+            name: (values if name == "train" else solution.project(values)) @ solution.kernel
+            for name, values in features.items()
         }
     metrics = _metrics(experiment, solution, outputs, targets)
     tables = {"metrics": metrics}
@@ -66,8 +72,8 @@ def _metrics(
 ) -> Table:
     """The one row of the table `metrics`, float64."""
     _, loss = spell_out("loss", experiment.config.tree["loss"]) or ("", {})
-    row: dict[str, Any] = {"epoch": 0.0}
-    with np.errstate(over="ignore", invalid="ignore"):  # said by `finite`
+    row: dict[str, float | np.floating] = {"epoch": 0.0}
+    with np.errstate(over="ignore", invalid="ignore"):  # `finite` says so
         for name, part in experiment.data.splits.items():
             errors = np.square(outputs[name] - targets[name])
             per_example = errors.sum(1) if loss["outputs"] == "sum" else errors.mean(1)
@@ -93,22 +99,22 @@ def _features(experiment: SolvedExperiment) -> tuple[dict[str, np.ndarray], floa
     if not layers:
         return inputs, 0.0
     names = list(experiment.model.setup.children)[:-1]
-    params, state = (_doubled(tree, names) for tree in experiment.first_weights())
-    found: Any = np.concatenate(list(inputs.values()))
+    params, state = (_as_float64(tree, names) for tree in experiment.first_weights())
+    features: PyTree = np.concatenate(list(inputs.values()))
     began, compiling = time.perf_counter(), 0.0
     if all(layer.type in NUMPY_LAYERS for layer in layers):
         for name, layer in zip(names, layers, strict=True):
-            found = layer.apply({}, state.get(name, {}), found, key=None, train=False).value
+            features = layer.apply({}, state.get(name, {}), features, key=None, train=False).value
     else:
         with jax.enable_x64(True):
-            feature_map = _feature_map(json.dumps(experiment.config.tree["model"]), found.shape)
+            feature_map = _feature_map(json.dumps(experiment.config.tree["model"]), features.shape)
             compiling = time.perf_counter() - began
-            found = np.asarray(feature_map(params, state, found))
+            features = np.asarray(feature_map(params, state, features))
     ends = np.cumsum([len(x) for x in inputs.values()])[:-1]
-    return dict(zip(inputs, np.split(found, ends), strict=True)), compiling
+    return dict(zip(inputs, np.split(features, ends), strict=True)), compiling
 
 
-@functools.lru_cache(FEATURE_MAPS)
+@functools.lru_cache(MAXIMUM_FEATURE_MAPS)
 def _feature_map(model: str, shape: Shape) -> Callable[[Tree, Tree, np.ndarray], Array]:
     """(params, state, inputs of a shape) -> features, compiled; the model is written as JSON."""
     chain = sequential([build("layer", json.loads(model))])
@@ -118,7 +124,7 @@ def _feature_map(model: str, shape: Shape) -> Callable[[Tree, Tree, np.ndarray],
     def apply(params: Tree, state: Tree, x: Array) -> Array:
         return head.apply(params, state, x, key=jax.random.key(0), train=False).value
 
-    def drawn(part: VariableCollection) -> Any:
+    def shapes(part: VariableCollection) -> Tree:
         return jax.tree.map(
             lambda variable: jax.ShapeDtypeStruct(variable.shape, np.float64),
             setup.variables(part),
@@ -126,13 +132,13 @@ def _feature_map(model: str, shape: Shape) -> Callable[[Tree, Tree, np.ndarray],
         )
 
     inputs = jax.ShapeDtypeStruct(shape, np.float64)
-    return jax.jit(apply).lower(drawn("params"), drawn("state"), inputs).compile()
+    return jax.jit(apply).lower(shapes("params"), shapes("state"), inputs).compile()
 
 
-def _doubled(tree: Mapping[str, Any], names: Collection[str] | None = None) -> dict[str, Any]:
+def _as_float64(tree: Tree, names: Collection[str] | None = None) -> Tree:
     """A tree of arrays in float64, or the entries of these names."""
     return {
-        name: _doubled(entry) if isinstance(entry, Mapping) else entry.astype(np.float64)
+        name: _as_float64(entry) if isinstance(entry, Mapping) else entry.astype(np.float64)
         for name, entry in tree.items()
         if names is None or name in names
     }

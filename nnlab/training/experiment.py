@@ -165,7 +165,7 @@ class TrainedExperiment(Experiment):
             return footprint
         shape = self.model.split_at(self.frozen_prefix)[0].setup.output_shape
         feature_bytes = FLOAT_BYTES * math.prod(shape) * footprint.examples
-        return footprint._replace(data=footprint.data + feature_bytes)
+        return footprint._replace(data_bytes=footprint.data_bytes + feature_bytes)
 
     @functools.cached_property
     def traced_values(self) -> dict[str, float]:
@@ -292,9 +292,9 @@ def _phenomena_probes(parts: ExperimentPlan) -> list[Probe]:
 
 def _footprint(parts: ExperimentPlan, model: Model, batch: int, examples: int, data: int) -> Footprint:
     slots = parts.optimizer.slots if parts.optimizer else 0
-    whole = any(probe.evaluates_all_examples for probe in _phenomena_probes(parts))
+    at_once = any(probe.evaluates_all_examples for probe in _phenomena_probes(parts))
     path = WEIGHT_PATH_POINTS * any(probe.needs_weight_path for probe in _phenomena_probes(parts))
-    return Footprint(model.setup, slots, batch, examples, data, parts.record.layers, whole, path)
+    return Footprint(model.setup, slots, batch, examples, data, parts.record.layers, at_once, path)
 
 
 def step_flops(experiment: Experiment) -> float:

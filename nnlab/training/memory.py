@@ -1,4 +1,4 @@
-"""How much memory a run needs, reckoned from shapes before anything is allocated, and how much there is.
+"""How much memory a run needs, estimated from shapes before anything is allocated, and how much is free.
 
 The factors were measured on CPU, as peaks of resident memory; `make torture` compares estimate and peak.
 """
@@ -14,48 +14,56 @@ from typing import NamedTuple
 from nnlab.nn.layer import Setup
 
 FLOAT_BYTES = 4
-LIMITS = ("memory.max", "memory.current")  # of a control group
-BLOCK_VALUES = 2**24  # evaluation takes as many examples at once as make this many values
-JAX, COMPILING, COMPILING_A_LAYER = (
-    150e6,
-    230e6,
-    3e6,
-)  # bytes: imported; of a first program, and of each layer
+CGROUP_FILES = ("memory.max", "memory.current")  # limit and use of a control group
+BLOCK_VALUES = 2**24  # of all layers together, for the examples that are evaluated at once
+JAX_BYTES = 150e6  # of importing it
+COMPILING_BYTES = 230e6  # of a first program
+COMPILING_BYTES_PER_LAYER = 3e6
 
 
 class Footprint(NamedTuple):
-    """What the memory of a training goes by. slots: arrays of the size of the weights that the optimizer
-    keeps; data: bytes of all examples; inside: whether it looks into layers; whole: whether a probe computes
-    the outputs for all examples at once; path: how many times the weights are kept."""
+    """What the memory of a training depends on.
+
+    Attributes:
+        setup: the model's.
+        slots: arrays of the size of the weights that the optimizer keeps.
+        batch_size: examples of a step.
+        examples: of all splits.
+        data_bytes: of all examples.
+        records_layers: whether the table `layers` is recorded.
+        evaluates_all_examples: whether a probe computes the outputs for all examples at once.
+        path_points: how many times a probe has the weights kept.
+    """
 
     setup: Setup
     slots: int
-    batch: int
+    batch_size: int
     examples: int
-    data: int
-    inside: bool
-    whole: bool
-    path: int = 0
+    data_bytes: int
+    records_layers: bool
+    evaluates_all_examples: bool
+    path_points: int = 0
 
     @property
-    def arrays(self) -> int:
+    def array_bytes(self) -> int:
         """Bytes of weights, examples and values on the device, at their peak.
 
         Of the weights there are the first, the present and the best ones, gradients and changes, the
-        optimizer's, and, as a checkpoint is written, the largest of its files twice.
+        optimizer's, and, while a checkpoint is written, the largest of its files twice.
         """
-        copies = max(6 + 2.4 * self.slots, (8.4 if self.inside else 6) + self.slots)
-        weights = (copies + 2 * self.path) * self.setup.count("params") + self.setup.count("state")
+        copies = max(6 + 2.4 * self.slots, (8.4 if self.records_layers else 6) + self.slots)
+        weights = (copies + 2 * self.path_points) * self.setup.count("params") + self.setup.count("state")
         values = self.setup.values_per_example
         block = min(BLOCK_VALUES, values * self.examples)
-        whole = 2 * values * self.examples if self.whole else 0
-        return int(FLOAT_BYTES * (weights + values * self.batch + block + whole)) + 2 * self.data
+        at_once = 2 * values * self.examples if self.evaluates_all_examples else 0
+        floats = weights + values * self.batch_size + block + at_once
+        return int(FLOAT_BYTES * floats) + 2 * self.data_bytes
 
     @property
-    def more(self) -> int:
+    def additional_bytes(self) -> int:
         """Bytes that this process will need at its peak beyond those it has."""
-        compiling = COMPILING + COMPILING_A_LAYER * sum(1 for _ in self.setup.leaves())
-        return int((0 if "jax" in sys.modules else JAX) + compiling) + self.arrays
+        compiling = COMPILING_BYTES + COMPILING_BYTES_PER_LAYER * sum(1 for _ in self.setup.leaves())
+        return int((0 if "jax" in sys.modules else JAX_BYTES) + compiling) + self.array_bytes
 
 
 def resident() -> int:
@@ -65,7 +73,12 @@ def resident() -> int:
 
 
 def largest_layers(setup: Setup, count: int = 3) -> str:
-    """The layers with the most parameters, for the message that refuses a run."""
+    """The layers with the most parameters, in words.
+
+    Args:
+        setup: the model's.
+        count: how many to name.
+    """
     sized = sorted(setup.leaves(), key=lambda entry: -entry[1].count("params"))[:count]
     return ", ".join(
         f"{path} ({shown(FLOAT_BYTES * leaf.count('params'))})" for path, leaf in sized if leaf.params
@@ -74,21 +87,21 @@ def largest_layers(setup: Setup, count: int = 3) -> str:
 
 def available() -> int | None:
     """Bytes free on this machine, or left in its control group; None where it does not say."""
-    found = []
+    free = []
     for line in _text("/proc/meminfo").splitlines():
         if line.startswith("MemAvailable:"):
-            found.append(int(line.split()[1]) * 1024)
+            free.append(int(line.split()[1]) * 1024)
     for line in _text("/proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers in ("", "memory"):
-            found += _left_in(path, "/sys/fs/cgroup" + ("/memory" if controllers else ""), bool(controllers))
-    return min(found, default=None)
+            free += _free_in(path, "/sys/fs/cgroup" + ("/memory" if controllers else ""), bool(controllers))
+    return min(free, default=None)
 
 
-def _left_in(path: str, root: str, first_version: bool) -> list[int]:
+def _free_in(path: str, root: str, first_version: bool) -> list[int]:
     """Bytes left in a control group and in those around it; a container sees its own at the root."""
-    limit, used = ("memory.limit_in_bytes", "memory.usage_in_bytes") if first_version else LIMITS
-    found = []
+    limit, used = ("memory.limit_in_bytes", "memory.usage_in_bytes") if first_version else CGROUP_FILES
+    free = []
     parts = [part for part in path.split("/") if part]
     for length in range(len(parts) + 1):
         folder = "/".join([root, *parts[:length]])
@@ -97,12 +110,12 @@ def _left_in(path: str, root: str, first_version: bool) -> list[int]:
             cached = ("inactive_file ", "active_file ")  # given back where it is wanted
             lines = _text(f"{folder}/memory.stat").splitlines()
             cache = sum(int(line.split()[1]) for line in lines if line.startswith(cached))
-            found.append(max(0, int(words[0]) - int(words[1]) + cache))
-    return found
+            free.append(max(0, int(words[0]) - int(words[1]) + cache))
+    return free
 
 
 def shown(size: float) -> str:
-    """`3.2 GB`; beyond petabytes, the power of ten."""
+    """A number of bytes in words: `3.2 GB`; beyond petabytes, the power of ten."""
     for unit in ("bytes", "kB", "MB", "GB", "TB", "PB"):
         if size < 1000:
             return f"{size:.3g} {unit}"

@@ -1,5 +1,5 @@
-"""The table `predictions`: outputs for every training and test example, of the weights that come out, beside
-the targets."""
+"""The table `predictions`: outputs for every training and test example beside the targets, with the weights
+that training returns."""
 
 from __future__ import annotations
 
@@ -11,15 +11,22 @@ from nnlab.data.prepare import Data
 
 
 def predictions_table(data: Data, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Columns split, example (its index in the split), input (where inputs have one feature), output (its
-    index), target, prediction. outputs: split -> `[N, K]`; the targets of classes are one-hot."""
+    """The columns split, example, input (where inputs have one feature), output, target and prediction.
+
+    Args:
+        data: the examples by split; targets that are classes become one-hot.
+        outputs: split -> `[N, K]`.
+
+    Returns:
+        Columns of `N * K` rows per split; example and output are indices.
+    """
     parts: list[dict[str, np.ndarray]] = []
     for split in ("train", "test"):
         examples = data.splits.get(split)
         if examples is None:
             continue
-        found = outputs[split]
-        count, width = found.shape
+        values = outputs[split]
+        count, width = values.shape
         targets = examples.targets
         if examples.classes:
             targets = np.eye(max(width, examples.classes), dtype=np.float32)[targets][:, -width:]
@@ -28,6 +35,6 @@ def predictions_table(data: Data, outputs: Mapping[str, np.ndarray]) -> dict[str
         if examples.inputs[0].size == 1:
             part["input"] = np.repeat(examples.inputs.reshape(-1), width)
         part["output"] = np.tile(np.arange(width), count)
-        part["target"], part["prediction"] = targets.reshape(-1), found.reshape(-1)
+        part["target"], part["prediction"] = targets.reshape(-1), values.reshape(-1)
         parts.append(part)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

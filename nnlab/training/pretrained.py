@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,17 +18,15 @@ from nnlab.config import check_tree
 from nnlab.config.document import read
 from nnlab.config.training_keys import Initialize
 from nnlab.errors import InvalidValue, NnlabError
-from nnlab.nn.layer import Setup, Shape, Variable, path_matches
+from nnlab.nn.layer import Setup, Shape, Tree, Variable, path_matches
 from nnlab.storage import checkpoints
-from nnlab.storage.checkpoints import Checkpoint
+from nnlab.storage.checkpoints import Arrays, Checkpoint
 from nnlab.system import files
 from nnlab.text import join_words, suggestion
 
-Arrays = Mapping[str, np.ndarray]  # by name
-
-SHOWN = 6  # names of a kind, in a message
-OF_PYTORCH = re.compile(r".+\.(weight|bias|running_mean|running_var)")
-PYTORCH_NAMES = {
+MAXIMUM_NAMES = 6  # of a kind, in a message
+PYTORCH_NAME = re.compile(r".+\.(weight|bias|running_mean|running_var)")
+NAMES_IN_PYTORCH = {
     "kernel": "weight",
     "embedding": "weight",
     "bias": "bias",
@@ -38,12 +36,16 @@ PYTORCH_NAMES = {
     "variance": "running_var",
 }
 PYTORCH_AXES = {2: (1, 0), 3: (2, 1, 0), 4: (2, 3, 1, 0)}  # [K, C, F, F] -> [F, F, C, K]
-BY_INPUT = ("kernel", "scale", "shift", "mean", "variance")  # have a row or value for each input of a layer
+PER_INPUT = ("kernel", "scale", "shift", "mean", "variance")  # have a row or value for each input of a layer
 
 
 class PretrainedWeights(NamedTuple):
-    """arrays: those that take the place of drawn ones, by path: dense_1/kernel. report: what came from where,
-    in a line."""
+    """First weights that take the place of drawn ones.
+
+    Attributes:
+        arrays: by path, such as dense_1/kernel.
+        report: what came from where, in a line.
+    """
 
     arrays: Arrays
     report: str
@@ -57,8 +59,13 @@ class PretrainedWeights(NamedTuple):
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
-    def replace_in(self, tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-        """A tree by layers with these arrays in the place of its own."""
+    def replace_in(self, tree: Tree, prefix: str = "") -> Tree:
+        """A tree by layers with these arrays in place of its own.
+
+        Args:
+            tree: arrays by layer.
+            prefix: the path of the tree, with a slash at its end.
+        """
         return {
             name: self.replace_in(entry, f"{prefix}{name}/")
             if isinstance(entry, Mapping)
@@ -70,9 +77,16 @@ class PretrainedWeights(NamedTuple):
 NO_PRETRAINED_WEIGHTS = PretrainedWeights({}, "")
 
 
-class Wanted(NamedTuple):
-    """An array of the model that is asked for. flattened: the shape, channels last, of the images or signals
-    that its layer takes as one axis; none where it takes something else."""
+class _WantedArray(NamedTuple):
+    """An array of the model that is asked for.
+
+    Attributes:
+        layer: the path of its layer.
+        name: its name in the layer.
+        variable: its shape, and who draws it.
+        flattened: the shape, channels last, of the images or signals that its layer takes as one axis; empty
+            where it takes something else.
+    """
 
     layer: str
     name: str
@@ -85,48 +99,60 @@ class Wanted(NamedTuple):
 
 
 def load_pretrained(initialize: Initialize, setup: Setup, input_shape: Shape) -> PretrainedWeights:
-    """The first weights that a model takes over. Raises InvalidValue, which says of each array that is
-    asked for what is wrong with it."""
-    there = _read(initialize.from_)
-    wanted = _wanted(initialize, setup, input_shape)
-    pytorch = [name for name in there if OF_PYTORCH.fullmatch(name)]
+    """The first weights that a model takes over.
+
+    Args:
+        initialize: the section of the file.
+        setup: the model's.
+        input_shape: of one example.
+
+    Raises:
+        InvalidValue: an array that is asked for is missing or does not fit; the message names all of them.
+    """
+    source = _read(initialize.from_)
+    wanted_arrays = _wanted_arrays(initialize, setup, input_shape)
+    pytorch = [name for name in source if PYTORCH_NAME.fullmatch(name)]
     if pytorch and not initialize.names:
         raise InvalidValue(
-            f"'{initialize.from_}' is of PyTorch ({_some(sorted(there))}); say which of its modules a layer "
-            f"is: {{{wanted[0].layer}: {pytorch[0].rpartition('.')[0]}}}",
+            f"'{initialize.from_}' is of PyTorch ({_some(sorted(source))}); say which of its modules a layer "
+            f"is: {{{wanted_arrays[0].layer}: {pytorch[0].rpartition('.')[0]}}}",
             ("names",),
         )
-    found: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
     used, missing, unfit = set(), [], []
-    for want in wanted:
-        module = initialize.names_in_file.get(want.layer, want.layer)
-        name = f"{module}.{PYTORCH_NAMES.get(want.name, want.name)}" if pytorch else f"{module}/{want.name}"
-        array = there.get(name)
+    for wanted in wanted_arrays:
+        module = initialize.names_in_file.get(wanted.layer, wanted.layer)
+        name = (
+            f"{module}.{NAMES_IN_PYTORCH.get(wanted.name, wanted.name)}"
+            if pytorch
+            else f"{module}/{wanted.name}"
+        )
+        array = source.get(name)
         if array is None:
-            missing.append(want.path if name == want.path else f"{want.path} ({name})")
+            missing.append(wanted.path if name == wanted.path else f"{wanted.path} ({name})")
             continue
         used.add(name)
-        array = _turned(array, want) if pytorch else array
+        array = _from_pytorch(array, wanted) if pytorch else array
         if array.dtype.kind != "f":
-            unfit.append(f"{want.path} ({array.dtype} there)")
-        elif array.shape != want.variable.shape:
-            unfit.append(f"{want.path} ({list(array.shape)} there, {list(want.variable.shape)} here)")
+            unfit.append(f"{wanted.path} ({array.dtype} there)")
+        elif array.shape != wanted.variable.shape:
+            unfit.append(f"{wanted.path} ({list(array.shape)} there, {list(wanted.variable.shape)} here)")
         else:
             with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused
-                found[want.path] = np.ascontiguousarray(array, np.float32)
-    unused = sorted(there.keys() - used)
-    _check(initialize.from_, found, missing, unfit, unused)
-    return PretrainedWeights(found, _report(initialize.from_, found, setup, unused))
+                arrays[wanted.path] = np.ascontiguousarray(array, np.float32)
+    unused = sorted(source.keys() - used)
+    _check(initialize.from_, arrays, missing, unfit, unused)
+    return PretrainedWeights(arrays, _report(initialize.from_, arrays, setup, unused))
 
 
-def _check(source: str, found: Arrays, missing: list[str], unfit: list[str], unused: list[str]) -> None:
+def _check(source: str, arrays: Arrays, missing: list[str], unfit: list[str], unused: list[str]) -> None:
     """Every array that is asked for must be there, fit and be finite. Raises InvalidValue."""
     if not missing and not unfit:
-        bad = [name for name, array in found.items() if not np.isfinite(array).all()]
+        bad = [name for name, array in arrays.items() if not np.isfinite(array).all()]
         if bad:
             raise InvalidValue(f"'{source}': {bad[0]} is not finite", ("from",))
         return
-    parts = [f"{len(found)} of {len(found) + len(missing) + len(unfit)} arrays match"]
+    parts = [f"{len(arrays)} of {len(arrays) + len(missing) + len(unfit)} arrays match"]
     parts += [f"do not fit: {_some(unfit)}"] if unfit else []
     parts += [f"not there: {_some(missing)}"] if missing else []
     parts += [f"of no use here: {_some(unused)}"] if unused else []
@@ -137,20 +163,20 @@ def _check(source: str, found: Arrays, missing: list[str], unfit: list[str], unu
     )
 
 
-def _report(source: str, found: Arrays, setup: Setup, unused: list[str]) -> str:
-    layers = list(dict.fromkeys(path.rpartition("/")[0] for path in found))
-    drawn = [path for path, leaf in setup.leaves() if leaf.params and path not in layers]
-    words = f"first weights from {source}: {len(found)} arrays, of {_some(layers)}"
-    words += f"; drawn: {_some(drawn)}" if drawn else ""
+def _report(source: str, arrays: Arrays, setup: Setup, unused: list[str]) -> str:
+    layers = list(dict.fromkeys(path.rpartition("/")[0] for path in arrays))
+    initialized = [path for path, leaf in setup.leaves() if leaf.params and path not in layers]
+    words = f"first weights from {source}: {len(arrays)} arrays, of {_some(layers)}"
+    words += f"; drawn: {_some(initialized)}" if initialized else ""
     return words + (f"; of no use here: {_some(unused)}" if unused else "")
 
 
 def _some(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    more = f" and {len(names) - MAXIMUM_NAMES} more" if len(names) > MAXIMUM_NAMES else ""
+    return ", ".join(names[:MAXIMUM_NAMES]) + more
 
 
-def _wanted(initialize: Initialize, setup: Setup, input_shape: Shape) -> list[Wanted]:
+def _wanted_arrays(initialize: Initialize, setup: Setup, input_shape: Shape) -> list[_WantedArray]:
     """The arrays of the layers that are asked for, in the order of the data."""
     leaves = list(setup.leaves())
     with_arrays = [path for path, leaf in leaves if leaf.params or leaf.state]
@@ -163,19 +189,21 @@ def _wanted(initialize: Initialize, setup: Setup, input_shape: Shape) -> list[Wa
     for name in initialize.names:
         if name not in asked:
             raise _no_layer(name, asked, ("names", name))
-    found: list[Wanted] = []
+    wanted: list[_WantedArray] = []
     shape, convolved = input_shape, False
     flattened: Shape = ()
     for path, leaf in leaves:
         if len(leaf.output_shape) == 1 < len(shape) and leaf.output_shape[0] == math.prod(shape):
             flattened = shape if len(shape) > 2 or convolved else ()  # else [H, W], whose order is the same
         if path in asked:
-            found += [Wanted(path, *named, flattened) for named in {**leaf.params, **leaf.state}.items()]
+            wanted += [
+                _WantedArray(path, *named, flattened) for named in {**leaf.params, **leaf.state}.items()
+            ]
         if "kernel" in leaf.params:
             flattened = ()
         convolved = convolved or leaf.type == "conv1d"
         shape = leaf.output_shape
-    return found
+    return wanted
 
 
 def _no_layer(name: str, known: list[str], at: tuple[str | int, ...]) -> InvalidValue:
@@ -185,13 +213,16 @@ def _no_layer(name: str, known: list[str], at: tuple[str | int, ...]) -> Invalid
     )
 
 
-def _turned(array: np.ndarray, want: Wanted) -> np.ndarray:
-    """An array of PyTorch's in nnlab's layout. Where images were flattened before it, PyTorch's were channels
-    first, and what it has for each input is put into the order of channels last."""
-    if want.name == "kernel" and array.ndim in PYTORCH_AXES:
+def _from_pytorch(array: np.ndarray, wanted: _WantedArray) -> np.ndarray:
+    """An array of PyTorch in nnlab's layout.
+
+    Where its layer takes flattened images, PyTorch flattened them channels first; the rows or values per
+    input are reordered to channels last.
+    """
+    if wanted.name == "kernel" and array.ndim in PYTORCH_AXES:
         array = array.transpose(PYTORCH_AXES[array.ndim])
-    if want.flattened and want.name in BY_INPUT and array.shape == want.variable.shape:
-        *places, channels = want.flattened
+    if wanted.flattened and wanted.name in PER_INPUT and array.shape == wanted.variable.shape:
+        *places, channels = wanted.flattened
         rows = array.reshape(channels, *places, -1)
         return np.moveaxis(rows, 0, -2).reshape(array.shape)
     return array
@@ -200,62 +231,69 @@ def _turned(array: np.ndarray, want: Wanted) -> np.ndarray:
 def _read(source: str) -> Arrays:
     """The arrays of a run or a file. Raises InvalidValue."""
     try:
-        place = Path(source).expanduser()
-        there, folder = place.exists(), place.is_dir()
+        path = Path(source).expanduser()
+        exists, is_folder = path.exists(), path.is_dir()
     except (OSError, ValueError, RuntimeError):
-        there = folder = False
-    if not there:
+        exists = is_folder = False
+    if not exists:
         raise InvalidValue(
             f"there is no '{source}' (relative paths start at the working directory); a run is made by "
             "`nnlab train`, and by `--out` under this name",
             ("from",),
         )
     try:
-        return weights_of_run(place) if folder else _of_file(place)
+        return weights_of_run(path) if is_folder else _weights_of_file(path)
     except NnlabError as error:
         raise InvalidValue(str(error).partition("\n")[0], ("from",)) from None
     except InvalidValue as error:
         raise InvalidValue(str(error), ("from",)) from None
 
 
-def weights_of_run(place: Path) -> Arrays:
-    """The weights that came out of a finished run, by path. Raises InvalidValue where there are none."""
-    if (place / "sweep.yaml").exists():
-        raise InvalidValue(f"'{place}' is a sweep; name one of the runs under its trials/")
-    if not (place / "config.yaml").exists():
-        raise InvalidValue(f"'{place}' is no run directory: it has no config.yaml")
-    training = check_tree(read(place / "config.yaml")).build().train
+def weights_of_run(path: Path) -> Arrays:
+    """The weights that a finished run returned, by path of the array.
+
+    Args:
+        path: the run's directory.
+
+    Raises:
+        InvalidValue: it has none.
+    """
+    if (path / "sweep.yaml").exists():
+        raise InvalidValue(f"'{path}' is a sweep; name one of the runs under its trials/")
+    if not (path / "config.yaml").exists():
+        raise InvalidValue(f"'{path}' is no run directory: it has no config.yaml")
+    training = check_tree(read(path / "config.yaml")).build().train
     if training is None:
-        raise InvalidValue(f"'{place}' was solved for; such a run keeps no weights")
+        raise InvalidValue(f"'{path}' was solved for; such a run keeps no weights")
     group = "best" if any(stop.restores for stop in training.stop) else "weights"
 
     def fits(checkpoint: Checkpoint) -> str:
         return "" if group in checkpoint.arrays() else f"it has no {group} weights"
 
-    passed: list[str] = []
-    newest = checkpoints.newest(place / "checkpoints", None, fits, passed.append)
+    rejected: list[str] = []
+    newest = checkpoints.newest(path / "checkpoints", None, fits, rejected.append)
     if newest is None:
-        why = f": {passed[0]}" if passed else ""
-        raise InvalidValue(f"'{place}' has no checkpoint to take weights from{why}; train it to its end")
+        why = f": {rejected[0]}" if rejected else ""
+        raise InvalidValue(f"'{path}' has no checkpoint to take weights from{why}; train it to its end")
     if not newest.facts.done:
-        kept = f"{place}/checkpoints/step-{newest.facts.step:010d}/{group}.safetensors"
+        kept = f"{path}/checkpoints/step-{newest.facts.step:010d}/{group}.safetensors"
         raise InvalidValue(
-            f"'{place}' has come to step {newest.facts.step} and not to its end; train it on, or name {kept} "
+            f"'{path}' has come to step {newest.facts.step} and not to its end; train it on, or name {kept} "
             "for its weights as they are"
         )
     return newest.arrays()[group]
 
 
-def _of_file(place: Path) -> Arrays:
+def _weights_of_file(path: Path) -> Arrays:
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
     try:
-        return load(files.read_regular_file(place))
+        return load(files.read_regular_file(path))
     except OSError as error:
-        raise InvalidValue(f"'{place}' cannot be read: {error.strerror or error}") from None
+        raise InvalidValue(f"'{path}' cannot be read: {error.strerror or error}") from None
     except (SafetensorError, KeyError, TypeError, AttributeError) as error:
         raise InvalidValue(
-            f"'{place}' holds no safetensors that NumPy can take ({error}); of PyTorch, save a model with "
+            f"'{path}' holds no safetensors that NumPy can take ({error}); of PyTorch, save a model with "
             "safetensors.torch.save_file(model.float().state_dict(), FILE)"
         ) from None
