@@ -46,11 +46,11 @@ REFUSED = [pytest.param(name, shape, id=f"{name}-{shape}") for name in CASES for
 
 
 @pytest.fixture(autouse=True, scope="module")
-def quick_compiler():
-    """Half the optimization, half the time: these tests compile many small programs."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
+def full_optimization():
+    """Compiles as experiments do: else a pixel and its weight come from positions that are rounded apart."""
     jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 def made(name, **arguments):

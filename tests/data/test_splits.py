@@ -19,12 +19,12 @@ from nnlab.training.experiment import build_experiment
 SEEDS = range(3)
 
 
-def divide(labels, seed=0, own_test=0, **keys):
+def divide(labels, seed=0, test_examples=0, **keys):
     """Examples that are numbered by their one input, of these classes, divided."""
-    numbers = np.arange(len(labels) + own_test, dtype=np.float32)[:, None]
-    test_labels = np.zeros(own_test, int)
+    numbers = np.arange(len(labels) + test_examples, dtype=np.float32)[:, None]
+    test_labels = np.zeros(test_examples, int)
     everything = classification_examples(numbers, np.concatenate([labels, test_labels]), max(labels) + 1)
-    own = everything.take(slice(len(labels), None)) if own_test else None
+    own = everything.take(slice(len(labels), None)) if test_examples else None
     source = Source(lambda _: (everything.take(slice(len(labels))), own))
     return prepare(source, split=Split(**keys)).load(seed)
 
@@ -75,7 +75,7 @@ def test_the_folds_depend_on_the_seed():
 
 @pytest.mark.parametrize("test", [None, 0, 12])
 def test_a_test_set_of_its_own_stays_out_of_the_folds(test):
-    turns = [divide(labels_of(30, 2), own_test=10, folds=5, fold=fold, test=test) for fold in range(5)]
+    turns = [divide(labels_of(30, 2), test_examples=10, folds=5, fold=fold, test=test) for fold in range(5)]
     own = list(range(30, 40))
     held_out, test_set = numbers_of(*(turn.validation for turn in turns)), numbers_of(turns[0].test)
     assert len(test_set) == (10 if test is None else test)
