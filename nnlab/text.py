@@ -22,9 +22,8 @@ def dotted(path: tuple[str | int, ...]) -> str:
 def suggestion(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'dense'?`, or nothing where no known word is close."""
     words = list(known)
-    close = next((other for other in words if is_one_edit_apart(word, other)), None) or _most_alike(
-        word, words
-    )
+    one_edit = (other for other in words if is_one_edit_apart(word, other))
+    close = next(one_edit, None) or _most_alike(word, words)
     return f"; did you mean '{close}'?" if close else ""
 
 

@@ -1,7 +1,8 @@
 """From an experiment file to a checked, complete config.
 
 `document` reads the YAML, `overrides` applies the command line, `resolve` checks the tree against the
-components' signatures, `experiment_keys` names the file's top-level keys, `load` does all of it.
+components' signatures, `experiment_keys` names the file's top-level keys, `training_keys` and
+`sweep_keys` those of its sections, `load` does all of it, and `smoke` cuts an experiment short.
 """
 
 from nnlab.config.load import Config as Config

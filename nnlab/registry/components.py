@@ -239,9 +239,8 @@ def register(kind: str, name: str | None = None, label: str | None = None) -> Ca
         entry = name or factory.__name__
         origin = origin_of(factory)
         earlier = _CATALOGUE[kind].get(entry)
-        if (
-            earlier and not factory.__module__ == earlier.factory.__module__ == "__main__"
-        ):  # a cell, run again
+        runs_again = earlier and factory.__module__ == earlier.factory.__module__ == "__main__"  # a cell
+        if earlier and not runs_again:
             raise PluginError(f"{kind} '{entry}' is registered twice, by {earlier.origin} and by {origin}")
         if _is_bound_later(factory):
             _CATALOGUE[kind][entry] = Component(entry, factory, kind, origin)

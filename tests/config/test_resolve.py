@@ -1,6 +1,7 @@
 """Checking a file against the signatures: one problem for one mistake, at its place, all at once."""
 
 import collections
+import difflib
 import inspect
 from pathlib import Path
 
@@ -354,6 +355,22 @@ def test_a_letter_more_less_or_swapped_comes_before_a_likeness():
     found = [suggestion(word, known) for word in ("ml", "mpl", "mlpp", "mlq", "lu", "teln", "rel", "xyz")]
     words = ["mlp", "mlp", "mlp", "mlp", "elu", "", "relu", ""]
     assert found == [f"; did you mean '{word}'?" if word else "" for word in words]
+
+
+def test_difflib_compares_few_words_and_short_ones(monkeypatch):
+    asked = []
+
+    def recorded(word, words, **options):
+        asked.append((word, words))
+        return []
+
+    monkeypatch.setattr(difflib, "get_close_matches", recorded)
+    assert suggestion("x" * 81, ["y"]) == ""
+    assert asked == []
+    assert suggestion("x", ["y" * 81, *(f"name{i}" for i in range(1_000))]) == ""
+    ((_, words),) = asked
+    assert len(words) <= 200
+    assert max(map(len, words)) <= 80
 
 
 @pytest.mark.parametrize("word", ["mlp", "lp", "mlpx", "xmlp", "mp", "mpl", "lmp", "mxp", ""])
