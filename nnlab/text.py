@@ -67,3 +67,17 @@ def printable(text: str) -> str:
 
 def _shortened(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length // 2]} ... {text[-length // 3 :]}"
+
+
+def short_value(value: object) -> str:
+    """A value in a few characters, for a cell of a table; `-` where there is none."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "-" if value is None else str(value)
+
+
+def exact_value(value: object) -> str:
+    """A value with all its digits, for a cell of a table in which `-` stands for what is missing."""
+    return "null" if value is None else str(value) if isinstance(value, float) else short_value(value)

@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -24,12 +23,12 @@ from nnlab.errors import NnlabError
 
 
 class _Commands(click.Group):
-    """Lists commands in the order of their use; turns the package's errors into lines and exit codes."""
+    """A group that lists commands in the order of their use, and turns errors into lines and exit codes."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
         except NnlabError as error:
@@ -41,14 +40,16 @@ class _Commands(click.Group):
         except MemoryError:
             click.echo("out of memory", err=True)
             ctx.exit(1)
-        except OSError as error:  # that nobody nearer knew more of: a path that is too long, a full output
+        except OSError as error:  # of a path that is too long, say, or an output that is full
             if error.errno == errno.EPIPE:
-                raise  # whoever read the output has left: click ends without a word
+                raise  # the reader of the output has left: click ends silently
             what = str(error.filename or "output")[:300]
             click.echo(f"{what}: {error.strerror or error}", err=True)
             ctx.exit(2 if error.filename else 1)
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         from nnlab.text import suggestion
 
         try:
@@ -90,8 +91,8 @@ for command in (
 
 
 def main() -> None:
-    """The entry point of `nnlab`. Until training takes signals over, one ends the process at once, even amid
-    imports, which would turn a KeyboardInterrupt into an error of theirs."""
+    """Run `nnlab`. Until a training handles signals, one ends the process at once, even during imports, which
+    would turn a KeyboardInterrupt into an error of theirs."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda caught, _: os._exit(128 + caught))
     for name in ("stdout", "stderr"):

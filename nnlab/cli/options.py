@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 CONFIG = click.Path(path_type=Path)
 
+Command = TypeVar("Command", bound=Callable[..., object])
+
 
 class _Seconds(click.FloatRange):
-    """A time from 0 on."""
+    """A finite number of seconds, 0 or more."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         seconds = super().convert(value, param, ctx)
@@ -82,8 +84,8 @@ _OF_SWEEP = (
 )
 
 
-def of_sweep(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of a command that runs a sweep, see `Settings`."""
+def of_sweep(command: Command) -> Command:
+    """Give a command the options of one that runs a sweep, see `Settings`."""
     for option in reversed(_OF_SWEEP):
         command = option(command)
     return command

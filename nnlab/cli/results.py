@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 import nnlab
 from nnlab.cli.options import import_modules
-from nnlab.errors import UsageError
+from nnlab.errors import NnlabError, UsageError
+from nnlab.text import exact_value, short_value
+
+if TYPE_CHECKING:
+    from nnlab.runs.results import Run, Sweep
 
 DIRECTORY = click.Path(path_type=Path)
 
@@ -35,11 +40,13 @@ def plot(paths: tuple[Path, ...], figures: tuple[str, ...], form: str, out: Path
     from nnlab.runs.figures import draw, planned
     from nnlab.training.experiment import build_experiment
 
-    files = all(path.is_file() for path in paths)
-    runs = [planned(build_experiment(nnlab.load(path))) if files else nnlab.open(path) for path in paths]
-    beside = Path() if files else paths[0] if len(paths) == 1 else paths[0].parent
-    folder = out or beside / "plots"
-    for path in draw(runs, folder, figures, form, linked=out is not None):
+    results: Sequence[Run | Sweep]
+    if all(path.is_file() for path in paths):
+        results, home = [planned(build_experiment(nnlab.load(path))) for path in paths], Path()
+    else:
+        results = [nnlab.open(path) for path in paths]
+        home = paths[0] if len(paths) == 1 else paths[0].parent
+    for path in draw(results, out or home / "plots", figures, form, linked=out is not None):
         click.echo(path)
 
 
@@ -50,7 +57,7 @@ def check(paths: tuple[Path, ...]) -> None:
     """Judge the expectations of runs and sweeps; exit 0 when all hold, 1 when not."""
     from nnlab.cli.output import print_verdicts
 
-    good = True
+    all_hold = True
     for path in paths:
         run = nnlab.open(path)
         verdicts = run.check()
@@ -59,8 +66,8 @@ def check(paths: tuple[Path, ...]) -> None:
         if not len(verdicts):
             click.echo(f"{path}: its config has no expect: block, nothing to judge", err=True)
         print_verdicts(run.label, verdicts)
-        good = good and bool(verdicts)
-    raise click.exceptions.Exit(0 if good else 1)
+        all_hold = all_hold and bool(verdicts)
+    raise click.exceptions.Exit(0 if all_hold else 1)
 
 
 @click.command(short_help="List the runs and sweeps in a folder.")
@@ -68,32 +75,38 @@ def check(paths: tuple[Path, ...]) -> None:
 def runs(folder: Path) -> None:
     """List the runs and sweeps in FOLDER (default: results)."""
     from nnlab.cli.output import print_table
-    from nnlab.errors import NnlabError
-    from nnlab.runs.results import Run, find_runs
+    from nnlab.runs.results import find_runs
 
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder")
-    rows = []
-    for path in find_runs(folder):
-        try:
-            run = nnlab.open(path)
-            verdicts = [verdict.holds for verdict in run.check()]
-        except NnlabError as error:
-            rows.append((path.name, "damaged", "", "", str(error)))
-            continue
-        final = run.summary.get("final", {})
-        shown = [f"{name} {final[name]:.4g}" for name in _outcomes(final)]
-        expected = f"{sum(verdicts)} of {len(verdicts)} hold" if verdicts else "-"
-        rows.append(
-            (
-                path.name,
-                run.summary.get("status", "unknown"),
-                str(run.summary.get("step", "")) if isinstance(run, Run) else f"{len(run.table)} trials",
-                expected,
-                ", ".join(shown),
-            )
-        )
-    print_table(("run", "status", "steps", "expectations", "final"), rows)
+    head = ("run", "status", "steps", "expectations", "final")
+    print_table(head, [_row(path) for path in find_runs(folder)])
+
+
+def _row(path: Path) -> tuple[str, ...]:
+    """A run or a sweep as a row of the list."""
+    try:
+        run = nnlab.open(path)
+        verdicts = run.check()
+    except NnlabError as error:
+        return (path.name, "damaged", "", "", str(error))
+    final = run.summary.get("final", {})
+    held = sum(verdict.holds for verdict in verdicts)
+    return (
+        path.name,
+        run.status,
+        f"{len(run.table)} trials" if isinstance(run, nnlab.Sweep) else str(run.summary.get("step", "")),
+        f"{held} of {len(verdicts)} hold" if len(verdicts) else "-",
+        ", ".join(f"{name} {final[name]:.4g}" for name in _headline(final)),
+    )
+
+
+def _headline(final: Mapping[str, object]) -> list[str]:
+    """The loss and accuracy of the split that is reported."""
+    from nnlab.config.split_roles import recorded_splits, reported_split
+
+    split = reported_split(recorded_splits(final, "loss"))
+    return [name for name in (f"{split}_loss", f"{split}_accuracy") if final.get(name) is not None]
 
 
 @click.command(short_help="Show what differs between runs.")
@@ -101,33 +114,27 @@ def runs(folder: Path) -> None:
 @import_modules
 def compare(paths: tuple[Path, ...]) -> None:
     """Show what differs between runs, in config and in outcome."""
-    from nnlab.cli.output import exact, print_table, short
+    from nnlab.cli.output import print_table
     from nnlab.runs.results import open_run
 
     if len(paths) < 2:
         raise UsageError("compare: name two or more runs")
     opened = [open_run(path) for path in paths]
     heads = [path.name for path in paths]
-    for title, trees, words in (
-        ("config", [run.config.tree for run in opened], exact),
-        ("outcome", [run.summary for run in opened], short),
+    for title, trees, text in (
+        ("config", [run.config.tree for run in opened], exact_value),
+        ("outcome", [run.summary for run in opened], short_value),
     ):
         flat = [_flattened(tree) for tree in trees]
         keys = dict.fromkeys(key for leaves in flat for key in leaves)
-        rows = [(key, *(words(leaves.get(key, "-")) for leaves in flat)) for key in keys]
+        rows = [(key, *(text(leaves.get(key, "-")) for leaves in flat)) for key in keys]
         print_table((title, *heads), [row for row in rows if len(set(row[1:])) > 1])
 
 
-def _outcomes(final: dict[str, Any]) -> list[str]:
-    from nnlab.config.split_roles import recorded_splits, reported_split
-
-    split = reported_split(recorded_splits(final, "loss"))
-    return [name for name in (f"{split}_loss", f"{split}_accuracy") if final.get(name) is not None]
-
-
-def _flattened(tree: Any, path: str = "") -> dict[str, Any]:
+def _flattened(tree: object, path: str = "") -> dict[str, object]:
+    """The leaves of a tree of dicts and lists by their paths."""
     items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
-    leaves: dict[str, Any] = {}
+    leaves: dict[str, object] = {}
     for key, value in items:
         leaves |= _flattened(value, f"{path}.{key}" if path else str(key))
     return leaves if leaves or not path else {path: tree}

@@ -12,6 +12,7 @@ import nnlab
 from nnlab.cli import options
 from nnlab.cli.options import CONFIG
 from nnlab.errors import Interrupted
+from nnlab.text import short_value
 
 if TYPE_CHECKING:
     from nnlab.config import Config
@@ -105,10 +106,10 @@ def print_plan(experiment: Config, settings: Settings) -> None:
 
 
 def _print_trials(plan: Plan) -> None:
-    from nnlab.cli.output import print_table, short
+    from nnlab.cli.output import print_table
 
     axes = list(plan.trials[0].axes)
     rows = plan.rows(MAXIMUM_TRIALS_SHOWN)
-    print_table(("trial", *axes, "seed", "program"), [[short(cell) for cell in row] for row in rows])
+    print_table(("trial", *axes, "seed", "program"), [[short_value(cell) for cell in row] for row in rows])
     if len(plan.trials) > len(rows):
         click.echo(f"... and {len(plan.trials) - len(rows)} more")

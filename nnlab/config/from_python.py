@@ -13,7 +13,7 @@ from nnlab.config.load import load as load_file
 from nnlab.errors import ConfigError, KeyPath, Problem
 from nnlab.text import one_line
 
-SOURCE = "experiment"  # what error messages call a dict, in place of a file
+DICT_SOURCE = "experiment"  # what error messages call a dict, in place of a file
 
 
 def load(path: str | Path, *overrides: str, smoke: bool = False, axes: bool = False) -> Config:
@@ -50,13 +50,13 @@ def experiment(tree: Mapping[str, object]) -> Config:
         ConfigError: The experiment is wrong; the message has a line for each problem, with its key path.
     """
     problems: list[Problem] = []
-    document = Document(None, {(): Mark(SOURCE, 0, 0)}, {}, SOURCE)
+    document = Document(None, {(): Mark(DICT_SOURCE, 0, 0)}, {}, DICT_SOURCE)
     plain = _plain(tree, (), problems)
     if problems:
         raise document.error(problems)
     if not isinstance(plain, dict):
         message = f"an experiment is a dict of keys, not {type(tree).__name__}"
-        raise ConfigError([f"{SOURCE}: {message}"])
+        raise ConfigError([f"{DICT_SOURCE}: {message}"])
     config = check_tree(document._replace(tree=plain))
     check_extent(config)
     return config

@@ -10,6 +10,7 @@ from nnlab.config import Config
 from nnlab.config.experiment_keys import Bound
 from nnlab.runs.html import html_table
 from nnlab.storage.results import JsonObject
+from nnlab.text import short_value
 
 if TYPE_CHECKING:
     from nnlab.runs.results import Sweep
@@ -59,24 +60,15 @@ class Verdicts(tuple[Verdict, ...]):
 
     def __repr__(self) -> str:
         lines = [
-            f"{verdict.key} {verdict.bound}: {value_text(verdict.value)}, {holds_text(verdict)}"
+            f"{verdict.key} {verdict.bound}: {short_value(verdict.value)}, {holds_text(verdict)}"
             for verdict in self
         ]
         lines += [] if self.finished else ["not finished"]
         return "\n".join(lines or ["no expectations"])
 
     def _repr_html_(self) -> str:
-        rows = [(v.key, v.bound, value_text(v.value), holds_text(v)) for v in self]
+        rows = [(v.key, v.bound, short_value(v.value), holds_text(v)) for v in self]
         return html_table(("expects", "bound", "found", "verdict"), rows)
-
-
-def value_text(value: object) -> str:
-    """A value in a few characters, for a cell of a table."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return "-" if value is None else str(value)
 
 
 def holds_text(verdict: Verdict) -> str:

@@ -14,7 +14,7 @@ from nnlab.config.split_roles import recorded_splits, reported_split
 from nnlab.errors import InvalidValue, NnlabError, UsageError
 from nnlab.optim.schedules import Time
 from nnlab.runs.results import Run, Sweep
-from nnlab.system.imports import jax, jnp
+from nnlab.system.imports import Array, jax, jnp
 from nnlab.text import one_line, suggestion
 from nnlab.training.experiment import Experiment
 
@@ -40,12 +40,12 @@ def available(results: Results) -> dict[str, DrawFunction]:
 def _figures_of(result: Run | Sweep) -> dict[str, DrawFunction]:
     figures: dict[str, DrawFunction] = {}
     if isinstance(result, Run):
-        metrics: Any = result.tables.get("metrics", {})
-        if len(metrics) and "train_loss" not in metrics:  # it is yet to be trained
+        metrics = result.tables.get("metrics")
+        if metrics is not None and len(metrics) and "train_loss" not in metrics:  # it is yet to be trained
             return {"learning_rate": learning_rate}
         if result.config.tree["solver"] is None:
             figures["training_curves"] = training_curves
-        if "learning_rate" in metrics and metrics["learning_rate"].nunique() > 1:
+        if metrics is not None and "learning_rate" in metrics and metrics["learning_rate"].nunique() > 1:
             figures["learning_rate"] = learning_rate
         for phenomenon in result.config.build().run_phenomena:
             figures |= phenomenon.figures if phenomenon.end_tables <= result.tables.keys() else {}
@@ -148,17 +148,18 @@ def _check_records(result: Run | Sweep) -> None:
             raise UsageError(f"{result.path / 'trials.csv'}: damaged: has no column '{one_line(missing[0])}'")
 
 
-SPLITS = {"train": "--", "validation": "-", "test": ":"}
+SPLIT_LINE_STYLES = {"train": "--", "validation": "-", "test": ":"}
 
 
 def training_curves(runs: Sequence[Run]) -> Figure:
-    """Loss and, for a classification, error over training: a line style a split, a colour a run."""
+    """Draw loss and, for a classification, error over training: a line style for each split, a colour for
+    each run."""
     columns = [
         what for what in ("loss", "accuracy") if any(f"train_{what}" in r.tables["metrics"] for r in runs)
     ]
     figure, axes = plotting.panels(1, len(columns), width=4.1 * len(columns), height=3.4 + 0.15 * len(runs))
     for ax, what in zip(axes[0], columns, strict=True):
-        drawn = [
+        heights = [
             value
             for run, colour in zip(runs, plotting.colours(len(runs)), strict=True)
             for value in _draw_splits(ax, run, what, colour if len(runs) > 1 else None)
@@ -166,35 +167,36 @@ def training_curves(runs: Sequence[Run]) -> Figure:
         plotting.step_axis(ax, runs[0].tables["metrics"]["step"].tolist())
         if what == "loss":
             ax.set(ylabel="mean loss", title=runs[0].label if len(runs) == 1 else "Loss")
-            plotting.log_if_wide(ax, drawn)
+            plotting.log_if_wide(ax, heights)
         else:
-            ax.set(ylabel="error, % of examples", title=_outcome(runs))
-            ax.set_ylim(0, 100 if max(drawn) > 50 else None)
+            ax.set(ylabel="error, % of examples", title=_error_title(runs))
+            ax.set_ylim(0, 100 if max(heights) > 50 else None)
     if len(runs) == 1:
         plotting.legend(axes[0][0])
         return figure
     styles = ", ".join(
-        f"{split} {name}" for split, name in zip(SPLITS, ("dashed", "solid", "dotted"), strict=True)
+        f"{split} {name}"
+        for split, name in zip(SPLIT_LINE_STYLES, ("dashed", "solid", "dotted"), strict=True)
     )
     plotting.colour_legend(figure, [run.label for run in runs], styles)
     return figure
 
 
 def _draw_splits(ax: Axes, run: Run, what: str, colour: plotting.Colour | None) -> list[float]:
-    """Draw the splits of one run, and return the values drawn."""
-    metrics, drawn = run.tables["metrics"], []
-    for number, (split, style) in enumerate(SPLITS.items()):
+    """Draw a curve for each split of a run, and return the values of all."""
+    metrics, heights = run.tables["metrics"], []
+    for number, (split, style) in enumerate(SPLIT_LINE_STYLES.items()):
         if f"{split}_{what}" not in metrics:
             continue
         values = metrics[f"{split}_{what}"]
         values = values if what == "loss" else 100 * (1 - values)
         label = None if colour else split
         ax.plot(metrics["step"], values, style, color=colour or plotting.COLOURS[number], label=label)
-        drawn += values.tolist()
-    return drawn
+        heights += values.tolist()
+    return heights
 
 
-def _outcome(runs: Sequence[Run]) -> str:
+def _error_title(runs: Sequence[Run]) -> str:
     if len(runs) > 1:
         return "Error"
     final = runs[0].tables["metrics"].iloc[-1]
@@ -203,23 +205,23 @@ def _outcome(runs: Sequence[Run]) -> str:
 
 
 def learning_rate(runs: Sequence[Run]) -> Figure:
-    """The learning rate over training, of one run or several."""
+    """Draw the learning rate over training, of one run or several."""
     figure, axes = plotting.panels(1, 1, height=3.4)
-    ax, drawn = axes[0][0], list[float]()
+    ax, rates = axes[0][0], list[float]()
     for run, colour in zip(runs, plotting.colours(len(runs)), strict=True):
         metrics = run.tables["metrics"]
         ax.plot(metrics["step"], metrics["learning_rate"], color=colour, label=run.label)
-        drawn += metrics["learning_rate"].tolist()
+        rates += metrics["learning_rate"].tolist()
     plotting.step_axis(ax, runs[0].tables["metrics"]["step"].tolist())
     ax.set(ylabel="learning rate", title=runs[0].label if len(runs) == 1 else "Learning rate")
-    plotting.log_if_wide(ax, drawn)
+    plotting.log_if_wide(ax, rates)
     plotting.legend(ax)
     return figure
 
 
 def planned(experiment: Experiment) -> Run:
-    """An experiment that is yet to be trained, with what is known of it: its learning rate. Raises
-    ConfigError where that goes by the loss."""
+    """A run of an experiment that is yet to be trained, with its learning rate as the only table. Raises
+    ConfigError where the rate depends on the loss."""
     import pandas
 
     config, optimizer = experiment.config, experiment.parts.optimizer
@@ -231,7 +233,7 @@ def planned(experiment: Experiment) -> Run:
         message = "goes by the loss as it trains; `nnlab plot` of the run draws it"
         raise config.error(("optimizer",), message)
 
-    def rate(step: Any) -> Any:
+    def rate(step: Array) -> Array:
         return schedule.rate(memory, Time(step, total, experiment.steps_per_epoch))
 
     steps = sorted({round(total * i / MAX_SCHEDULE_POINTS) for i in range(MAX_SCHEDULE_POINTS + 1)})

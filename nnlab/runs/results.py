@@ -16,12 +16,11 @@ from nnlab.runs.expectations import (
     Verdicts,
     run_verdicts,
     sweep_verdicts,
-    value_text,
 )
 from nnlab.runs.html import html_heading, html_table
 from nnlab.storage.results import JsonObject, read_summary
 from nnlab.storage.tables import read_table, read_tables, read_trials
-from nnlab.text import join_words, suggestion
+from nnlab.text import join_words, short_value, suggestion
 
 if TYPE_CHECKING:
     import numpy as np
@@ -331,6 +330,5 @@ def _numbers(config: Config, summary: JsonObject) -> dict[str, Value]:
 
 
 def _html(name: str, status: str, path: Path, numbers: Mapping[str, Value], verdicts: Verdicts) -> str:
-    found = [(key, value_text(value)) for key, value in numbers.items()]
-    numbers_table = html_table(("number", "value"), found)
+    numbers_table = html_table(("number", "value"), [(k, short_value(v)) for k, v in numbers.items()])
     return html_heading(name, status, str(path)) + numbers_table + verdicts._repr_html_()

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nnlab.config import Config
+from nnlab.config.from_python import DICT_SOURCE
 from nnlab.errors import Interrupted
 from nnlab.runs.figures import draw
 from nnlab.runs.progress import ChunkCallback, progress_bar
@@ -33,39 +34,34 @@ def train(
 ) -> Run:
     """Train an experiment, or open its run where it was trained before.
 
-    The same call gives the same directory as the command `nnlab train`, byte for byte, if JAX was not used in
-    the process before: on a CPU its numbers depend on the number of threads, which is settled by the first
-    use. Only one process at a time works on a directory.
-
-    In the main thread SIGINT (a notebook's stop button), SIGTERM and SIGHUP end the training at a checkpoint,
-    within seconds; a second one is handled as it would be without a training. Elsewhere signals are left
-    alone.
+    It leaves the bytes that the command `nnlab train` leaves, if JAX was not used in the process before: on a
+    CPU its numbers depend on the number of threads, which the first use settles. In the main thread SIGINT (a
+    notebook's stop button), SIGTERM and SIGHUP end the training at a checkpoint, within seconds; a second one
+    is handled as it would be without a training.
 
     Args:
         experiment: An experiment that is no sweep, from `nnlab.load` or `nnlab.experiment`.
         out: The run directory; by default results/<name>-<first 8 digits of the config's hash>.
-        resume: Whether to open a finished run, and to continue an interrupted one from its last checkpoint;
-            else the run is trained anew.
+        resume: Whether to open a finished run and continue an interrupted one, or to train anew.
         allow_drift: Continue even if the config, the data, versions, device or threads differ from those of
             the checkpoint; environment.json records it.
         checkpoint_every: Seconds between checkpoints, 0 for one after every chunk.
         platform: `auto`, `cpu`, `gpu` or `tpu`; without effect once JAX has been used.
         plots: Whether to draw the figures of a finished run into its folder plots/.
         progress: Whether to show a bar, or a function that is called with each chunk of the training.
-        notify: A function that is called with what is worth knowing, a line at a time: that the run was
-            finished before, or from which step it is continued. By default nobody is told.
+        notify: A function that is called with each line that is worth knowing: that the run was finished
+            before, say, or from which step it continues.
 
     Returns:
-        The run; its `status` says whether it is complete or diverged, its `check()` whether it came out as
-        expected.
+        The run, complete or diverged as its `status` says.
 
     Raises:
         ConfigError: The parts of the experiment do not fit together, or it is a sweep.
         UsageError: The directory holds something else, or another process works on it.
         DriftError: The run was begun where other numbers come out.
         DiskError: Something cannot be written.
-        Interrupted: A signal ended the training, at a checkpoint. It is a KeyboardInterrupt. The same call
-            continues, `nnlab.open` shows what has been recorded.
+        Interrupted: A signal ended the training. It is a KeyboardInterrupt; the same call continues, and
+            `nnlab.open` shows what has been recorded.
     """
     if not isinstance(experiment, Config):
         raise TypeError(f"nnlab.train takes an experiment of nnlab.load, not {type(experiment).__name__}")
@@ -89,7 +85,8 @@ def check_single(experiment: Config) -> None:
     """Refuse an experiment that is a sweep. Raises ConfigError."""
     if experiment.tree["sweep"] is not None:
         source = experiment.document.source
-        raise experiment.error(("sweep",), f"describes many runs: `nnlab sweep {source}` runs them")
+        command = "nnlab.sweep" if source == DICT_SOURCE else f"nnlab sweep {source}"
+        raise experiment.error(("sweep",), f"describes many runs: `{command}` runs them")
 
 
 def default_directory(experiment: Config) -> Path:

@@ -1,4 +1,4 @@
-"""Checkpoints: all that a training needs to go on, in folders that are whole or not taken for one.
+"""Checkpoints: all that a training needs to continue, in folders that are complete or not taken for one.
 
     checkpoints/step-0000001200/
         weights.safetensors     the weights and the layers' running averages, by path: dense_1/kernel
@@ -6,8 +6,8 @@
         training.safetensors    what else training hands from step to step: the optimizer's state, the step
         manifest.json           size and SHA-256 of each file and of the tables so far, and what made them
 
-A checkpoint is written beside, brought to the disk and renamed. Each bit of it is under a SHA-256, the
-manifest's under its own, as safetensors has no checksum: a flipped bit there loads as another weight.
+A checkpoint is written under another name, brought to the disk and renamed. Each bit of it is covered by a
+SHA-256, the manifest's by its own: safetensors has no checksum, a flipped bit there loads as another weight.
 """
 
 from __future__ import annotations
@@ -19,37 +19,52 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from nnlab.errors import NnlabError
+from nnlab.storage.results import JsonObject
 from nnlab.system import files
 from nnlab.system.files import FileDigest
 
-KEPT = 2  # the newest, and one to fall back on
-FORMAT = 2
-PROVENANCE = "made_by"  # its name in a manifest, so that what earlier versions wrote is still read
-NAMED = re.compile(r"step-[0-9]{10}")
-FILE, TABLE = re.compile(r"[a-z]+\.safetensors"), re.compile(r"[a-z][a-z_]*")
-Arrays = Mapping[str, np.ndarray]  # by name
+KEPT_CHECKPOINTS = 2  # the newest, and one to fall back on
+FORMAT_VERSION = 2
+PROVENANCE_KEY = "made_by"  # as earlier versions wrote it into a manifest
+FOLDER_NAME = re.compile(r"step-[0-9]{10}")
+FILE_NAME, TABLE_NAME = re.compile(r"[a-z]+\.safetensors"), re.compile(r"[a-z][a-z_]*")
+
+Arrays = Mapping[str, np.ndarray]
+"""Arrays by name."""
 
 
 class CheckpointMeta(NamedTuple):
-    """step: how many were taken; done: whether the training has come to its end, its last record made.
-    provenance: what its bytes depend on. tables: how far each table went. best: step and loss of the best
-    weights. stopped: see `Chunk`."""
+    """What a checkpoint says of itself.
+
+    Attributes:
+        step: The number of steps taken.
+        done: Whether the training has come to its end and made its last record.
+        provenance: All that its bytes depend on.
+        tables: How far each table went.
+        best: Step and loss of the best weights; empty before there are any.
+        stopped: The number of the rule that stopped the training, counted from 1; 0 if none did.
+    """
 
     step: int
     done: bool
-    provenance: Mapping[str, Any]
+    provenance: Mapping[str, object]
     tables: Mapping[str, FileDigest]
-    best: Mapping[str, Any]
+    best: Mapping[str, object]
     stopped: int = 0
 
 
 class Checkpoint(NamedTuple):
-    """What is known of a checkpoint. arrays: () -> its arrays, read anew, by group."""
+    """A checkpoint on the disk.
+
+    Attributes:
+        facts: What it says of itself.
+        arrays: Reads its arrays, by group.
+    """
 
     facts: CheckpointMeta
     arrays: Callable[[], dict[str, Arrays]]
@@ -63,65 +78,85 @@ class DamagedError(NnlabError):
 
 
 def save(folder: Path, facts: CheckpointMeta, groups: Mapping[str, Callable[[], Arrays]]) -> None:
-    """Write a checkpoint, a file for each group of arrays, and let go of all but the newest. Raises
-    NnlabError; what was there then stays."""
+    """Write a checkpoint, and remove all but the newest.
+
+    Args:
+        folder: The folder of a run's checkpoints.
+        facts: What it says of itself.
+        groups: For each file its arrays, computed one file after the other to save memory.
+
+    Raises:
+        DiskError: It cannot be written; the checkpoints before it stay.
+    """
     name = f"step-{facts.step:010d}"
-    beside, place = folder / f".{name}.{os.getpid()}", folder / name
+    temporary, place = folder / f".{name}.{os.getpid()}", folder / name
     files.make_folder(folder)
-    files.remove(beside)
+    files.remove(temporary)
     with files.disk_errors(place):
         try:
-            os.mkdir(beside)  # noqa: PTH102
+            os.mkdir(temporary)  # noqa: PTH102
             digests = {}
-            for group, arrays in groups.items():  # one after the other, for the memory's sake
-                digests[f"{group}.safetensors"] = _write(beside / f"{group}.safetensors", arrays())
-            files.write_new_file(beside / "manifest.json", _manifest(facts, digests))
-            files.sync_folder(beside)
+            for group, arrays in groups.items():
+                digests[f"{group}.safetensors"] = _write(temporary / f"{group}.safetensors", arrays())
+            files.write_new_file(temporary / "manifest.json", _manifest(facts, digests))
+            files.sync_folder(temporary)
             if place.exists():  # of the same step, and damaged, most likely
                 aside = folder / f".{name}.old"
                 files.remove(aside)
                 os.rename(place, aside)  # noqa: PTH104
-            os.rename(beside, place)  # noqa: PTH104
+            os.rename(temporary, place)  # noqa: PTH104
             files.sync_folder(folder)
             files.sync_folder(folder.parent)
         except OSError:
             with contextlib.suppress(Exception):
-                files.remove(beside)
+                files.remove(temporary)
             raise
-    for older in (*_places(folder)[KEPT:], folder / f".{name}.old"):
+    for older in (*_places(folder)[KEPT_CHECKPOINTS:], folder / f".{name}.old"):
         files.remove(older)
 
 
 def newest(
-    folder: Path, most: int | None, fits: Callable[[Checkpoint], str], tell: Callable[[str], None]
+    folder: Path,
+    max_step: int | None,
+    objection: Callable[[Checkpoint], str],
+    notify: Callable[[str], None],
 ) -> Checkpoint | None:
-    """The newest checkpoint, of no more than `most` steps, that is whole and against which `fits` says
-    nothing; each one that is passed over is told of. None where there is none."""
+    """Find the newest checkpoint that can be used.
+
+    Args:
+        folder: The folder of a run's checkpoints.
+        max_step: The largest step wanted; None for any.
+        objection: Says what is wrong with a checkpoint, nothing if it can be used.
+        notify: Called with a line for each checkpoint that is passed over as it is damaged.
+
+    Returns:
+        The checkpoint; None where there is none.
+    """
     for place in _places(folder):
-        if most is not None and _step(place) > most:
+        if max_step is not None and _step(place) > max_step:
             continue
         try:
-            found = load(place)
-            if reason := fits(found):
+            checkpoint = load(place)
+            if reason := objection(checkpoint):
                 raise DamagedError(place, reason)
         except DamagedError as damage:
-            tell(f"{damage}; not used")
+            notify(f"{damage}; not used")
         else:
-            return found
+            return checkpoint
     return None
 
 
 def drop_after(folder: Path, step: int) -> None:
-    """Remove the checkpoints of later steps, and what a killed process left beside."""
+    """Remove the checkpoints of later steps, and what a killed process left unfinished."""
     for place in _places(folder):
         if _step(place) > step:
             files.remove(place)
-    for beside in folder.glob(".step-*"):
-        files.remove(beside)
+    for temporary in folder.glob(".step-*"):
+        files.remove(temporary)
 
 
 def load(place: Path) -> Checkpoint:
-    """Read a checkpoint. Raises DamagedError unless each of its bytes is what was written."""
+    """Read a checkpoint, and check each of its bytes. Raises DamagedError where one is not as written."""
     body = _read_manifest(place / "manifest.json")
     if body["step"] != _step(place) or "metrics" not in body["tables"]:
         raise DamagedError(place / "manifest.json", "it is none of this checkpoint")
@@ -129,7 +164,7 @@ def load(place: Path) -> Checkpoint:
         {name: FileDigest(*position) for name, position in body[part].items()} for part in ("files", "tables")
     )
     facts = CheckpointMeta(
-        body["step"], body["done"], body[PROVENANCE], tables, body["best"], body["stopped"]
+        body["step"], body["done"], body[PROVENANCE_KEY], tables, body["best"], body["stopped"]
     )
 
     def arrays() -> dict[str, Arrays]:
@@ -139,23 +174,23 @@ def load(place: Path) -> Checkpoint:
     return Checkpoint(facts, arrays)
 
 
-def _arrays(file: Path, position: FileDigest) -> Arrays:
+def _arrays(file: Path, digest: FileDigest) -> Arrays:
     from safetensors import SafetensorError
-    from safetensors.numpy import load as unpacked
+    from safetensors.numpy import load as parse
 
     content = _read(file)
-    if (len(content), _sha256(content)) != position:
+    if (len(content), _sha256(content)) != digest:
         raise DamagedError(file, "it is not what was written")
     try:
-        return unpacked(content)
+        return parse(content)
     except SafetensorError as error:
         raise DamagedError(file, error) from None
 
 
 def _places(folder: Path) -> list[Path]:
     """The folders of checkpoints, the newest first."""
-    named = (place for place in folder.glob("step-*") if NAMED.fullmatch(place.name))
-    return sorted(named, key=_step, reverse=True)
+    folders = (place for place in folder.glob("step-*") if FOLDER_NAME.fullmatch(place.name))
+    return sorted(folders, key=_step, reverse=True)
 
 
 def _step(place: Path) -> int:
@@ -165,59 +200,61 @@ def _step(place: Path) -> int:
 def _write(file: Path, arrays: Arrays) -> FileDigest:
     """Write arrays as safetensors, in C order, without which version 0.8.0 writes wrong numbers
     (safetensors#825)."""
-    from safetensors.numpy import save as packed
+    from safetensors.numpy import save as serialize
 
     ordered = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays.items()}
-    content = packed(ordered)
+    content = serialize(ordered)
     files.write_new_file(file, content)
     return FileDigest(len(content), _sha256(content))
 
 
-def _manifest(facts: CheckpointMeta, files: Mapping[str, FileDigest]) -> bytes:
-    known = {PROVENANCE if name == "provenance" else name: value for name, value in facts._asdict().items()}
-    body = {"format": FORMAT, **known, "files": files}
+def _manifest(facts: CheckpointMeta, digests: Mapping[str, FileDigest]) -> bytes:
+    fields = {
+        PROVENANCE_KEY if name == "provenance" else name: value for name, value in facts._asdict().items()
+    }
+    body = {"format": FORMAT_VERSION, **fields, "files": digests}
     return _text({"sha256": _sha256(_text(body)), **body})
 
 
-def _read_manifest(file: Path) -> dict[str, Any]:
-    """What a manifest says. Raises DamagedError unless it is, byte for byte, what `_manifest` wrote."""
+def _read_manifest(file: Path) -> JsonObject:
+    """Read a manifest. Raises DamagedError unless it is, byte for byte, what `_manifest` wrote."""
     raw = _read(file)
     try:
         body = json.loads(raw)
         claimed = body.pop("sha256")
-        whole = claimed == _sha256(_text(body)) and raw == _text({"sha256": claimed, **body})
+        intact = claimed == _sha256(_text(body)) and raw == _text({"sha256": claimed, **body})
     except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
-        whole = False
-    if not whole:
+        intact = False
+    if not intact:
         raise DamagedError(file, "it is not what was written")
-    if body.get("format") != FORMAT:
-        raise DamagedError(file, f"its format is {body.get('format')}, not {FORMAT}")
-    if not _well_formed(body):  # whole, but not of our making: a name in it might lead elsewhere
+    if body.get("format") != FORMAT_VERSION:
+        raise DamagedError(file, f"its format is {body.get('format')}, not {FORMAT_VERSION}")
+    if not _well_formed(body):  # intact, but forged: a name in it might lead elsewhere
         raise DamagedError(file, "it is none of a checkpoint")
     return body
 
 
-def _well_formed(body: Mapping[str, Any]) -> bool:
-    def positions(named: Any, pattern: re.Pattern[str]) -> bool:
+def _well_formed(body: JsonObject) -> bool:
+    def digests(named: object, pattern: re.Pattern[str]) -> bool:
         return isinstance(named, dict) and all(
             pattern.fullmatch(name)
-            and isinstance(position, list)
-            and [type(part) for part in position] == [int, str]
-            and position[0] >= 0
-            for name, position in named.items()
+            and isinstance(digest, list)
+            and [type(part) for part in digest] == [int, str]
+            and digest[0] >= 0
+            for name, digest in named.items()
         )
 
     return (
         type(body.get("step")) is int
         and type(body.get("stopped")) is int
         and type(body.get("done")) is bool
-        and all(isinstance(body.get(name), dict) for name in ("best", PROVENANCE))
-        and positions(body.get("files"), FILE)
-        and positions(body.get("tables"), TABLE)
+        and all(isinstance(body.get(name), dict) for name in ("best", PROVENANCE_KEY))
+        and digests(body.get("files"), FILE_NAME)
+        and digests(body.get("tables"), TABLE_NAME)
     )
 
 
-def _text(content: Any) -> bytes:
+def _text(content: object) -> bytes:
     return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
 
 
