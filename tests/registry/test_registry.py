@@ -41,7 +41,7 @@ def documented_keys(document):
     return re.findall(r"^ {4}(\w+):", arguments[1], re.MULTILINE) if arguments else []
 
 
-@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, name in OWN if kind != "phenomenon"])
+@own
 def test_its_document_explains_its_keys(kind, name):
     component = components(kind)[name]
     assert documented_keys(component.document) == list(component.own_parameters)
