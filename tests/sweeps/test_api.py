@@ -48,8 +48,8 @@ def loaded(folder, text):
 
 def written(out):
     """The bytes of every file that does not hold a time, by its path."""
-    own = {".lock", "sweep.log", "train.log", "timing.csv", "environment.json"}
-    kept = [path for path in out.rglob("*") if path.is_file() and path.name not in own]
+    of_times = {".lock", "sweep.log", "train.log", "timing.csv", "environment.json"}
+    kept = [path for path in out.rglob("*") if path.is_file() and path.name not in of_times]
     return {str(path.relative_to(out)): path.read_bytes() for path in kept if path.suffix != ".json"} | {
         str(path.relative_to(out)): path.read_bytes() for path in kept if path.name == "summary.json"
     }
@@ -152,18 +152,20 @@ def test_a_thread_runs_a_sweep_and_leaves_signals_alone(swept, tmp_path):
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     seen, results = [], []
 
-    def look(event):
+    def note_handlers(event):
         seen.append([signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)])
 
     def run():
-        results.append(nnlab.sweep(result.config, tmp_path / "out", jobs=1, plots=False, progress=look))
+        results.append(
+            nnlab.sweep(result.config, tmp_path / "out", jobs=1, plots=False, progress=note_handlers)
+        )
 
     thread = threading.Thread(target=run)
     thread.start()
     thread.join(60)
     assert results[0].check()
     assert seen
-    assert all(found == handlers for found in seen)
+    assert all(during == handlers for during in seen)
     assert pandas.read_csv(tmp_path / "out" / "trials.csv").equals(
         pandas.read_csv(result.path / "trials.csv")
     )
@@ -185,11 +187,11 @@ def children():
 
 
 @pytest.fixture(scope="module")
-def whole(home):
+def undisturbed(home):
     """What two trials of a second or so each leave that nobody disturbed."""
     config = loaded(home, LONG)
-    nnlab.sweep(config, home / "whole", jobs=1, plots=False)
-    return config, written_but_checkpoints(home / "whole")
+    nnlab.sweep(config, home / "undisturbed", jobs=1, plots=False)
+    return config, written_but_checkpoints(home / "undisturbed")
 
 
 def written_but_checkpoints(out):
@@ -205,8 +207,8 @@ def interrupt_by_exception():
 
 
 @pytest.mark.parametrize("how", [interrupt_by_signal, interrupt_by_exception])
-def test_an_interrupt_ends_the_workers_and_the_sweep_goes_on(how, whole, tmp_path):
-    config, expected = whole
+def test_an_interrupt_ends_the_workers_and_the_sweep_goes_on(how, undisturbed, tmp_path):
+    config, expected = undisturbed
     before = children()
     began = []
 
@@ -256,13 +258,13 @@ def test_errors_have_the_words_of_the_command(swept, home, tmp_path):
 def test_cross_validation_leaves_the_bytes_of_the_command(tmp_path, capfd):
     experiment = loaded(tmp_path, SMALL)
     notes = []
-    found = nnlab.cross_validate(experiment, tmp_path / "api", folds=3, jobs=1, notify=notes.append)
+    outcome = nnlab.cross_validate(experiment, tmp_path / "api", folds=3, jobs=1, notify=notes.append)
     assert capfd.readouterr() == ("", "")
-    assert found.refit.config.tree["train"]["epochs"] == found.epochs
-    assert found.epochs == found.sweep.summary["cross_validation"]["best_epoch"]
+    assert outcome.refit.config.tree["train"]["epochs"] == outcome.epochs
+    assert outcome.epochs == outcome.sweep.summary["cross_validation"]["best_epoch"]
     assert "epochs are best on average" in notes[0]
-    assert found.check()
-    assert "cross_validation" in found._repr_html_()
+    assert outcome.check()
+    assert "cross_validation" in outcome._repr_html_()
     words = ("--folds", 3, "--jobs", 1, "--out", tmp_path / "command", "--quiet")
     assert run_nnlab("cross-validate", tmp_path / "experiment.yaml", *words).exit_code == 0
     assert written(tmp_path / "command") == written(tmp_path / "api")
@@ -271,9 +273,9 @@ def test_cross_validation_leaves_the_bytes_of_the_command(tmp_path, capfd):
 def test_where_an_expectation_fails_nothing_is_refitted(tmp_path):
     text = SMALL.replace("{test: 20}", "{test: 20, folds: 2, fold: 0}")
     text += "sweep: {axes: {data.split.fold: [0, 1]}}\nexpect: {final.train_loss: {max: 0}}\n"
-    found = nnlab.cross_validate(loaded(tmp_path, text), tmp_path / "out", jobs=1, plots=False)
-    assert (found.epochs, found.refit) == (None, None)
-    assert not found.check()
+    outcome = nnlab.cross_validate(loaded(tmp_path, text), tmp_path / "out", jobs=1, plots=False)
+    assert (outcome.epochs, outcome.refit) == (None, None)
+    assert not outcome.check()
     assert not (tmp_path / "out" / "refit").exists()
 
 

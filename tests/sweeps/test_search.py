@@ -62,11 +62,11 @@ def home(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def whole(home):
+def undisturbed(home):
     """A search that was left alone, and what it printed; not to be changed."""
-    done = search(home / "config.yaml", home / "whole")
+    done = search(home / "config.yaml", home / "undisturbed")
     assert done.exit_code == 0, done.output
-    return home / "whole", done.stdout
+    return home / "undisturbed", done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +86,8 @@ def test_it_finds_more_than_random_draws(unpruned):
     assert best["value"] == min(losses)
 
 
-def test_the_best_trial_is_named(whole):
-    out, printed = whole
+def test_the_best_trial_is_named(undisturbed):
+    out, printed = undisturbed
     result = open_sweep(out)
     best = result.summary["best"]
     row = result.trials.loc[result.trials["final.validation_loss"].idxmin()]
@@ -102,8 +102,8 @@ def test_the_best_trial_is_named(whole):
     assert run_nnlab("check", out).exit_code == 0
 
 
-def test_bad_trials_are_pruned(whole, unpruned):
-    out, _ = whole
+def test_bad_trials_are_pruned(undisturbed, unpruned):
+    out, _ = undisturbed
     result = open_sweep(out)
     pruned = result.table[result.table["status"] == "pruned"]
     assert result.summary["pruned"] == len(pruned) >= 1
@@ -116,31 +116,31 @@ def test_bad_trials_are_pruned(whole, unpruned):
     assert json.loads((unpruned / "summary.json").read_text())["pruned"] == 0
 
 
-def test_a_pruned_trial_is_the_beginning_of_the_whole_one(whole, unpruned):
+def test_a_pruned_trial_is_the_beginning_of_the_whole_one(undisturbed, unpruned):
     """All that the two searches have in common: what led to the first pruned trial, and that trial."""
-    out, _ = whole
+    out, _ = undisturbed
     table = open_sweep(out).table
     first = int((table["status"] == "pruned").idxmax())
     for trial in table["trial"][: first + 1]:
-        own, other = (place / "trials" / trial / "metrics.csv" for place in (out, unpruned))
-        assert other.read_bytes().startswith(own.read_bytes())
-        assert (own.read_bytes() == other.read_bytes()) == (trial != table["trial"][first])
+        short, complete = (place / "trials" / trial / "metrics.csv" for place in (out, unpruned))
+        assert complete.read_bytes().startswith(short.read_bytes())
+        assert (short.read_bytes() == complete.read_bytes()) == (trial != table["trial"][first])
     run = open_run(out / "trials" / table["trial"][first])
     assert run.summary["status"] == "pruned"
     assert run.summary["step"] == run.tables["metrics"]["step"].iloc[-1] == run.summary["final"]["step"]
 
 
-def test_the_same_command_again_runs_nothing(home, whole):
-    out, _ = whole
+def test_the_same_command_again_runs_nothing(home, undisturbed):
+    out, _ = undisturbed
     before, ended = bytes_of(out), finished_trials(out)
     assert search(home / "config.yaml", out).exit_code == 0
     assert bytes_of(out) == before
     assert finished_trials(out) == ended
 
 
-def test_more_draws_run_the_additional_ones(home, whole):
+def test_more_draws_run_the_additional_ones(home, undisturbed):
     out = home / "more"
-    shutil.copytree(whole[0], out)
+    shutil.copytree(undisturbed[0], out)
     ended, rows = finished_trials(out), (out / "trials.csv").read_text().splitlines()
     assert search(home / "config.yaml", out, "sweep.random.draws=11").exit_code == 0
     now = finished_trials(out)
@@ -159,7 +159,7 @@ def stopped(how, trials, config, out):
     return process.wait()
 
 
-def test_it_goes_on_where_it_was_stopped(home, whole):
+def test_it_goes_on_where_it_was_stopped(home, undisturbed):
     """Interrupted, then killed, it comes to the trials of a search that was left alone, in their order."""
     out, config = home / "stopped", home / "config.yaml"
     assert stopped(signal.SIGINT, 2, config, out) == 130
@@ -173,16 +173,16 @@ def test_it_goes_on_where_it_was_stopped(home, whole):
     ended = finished_trials(out)
     assert first.items() <= second.items() <= ended.items()
     assert len(ended) == DRAWS
-    assert bytes_of(out) == bytes_of(whole[0])
+    assert bytes_of(out) == bytes_of(undisturbed[0])
 
 
-def test_a_journal_cut_off_as_it_was_written(home, whole):
+def test_a_journal_cut_off_as_it_was_written(home, undisturbed):
     out = home / "torn"
-    shutil.copytree(whole[0], out)
+    shutil.copytree(undisturbed[0], out)
     with (out / "search.journal").open("a") as file:
         file.write('{"op_code": 4, "stu')
     assert search(home / "config.yaml", out).exit_code == 0
-    assert bytes_of(out) == bytes_of(whole[0])
+    assert bytes_of(out) == bytes_of(undisturbed[0])
 
 
 def test_equal_proposals_are_one_run(home):
@@ -220,7 +220,7 @@ def test_a_space_of_everything(tmp_path):
     assert again.proposals() == study.proposals()
     assert [proposal.open for proposal in again.proposals()] == [False] * 6 + [True]
     assert again.proposals()[-1] == left_open
-    assert again.should_prune(left_open.number, {4: 3.0})  # the median of the whole ones is 1
+    assert again.should_prune(left_open.number, {4: 3.0})  # the median of the complete ones is 1
     assert not again.should_prune(left_open.number, {4: 0.9})
     assert not again.should_prune(left_open.number, {3: 3.0})
     other = search.study(space, 1, tmp_path / "search.journal")

@@ -115,10 +115,10 @@ def copied(done, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def whole(home):
+def undisturbed(home):
     """What a sweep of two trials of seconds each leaves that nobody disturbed."""
-    swept(home / "long.yaml", "--out", home / "whole", "--no-plots")
-    return left_by(home / "whole")
+    swept(home / "long.yaml", "--out", home / "undisturbed", "--no-plots")
+    return left_by(home / "undisturbed")
 
 
 # --- what a sweep leaves ---------------------------------------------------------------------------------
@@ -153,8 +153,8 @@ def test_trials_csv_has_a_row_a_trial(done, home):
         summary = summary_of(out / "trials" / row["trial"])
         for part in ("final", "best", "gradient_flow"):
             for name, number in summary[part].items():
-                found = row[f"{part}.{name}"]
-                assert found == number or (number is None and pandas.isna(found)), (part, name)
+                cell = row[f"{part}.{name}"]
+                assert cell == number or (number is None and pandas.isna(cell)), (part, name)
         assert row["parameters"] == summary["parameters"]
     assert table["final.train_loss"].nunique() == 6, "all trials are different ones"
 
@@ -191,8 +191,8 @@ def test_every_trial_is_a_run_that_the_commands_read(done, tmp_path):
     runs = sorted((out / "trials").iterdir())
     assert all({path.name for path in run.iterdir()} >= OF_A_TRIAL for run in runs)
     assert run_nnlab("check", *runs).exit_code == 0
-    drawn = run_nnlab("plot", runs[0], "--out", tmp_path)
-    assert drawn.exit_code == 0, drawn.stderr
+    plotted = run_nnlab("plot", runs[0], "--out", tmp_path)
+    assert plotted.exit_code == 0, plotted.stderr
     assert {path.name for path in tmp_path.iterdir()} >= {"training_curves.png"}
     compared = run_nnlab("compare", *runs[:3])
     assert compared.exit_code == 0
@@ -330,10 +330,10 @@ def test_the_default_place_is_the_experiments_whatever_varies(folder):
         (line,) = [line for line in result.stdout.splitlines() if "trials," in line]
         return line.split(":")[0]
 
-    own = place()
-    assert place("model.width=3,4,5,6", "sweep.seeds=9") == own
-    assert place("optimizer.learning_rate=0.2") != own
-    assert place("seed=1") != own
+    default = place()
+    assert place("model.width=3,4,5,6", "sweep.seeds=9") == default
+    assert place("optimizer.learning_rate=0.2") != default
+    assert place("seed=1") != default
 
 
 def test_smoke_cuts_every_trial_short_and_judges_nothing(folder):
@@ -512,27 +512,27 @@ def wait_until_gone(processes):
 def training(home, out, *words):
     """A sweep of long.yaml in the middle of its trials, and its workers."""
     process = begun(home / "long.yaml", "--out", out, *words, until="trials/*/metrics.csv")
-    found = workers(process.pid)
-    assert found, "it was done before anything could be done to it"
-    return process, found
+    pids = workers(process.pid)
+    assert pids, "it was done before anything could be done to it"
+    return process, pids
 
 
-def test_a_killed_workers_trial_is_run_again_in_the_same_sweep(home, whole, tmp_path):
-    process, found = training(home, tmp_path / "out", "--quiet", "--jobs", "1")
-    os.kill(found[0], signal.SIGKILL)
+def test_a_killed_workers_trial_is_run_again_in_the_same_sweep(home, undisturbed, tmp_path):
+    process, pids = training(home, tmp_path / "out", "--quiet", "--jobs", "1")
+    os.kill(pids[0], signal.SIGKILL)
     stdout, stderr = process.communicate()
     assert (process.returncode, stdout, stderr) == (0, "", "")
-    assert left_by(tmp_path / "out") == whole
+    assert left_by(tmp_path / "out") == undisturbed
 
 
-def test_a_killed_sweep_leaves_no_worker_and_is_resumed(home, whole, tmp_path):
-    process, found = training(home, tmp_path / "out", "--quiet")
+def test_a_killed_sweep_leaves_no_worker_and_is_resumed(home, undisturbed, tmp_path):
+    process, pids = training(home, tmp_path / "out", "--quiet")
     process.kill()
     process.communicate()
-    wait_until_gone(found)
-    assert left_by_any(tmp_path / "out") != whole
+    wait_until_gone(pids)
+    assert left_by_any(tmp_path / "out") != undisturbed
     swept(home / "long.yaml", "--out", tmp_path / "out", "--no-plots")
-    assert left_by(tmp_path / "out") == whole
+    assert left_by(tmp_path / "out") == undisturbed
 
 
 def left_by_any(out):
@@ -540,17 +540,17 @@ def left_by_any(out):
         return left_by(out)
 
 
-def test_ctrl_c_ends_workers_and_the_sweep_is_resumed(home, whole, tmp_path):
-    """Before that, nobody else may come in, and what is there so far can be looked at."""
-    process, found = training(home, tmp_path / "out", "--jobs", "1")
+def test_ctrl_c_ends_workers_and_the_sweep_is_resumed(home, undisturbed, tmp_path):
+    """Before that, nobody else may come in, and what is there so far can be checked at."""
+    process, pids = training(home, tmp_path / "out", "--jobs", "1")
     second = run_nnlab("sweep", home / "long.yaml", "--out", tmp_path / "out")
-    looked = run_nnlab("check", tmp_path / "out")
+    checked = run_nnlab("check", tmp_path / "out")
     listed = run_nnlab("runs", tmp_path)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate()
     assert process.returncode == 130
     assert "Traceback" not in stderr + stdout
-    assert not any(map(alive, found))
+    assert not any(map(alive, pids))
     assert second.exit_code == 2
     (line,) = second.stderr.splitlines()
     assert f"process {process.pid} on " in line
@@ -558,26 +558,39 @@ def test_ctrl_c_ends_workers_and_the_sweep_is_resumed(home, whole, tmp_path):
     assert summary["status"] == "interrupted"
     assert summary["missing"] >= 1
     swept(home / "long.yaml", "--out", tmp_path / "out", "--no-plots")
-    assert left_by(tmp_path / "out") == whole
-    assert looked.exit_code == 1, looked.stderr
-    assert "not finished (status running)" in looked.stderr
+    assert left_by(tmp_path / "out") == undisturbed
+    assert checked.exit_code == 1, checked.stderr
+    assert "not finished (status running)" in checked.stderr
     assert "damaged" not in listed.stdout
     assert "running" in listed.stdout
 
 
 def test_sigterm_ends_workers_and_what_is_there_can_be_read(home, tmp_path):
-    process, found = training(home, tmp_path / "out", "--jobs", "1")
+    process, pids = training(home, tmp_path / "out", "--jobs", "1")
     process.terminate()
     stdout, stderr = process.communicate()
     assert process.returncode == 143
     assert "Traceback" not in stderr + stdout
-    assert not any(map(alive, found))
+    assert not any(map(alive, pids))
     assert summary_of(tmp_path / "out")["status"] == "interrupted"
     assert len(trials_table(tmp_path / "out")) == 2
     assert run_nnlab("check", tmp_path / "out").exit_code == 1
     assert "2 trials, 0 done, 2 to run" in run_nnlab(
         "sweep", home / "long.yaml", "--out", tmp_path / "out", "--dry-run"
     ).stdout  # fmt: skip
+
+
+def test_a_second_signal_ends_it_at_once(home, tmp_path):
+    """However long the chunk takes that the first one lets the workers end."""
+    endless = ("train.steps=600000000", "record.every.steps=50000000")
+    process, pids = training(home, tmp_path / "out", "--jobs", "1", *endless)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=10)
+    assert process.returncode == 130
+    wait_until_gone(pids)
 
 
 def half_done(home, out, monkeypatch, **other):
@@ -597,11 +610,11 @@ def half_done(home, out, monkeypatch, **other):
     return directory.trial(trial).path
 
 
-def test_an_interrupted_trial_goes_on(home, whole, tmp_path, monkeypatch):
+def test_an_interrupted_trial_goes_on(home, undisturbed, tmp_path, monkeypatch):
     trial = half_done(home, tmp_path / "out", monkeypatch)
     swept(home / "long.yaml", "--out", tmp_path / "out", "--no-plots")
     assert "goes on from step" in (trial / "train.log").read_text()
-    assert left_by(tmp_path / "out") == whole
+    assert left_by(tmp_path / "out") == undisturbed
 
 
 def test_a_trial_begun_elsewhere_is_refused_or_the_drift_recorded(home, tmp_path, monkeypatch):
@@ -669,9 +682,9 @@ def test_ten_thousand_trials_are_summarized(tmp_path):
     table.loc[chance.random(10_000) < 0.01, "status"] = "diverged"
     directory = fabricated(tmp_path / "big", table, "{axes: {model.width: {range: [1, 2001]}}, seeds: 5}")
     write_summary(directory, ["model.width"])
-    found = pandas.read_csv(tmp_path / "big" / "summary.csv")
-    assert len(found) == 2000 * len(names)
-    part = found[found["metric"] == "best.test_loss"].set_index("model.width").sort_index()
+    summary = pandas.read_csv(tmp_path / "big" / "summary.csv")
+    assert len(summary) == 2000 * len(names)
+    part = summary[summary["metric"] == "best.test_loss"].set_index("model.width").sort_index()
     expected = table[table["status"] == "complete"].groupby("model.width")["best.test_loss"]
     for name in ("mean", "std", "median", "min", "max", "count"):
         np.testing.assert_allclose(part[name], getattr(expected, name)(), rtol=1e-9, atol=1e-12)
@@ -691,9 +704,9 @@ def test_statistics_leave_out_gaps_and_count_what_is_there(tmp_path):
     )
     directory = fabricated(tmp_path / "some", table, "{axes: {model.width: [3, 4]}, seeds: 3}")
     write_summary(directory, ["model.width"])
-    found = pandas.read_csv(tmp_path / "some" / "summary.csv").set_index(["model.width", "metric"])
-    assert list(found.index) == [(3, "final.test_loss"), (4, "final.test_loss")]
-    three, four = (found.loc[(width, "final.test_loss")] for width in (3, 4))
+    summary = pandas.read_csv(tmp_path / "some" / "summary.csv").set_index(["model.width", "metric"])
+    assert list(summary.index) == [(3, "final.test_loss"), (4, "final.test_loss")]
+    three, four = (summary.loc[(width, "final.test_loss")] for width in (3, 4))
     assert (three["mean"], three["count"], three["min"], three["max"]) == (1.5, 2, 1, 2)
     assert three["std"] == pytest.approx(np.sqrt(0.5))
     assert (four["mean"], four["count"]) == (5.0, 1)
@@ -705,6 +718,6 @@ def test_a_sweep_of_which_nothing_finished_has_an_empty_summary(tmp_path):
         {"trial": ["a"], "model.width": [3], "seed": [0], "status": ["failed"], "reason": "x"}
     )
     write_summary(fabricated(tmp_path / "none", table, "{axes: {model.width: [3]}}"), ["model.width"])
-    found = pandas.read_csv(tmp_path / "none" / "summary.csv")
-    assert found.columns.tolist()[:2] == ["model.width", "metric"]
-    assert found.empty
+    summary = pandas.read_csv(tmp_path / "none" / "summary.csv")
+    assert summary.columns.tolist()[:2] == ["model.width", "metric"]
+    assert summary.empty
