@@ -3,6 +3,7 @@
 import os
 import struct
 import sys
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import numpy as np
 from click.testing import CliRunner
 
 from nnlab.config.resolve import resolve
+from nnlab.errors import InvalidValue
 from nnlab.registry import build
 
 
@@ -71,6 +73,31 @@ expect:
   gradient_flow.first_to_last_ratio: {min: 0.0}
   final.train_loss: {max: 100}
 """
+
+
+class FakeRun(NamedTuple):
+    """What a detector sees of a run."""
+
+    tables: dict
+    summary: dict
+    label: str = "run"
+
+
+class FakeSweep:
+    """What a detector sees of a sweep: a row a trial, and tables of the complete ones, in which `trial` is a
+    column."""
+
+    label = "sweep"
+    summary = {}  # noqa: RUF012 - never changed
+
+    def __init__(self, table, tables=None, axes=()):
+        self.table, self.tables, self.axes = table, tables or {}, list(axes)
+        self.trials = table[table["status"] == "complete"] if "status" in table else table
+
+    def joined(self, table):
+        if table not in self.tables:
+            raise InvalidValue(f"the trials have no table '{table}'")
+        return self.tables[table].merge(self.trials[["trial", *self.axes, "seed"]], on="trial")
 
 
 def run_nnlab(*arguments):

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
+from support import FakeSweep
 
 from nnlab.config import check_tree, load
 from nnlab.config.document import Document
@@ -19,27 +20,17 @@ from nnlab.training.experiment import build_experiment
 UNITS = "model.0.units"
 
 
-class Sweep:
-    """What a detector sees of a sweep, from tables by (capacity, seed)."""
-
-    label = "sweep"
-    summary = {}  # noqa: RUF012 - never changed
-
-    def __init__(self, predictions, losses=None, axis=UNITS):
-        parts, rows = [], []
-        for (capacity, seed), table in predictions.items():
-            row = {"trial": f"{capacity}-{seed}", axis: capacity, "seed": seed}
-            parts.append(table.assign(**row))
-            test = table[table["split"] == "test"]
-            loss = float(((test["prediction"] - test["target"]) ** 2).mean())
-            rows.append(row | {"status": "complete", "final.test_loss": losses[capacity] if losses else loss})
-        self.axes, self.trials = [axis], pandas.DataFrame(rows)
-        self.tables = {"predictions": pandas.concat(parts).sample(frac=1, random_state=0)}
-
-    def joined(self, table):
-        if table not in self.tables:
-            raise InvalidValue(f"the trials have no table '{table}'")
-        return self.tables[table]
+def sweep_of(predictions, losses=None, axis=UNITS):
+    """A sweep, from tables by (capacity, seed)."""
+    parts, rows = [], []
+    for (capacity, seed), table in predictions.items():
+        row = {"trial": f"{capacity}-{seed}", axis: capacity, "seed": seed}
+        parts.append(table.assign(trial=row["trial"]))
+        test = table[table["split"] == "test"]
+        loss = float(((test["prediction"] - test["target"]) ** 2).mean())
+        rows.append(row | {"status": "complete", "final.test_loss": losses[capacity] if losses else loss})
+    shuffled = pandas.concat(parts).sample(frac=1, random_state=0)
+    return FakeSweep(pandas.DataFrame(rows), {"predictions": shuffled}, [axis])
 
 
 def table_of(test, target, outputs=1):
@@ -62,7 +53,7 @@ def constructed(bias, spread, seeds=4, outputs=1, **options):
         for seed in range(seeds):
             off = bias[capacity] + (spread[capacity] if seed % 2 else -spread[capacity])
             tables[capacity, seed] = table_of(target + off, target, outputs)
-    return Sweep(tables, **options)
+    return sweep_of(tables, **options)
 
 
 PEAKED = {"bias": {3: 0.9, 10: 0.5, 30: 0.4, 100: 0.3}, "spread": {3: 0.1, 10: 5.0, 30: 1.0, 100: 0.2}}
@@ -132,7 +123,7 @@ def test_without_predictions_the_key_that_is_missing_is_named():
 def test_a_test_set_that_changes_with_the_seed_is_refused():
     tables = {(c, s): table_of(np.zeros(4), np.full(4, float(s))) for c in (1, 2, 3) for s in range(2)}
     with pytest.raises(InvalidValue, match="one test set"):
-        detect(Sweep(tables), UNITS)
+        detect(sweep_of(tables), UNITS)
 
 
 def test_one_seed_is_refused():
@@ -171,7 +162,7 @@ def random_features(ridge, capacities=(3, 10, 20, 30, 40, 90, 300), seeds=16):
             }
             (chunk,) = fit(build_experiment(check_tree(Document(tree, {}, {}, "test"))))
             tables[capacity, seed] = pandas.DataFrame(chunk.tables["predictions"])
-    return Sweep(tables)
+    return sweep_of(tables)
 
 
 def test_the_variance_peaks_at_the_number_of_examples():

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pandas
 import pytest
-from support import run_nnlab
+from support import FakeSweep, run_nnlab
 
 from nnlab.config import check_tree
 from nnlab.config.document import parse
@@ -25,23 +25,10 @@ LOSS = "final.validation_loss"
 STEPS = [0, 10, 20, 30, 40]
 
 
-class Sweep:
-    """What a detector sees of a sweep: a row a trial, and the table `metrics` of those that are complete."""
-
-    label = "sweep"
-    summary = {}  # noqa: RUF012 - never changed
-
-    def __init__(self, rows, axes, metrics):
-        self.axes = list(axes)
-        self.table = pandas.DataFrame(
-            [{"trial": f"t{i}", "status": "complete"} | r for i, r in enumerate(rows)]
-        )
-        self.trials = self.table[self.table["status"] == "complete"]
-        self.metrics = metrics
-
-    def joined(self, table):
-        assert table == "metrics"
-        return self.metrics.merge(self.trials[["trial", *self.axes, "seed"]], on="trial")
+def sweep_of(rows, axes, metrics):
+    """A sweep of a row a trial, and the table `metrics` of those that are complete."""
+    table = pandas.DataFrame([{"trial": f"t{i}", "status": "complete"} | row for i, row in enumerate(rows)])
+    return FakeSweep(table, {"metrics": metrics}, axes)
 
 
 def make_comparison(along=OPTIMIZER, **arguments):
@@ -69,7 +56,7 @@ def scored(scores, axes=AXES, metric=LOSS, diverged=()):
         for seed, score in enumerate(seeds)
     ]
     metrics = pandas.DataFrame({"trial": "t0", "step": [0, 9], "validation_loss": [1.0, 0.5]})
-    return Sweep(rows, axes, metrics)
+    return sweep_of(rows, axes, metrics)
 
 
 NAN = math.nan
@@ -192,7 +179,7 @@ def trained(curves, axes=(OPTIMIZER,)):
                 table = {"trial": f"t{len(rows)}", "step": STEPS, "train_loss": curve}
                 parts.append(pandas.DataFrame(table | {"train_accuracy": 1 - np.array(curve)}))
             rows.append(row | {LOSS: NAN})
-    return Sweep(rows, axes, pandas.concat(parts))
+    return sweep_of(rows, axes, pandas.concat(parts))
 
 
 AT_10, AT_20, AT_40 = [1, 0.1, 0, 0, 0], [1, 0.9, 0.1, 0.5, 0], [1, 1, 1, 1, 0.1]

@@ -2,14 +2,13 @@
 
 import math
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas
 import pytest
-from support import run_nnlab
+from support import FakeRun, FakeSweep, run_nnlab
 
 from nnlab.config import load
 from nnlab.data.datasets.arithmetic import encode_pairs
@@ -33,16 +32,6 @@ from nnlab.training.experiment import build_experiment
 FOLDER = Path(__file__).parents[2] / "experiments"
 
 
-class Seen(NamedTuple):
-    """What a detector sees of a run, or of a sweep."""
-
-    tables: dict
-    summary: dict
-    table: pandas.DataFrame = None
-    axes: tuple = ()
-    label: str = "seen"
-
-
 # --- the detector of a run -------------------------------------------------------------------------------
 
 
@@ -51,7 +40,7 @@ def detected(train, validation, steps=None, classes=10, split="validation"):
     metrics = pandas.DataFrame(
         {"step": steps, "train_accuracy": train, f"{split}_accuracy": validation, f"{split}_loss": 1.0}
     )
-    return grokking.detect(Seen({"metrics": metrics}, {"classes": classes}))
+    return grokking.detect(FakeRun({"metrics": metrics}, {"classes": classes}))
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
@@ -89,7 +78,7 @@ def test_ten_times_later_is_what_counts(later, verdict):
 def test_a_summary_of_another_version_is_no_traceback():
     metrics = pandas.DataFrame({"step": [0], "train_accuracy": [0.1], "validation_accuracy": [0.1]})
     with pytest.raises(InvalidValue, match="does not say how many classes"):
-        grokking.detect(Seen({"metrics": metrics}, {}))
+        grokking.detect(FakeRun({"metrics": metrics}, {}))
 
 
 def test_what_never_comes_has_no_number():
@@ -140,7 +129,7 @@ def test_medians_over_seeds_count_what_never_comes_as_latest():
             "grokking.generalisation_step": [300, None, 200, 50, 60, 70, 800, None, 900],
         }
     )
-    sweep = Seen({}, {}, trials, ("decay",))
+    sweep = FakeSweep(trials, axes=("decay",))
     for name, expected in (("delay_ratio", [INF, 30, 6]), ("generalisation_step", [INF, 300, 60])):
         points, numbers = grokking_delay.medians_over_seeds(sweep, "decay", name)
         assert points.tolist() == [0.5, 1.0, 2.0]
@@ -150,7 +139,7 @@ def test_medians_over_seeds_count_what_never_comes_as_latest():
 def test_a_sweep_whose_trials_all_diverged_has_no_delays():
     trials = pandas.DataFrame({"decay": [1.0], "seed": [0], "status": ["diverged"]})
     with pytest.raises(InvalidValue, match="no trial is complete"):
-        grokking_delay.medians_over_seeds(Seen({}, {}, trials, ("decay",)), "decay", "delay_ratio")
+        grokking_delay.medians_over_seeds(FakeSweep(trials, axes=("decay",)), "decay", "delay_ratio")
 
 
 SWEEP = """\
@@ -312,10 +301,10 @@ def test_the_numbers_of_progress_are_those_of_its_first_and_last_record():
     spectrum = pandas.DataFrame(
         {"step": [0] * 3 + [5] * 3, "frequency": [1, 2, 3] * 2, "power": [1.0, 1.0, 2.0, 6.0, 1.0, 3.0]}
     )
-    numbers = progress_measures.detect(Seen({"progress": progress, "spectrum": spectrum}, {}), keys=2)
+    numbers = progress_measures.detect(FakeRun({"progress": progress, "spectrum": spectrum}, {}), keys=2)
     assert numbers == progress_measures.ProgressMeasures(0.2, 0.9, 0.75, pytest.approx(0.9), "1 3", 0.1, 3.0)
     spectrum["power"] = math.nan  # of a run that diverged at its first step
-    broken = progress_measures.detect(Seen({"progress": progress, "spectrum": spectrum}, {}), keys=2)
+    broken = progress_measures.detect(FakeRun({"progress": progress, "spectrum": spectrum}, {}), keys=2)
     assert math.isnan(broken.final_key_share)
 
 

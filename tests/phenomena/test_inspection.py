@@ -1,7 +1,6 @@
 """Phenomena that show examples, weights and maps: yes where it should be, no to a control."""
 
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +9,7 @@ import pandas
 import pytest
 from sklearn.decomposition import PCA
 from sklearn.metrics import confusion_matrix
-from support import assert_told_apart
+from support import FakeRun, assert_told_apart
 
 from nnlab.config import check_tree
 from nnlab.config.document import Document
@@ -29,12 +28,6 @@ from nnlab.runs.results import open_run
 from nnlab.runs.run import run
 from nnlab.storage.run_directory import RunDirectory
 from nnlab.training.experiment import build_experiment
-
-
-class Seen(NamedTuple):
-    tables: dict
-    summary: dict
-    label: str = "seen"
 
 
 def probed(name, setup, splits, evaluated=None, params=None, initial=None, loss="cross_entropy", **arguments):
@@ -155,7 +148,7 @@ def test_counts_and_the_worst_examples_are_those_of_the_outputs():
     np.testing.assert_array_equal(
         confusion.confusion_matrix(tables["confusion"]), confusion_matrix(true, predicted)
     )
-    assert phenomenon.summarize(Seen(tables, {}))["error"] == pytest.approx((predicted != true).mean())
+    assert phenomenon.summarize(FakeRun(tables, {}))["error"] == pytest.approx((predicted != true).mean())
     probability = np.exp(logits).max(1) / np.exp(logits).sum(1)
     order = np.argsort(np.where(predicted != true, -probability, 1))[:7]
     shown = tables["misclassified"].drop_duplicates("rank")
@@ -222,7 +215,7 @@ def test_filters_lie_over_the_inputs(layers, shape, picture, count):
     for column, params in (("initial", initial), ("final", final)):
         expected = np.moveaxis(params[path]["kernel"], -1, 0)[:5].reshape(-1, *picture)
         np.testing.assert_array_equal(examples.images_in(tables["filters"], column), expected)
-    assert set(phenomenon.summarize(Seen(tables, {}))) == set(filters.Filters._fields)
+    assert set(phenomenon.summarize(FakeRun(tables, {}))) == set(filters.Filters._fields)
 
 
 @pytest.mark.parametrize(
@@ -288,7 +281,7 @@ def test_maps_are_the_outputs_and_those_of_one_value_are_dead(shape):
     np.testing.assert_array_equal(shown, np.moveaxis(maps[:3, ..., :3], -1, 1))
     first = table[table["layer"] == "inputs"]["value"].to_numpy()
     np.testing.assert_array_equal(first, np.moveaxis(inputs[:3].reshape(3, 6, 6, -1), -1, 1).ravel())
-    numbers = phenomenon.summarize(Seen(tables, {}))
+    numbers = phenomenon.summarize(FakeRun(tables, {}))
     assert numbers == {"maps": 3, "near_zero": pytest.approx((shown == 0).mean()), "dead_maps": 1}
 
 
@@ -304,7 +297,7 @@ def embedded(points, classes, **arguments):
 
     splits = {"train": (points[:1], classes.max(keepdims=True)), "test": (points, classes)}
     phenomenon, tables = probed("embeddings", setup, splits, evaluated, **arguments)
-    return tables["embeddings"], phenomenon.summarize(Seen(tables, {}))
+    return tables["embeddings"], phenomenon.summarize(FakeRun(tables, {}))
 
 
 @pytest.mark.parametrize("shape", [(40, 7), (12, 30), (20, 3, 3)])
@@ -353,7 +346,7 @@ def rebuilt(kernel, units, noise=0.0):
     setup = setup_of(["flatten", {"type": "dense", "units": units}, {"type": "dense", "units": 12}], (3, 4))
     arguments = {"noise": noise, "examples": 5, "loss": "squared_error"}
     phenomenon, tables = probed("reconstructions", setup, splits, linear(kernel), **arguments)
-    return phenomenon.summarize(Seen(tables, {})), tables, splits
+    return phenomenon.summarize(FakeRun(tables, {})), tables, splits
 
 
 def test_errors_are_those_of_sklearns_principal_components():
@@ -424,7 +417,7 @@ def test_accuracy_of_shifted_inputs_is_that_of_numpy(shape):
             np.mean([((one.reshape(50, -1) @ kernel).argmax(1) == true[30:80]).mean() for one in moved])
         )
     np.testing.assert_allclose(tables["translation"]["accuracy"], expected, atol=1e-6)
-    numbers = phenomenon.summarize(Seen(tables, {}))
+    numbers = phenomenon.summarize(FakeRun(tables, {}))
     assert numbers["kept"] == pytest.approx(expected[-1])
     assert numbers["kept"] < 0.9
 
@@ -439,7 +432,7 @@ def test_a_net_that_ignores_places_keeps_its_accuracy():
         return Output(jnp.stack([1.5 - greatest, greatest - 1.5], -1))
 
     phenomenon, tables = probed("translation", READ_OUT, splits, evaluated, pixels=3)
-    assert phenomenon.summarize(Seen(tables, {})) == {
+    assert phenomenon.summarize(FakeRun(tables, {})) == {
         "accuracy_unshifted": 1,
         "accuracy_shifted": 1,
         "kept": 1,
@@ -568,6 +561,6 @@ def test_what_is_no_picture_is_not_drawn(true, message):
     setup = setup_of([{"type": "dense", "units": 2}], (2,))
     splits = {"train": (inputs, np.array(true, np.int32))}
     phenomenon, tables = probed("confusion", setup, splits, linear(np.eye(2, dtype=np.float32)))
-    assert phenomenon.figures["confusion_matrix"]([Seen(tables, {})]).axes
+    assert phenomenon.figures["confusion_matrix"]([FakeRun(tables, {})]).axes
     with pytest.raises(InvalidValue, match=message):
-        phenomenon.figures["misclassified"]([Seen(tables, {})])
+        phenomenon.figures["misclassified"]([FakeRun(tables, {})])

@@ -3,12 +3,11 @@
 import functools
 import json
 import math
-from typing import NamedTuple
 
 import numpy as np
 import pandas
 import pytest
-from support import assert_labelled, assert_told_apart, run_nnlab
+from support import FakeRun, FakeSweep, assert_labelled, assert_told_apart, run_nnlab
 
 from nnlab.config import check_tree
 from nnlab.config.document import Document
@@ -21,17 +20,6 @@ from nnlab.runs.results import open_run, open_sweep
 from nnlab.runs.run import run
 from nnlab.storage.run_directory import RunDirectory
 from nnlab.training.experiment import build_experiment
-
-
-class Seen(NamedTuple):
-    """What a detector sees of a run, or of a sweep."""
-
-    tables: dict
-    summary: dict
-    label: str = "seen"
-    trials: pandas.DataFrame = None
-    axes: tuple = ()
-
 
 NET = [{"type": "dense", "units": 8}, "tanh", {"type": "dense", "units": 3}]
 WINE = {"type": "wine", "normalize": "standardize", "batch_size": "full"}
@@ -247,7 +235,7 @@ def test_wrong_labels_are_overfitted_and_a_plain_training_is_not(trained):
 def test_means_are_of_the_first_half_without_the_first_record():
     table = losses([9.0, 1.0, 2.0, 7.0], [9.0, 4.0, 6.0, 7.0], steps=[0, 1, 5, 10])
     modes = pandas.DataFrame({"step": [0, 1, 5, 10], "mode": "training", "batch_loss": [9.0, 3.0, 4.0, 7.0]})
-    seen = Seen({"metrics": table, "training_mode": modes}, {})
+    seen = FakeRun({"metrics": table, "training_mode": modes}, {})
     found = training_mode.detect(training_mode.losses_by_step(seen))
     assert found == training_mode.TrainingMode(3.5, 1.5, 5.0, -1.5, 2.0)
 
@@ -333,7 +321,7 @@ def test_a_path_that_does_not_move_has_no_straightness():
         ).assign(curvature_11=1.0, curvature_22=1.0),
         "metrics": pandas.DataFrame({"train_loss": [1.0, 1.0]}),
     }
-    found = trajectory.detect(Seen(tables, {}))
+    found = trajectory.detect(FakeRun(tables, {}))
     assert found == trajectory.Trajectory(0.0, None, 0, pytest.approx(5**0.5), 1.0)
 
 
@@ -414,10 +402,10 @@ def test_the_straightest_of_medians_over_the_seeds():
             "trajectory.turns": [30, 28, 1, 4, 3, 0],
         }
     )
-    seen = Seen({}, {}, trials=trials, axes=("optimizer.momentum",))
+    seen = FakeSweep(trials, axes=("optimizer.momentum",))
     found = trajectories.detect(seen, "optimizer.momentum")
     assert found == trajectories.Trajectories("0.9", pytest.approx(0.55), 0.2, 28.0, 3.0)
-    still = Seen({}, {}, trials=trials.assign(**{"trajectory.straightness": np.nan}), axes=seen.axes)
+    still = FakeSweep(trials.assign(**{"trajectory.straightness": np.nan}), axes=seen.axes)
     with pytest.raises(InvalidValue, match="no trial is complete and has moved"):
         trajectories.detect(still, "optimizer.momentum")
 
@@ -461,7 +449,7 @@ def test_few_paths_of_one_surface_share_a_panel_and_others_have_their_own(swept)
 def rising(losses, low=1e-4, high=1.0, status="complete"):
     rates = np.geomspace(low, high, len(losses))
     metrics = pandas.DataFrame({"step": range(len(losses)), "learning_rate": rates, "train_loss": losses})
-    return Seen({"metrics": metrics}, {"status": status})
+    return FakeRun({"metrics": metrics}, {"status": status})
 
 
 def valley(rates, least=1e-2, end=0.1):
@@ -508,7 +496,7 @@ def test_blowing_up_is_a_quarter_of_the_fall_or_no_number(ending, status, blew_u
         rising([2.0] * 20, 1.0, 1e-4),
         rising([2.0] * 4),
         rising([math.nan] * 20),
-        Seen({"metrics": pandas.DataFrame({"step": [0], "train_loss": [1.0]})}, {}),  # solved for
+        FakeRun({"metrics": pandas.DataFrame({"step": [0], "train_loss": [1.0]})}, {}),  # solved for
     ],
 )
 def test_a_rate_that_does_not_rise_has_no_range(seen):

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas
 import pytest
-from support import run_nnlab
+from support import FakeSweep, run_nnlab
 
 from nnlab.errors import InvalidValue
 from nnlab.phenomena.selection.cross_validation import CrossValidation
@@ -11,22 +11,6 @@ from nnlab.phenomena.selection.voting import Voting, read_ballot
 from nnlab.registry import build
 
 FOLD = "data.split.fold"
-
-
-class Sweep:
-    """What a detector sees of a sweep: a row a trial, and one table of the complete ones."""
-
-    label = "sweep"
-    summary = {}  # noqa: RUF012 - never changed
-
-    def __init__(self, table, parts, axes=()):
-        self.table, self.axes, self.parts = table, list(axes), parts
-        self.trials = table[table["status"] == "complete"]
-
-    def joined(self, table):
-        if table not in self.parts:
-            raise InvalidValue(f"the trials have no table '{table}'")
-        return self.parts[table].merge(self.trials[["trial", *self.axes, "seed"]], on="trial")
 
 
 def summarized(kind, sweep, **arguments):
@@ -57,7 +41,7 @@ def members(outputs, labels, classes=None, test="test"):
         parts += [test_rows, test_rows.assign(split="train", target=0.0, prediction=9.0)]
     trials = pandas.DataFrame({"trial": [f"t{seed}" for seed in range(seeds)], "status": "complete"})
     shuffled = pandas.concat(parts).sample(frac=1, random_state=0)
-    return Sweep(trials.assign(seed=range(seeds)), {"predictions": shuffled})
+    return FakeSweep(trials.assign(seed=range(seeds)), {"predictions": shuffled})
 
 
 def sure(said, classes=3, logit=5.0):
@@ -159,7 +143,7 @@ COMPLETE = sure([[0, 1], [1, 1]])
 
 def changed(column, value, where):
     sweep = members(COMPLETE, [0, 1], classes=3)
-    table = sweep.parts["predictions"]
+    table = sweep.tables["predictions"]
     table.loc[(table["split"] == "test") & where(table), column] = value
     return sweep
 
@@ -186,7 +170,7 @@ UNFIT = {
 
 def test_words_cannot_vote():
     sweep = members(COMPLETE, [0, 1], classes=3)
-    sweep.parts["predictions"] = sweep.parts["predictions"].astype({"prediction": str})
+    sweep.tables["predictions"] = sweep.tables["predictions"].astype({"prediction": str})
     with pytest.raises(InvalidValue, match="no numbers 'prediction'"):
         summarized("voting", sweep)
 
@@ -209,7 +193,7 @@ def folded(curves, epochs=None, seeds=1, folds=None):
         rows.append({"trial": f"t{number}", FOLD: fold, "seed": number % seeds, "status": "complete"})
         records = {"trial": f"t{number}", "epoch": epochs or np.arange(len(curve)), "validation_loss": curve}
         parts.append(pandas.DataFrame(records).assign(validation_accuracy=1 - np.array(curve, float)))
-    return Sweep(pandas.DataFrame(rows), {"metrics": pandas.concat(parts)}, [FOLD])
+    return FakeSweep(pandas.DataFrame(rows), {"metrics": pandas.concat(parts)}, [FOLD])
 
 
 CURVES = [[9, 4, 2, 3, 5, 6], [9, 3, 4, 5, 6, 7], [9, 8, 7, 5, 1, 6]]  # best after 2, 1 and 4 epochs
@@ -288,12 +272,12 @@ def test_every_fold_must_have_come_to_its_end(status):
     sweep = folded(CURVES)
     sweep.table.loc[1, "status"] = status
     with pytest.raises(InvalidValue, match="fold 1 has not come to its end"):
-        summarized("cross_validation", Sweep(sweep.table, sweep.parts, sweep.axes))
+        summarized("cross_validation", FakeSweep(sweep.table, sweep.tables, sweep.axes))
 
 
 def test_values_have_no_accuracy():
     sweep = folded(CURVES)
-    sweep.parts["metrics"] = sweep.parts["metrics"].drop(columns="validation_accuracy")
+    sweep.tables["metrics"] = sweep.tables["metrics"].drop(columns="validation_accuracy")
     with pytest.raises(InvalidValue, match="no numbers 'validation_accuracy'"):
         summarized("cross_validation", sweep, metric="validation_accuracy")
 

@@ -4,11 +4,11 @@ import functools
 import json
 import math
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas
 import pytest
+from support import FakeRun
 
 from nnlab.config import check_tree
 from nnlab.config.document import Document
@@ -269,13 +269,6 @@ NOT_HERE = ARITHMETIC + OF_TWO_WEIGHTS + OF_TIME + OF_CHANGES + OF_PICTURES + OF
 PHENOMENA = [name for name in IN_RUNS if name not in NOT_HERE]
 
 
-class Seen(NamedTuple):
-    """What a detector sees of a run."""
-
-    tables: dict
-    summary: dict
-
-
 NETS = {
     "deep": [
         {"type": "repeat", "times": 3, "layers": [{"type": "dense", "units": 6}, "sigmoid"]},
@@ -291,7 +284,7 @@ def test_numbers_are_those_of_the_summary(net):
     tables, asked = run(NETS[net], PHENOMENA, steps=1)
     assert [phenomenon.name for phenomenon in asked] == PHENOMENA
     for phenomenon in asked:
-        found = phenomenon.summarize(Seen(tables, {"classes": 3}))
+        found = phenomenon.summarize(FakeRun(tables, {"classes": 3}))
         assert tuple(found) == phenomenon.fields
         for probe in phenomenon.probes:
             assert set(probe.columns) <= set(tables[probe.table])
