@@ -149,6 +149,43 @@ def test_nothing_runs_code_from_files(path):
             assert "allow_pickle" in {keyword.arg for keyword in call.keywords}
 
 
+MOST_LINES = {ast.FunctionDef: 60, ast.AsyncFunctionDef: 60, ast.ClassDef: 150}
+MOST_LINES_OF_A_MODULE, MOST_LINES_WITH_ANY = 400, 200
+# names that the field has better ones for, or that say nothing
+REPLACED = {
+    "Facts", "Given", "Layout", "Order", "Position", "Resident", "Start", "ValueDoesNotFit", "Visited",
+    "agenda", "begin", "bind", "caching", "come_out", "control", "disk", "drawn", "ended", "found",
+    "judged_by", "judgement", "keeping", "lazy", "look", "made_by", "moved", "near_miss", "own", "pictures",
+    "reads", "shared_by", "telling", "there", "transfer", "whole", "with_outsiders",
+}  # fmt: skip
+
+
+@modules
+def test_modules_functions_and_classes_are_small(path):
+    text = path.read_text()
+    assert text.count("\n") <= MOST_LINES_OF_A_MODULE
+    for node in ast.walk(ast.parse(text)):
+        if type(node) in MOST_LINES:
+            lines = node.end_lineno - node.lineno + 1
+            assert lines <= MOST_LINES[type(node)], f"{node.name} has {lines} lines"
+
+
+def test_types_are_seldom_any():
+    lines = [line for path in MODULES for line in path.read_text().splitlines()]
+    assert sum(bool(re.search(r"\bAny\b", line)) for line in lines) < MOST_LINES_WITH_ANY
+
+
+@modules
+def test_nothing_has_a_name_that_was_replaced(path):
+    names = {path.stem}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if type(node) in MOST_LINES:
+            names.add(node.name)
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+    assert names & REPLACED == set()
+
+
 NETWORK = {
     "socket", "socketserver", "ssl", "http", "urllib", "urllib3", "requests", "httpx", "aiohttp", "asyncio",
     "ftplib", "smtplib", "telnetlib", "xmlrpc", "webbrowser", "grpc", "zmq", "tornado", "flask", "fastapi",

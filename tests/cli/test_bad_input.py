@@ -365,7 +365,7 @@ def test_endless_training_is_refused_and_does_not_eat_the_memory(folder, lines, 
     (folder / "bad.yaml").write_text(text_with(*lines))
     limited = ["sh", "-c", 'ulimit -v 2097152; exec "$@"', "sh", sys.executable, "-m", "nnlab"]
     command = [*limited, "train", "bad.yaml"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr[-500:]
     (line,) = done.stderr.splitlines()
     assert line.startswith("bad.yaml:")

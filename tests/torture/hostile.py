@@ -458,8 +458,8 @@ def commands(case: Case, whole: dict[str, Path], pick: random.Random, plots: boo
     return words
 
 
-def wrong(words: Sequence[object]) -> str:
-    """What is wrong with how a command answers; empty where nothing is."""
+def wrong(words: Sequence[object], timed: bool) -> str:
+    """What is wrong with how a command answers; empty where nothing is. timed: also if it took too long."""
     began = time.monotonic()
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
@@ -480,7 +480,7 @@ def wrong(words: Sequence[object]) -> str:
         return f"said {result.stderr[:300]!r}"
     if warned:
         return f"warned: {str(warned[0].message)[:300]}"
-    return f"took {took:.1f} s" if took > LONGEST[str(words[0])] else ""
+    return f"took {took:.1f} s" if timed and took > LONGEST[str(words[0])] else ""
 
 
 def contents(folder: Path) -> dict[str, tuple[int, int]]:
@@ -489,7 +489,7 @@ def contents(folder: Path) -> dict[str, tuple[int, int]]:
     return {str(path): (state.st_mtime_ns, state.st_size) for path, state in found.items()}
 
 
-def hostile(folder: Path, cases: int, seed: int = 0, plots_every: int = 10) -> Report:
+def hostile(folder: Path, cases: int, seed: int = 0, plots_every: int = 10, timed: bool = True) -> Report:
     """So many damaged directories, of which every `plots_every`th is drawn as well; a case is the same
     whichever came before it."""
     whole = make(folder)
@@ -501,7 +501,7 @@ def hostile(folder: Path, cases: int, seed: int = 0, plots_every: int = 10) -> R
         at.mkdir()
         case = begin(whole, at, pick)
         for words in commands(case, whole, pick, plots=number % plots_every == 0):
-            reason = wrong(words)
+            reason = wrong(words, timed)
             if reason:
                 bad.append(f"seed {seed}, case {number}, {case.how}, {words[0]}: {reason}")
         if (at / OUTSIDE).exists() and any((at / OUTSIDE).iterdir()):
