@@ -301,6 +301,19 @@ def test_predictions_on_raw_inputs_are_those_of_the_training(normalized):
     np.testing.assert_array_equal(reopened.predict(inputs), outputs)
 
 
+def test_predictions_of_a_run_whose_frozen_layers_were_computed_once(tmp_path):
+    """The training saw their outputs only; a prediction begins at the inputs."""
+    optimizer = "optimizer: {type: sgd, groups: [{layers: dense_1, frozen: true}]}\n"
+    text = NORMALIZED.replace("batch_norm, relu, {type: dropout, rate: 0.5}", "relu") + optimizer
+    text = text.replace("stop: [{type: early_stopping, patience: 2}]", "cache_frozen: true")
+    (tmp_path / "frozen.yaml").write_text(text)
+    experiment = nnlab.load(tmp_path / "frozen.yaml", "data.normalize=null")
+    run = nnlab.train(experiment, tmp_path / "run", plots=False)
+    outputs = run.predict(build_experiment(run.config).data.train.inputs)
+    recorded = run.table("predictions").query("split == 'train'")["prediction"].to_numpy()
+    np.testing.assert_allclose(outputs, recorded.reshape(outputs.shape), rtol=1e-4, atol=1e-5)
+
+
 def test_a_prediction_is_compiled_once_for_a_shape(normalized):
     inputs = np.zeros((4, 5), np.float32)
     normalized.predict(inputs)

@@ -37,12 +37,12 @@ def plot(paths: tuple[Path, ...], figures: tuple[str, ...], form: str, out: Path
     Of an experiment file it draws the learning-rate schedule, before anything is trained, into plots/: that
     of the optimizer itself, not those of its groups or of a sweep's values.
     """
-    from nnlab.runs.figures import draw, planned
+    from nnlab.runs.figures import draw, untrained_run
     from nnlab.training.experiment import build_experiment
 
     results: Sequence[Run | Sweep]
     if all(path.is_file() for path in paths):
-        results, home = [planned(build_experiment(nnlab.load(path))) for path in paths], Path()
+        results, home = [untrained_run(build_experiment(nnlab.load(path))) for path in paths], Path()
     else:
         results = [nnlab.open(path) for path in paths]
         home = paths[0] if len(paths) == 1 else paths[0].parent

@@ -142,17 +142,18 @@ def validate(configs: tuple[Path, ...]) -> None:
     for path in configs:
         try:
             config = nnlab.load(path)
-            words = _swept(config) if config.tree["sweep"] else _bound(config)
+            size = _sweep_size(config) if config.tree["sweep"] else _run_size(config)
         except NnlabError as error:
             failed = True
             click.echo(str(error), err=True)
         else:
-            click.echo(f"{path}: ok ({words})")
+            click.echo(f"{path}: ok ({size})")
     if failed:
         raise click.exceptions.Exit(2)
 
 
-def _bound(config: Config) -> str:
+def _run_size(config: Config) -> str:
+    """How large the training of an experiment is. Raises ConfigError."""
     from nnlab.training.experiment import build_experiment
 
     experiment = build_experiment(config)
@@ -160,7 +161,8 @@ def _bound(config: Config) -> str:
     return f"{parameters:,} parameters, {experiment.total_steps:,} steps"
 
 
-def _swept(config: Config) -> str:
+def _sweep_size(config: Config) -> str:
+    """How large a sweep is. Raises ConfigError."""
     from nnlab.sweeps.plan import fresh_plan
 
     plan = fresh_plan(config)
@@ -223,6 +225,7 @@ def new(name: str | None, out: Path | None) -> None:
 
 
 def _first_sentence(text: str) -> str:
+    """The first sentence of the comment at the head of a file."""
     head = " ".join(line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#"))
     return head.split(". ")[0].rstrip(".")
 
@@ -236,23 +239,23 @@ def info() -> None:
     from nnlab.system import device
 
     device.configure()
-    found = device.environment()
+    environment = device.environment()
     rows = [
-        *found["versions"].items(),
+        *environment["versions"].items(),
         *((f"plug-in {module}", origin) for module, origin in plugins().items()),
-        *((what, value) for what, value in found.items() if what != "versions"),
+        *((what, value) for what, value in environment.items() if what != "versions"),
         ("cache", device.cache_folder()),
         ("data sets", _data_sets(device.cache_folder() / "data")),
         ("results", Path("results").resolve()),
     ]
-    print_table(("what", "value"), [(key, _in_words(value)) for key, value in rows])
+    print_table(("what", "value"), [(key, _text_of(value)) for key, value in rows])
 
 
 def _data_sets(folder: Path) -> str:
-    """Those that were fetched, or placed by hand."""
+    """The data sets in a folder, whether they were fetched or placed by hand."""
     names = sorted(entry.name for entry in folder.glob("*/")) if folder.is_dir() else []
     return f"{', '.join(names) or 'none yet'} in {folder}"
 
 
-def _in_words(value: object) -> str:
+def _text_of(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -219,7 +219,7 @@ def learning_rate(runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def planned(experiment: Experiment) -> Run:
+def untrained_run(experiment: Experiment) -> Run:
     """A run of an experiment that is yet to be trained, with its learning rate as the only table. Raises
     ConfigError where the rate depends on the loss."""
     import pandas
