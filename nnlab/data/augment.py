@@ -51,7 +51,7 @@ class Augmentation(NamedTuple):
     name: str = ""
 
 
-augmentation = register("augmentation", label="name")
+augmentation = register("augmentation")
 """Register a function that returns an Augmentation."""
 
 

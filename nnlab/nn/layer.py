@@ -133,7 +133,7 @@ class Layer(NamedTuple):
 
 LayerLike = Annotated[Layer, ComponentOf("layer")]
 
-layer = register("layer", label="type")
+layer = register("layer")
 """Register a function that returns a Layer."""
 
 

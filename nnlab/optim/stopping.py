@@ -39,7 +39,7 @@ class Stop(NamedTuple):
     name: str = ""
 
 
-_stop = register("stop", label="name")
+_stop = register("stop")
 
 
 @_stop

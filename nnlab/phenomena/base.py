@@ -192,7 +192,7 @@ def _all_differ(values: ConfigValue) -> bool:
     return all(point not in points[:place] for place, point in enumerate(points))
 
 
-phenomenon = register("phenomenon", label="name")
+phenomenon = register("phenomenon")
 """Register a function that returns a RunPhenomenon or a SweepPhenomenon."""
 
 

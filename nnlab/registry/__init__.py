@@ -12,6 +12,7 @@ from nnlab.registry.components import adopter as adopter
 from nnlab.registry.components import build as build
 from nnlab.registry.components import common_options as common_options
 from nnlab.registry.components import components as components
+from nnlab.registry.components import plugins_used as plugins_used
 from nnlab.registry.components import register as register
 from nnlab.registry.components import replace_arguments as replace_arguments
 from nnlab.registry.components import section as section

@@ -18,6 +18,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import json
 import keyword
 import re
 import typing
@@ -27,7 +28,7 @@ from typing import Annotated, Any, TypeVar
 
 from nnlab.errors import KeyPath, PluginError
 from nnlab.registry.kinds import KINDS, load_home
-from nnlab.registry.plugins import Origin, load_installed, origin_of
+from nnlab.registry.plugins import Origin, load_installed, origin_of, plugins
 from nnlab.registry.spec import (
     NULL,
     Annotation,
@@ -41,7 +42,7 @@ from nnlab.registry.spec import (
     Spec,
     signature,
 )
-from nnlab.text import join_words
+from nnlab.text import join_words, suggestion
 
 F = TypeVar("F", bound=Callable)
 C = TypeVar("C", bound=type)
@@ -223,7 +224,7 @@ _SHARED: dict[str, Callable] = {}
 _ADOPTERS: dict[str, Callable] = {}
 
 
-def register(kind: str, name: str | None = None, label: str | None = None) -> Callable[[F], F]:
+def register(kind: str, name: str | None = None) -> Callable[[F], F]:
     """Enter a function or class under `kind`.
 
     Called from Python, what it decorates takes names for component-valued arguments too:
@@ -232,8 +233,14 @@ def register(kind: str, name: str | None = None, label: str | None = None) -> Ca
     Args:
         kind: One of KINDS.
         name: The component's name, where that is a word of Python's own or taken; else the function's.
-        label: The field of what the function returns that is to hold the component's name.
+
+    Raises:
+        PluginError: There is no such kind, or the name is taken.
     """
+    if kind not in KINDS:
+        known = f"{suggestion(kind, KINDS) or ';'} kinds are {join_words(list(KINDS), 'and')}"
+        raise PluginError(f"there is no kind '{kind}'{known}")
+    label = KINDS[kind].label
 
     def enter(factory: F) -> F:
         entry = name or factory.__name__
@@ -298,6 +305,18 @@ def components(kind: str) -> dict[str, Component]:
     adopts = KINDS[kind].adopts
     own = dict(_CATALOGUE[kind])
     return own if adopts is None else own | {n: c for n, c in components(adopts).items() if n not in own}
+
+
+def plugins_used(tree: ConfigTree) -> dict[str, Origin]:
+    """The plug-ins, by module, of which a config names a component: its numbers depend on them."""
+    text = json.dumps(tree)
+    used = {
+        component.factory.__module__
+        for named in _CATALOGUE.values()
+        for name, component in named.items()
+        if json.dumps(name) in text
+    }
+    return {module: origin for module, origin in plugins().items() if module in used}
 
 
 def build(kind: str, config: ConfigValue) -> Built:

@@ -20,6 +20,7 @@ class Kind(NamedTuple):
         home: The package whose modules register its components; imported at the first look-up.
         about: What the family is for, in one line.
         shorthand: Python type of a YAML value -> (component, parameter) that the value stands for.
+        label: The field of a built component that is to hold the component's name, where it has one.
         adopts: Another kind whose components serve as this one's too (every activation is a layer).
         drawn_on_host: Whether its components run on the host, outside of the compiled program.
         example: A config value to show where one component is expected.
@@ -30,6 +31,7 @@ class Kind(NamedTuple):
     home: str
     about: str
     shorthand: Mapping[type, tuple[str, str]] = MappingProxyType({})
+    label: str = ""
     adopts: str | None = None
     drawn_on_host: bool = False
     example: ConfigValue = "..."
@@ -44,6 +46,7 @@ KINDS = {
             "nnlab.nn",
             "a step of the model",
             shorthand={list: ("sequential", "layers")},
+            label="type",
             adopts="activation",
             example={"type": "lstm", "units": 10},
             example_list=({"type": "dense", "units": 10}, "relu"),
@@ -52,7 +55,12 @@ KINDS = {
         Kind("initializer", "nnlab.nn", "draws the first weights", drawn_on_host=True),
         Kind("dataset", "nnlab.data", "examples to learn from"),
         Kind("transform", "nnlab.data", "scales inputs by training statistics"),
-        Kind("augmentation", "nnlab.data", "changes training inputs at random, anew at each step"),
+        Kind(
+            "augmentation",
+            "nnlab.data",
+            "changes training inputs at random, anew at each step",
+            label="name",
+        ),
         Kind("loss", "nnlab.optim", "what training makes small"),
         Kind("regularizer", "nnlab.optim", "a penalty on the weights, added to the loss"),
         Kind("constraint", "nnlab.optim", "what weights are brought back to after each step"),
@@ -63,9 +71,9 @@ KINDS = {
             "the learning rate over time",
             shorthand={int: ("constant", "value"), float: ("constant", "value")},
         ),
-        Kind("stop", "nnlab.optim", "ends a training before its time"),
+        Kind("stop", "nnlab.optim", "ends a training before its time", label="name"),
         Kind("solver", "nnlab.optim", "finds the last layer in closed form"),
-        Kind("phenomenon", "nnlab.phenomena", "what a run or a sweep is examined for"),
+        Kind("phenomenon", "nnlab.phenomena", "what a run or a sweep is examined for", label="name"),
         Kind("search", "nnlab.sweeps.search", "chooses the next trials of a sweep"),
     )
 }

@@ -23,7 +23,7 @@ from nnlab.text import one_line
 
 
 class Origin(NamedTuple):
-    """A distribution, or a module in none, whose version is empty; sha256 is of the module's source."""
+    """A distribution, or a module in none, whose version is empty; sha256 is of its whole source."""
 
     name: str
     version: str
@@ -76,15 +76,27 @@ def _import(name: str, what: str) -> None:
 
 
 def origin_of(factory: Callable) -> Origin:
-    """Where a factory comes from. Its module's source is hashed once; a notebook's module has none."""
+    """Where a factory comes from. Its package's source is hashed once; a notebook's module has none."""
     module, package = factory.__module__, factory.__module__.partition(".")[0]
     if package != "nnlab" and module not in _origins:
-        file = getattr(sys.modules.get(module), "__file__", None)
-        sha256 = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
         dists = [entry.dist for entry in _entries() if entry.module.partition(".")[0] == package]
         name, version = (dists[0].name, dists[0].version) if dists and dists[0] else (package, "")
-        _origins[module] = Origin(name, version, sha256)
+        _origins[module] = Origin(name, version, _source_hash(package))
     return _origins.get(module, NNLAB)
+
+
+@functools.cache
+def _source_hash(package: str) -> str:
+    """SHA-256 over every module of a top-level package, imported yet or not, or of a module's one file."""
+    module = sys.modules[package]
+    folders = [Path(folder) for folder in getattr(module, "__path__", ())]
+    sources = sorted(file for folder in folders for file in folder.rglob("*.py"))
+    if not folders and getattr(module, "__file__", None):
+        sources = [Path(str(module.__file__))]
+    digest = hashlib.sha256()
+    for source in sources:
+        digest.update(source.read_bytes())
+    return digest.hexdigest() if sources else ""
 
 
 def plugins() -> dict[str, Origin]:

@@ -12,7 +12,7 @@ import numpy as np
 from nnlab.config import check_tree
 from nnlab.config.document import read
 from nnlab.errors import DriftError, InvalidValue, UsageError
-from nnlab.registry import plugins
+from nnlab.registry import plugins_used
 from nnlab.storage import checkpoints
 from nnlab.storage.checkpoints import Checkpoint, CheckpointMeta
 from nnlab.storage.results import JsonObject
@@ -101,7 +101,10 @@ def provenance(experiment: Experiment) -> JsonObject:
         "data": experiment.data_hash,
         **({"initialize": experiment.pretrained.hash} if experiment.pretrained.arrays else {}),
         **{name: environment["versions"][name] for name in NUMERIC_PACKAGES},
-        **{f"plug-in {module}": origin.sha256 for module, origin in plugins().items()},
+        **{
+            f"plug-in {module}": origin.sha256
+            for module, origin in plugins_used(experiment.config.tree).items()
+        },
         **{name: environment[name] for name in ("platform", "devices", "processor", "threads", "settings")},
     }
 
