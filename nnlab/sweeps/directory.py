@@ -60,7 +60,7 @@ class SweepDirectory(RunDirectory):
         """Check that the directory is free for a sweep, or holds this one.
 
         Args:
-            config: Of the sweep.
+            config: The experiment with its sweep.
             force: Let it replace a sweep of another experiment.
 
         Raises:

@@ -91,7 +91,7 @@ class TrialSpace:
     """The points that a sweep's trials are at; what all trials share is built once.
 
     Attributes:
-        config: Of the sweep.
+        config: The experiment with its sweep.
         sweep: Its `sweep:` block.
         tree: See `single_run_tree`.
     """
@@ -112,8 +112,8 @@ class TrialSpace:
         """The values of every path at each point of the grid. Raises ConfigError."""
         grids: list[list[AxisValues]] = []
         for path, values in self.sweep.axes.items():
-            whole = self._takes_integers(path, "axes")
-            grids.append([{path: value} for value in axis_values(values, whole)])
+            integers = self._takes_integers(path, "axes")
+            grids.append([{path: value} for value in axis_values(values, integers)])
         zipped = [
             [(path, value) for value in axis_values(values, self._takes_integers(path, "zip"))]
             for path, values in self.sweep.zip.items()

@@ -23,12 +23,12 @@ def check_search(config: Config, sweep: Sweep, experiment: Experiment) -> None:
     """Check that trials have the metric of a search, and its best trial the numbers that are expected.
 
     Args:
-        config: Of the sweep.
+        config: The experiment with its sweep.
         sweep: Its `sweep:` block.
-        experiment: Any of its trials.
+        experiment: One of the trials.
 
     Raises:
-        ConfigError: They do not.
+        ConfigError: A metric or a number does not exist.
     """
     check_metric(config, sweep.method.metric, experiment.parts, experiment.data)
     known = ["value", *sweep.paths]
