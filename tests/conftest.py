@@ -36,19 +36,22 @@ put_image_sets(Path(os.environ["XDG_CACHE_HOME"]) / "nnlab" / "data")
 # figures of a quarter of the points a side, in this process and in those that tests start
 put(Path(os.environ["MPLCONFIGDIR"]) / "matplotlibrc", b"savefig.dpi: 40\n")
 
-MOST_MEMORY_BYTES = 1_000_000_000  # of a process, above which the programs that it keeps are given up
+MEMORY_BYTES, MORE_BYTES = 700_000_000, 300_000_000
+memory_limit = MEMORY_BYTES  # of this process, at which the compiled programs that it keeps are given up
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def bounded_memory():
-    """Gives up compiled programs after a module, once they and all else take too much memory."""
+    """Gives up compiled programs whenever this process has grown; what is freed serves those that follow."""
+    global memory_limit
     yield
-    if resident_bytes() > MOST_MEMORY_BYTES:
+    if resident_bytes() > memory_limit:
         compilation = sys.modules.get("nnlab.training.compilation")
         if compilation is not None:
             compilation._compiled.clear()
         jax.clear_caches()
         gc.collect()
+        memory_limit = resident_bytes() + MORE_BYTES
 
 
 def resident_bytes():
