@@ -91,13 +91,13 @@ class FakeSweep:
     summary = {}  # noqa: RUF012 - never changed
 
     def __init__(self, table, tables=None, axes=()):
-        self.table, self.tables, self.axes = table, tables or {}, list(axes)
-        self.trials = table[table["status"] == "complete"] if "status" in table else table
+        self.trials, self.tables, self.axes = table, tables or {}, list(axes)
+        self.completed_trials = table[table["status"] == "complete"] if "status" in table else table
 
     def joined(self, table):
         if table not in self.tables:
             raise InvalidValue(f"the trials have no table '{table}'")
-        return self.tables[table].merge(self.trials[["trial", *self.axes, "seed"]], on="trial")
+        return self.tables[table].merge(self.completed_trials[["trial", *self.axes, "seed"]], on="trial")
 
 
 def run_nnlab(*arguments):

@@ -100,7 +100,7 @@ run.figure("grokking").savefig("grokking.png")
 pair = [[float(i in (3, 31 + 5)) for i in range(62)]]
 print(run.predict(pair).argmax())
 sweep = nnlab.open({sweep!r})
-print(sweep.status, len(sweep.table))
+print(sweep.status, len(sweep.trials))
 """
 
 

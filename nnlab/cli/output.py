@@ -74,7 +74,7 @@ def print_sweep(sweep: Sweep) -> None:
     words = ("complete", "pruned", "diverged", "failed", "missing")
     counts = [f"{summary[word]} {word}" for word in words if summary.get(word)]
     click.echo(f"{sweep.config.name}: {summary['status']}, {', '.join(counts)} trials, in {sweep.path}")
-    for row in sweep.table[sweep.table["status"] == "failed"].head(5).to_dict("records"):
+    for row in sweep.trials[sweep.trials["status"] == "failed"].head(5).to_dict("records"):
         click.echo(_printable(f"  trial {row['trial']} failed: {row['reason']}"))
     for name in ("best", *(phenomenon.name for phenomenon in sweep.config.build().phenomena)):
         rows = _number_rows(summary, name)

@@ -95,7 +95,7 @@ def _row(path: Path) -> tuple[str, ...]:
     return (
         path.name,
         run.status,
-        f"{len(run.table)} trials" if isinstance(run, nnlab.Sweep) else str(run.summary.get("step", "")),
+        f"{len(run.trials)} trials" if isinstance(run, nnlab.Sweep) else str(run.summary.get("step", "")),
         f"{held} of {len(verdicts)} hold" if len(verdicts) else "-",
         ", ".join(f"{name} {final[name]:.4g}" for name in _headline(final)),
     )

@@ -49,8 +49,8 @@ class SweepView(Protocol):
     Attributes:
         label: The sweep in a few words.
         axes: The paths that vary.
-        trials: A row for each complete trial, as in trials.csv.
-        table: A row for every trial.
+        trials: A row for every trial, as in trials.csv.
+        completed_trials: The rows of the trials that are complete.
         summary: As in summary.json.
     """
 
@@ -64,7 +64,7 @@ class SweepView(Protocol):
     def trials(self) -> pandas.DataFrame: ...
 
     @property
-    def table(self) -> pandas.DataFrame: ...
+    def completed_trials(self) -> pandas.DataFrame: ...
 
     @property
     def summary(self) -> Mapping[str, Any]: ...
@@ -229,7 +229,7 @@ def sweep_column(sweep: SweepView, path: str) -> str:
 
 def finished_trials(sweep: SweepView) -> pandas.DataFrame:
     """The trials that are complete or diverged. Raises InvalidValue where none is complete."""
-    trials = sweep.table[sweep.table["status"].isin(["complete", "diverged"])]
+    trials = sweep.trials[sweep.trials["status"].isin(["complete", "diverged"])]
     if "complete" not in set(trials["status"]):
         raise InvalidValue("no trial is complete")
     return trials

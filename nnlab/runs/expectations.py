@@ -91,7 +91,7 @@ def sweep_verdicts(sweep: Sweep) -> list[Verdict]:
     across = {phenomenon.name for phenomenon in parts.sweep_phenomena}
     if parts.sweep is not None and parts.sweep.method is not None:
         across.add("best")
-    trials = sweep.table[sweep.table["status"] != "pruned"]
+    trials = sweep.trials[sweep.trials["status"] != "pruned"]
     verdicts = []
     for key, bound in parts.expect.items():
         if key.partition(".")[0] in across or key == "status":

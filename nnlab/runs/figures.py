@@ -138,7 +138,7 @@ def _damage_named(name: str, results: Results) -> Iterator[None]:
 
 
 def _check_records(result: Run | Sweep) -> None:
-    table = result.tables.get("metrics") if isinstance(result, Run) else result.trials
+    table = result.tables.get("metrics") if isinstance(result, Run) else result.completed_trials
     if table is None or table.empty:
         what = "records" if isinstance(result, Run) else "finished trials"
         raise UsageError(f"{result.path}: has no {what} yet, nothing to draw")

@@ -173,8 +173,8 @@ class Sweep:
             phenomenon across the sweep under its name.
         title: The name in figures, in place of the experiment's.
         plots: The files of the figures that were drawn as it was run; empty where it was opened.
-        table: The table of all trials, trials.csv.
-        trials: The rows of it whose trials are complete.
+        trials: A row for every trial, as in trials.csv.
+        completed_trials: The rows of it whose trials are complete.
     """
 
     def __init__(
@@ -187,8 +187,8 @@ class Sweep:
     ) -> None:
         self.path, self.config, self.summary, self.title = path, config, summary, title
         self.plots = plots
-        self.table = read_trials(path / "trials.csv")
-        self.trials = self.table[self.table["status"] == "complete"].reset_index(drop=True)
+        self.trials = read_trials(path / "trials.csv")
+        self.completed_trials = self.trials[self.trials["status"] == "complete"].reset_index(drop=True)
 
     @property
     def label(self) -> str:
@@ -227,8 +227,8 @@ class Sweep:
 
     @property
     def runs(self) -> SweepRuns:
-        """The runs of all trials, in the order of `table`; each is read when it is asked for."""
-        return SweepRuns([self.path / "trials" / str(name) for name in self.table["trial"]])
+        """The runs of all trials, in the order of `trials`; each is read when it is asked for."""
+        return SweepRuns([self.path / "trials" / str(name) for name in self.trials["trial"]])
 
     @functools.lru_cache(maxsize=4)  # noqa: B019 - a sweep is read by a command that ends soon
     def joined(self, table: str) -> pandas.DataFrame:
@@ -236,7 +236,7 @@ class Sweep:
         import pandas
 
         parts = []
-        for row in self.trials[["trial", *self.axes, "seed"]].to_dict("records"):
+        for row in self.completed_trials[["trial", *self.axes, "seed"]].to_dict("records"):
             file = self.path / "trials" / row["trial"] / f"{table}.csv"
             if not file.exists():
                 raise InvalidValue(f"the trials have no table '{table}'")
@@ -246,10 +246,10 @@ class Sweep:
         return pandas.concat(parts, ignore_index=True)
 
     def __repr__(self) -> str:
-        return f"<Sweep {self.config.name}: {self.status}, {len(self.table)} trials, in {self.path}>"
+        return f"<Sweep {self.config.name}: {self.status}, {len(self.trials)} trials, in {self.path}>"
 
     def _repr_html_(self) -> str:
-        status = f"{self.status}, {len(self.table)} trials"
+        status = f"{self.status}, {len(self.trials)} trials"
         return _html(self.config.name, status, self.path, self.numbers, self.check())
 
 

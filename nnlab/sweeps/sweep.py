@@ -124,7 +124,7 @@ def _run(
 
 def _opened(directory: SweepDirectory, plots: bool) -> Sweep:
     result = open_sweep(directory.path)
-    if plots and not result.trials.empty:  # all may have diverged
+    if plots and not result.completed_trials.empty:  # all may have diverged
         result.plots = draw([result], directory.path / "plots")
     return result
 

@@ -48,7 +48,7 @@ def write_trials(
 
 def write_summary(directory: SweepDirectory, axes: Sequence[str]) -> None:
     """Write summary.csv: for each point and number, statistics over the seeds that are complete there."""
-    trials = open_sweep(directory.path).trials
+    trials = open_sweep(directory.path).completed_trials
     columns = [str(name) for name in trials]
     metrics = [n for n in columns if "." in n and n not in axes and trials[n].dtype.kind in "fiu"]
     head = [*axes, "metric", *STATISTICS]

@@ -158,8 +158,8 @@ def test_the_tuned_axis_may_have_other_values_for_each():
 
 def test_a_seed_that_failed_is_in_no_median_and_not_ahead():
     sweep = scored({"sgd": {1.0: [0.5, 0.6, 0.7]}, "adam": {1.0: [0.4, 0.2, 0.1]}, "adamax": {1.0: [0.1]}})
-    sweep.table.loc[5, ["status", LOSS]] = ["failed", NAN]
-    sweep.table.loc[6, ["status", LOSS]] = ["failed", NAN]
+    sweep.trials.loc[5, ["status", LOSS]] = ["failed", NAN]
+    sweep.trials.loc[6, ["status", LOSS]] = ["failed", NAN]
     found = compared(sweep, tuned=RATE)
     assert (found.best, found.best_score) == ("adam", pytest.approx(0.3))
     assert (found.worst, found.worst_score) == ("adamax", None), "all of it failed"
@@ -347,7 +347,7 @@ def test_the_tuned_axis_may_be_drawn(tmp_path):
     (built,) = sweep.config.build().phenomena
     found = built.summarize(sweep)
     assert (found["best"], found["worst"]) == ("plain", "Adam")
-    assert found["best_at"] == sweep.trials[RATE][0]
+    assert found["best_at"] == sweep.completed_trials[RATE][0]
 
 
 def test_what_moves_with_the_axis_is_seen_along_it(tmp_path):

@@ -502,7 +502,7 @@ def test_fitted_functions_below_at_and_beyond(tmp_path):
 def judge_expectations(folder, expect, change=None, **arguments):
     sweep = write_sweep(folder, expect=expect, **arguments)
     if change is not None:
-        change(sweep.table).to_csv(folder / "trials.csv", index=False)
+        change(sweep.trials).to_csv(folder / "trials.csv", index=False)
     summary = json.loads((folder / "summary.json").read_text())
     summary["double_descent"] = dict(summarized(sweep))
     (folder / "summary.json").write_text(json.dumps(summary))

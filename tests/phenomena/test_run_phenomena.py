@@ -418,7 +418,7 @@ def test_a_sweep_of_optimizers_on_a_ravine(swept):
     assert found["fewest_turns"] == 0
     assert (
         found["greatest_straightness"]
-        == sweep.trials.groupby("optimizer")["trajectory.straightness"].median().max()
+        == sweep.completed_trials.groupby("optimizer")["trajectory.straightness"].median().max()
     )
     paths = trajectories.first_seeds(sweep, "optimizer")
     assert [path.label for path in paths] == [

@@ -270,9 +270,9 @@ def test_every_fold_must_be_there(folds, seeds, said):
 @pytest.mark.parametrize("status", ["diverged", "failed", "interrupted", ""])
 def test_every_fold_must_have_come_to_its_end(status):
     sweep = folded(CURVES)
-    sweep.table.loc[1, "status"] = status
+    sweep.trials.loc[1, "status"] = status
     with pytest.raises(InvalidValue, match="fold 1 has not come to its end"):
-        summarized("cross_validation", FakeSweep(sweep.table, sweep.tables, sweep.axes))
+        summarized("cross_validation", FakeSweep(sweep.trials, sweep.tables, sweep.axes))
 
 
 def test_values_have_no_accuracy():

@@ -85,7 +85,7 @@ def test_nothing_is_printed_and_nothing_run_twice(swept, capfd):
     before = moments(result.path)
     again = nnlab.sweep(result.config, result.path, jobs=1, plots=False)
     assert moments(result.path) == before
-    assert again.table.equals(result.table)
+    assert again.trials.equals(result.trials)
     assert again.plots == ()
     assert capfd.readouterr() == ("", "")
 
@@ -95,8 +95,8 @@ def test_what_a_sweep_tells(swept):
     assert isinstance(result, nnlab.Sweep)
     assert result.status is nnlab.RunStatus.COMPLETE
     assert result.axes == ["model.width"]
-    assert result.table["model.width"].tolist() == [3, 3, 4, 4, 6, 6]
-    assert len(result.trials) == result.summary["trials"] == 6
+    assert result.trials["model.width"].tolist() == [3, 3, 4, 4, 6, 6]
+    assert len(result.completed_trials) == result.summary["trials"] == 6
     assert result.numbers["double_descent.verdict"] == "none"
     assert result.check()
     assert "double_descent.verdict" in repr(result.check())
@@ -105,7 +105,7 @@ def test_what_a_sweep_tells(swept):
     assert joined.groupby("trial").size().tolist() == [3] * 6
     assert "double_descent.verdict" in result._repr_html_()
     ended = [event for event in events if event.status]
-    assert sorted(event.trial.id for event in ended) == sorted(result.table["trial"])
+    assert sorted(event.trial.id for event in ended) == sorted(result.trials["trial"])
     assert all(0 <= event.share <= 1 for event in events)
 
 
@@ -113,7 +113,7 @@ def test_the_runs_of_a_sweep_are_opened_as_they_are_asked_for(swept):
     result, _ = swept
     runs = result.runs
     assert len(runs) == 6
-    assert [run.path.name for run in runs] == result.table["trial"].tolist()
+    assert [run.path.name for run in runs] == result.trials["trial"].tolist()
     assert [run.config.tree["model"]["width"] for run in runs[::2]] == [3, 4, 6]
     assert runs[-1].path == runs[5].path
     assert runs[0].metrics["step"].tolist() == [0, 10, 20]
@@ -126,7 +126,7 @@ def test_open_gives_the_sweep(swept):
     result, _ = swept
     opened = nnlab.open(result.path)
     assert isinstance(opened, nnlab.Sweep)
-    assert opened.table.equals(result.table)
+    assert opened.trials.equals(result.trials)
 
 
 def test_a_plan_says_what_is_left_and_writes_nothing(swept, home, tmp_path):

@@ -78,7 +78,7 @@ def unpruned(home):
 
 def test_it_finds_more_than_random_draws(unpruned):
     """The proposals after the random ones are better than these, and so is the best of all."""
-    losses = open_sweep(unpruned).trials["final.validation_loss"].tolist()
+    losses = open_sweep(unpruned).completed_trials["final.validation_loss"].tolist()
     assert len(losses) == DRAWS
     random, chosen = losses[:STARTUP], losses[STARTUP:]
     assert min(losses) == min(chosen) < statistics.median(random) / 2
@@ -90,7 +90,7 @@ def test_the_best_trial_is_named(undisturbed):
     out, printed = undisturbed
     result = open_sweep(out)
     best = result.summary["best"]
-    row = result.trials.loc[result.trials["final.validation_loss"].idxmin()]
+    row = result.completed_trials.loc[result.completed_trials["final.validation_loss"].idxmin()]
     assert best == {
         "trial": row["trial"],
         "value": row["final.validation_loss"],
@@ -105,10 +105,10 @@ def test_the_best_trial_is_named(undisturbed):
 def test_bad_trials_are_pruned(undisturbed, unpruned):
     out, _ = undisturbed
     result = open_sweep(out)
-    pruned = result.table[result.table["status"] == "pruned"]
+    pruned = result.trials[result.trials["status"] == "pruned"]
     assert result.summary["pruned"] == len(pruned) >= 1
     assert result.summary["complete"] + len(pruned) == result.summary["trials"] == DRAWS
-    assert set(result.trials["status"]) == {"complete"}
+    assert set(result.completed_trials["status"]) == {"complete"}
     # never below a tenth of their training, never the first ones, never a good one
     assert pruned["step"].between(80, 399).all()
     assert pruned.index.min() >= STARTUP
@@ -119,7 +119,7 @@ def test_bad_trials_are_pruned(undisturbed, unpruned):
 def test_a_pruned_trial_is_the_beginning_of_the_whole_one(undisturbed, unpruned):
     """All that the two searches have in common: what led to the first pruned trial, and that trial."""
     out, _ = undisturbed
-    table = open_sweep(out).table
+    table = open_sweep(out).trials
     first = int((table["status"] == "pruned").idxmax())
     for trial in table["trial"][: first + 1]:
         short, complete = (place / "trials" / trial / "metrics.csv" for place in (out, unpruned))
@@ -190,7 +190,7 @@ def test_equal_proposals_are_one_run(home):
     axes = "sweep.random={draws: 6, axes: {optimizer.learning_rate: {choice: [0.1, 0.2]}}}"
     done = search(home / "config.yaml", home / "equal", axes, "train.steps=4", "~expect")
     assert done.exit_code == 0, done.output
-    table = open_sweep(home / "equal").table
+    table = open_sweep(home / "equal").trials
     assert len(table) == len(finished_trials(home / "equal")) == 2
     assert set(table["optimizer.learning_rate"]) == {0.1, 0.2}
 

@@ -106,7 +106,7 @@ def decompose(sweep: SweepView, capacity: str) -> pandas.DataFrame:
             the seed.
     """
     axis = sweep_column(sweep, capacity)
-    refuse_non_numeric(sweep.trials, (axis, "final.test_loss"))
+    refuse_non_numeric(sweep.completed_trials, (axis, "final.test_loss"))
     table = read_test_predictions(sweep, "bias_variance")
     by_output = table.groupby([axis, "example", "output"])
     targets = by_output["target"]
@@ -124,7 +124,7 @@ def decompose(sweep: SweepView, capacity: str) -> pandas.DataFrame:
         risk=(table["prediction"] - table["target"]) ** 2,
     )
     curves = squares.groupby(axis)[["bias_squared", "variance", "risk"]].mean()
-    return curves.assign(test_loss=sweep.trials.groupby(axis)["final.test_loss"].mean())
+    return curves.assign(test_loss=sweep.completed_trials.groupby(axis)["final.test_loss"].mean())
 
 
 def decomposition_by_capacity(sweeps: Sequence[SweepView], capacity: str) -> Figure:

@@ -70,7 +70,7 @@ def read_capacity_curve(sweep: SweepView, capacity: str, metric: Metric | None) 
         refuse_non_numeric(rows, ["step"])
         rows = rows[rows["step"] > 0]
     else:
-        rows, prefix, column = sweep.trials, "final.", sweep_column(sweep, capacity)
+        rows, prefix, column = sweep.completed_trials, "final.", sweep_column(sweep, capacity)
     refuse_non_numeric(rows, (column, "seed"))
     split = reported_error_split(rows, prefix)
     measured = metric or default_metric(rows, f"{prefix}{split}")

@@ -42,7 +42,7 @@ def curves_by_capacity(
     """Train and test error and loss against capacity, with a band over seeds; one colour per sweep."""
     statistic = detected[0].statistic
     metrics: list[Metric] = ["loss"]
-    if all("final.train_accuracy" in sweep.trials for sweep in sweeps):
+    if all("final.train_accuracy" in sweep.completed_trials for sweep in sweeps):
         metrics.insert(0, "error")
     figure, axes = plotting.panels(1, len(metrics), width=1.6 + 3.6 * len(metrics), height=3.6)
     for ax, metric in zip(axes[0], metrics, strict=True):
@@ -118,7 +118,7 @@ def _mark_findings(
             points.append((x, y))
     for x, y in points if curve.metric == detected.metric else ():
         ax.plot([x], [scale * y], "o", markersize=8, markerfacecolor="none", color="#000000")
-    diverged = sweep.table[sweep.table["status"] == "diverged"]
+    diverged = sweep.trials[sweep.trials["status"] == "diverged"]
     if len(diverged) and capacity != EPOCHS:
         x_values, heights = diverged[sweep_column(sweep, capacity)], np.full(len(diverged), 0.98)
         transform = ax.get_xaxis_transform()
@@ -130,7 +130,7 @@ def _label_axes(
 ) -> None:
     ax.set_title("Error" if metric == "error" else "Loss")
     plotting.capacity_axis(ax, "epoch" if capacity == EPOCHS else capacity)
-    seeds = sweeps[0].trials["seed"].nunique()
+    seeds = sweeps[0].completed_trials["seed"].nunique()
     over_seeds = f"{statistic} over {seeds} seeds" if seeds > 1 else "one seed"
     ax.set_ylabel(f"error, % ({over_seeds})" if metric == "error" else f"mean loss ({over_seeds})")
 

@@ -82,7 +82,7 @@ def find_contenders(sweep: SweepView, settings: ComparisonSettings) -> list[Cont
     import pandas
 
     column = sweep_column(sweep, settings.along)
-    _, cells = pandas.factorize(sweep.table[column], use_na_sentinel=False)
+    _, cells = pandas.factorize(sweep.trials[column], use_na_sentinel=False)
     trials = finished_trials(sweep)
     tuned = sweep_column(sweep, settings.tuned) if settings.tuned else None
     if tuned:

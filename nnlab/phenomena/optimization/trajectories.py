@@ -62,10 +62,10 @@ def trajectories(along: str) -> SweepPhenomenon:
 
 def detect(sweep: SweepView, along: str) -> Trajectories:
     """The numbers of a sweep. Raises InvalidValue."""
-    refuse_non_numeric(sweep.trials, NUMBERS)
-    if sweep.trials["trajectory.straightness"].isna().all():
+    refuse_non_numeric(sweep.completed_trials, NUMBERS)
+    if sweep.completed_trials["trajectory.straightness"].isna().all():
         raise InvalidValue("no trial is complete and has moved")
-    by_value = _with_labels(sweep.trials, sweep_column(sweep, along)).groupby("label", sort=False)
+    by_value = _with_labels(sweep.completed_trials, sweep_column(sweep, along)).groupby("label", sort=False)
     straightness, turns = (by_value[name].median() for name in NUMBERS)
     return Trajectories(
         straightest=str(straightness.idxmax()),

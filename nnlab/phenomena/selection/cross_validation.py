@@ -104,7 +104,7 @@ def cross_validation(metric: Metric = "validation_loss") -> SweepPhenomenon:
 
 def count_folds(sweep: SweepView) -> int:
     """The number of folds. Raises InvalidValue if one is missing or has not come to its end."""
-    table, column = sweep.table, sweep_column(sweep, FOLD)
+    table, column = sweep.trials, sweep_column(sweep, FOLD)
     refuse_non_numeric(table, [column, "seed"])
     unfinished = table[column][table["status"] != "complete"]
     if len(unfinished):
