@@ -3,6 +3,7 @@
 import gc
 import getpass
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -85,6 +86,16 @@ def folder(tmp_path, monkeypatch):
     """An empty working directory."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def default_signals():
+    """Signals as in a terminal, however the tests were started: nohup ignores SIGHUP, a shell's & SIGINT."""
+    defaults = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in defaults.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -362,7 +362,7 @@ def test_a_solved_run_keeps_no_weights(folder):
 # --- signals and progress ----------------------------------------------------------------------------------
 
 
-def test_an_interrupt_saves_a_checkpoint_and_raises(tiny, many_chunks):
+def test_an_interrupt_saves_a_checkpoint_and_raises(tiny, many_chunks, default_signals):
     """As a notebook's stop button does; the same call goes on."""
 
     def interrupt(chunk):
@@ -385,7 +385,7 @@ def test_an_interrupt_saves_a_checkpoint_and_raises(tiny, many_chunks):
     assert left_by(run.path) == left_by(nnlab.open("whole").path)
 
 
-def test_a_second_interrupt_goes_to_whoever_had_the_first(tiny, many_chunks):
+def test_a_second_interrupt_goes_to_whoever_had_the_first(tiny, many_chunks, default_signals):
     """A notebook's user who is in a hurry gets the KeyboardInterrupt now, and keeps the kernel."""
     heard = []
     before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))

@@ -439,16 +439,6 @@ def test_checkpoints_are_bounded_in_time(monkeypatch):
     assert timer.is_due()
 
 
-@pytest.fixture
-def default_signals():
-    """Signals as in a terminal, however the tests were started: nohup ignores SIGHUP, a shell's & SIGINT."""
-    defaults = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
-    before = {number: signal.signal(number, handler) for number, handler in defaults.items()}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_a_run_at_a_checkpoint(number, tmp_path, often, default_signals):
     def watch(chunk):

@@ -207,7 +207,7 @@ def interrupt_by_exception():
 
 
 @pytest.mark.parametrize("how", [interrupt_by_signal, interrupt_by_exception])
-def test_an_interrupt_ends_the_workers_and_the_sweep_goes_on(how, undisturbed, tmp_path):
+def test_an_interrupt_ends_the_workers_and_the_sweep_goes_on(how, undisturbed, tmp_path, default_signals):
     config, expected = undisturbed
     before = children()
     began = []
