@@ -1,1 +1,1 @@
-"""Optimizers and learning-rate schedules."""
+"""What a training minimizes and how: losses, penalties, optimizers, schedules, stopping criteria, solvers."""

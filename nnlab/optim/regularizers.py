@@ -36,7 +36,7 @@ def l2(params: Tree, /, *, strength: Annotated[NonNegative, TRACED] = 0.01) -> A
     """strength / 2 * sum of w^2, which adds strength * w to the gradient: weight decay in the loss.
 
     With plain gradient descent these weights decay as adamw's do at the same number; an adaptive optimizer
-    divides the penalty's gradient, like the rest of the gradient, by the size of the sum.
+    divides the penalty's gradient, like that of the loss, by the size of both together.
 
     Args:
         strength: the factor of w in the gradient. PyTorch's `weight_decay` is this, of all parameters;

@@ -39,10 +39,7 @@ class Stop(NamedTuple):
     name: str = ""
 
 
-_stop = register("stop")
-
-
-@_stop
+@register("stop")
 def early_stopping(patience: Count = 20, min_delta: NonNegative = 0.0) -> Stop:
     """Ends when the validation loss has not fallen for `patience` records (lectures 002 and 004).
 
@@ -57,7 +54,7 @@ def early_stopping(patience: Count = 20, min_delta: NonNegative = 0.0) -> Stop:
     return _without_fall("validation_loss", patience, min_delta)._replace(restores=True)
 
 
-@_stop
+@register("stop")
 def no_decrease(
     patience: Count = 20, min_delta: NonNegative = 0.0, metric: MonitoredLoss = "train_loss"
 ) -> Stop:
@@ -86,7 +83,7 @@ def _without_fall(metric: str, patience: int, min_delta: float) -> Stop:
     return Stop(init, update, metric)
 
 
-@_stop
+@register("stop")
 def threshold(
     below: NonNegative,
     metric: Literal["train_error", "train_loss", "validation_error", "validation_loss"] = "train_error",
@@ -108,7 +105,7 @@ def threshold(
     return Stop(tuple, update, name)
 
 
-@_stop
+@register("stop")
 def rise(by: Positive = 0.1, metric: MonitoredLoss = "validation_loss") -> Stop:
     """Ends when a loss exceeds (1 + by) times its smallest value so far; the last weights stay.
 

@@ -302,11 +302,11 @@ def step_flops(experiment: Experiment) -> float:
     return 3.0 * forward_flops(experiment.model) * experiment.batch_size
 
 
-def forward_flops(net: Model) -> float:
+def forward_flops(model: Model) -> float:
     """Floating-point operations of an example's forward pass, about: two for each weight of a kernel and
     each place that the kernel is applied to."""
     return sum(
         2.0 * leaf.params["kernel"].size * math.prod(leaf.output_shape[:-1])
-        for _, leaf in net.setup.leaves()
+        for _, leaf in model.setup.leaves()
         if "kernel" in leaf.params
     )

@@ -83,7 +83,7 @@ class _WantedArray(NamedTuple):
     Attributes:
         layer: the path of its layer.
         name: its name in the layer.
-        variable: its shape, and who draws it.
+        variable: its shape and initializer.
         flattened: the shape, channels last, of the images or signals that its layer takes as one axis; empty
             where it takes something else.
     """

@@ -49,7 +49,6 @@ class Recorder:
         self.optimizer, self.stops = components.optimizer, experiment.stops
         self.selection_metric = experiment.selection_metric
         self.restores = any(stop.restores for stop in self.stops)
-        self.keeps_path = experiment.keeps_path
         # the weight norm of all layers is summed up on the host, where the table `layers` has them all
         self.measures_weight_norm = not experiment.parts.record.layers or experiment.frozen_prefix > 0
         self.probes = {
