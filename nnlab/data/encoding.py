@@ -21,8 +21,8 @@ Code = Literal["one_hot", "binary", "ordinal"]
 Values = list[int | float | str]
 Encoding = Code | dict[str, Code | Values]
 
-MAX_ONE_HOT_INPUTS = 10_000  # from one column
-MAX_VALUES = 2**28  # of a one-hot column in all rows, 1 GB
+MAXIMUM_ONE_HOT_INPUTS = 10_000  # from one column
+MAXIMUM_ONE_HOT_VALUES = 2**28  # of a one-hot column in all rows, 1 GB
 
 
 def encode_columns(table: pandas.DataFrame, coding: Encoding | None, path: str) -> np.ndarray:
@@ -72,7 +72,7 @@ def _encode_column(column: pandas.Series, numeric: bool, code: Code | Values | N
         return as_float32(column.to_numpy(np.float64))[:, None]
     numbers, k = _number_values(column, numeric, code)
     if code == "one_hot":
-        if k > MAX_ONE_HOT_INPUTS or k * len(column) > MAX_VALUES:
+        if k > MAXIMUM_ONE_HOT_INPUTS or k * len(column) > MAXIMUM_ONE_HOT_VALUES:
             raise InvalidValue(f"has {k:,} values, too many for a unit each; code it as binary or ordinal")
         return as_float32(numbers[:, None] == np.arange(k))
     if code == "binary":

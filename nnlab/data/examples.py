@@ -12,7 +12,7 @@ from nnlab.errors import InvalidValue
 
 Task = Literal["classification", "regression"]
 
-MAX_CLASSES = 10_000
+MAXIMUM_CLASSES = 10_000
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def examples_from_labels(inputs: np.ndarray, labels: np.ndarray, task: Task) -> 
     if task == "regression":
         return regression_examples(inputs, np.asarray(labels, dtype=np.float64))
     values, numbers = np.unique(labels, return_inverse=True)
-    if len(values) > MAX_CLASSES:
+    if len(values) > MAXIMUM_CLASSES:
         raise InvalidValue(f"the targets have {len(values)} different values; is this a task: regression?")
     return classification_examples(inputs, numbers.reshape(-1), len(values))
 

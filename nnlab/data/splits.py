@@ -28,10 +28,10 @@ class Split:
         validation: Share to validate on.
         test: Share to test on. null keeps the data set's own test examples, where it has some; a share pools
             those with the rest first.
-        stratify: Whether every part has the classes in the proportions of what it is taken from, to one
-            example a class.
-        folds: The number of parts, equal to one example, that all that is not test is divided into, in place
-            of train and validation (cross-validation, lecture 002).
+        stratify: Whether every part has the classes in the proportions of what it is taken from, to within
+            one example of a class.
+        folds: The number of parts, equal to within one example, that all but the test examples are divided
+            into, in place of train and validation (cross-validation, lecture 002).
         fold: The part that is the validation set, counted from 0; the others are trained on. null trains on
             all. The division depends on the seed alone, so that each fold can have its turn.
         seed: Of the split, of `limit` and of data that are drawn. null is the run's seed; a number keeps the

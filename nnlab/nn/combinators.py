@@ -31,7 +31,7 @@ from nnlab.nn.layer import (
 from nnlab.registry import Count
 from nnlab.system.imports import Array, jax
 
-MAX_LAYERS = 30_000  # in one chain
+MAXIMUM_LAYERS = 30_000  # in one chain
 
 
 @layer
@@ -165,8 +165,8 @@ def mlp(
 def _check_count(layers: Sequence[Layer], times: int = 1) -> None:
     """Refuse too many layers before their list fills the memory: chains in chains multiply."""
     count = times * sum(len(entry.layers) or 1 for entry in layers)
-    if count > MAX_LAYERS:
-        raise InvalidValue(f"comes to {count:,} layers; there can be at most {MAX_LAYERS:,}")
+    if count > MAXIMUM_LAYERS:
+        raise InvalidValue(f"comes to {count:,} layers; there can be at most {MAXIMUM_LAYERS:,}")
 
 
 def setup_child(name: str, part: Layer, shape: Shape) -> Setup:

@@ -149,7 +149,7 @@ def test_too_many_values_for_a_unit_each(read, monkeypatch):
         read("one_hot", text)
     assert caught.value.at == ("coding", "b")
     assert read("binary", text).shape == (12_000, 1 + 14)
-    monkeypatch.setattr(encoding, "MAX_VALUES", 20)
+    monkeypatch.setattr(encoding, "MAXIMUM_ONE_HOT_VALUES", 20)
     with pytest.raises(InvalidValue, match="column 'colour' has 4 values, too many"):
         read("one_hot")
 

@@ -69,8 +69,8 @@ def mixup(alpha: Positive = 0.2) -> Augmentation:
     """Mixes pairs of examples, x' = (1 - s) x + s x[partner] with s ~ Beta(alpha, alpha).
 
     The loss is mixed in the same way: (1 - s) loss(x', y) + s loss(x', y[partner]). The partner of an example
-    lies as many examples further on in the batch as is drawn once for the batch. A batch of one example
-    cannot be mixed.
+    lies a random number of examples further on in the batch, the same number for the whole batch. A batch of
+    one example cannot be mixed.
 
     Args:
         alpha: Above 0. A small alpha leaves most examples nearly unmixed; 1 makes s uniform in [0, 1].

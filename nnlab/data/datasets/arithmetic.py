@@ -66,7 +66,7 @@ GROUP_OPERATIONS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 
 Operation = Literal[*MODULAR_OPERATIONS, *GROUP_OPERATIONS]  # type: ignore[valid-type]
 Encoding = Literal["one_hot", "tokens", "scalar", "binary"]
-MAX_VALUES = 2**28  # of all inputs, 1 GB
+MAXIMUM_VALUES = 2**28  # of all inputs, 1 GB
 
 
 @register("dataset")
@@ -104,9 +104,9 @@ def modular_arithmetic(
         raise InvalidValue(f"{modulus} is no prime; the nearest are {below} and {above}", ("modulus",))
     operands = len(S5) if group else modulus
     width = _width(operands, encoding)
-    if operands**2 * width > MAX_VALUES:
+    if operands**2 * width > MAXIMUM_VALUES:
         raise InvalidValue(
-            f"{operands}^2 pairs of {width} values are more than {MAX_VALUES:,} values; "
+            f"{operands}^2 pairs of {width} values are more than {MAXIMUM_VALUES:,} values; "
             "take a smaller modulus or encoding: tokens, 4 values a pair",
             ("encoding",),
         )

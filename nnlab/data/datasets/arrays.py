@@ -51,9 +51,8 @@ def npz(path: str, inputs: str = "x", targets: str = "y", task: Task = "classifi
         if has_test_set:
             arrays[inputs] = blame_path(np.concatenate, [arrays[inputs], arrays[f"{inputs}_test"]])
             arrays[targets] = blame_path(np.concatenate, [arrays[targets], arrays[f"{targets}_test"]])
-        together = blame_path(
-            examples_from_labels, arrays[inputs], arrays[targets], task
-        )  # one numbering of the labels
+        # both in one, so that the labels of both are numbered alike
+        together = blame_path(examples_from_labels, arrays[inputs], arrays[targets], task)
         if not has_test_set:
             return together, None
         return together.take(slice(count)), together.take(slice(count, None))

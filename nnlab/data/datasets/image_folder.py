@@ -27,7 +27,7 @@ FORMATS = {
     "PPM": (".ppm", ".pgm"),
 }
 SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
-MAX_PIXELS = 2**26  # of one image; its header says how many before it is decoded
+MAXIMUM_PIXELS = 2**26  # of one image; its header says how many before it is decoded
 
 
 @register("dataset")
@@ -132,8 +132,8 @@ def _decode(file: Path, grey: bool) -> np.ndarray:
             warnings.simplefilter("ignore")  # about odd metadata, and about size, which is checked here
             with Image.open(io.BytesIO(files.read_regular_file(file)), formats=list(FORMATS)) as image:
                 width, height = image.size
-                if width * height > MAX_PIXELS:
-                    raise ValueError(f"it has {width} x {height} pixels, more than {MAX_PIXELS:,}")
+                if width * height > MAXIMUM_PIXELS:
+                    raise ValueError(f"it has {width} x {height} pixels, more than {MAXIMUM_PIXELS:,}")
                 if image.mode[0] in "IF":
                     raise ValueError("its grey has more than 8 bits; save it with 8")
                 return np.asarray(image.convert("L" if grey else "RGB"))

@@ -10,7 +10,7 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge, Le
 
-from nnlab.data.datasets.synthetic import MAX_VALUES, Classes, ExampleCount
+from nnlab.data.datasets.synthetic import MAXIMUM_VALUES, Classes, ExampleCount
 from nnlab.data.examples import Examples, Source, classification_examples, regression_examples
 from nnlab.errors import InvalidValue
 from nnlab.registry import NonNegative, register
@@ -81,6 +81,6 @@ def adding(length: Length = 50, examples: ExampleCount = 1000) -> Source:
 
 
 def _check_size(*shape: int) -> None:
-    if np.prod(shape, dtype=float) > MAX_VALUES:
+    if np.prod(shape, dtype=float) > MAXIMUM_VALUES:
         examples, *example_shape = shape
         raise InvalidValue(f"{examples} x {example_shape} values need more memory than there is")

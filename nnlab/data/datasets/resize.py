@@ -14,7 +14,7 @@ from nnlab.errors import InvalidValue
 
 Side = Annotated[int, Ge(1), Le(4096)]  # pixels
 
-MAX_VALUES = 2**30  # of all images together, 4 GB
+MAXIMUM_VALUES = 2**30  # of all images together, 4 GB
 
 
 def resize_examples(examples: Examples, size: int | None) -> Examples:
@@ -55,7 +55,7 @@ def check_memory(count: int, shape: tuple[int, ...], key: str) -> None:
     Raises:
         InvalidValue: They would take more than 4 GB; the error is that of the YAML key `key`.
     """
-    if count * math.prod(shape) > MAX_VALUES:
+    if count * math.prod(shape) > MAXIMUM_VALUES:
         gigabytes = count * math.prod(shape) * 4 / 2**30
         raise InvalidValue(f"{count:,} images of {list(shape)} would take {gigabytes:,.1f} GB", (key,))
 

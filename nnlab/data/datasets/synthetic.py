@@ -16,7 +16,7 @@ from nnlab.errors import InvalidValue
 from nnlab.registry import Count, NonNegative, Positive, register
 from nnlab.system.random import generator
 
-MAX_VALUES = 2**40  # of all inputs
+MAXIMUM_VALUES = 2**40  # of all inputs
 Classes = Annotated[int, Ge(2), Le(10_000)]
 ExampleCount = Annotated[int, Ge(1), Le(10**8)]
 
@@ -35,7 +35,7 @@ def gaussian(
         classes: The number of classes, 2 to 10,000.
     """
     shape = tuple(features) if isinstance(features, list) else (features,)
-    if examples * math.prod(shape) > MAX_VALUES:
+    if examples * math.prod(shape) > MAXIMUM_VALUES:
         raise InvalidValue(f"{examples} x {list(shape)} values need more memory than there is")
 
     def load(seed: int) -> tuple[Examples, None]:
