@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from nnlab.phenomena.generalization.double_descent import DoubleDescent
 
 HEAT_MAP_LIMIT_FACTOR = 1.1  # of the colours over the worst final value; early training is far worse
-MAXIMUM_MARKED_POINTS = 60  # a curve with as many points, or more, has no markers
+MINIMUM_UNMARKED_POINTS = 60  # a curve of fewer points has markers
 NORMAL_95_PERCENT = 1.96  # standard errors
 
 
@@ -68,7 +68,7 @@ def _draw_curve(
 ) -> list[float]:
     """Draw test and train metric, in one colour if given, and return the finite test values."""
     scale = _scale(curve.metric)
-    marker = "o" if len(curve.capacities) < MAXIMUM_MARKED_POINTS else ""
+    marker = "o" if len(curve.capacities) < MINIMUM_UNMARKED_POINTS else ""
     test_values: list[float] = []
     for split, values, style, split_colour in (
         ("test", curve.test, "-", plotting.COLOURS[0]),
@@ -141,9 +141,7 @@ def _limit_y_axis(ax: Axes, metric: Metric, test_values: list[float]) -> None:
         ax.set_ylim(0, None)
         return
     plotting.log_if_wide(ax, test_values)
-    if (
-        ax.get_yscale() == "log"
-    ):  # the loss of a fitted training set may be 1e-30, which is not the point here
+    if ax.get_yscale() == "log":  # a fitted training set may have a loss of 1e-30, far below the test losses
         ax.set_ylim(min(test_values) / 30, max(test_values) * 5)
 
 

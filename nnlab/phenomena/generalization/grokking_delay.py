@@ -152,7 +152,8 @@ def _draw_steps(ax: Axes, sweep: SweepView, along: str) -> None:
         steps, (points, medians) = grokking_numbers(trials, name), medians_over_seeds(sweep, along, name)
         ax.plot(points, np.where(np.isfinite(medians), medians, np.nan), color=colour, label=label)
         ax.plot(positions, np.where(np.isfinite(steps), steps, np.nan), "o", markersize=3, color=colour)
-    never = positions[~np.isfinite(grokking_numbers(trials, "generalisation_step"))]
+    name, _, colour = STEP_CURVES[-1]
+    never = positions[~np.isfinite(grokking_numbers(trials, name))]
     if never.size:
         last_step = float(trials["final.step"].max())
         ax.plot(never, np.full(never.size, last_step), "^", color=colour, markersize=5, mfc="none")
