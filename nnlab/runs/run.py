@@ -145,13 +145,13 @@ def _chunks(runs: Sequence[RunRecorder], starts: Sequence[Checkpoint] | None) ->
 @contextlib.contextmanager
 def _fail_together(runs: Sequence[RunRecorder]) -> Iterator[None]:
     """Where training fails, close the tables, and write the reason into the summaries unless nnlab raised it:
-    a disk that is full, say."""
+    a disk that is full, say. At a second signal, only close the tables."""
     try:
         yield
-    except Exception as error:
+    except BaseException as error:
         for run in runs:
             run.task.directory.close()
-        if isinstance(error, NnlabError):
+        if isinstance(error, NnlabError) or not isinstance(error, Exception):
             raise
         explained = _out_of_memory(error, runs[0].task)
         for run in runs:

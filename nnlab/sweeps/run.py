@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import NamedTuple
 
-from nnlab.errors import NnlabError, RunStatus
+from nnlab.errors import RunStatus
 from nnlab.runs.signals import handle_stop_signals, pass_on
 from nnlab.sweeps.directory import SweepDirectory
 from nnlab.sweeps.engines.base import Engine, Event, Summary
@@ -63,7 +63,7 @@ def _finish_at_errors(recorder: SweepRecorder) -> Iterator[None]:
     """Leave complete tables and a summary where the sweep cannot go on."""
     try:
         yield
-    except (NnlabError, KeyboardInterrupt):
+    except (Exception, KeyboardInterrupt):
         recorder.finish()
         raise
 

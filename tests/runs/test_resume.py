@@ -451,6 +451,20 @@ def test_a_signal_ends_a_run_at_a_checkpoint(number, tmp_path, often, default_si
     assert checkpoints.load(place).facts.step == outcome.summary["step"]
 
 
+def test_a_second_signal_leaves_no_table_open(tmp_path, often):
+    chunks, directory = [], RunDirectory(tmp_path / "run")
+
+    def interrupt_later(chunk):
+        chunks.append(chunk)
+        if len(chunks) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(experiment(BASE), directory, interrupt_later)
+    assert (directory.path / "metrics.csv").exists()
+    assert not directory.sync()
+
+
 SECOND = """
 import os, signal, sys, threading
 sys.path.insert(0, {package!r})

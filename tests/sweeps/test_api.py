@@ -284,3 +284,17 @@ def test_what_cannot_be_cross_validated_is_refused_before_anything_runs(tmp_path
     with pytest.raises(nnlab.ConfigError, match="goes by the length of the training"):
         nnlab.cross_validate(experiment, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_callback_that_raises_leaves_a_summary(tmp_path):
+    def fail(event):
+        raise ValueError("of the caller")
+
+    with pytest.raises(ValueError, match="of the caller"):
+        nnlab.sweep(loaded(tmp_path, TINY), tmp_path / "out", jobs=1, progress=fail)
+    assert nnlab.open(tmp_path / "out").status == "interrupted"
+
+
+def test_workers_import_no_module_of_the_working_directory(folder):
+    (folder / "optax.py").write_text("raise SystemExit('the optax of the working directory')")
+    assert nnlab.sweep(loaded(folder, TINY), "out", jobs=1, plots=False).status == "complete"

@@ -1,5 +1,8 @@
 """`nnlab cross-validate`, and `nnlab plot` of an experiment file."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pandas
 import pytest
@@ -202,3 +205,16 @@ def test_the_schedule_of_a_run_is_what_it_recorded(small, nnlab):
     rates = pandas.read_csv(small / "run" / "metrics.csv")["learning_rate"]
     assert rates.max() == pytest.approx(0.2, rel=0.1)
     assert rates.iloc[0] == pytest.approx(0.02)
+
+
+CHECKED = """
+import nnlab
+from nnlab.sweeps.cross_validation import fold_sweep, refit_experiment
+from nnlab.system import device
+refit_experiment(fold_sweep(nnlab.load("small.yaml"), 3), 1.0)
+assert not device._backend_is_started()
+"""
+
+
+def test_platform_and_threads_of_the_refit_are_still_to_be_chosen_when_the_folds_begin(small):
+    subprocess.run([sys.executable, "-c", CHECKED], check=True)

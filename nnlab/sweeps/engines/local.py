@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import nnlab
 from nnlab.errors import NnlabError, RunStatus, UsageError
 from nnlab.registry import imported_modules
 from nnlab.runs.resume import ResumePolicy
@@ -148,6 +149,13 @@ class LocalEngine:
                 raise NnlabError(f"workers die before they are ready ({cause}); see {self.folder}/sweep.log")
 
 
+def _interpreter() -> list[str]:
+    """The command of this Python; -P, so that a file in the working directory takes the place of no module,
+    unless nnlab itself is imported from there."""
+    is_source_tree = Path(nnlab.__file__).parents[1] == Path.cwd()
+    return [sys.executable] if is_source_tree else [sys.executable, "-P"]
+
+
 class _Worker:
     """A worker process, and the trials that it is running."""
 
@@ -163,7 +171,7 @@ class _Worker:
             log = files.open_for_append(folder / "sweep.log")
         try:
             self.process = subprocess.Popen(  # noqa: S603 - this very interpreter and a module of ours
-                [sys.executable, "-m", "nnlab.sweeps.worker", str(folder), platform, *imported_modules()],
+                [*_interpreter(), "-m", "nnlab.sweeps.worker", str(folder), platform, *imported_modules()],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 bufsize=0,
