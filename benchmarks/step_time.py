@@ -150,7 +150,7 @@ def inside_view(layers: int, batch: int) -> tuple[dict[str, Callable[[], Any]], 
     lanes, count = Lanes([deep]), deep.total_steps
     arguments = lanes.arguments
     rows = jnp.asarray(BatchOrder(deep).rows(0, count)).reshape(count // 50, 50, -1)
-    state = lanes.first_states(jax.jit(deep.parts.optimizer.init))
+    state = lanes.first_states(jax.jit(deep.plan.optimizer.init))
 
     def plain(core: Core, state: State, index: jax.Array) -> Any:
         return core.train_step(state, core.blocks.batch(core.arguments.data, index))[0], None

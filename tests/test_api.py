@@ -48,7 +48,7 @@ def tiny(folder):
 def many_chunks(monkeypatch):
     """Chunks of few steps, so that a signal finds the training between two of them."""
     monkeypatch.setattr(segments, "CHUNK_SECONDS", 1e-9)
-    monkeypatch.setattr(segments, "FIRST_STEPS", 4)
+    monkeypatch.setattr(segments, "MAXIMUM_FIRST_STEPS", 4)
 
 
 # --- importing ---------------------------------------------------------------------------------------------

@@ -175,7 +175,7 @@ def first_weights(experiment_file, *overrides):
         assert experiment.total_steps == 0
         assert experiment.batch_size == len(experiment.data.train)
         assert experiment.program_key == lead.program_key
-        seed = experiment.parts.seed
+        seed = experiment.plan.seed
         params, layer_state = experiment.model.init(seed)
         data = blocks.arrange(experiment)
         arguments = Arguments(np.uint32(seed), experiment.traced_values, params, data)

@@ -122,7 +122,7 @@ def _print_plan(experiment: Config, out: Path | None, policy: ResumePolicy, quie
     is_finished(RunDirectory(path), bound, policy)
     if not quiet:
         click.echo(experiment.text, nl=False)
-    size = memory.shown(memory.resident() + bound.footprint.additional_bytes)
+    size = memory.format_bytes(memory.resident_bytes() + bound.footprint.additional_bytes)
     steps = f"{bound.total_steps} steps, {len(bound.record_steps)} records"
     _say(f"{path}: {steps}, about {size} of memory; not trained", quiet)
 
@@ -181,7 +181,7 @@ def summary(config: Path, overrides: tuple[str, ...]) -> None:
     from nnlab.training.experiment import build_experiment
 
     experiment = build_experiment(nnlab.load(config, *overrides))
-    optimizer = experiment.parts.optimizer
+    optimizer = experiment.plan.optimizer
     frozen = optimizer.frozen if optimizer else lambda path: False
     inputs = experiment.data.train.inputs.shape[1:]
     print_model(experiment.config.name, inputs, experiment.model.setup, frozen)

@@ -224,7 +224,7 @@ def untrained_run(experiment: Experiment) -> Run:
     ConfigError where the rate depends on the loss."""
     import pandas
 
-    config, optimizer = experiment.config, experiment.parts.optimizer
+    config, optimizer = experiment.config, experiment.plan.optimizer
     if optimizer is None:
         raise config.error(("solver",), "takes no steps, there is no learning rate to draw")
     schedule = optimizer.learning_rate

@@ -48,7 +48,7 @@ class Predictor:
         blocks = np.concatenate([examples, padding]).reshape(-1, size, *examples.shape[1:])
         params, state = (
             PretrainedWeights(weights, "").replace_in(tree)
-            for tree in experiment.model.init(experiment.parts.seed)
+            for tree in experiment.model.init(experiment.plan.seed)
         )
         outputs = [np.asarray(self._apply(params, state, block)) for block in blocks]
         shape = (0, *experiment.model.setup.output_shape)
@@ -77,7 +77,7 @@ class Predictor:
 
     @functools.cached_property
     def _apply(self) -> Callable[[Tree, Tree, np.ndarray], Array]:
-        net, seed = self._experiment.model, self._experiment.parts.seed
+        net, seed = self._experiment.model, self._experiment.plan.seed
 
         def outputs(params: Tree, state: Tree, inputs: Array) -> Array:
             return net.apply(params, state, inputs, key=jax.random.key(seed), train=False).value

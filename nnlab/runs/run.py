@@ -122,8 +122,9 @@ def _check_device(experiment: Experiment) -> None:
     if available is not None and needed > available:
         raise experiment.config.error(
             ("model",),
-            f"training needs about {memory.shown(needed)} of the device's memory, which has "
-            f"{memory.shown(available)}; largest layers: {memory.largest_layers(experiment.model.setup)}",
+            f"training needs about {memory.format_bytes(needed)} of the device's memory, which has "
+            f"{memory.format_bytes(available)}; largest layers: "
+            f"{memory.largest_layers(experiment.model.setup)}",
         )
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def facts_of(experiment: Experiment) -> JsonObject:
     """What the summary of a run says before it is trained."""
     return {
-        "name": experiment.parts.name,
+        "name": experiment.plan.name,
         "parameters": experiment.model.setup.count("params"),
         "trained_parameters": experiment.trained_parameters,
         "classes": experiment.data.train.classes,
@@ -48,7 +48,7 @@ def summarize(experiment: Experiment, path: Path, status: RunStatus, step: int, 
     summary["selected"] = _selected(metrics, experiment.selection_metric)
     if stopped:
         summary["stopped_by"] = experiment.stops[stopped - 1].name
-    phenomena = experiment.parts.run_phenomena
+    phenomena = experiment.plan.run_phenomena
     tables = read_tables(path) if phenomena else {}
     run = Run(path, experiment.config, summary, tables)
     return summary | {phenomenon.name: _numbers(phenomenon, run) for phenomenon in phenomena}

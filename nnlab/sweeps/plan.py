@@ -162,7 +162,7 @@ def group_trials(config: Config, trials: Sequence[Trial]) -> list[TrialGroup]:
     groups = []
     for key, group in members.items():
         experiment = build_experiment(group[0].config)
-        check_expectations(config, experiment.parts, experiment.data)
+        check_expectations(config, experiment.plan, experiment.data)
         groups.append(TrialGroup(key, group, cost.trial_flops(experiment), cost.trial_bytes(experiment)))
     return groups
 

@@ -21,9 +21,9 @@ class BatchOrder:
     """
 
     def __init__(self, experiment: TrainedExperiment) -> None:
-        self.seed, self.steps_per_epoch = experiment.parts.seed, experiment.steps_per_epoch
+        self.seed, self.steps_per_epoch = experiment.plan.seed, experiment.steps_per_epoch
         self.examples = len(experiment.data.train)
-        full = self.steps_per_epoch == 1 and not experiment.parts.data.batch_size
+        full = self.steps_per_epoch == 1 and not experiment.plan.data.batch_size
         self.width = 0 if full else experiment.batch_size
         rows = MAXIMUM_ORDER_BYTES // (4 * max(1, self.width))
         self.capacity = max(1, min(experiment.total_steps + 1, rows))

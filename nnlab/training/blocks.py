@@ -13,7 +13,7 @@ from nnlab.system import device
 from nnlab.system.imports import Array, PyTree, jax
 from nnlab.training.arguments import DeviceData
 from nnlab.training.experiment import Experiment
-from nnlab.training.memory import BLOCK_VALUES
+from nnlab.training.memory import MAXIMUM_BLOCK_VALUES
 
 # examples of a block, at most, for convolutions on CPU: with more, XLA copies the windows over and over, and
 # an example takes up to ten times as long
@@ -37,7 +37,7 @@ class EvalBlocks(NamedTuple):
         """The cheapest blocks that fit into memory."""
         counts = {name: len(part) for name, part in experiment.data.splits.items()}
         setup = experiment.model.setup
-        largest = max(1, BLOCK_VALUES // max(1, setup.values_per_example))
+        largest = max(1, MAXIMUM_BLOCK_VALUES // max(1, setup.values_per_example))
         if device.is_cpu() and any(leaf.workspace_values for _, leaf in setup.leaves()):
             largest = min(largest, CONVOLUTION_BLOCK_EXAMPLES)
         sizes = {min(largest, -(-count // parts)) for count in counts.values() for parts in range(1, 9)}

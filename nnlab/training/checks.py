@@ -104,12 +104,12 @@ def check_memory(config: Config, footprint: Footprint, precision: str) -> None:
     Raises:
         ConfigError: it does not.
     """
-    needed, free = footprint.additional_bytes, memory.available()
+    needed, free = footprint.additional_bytes, memory.available_bytes()
     if free is not None and needed > free:
         raise config.error(
             ("model",),
-            f"training needs {precision} {memory.shown(needed)} of memory and {memory.shown(free)} are "
-            f"free; largest layers: {memory.largest_layers(footprint.setup)}",
+            f"training needs {precision} {memory.format_bytes(needed)} of memory and "
+            f"{memory.format_bytes(free)} are free; largest layers: {memory.largest_layers(footprint.setup)}",
         )
 
 

@@ -51,7 +51,7 @@ def fit(experiment: SolvedExperiment) -> Iterator[Chunk]:
         }
     metrics = _metrics(experiment, solution, outputs, targets)
     tables = {"metrics": metrics}
-    if experiment.parts.record.predictions:
+    if experiment.plan.record.predictions:
         tables["predictions"] = predictions_table(experiment.data, outputs)
     finite = all(np.isfinite(column).all() for name, column in metrics.items() if name.endswith("_loss"))
     yield Chunk(0, tables, finite, True, time.perf_counter() - began, compiling)

@@ -36,7 +36,7 @@ class Experiment:
 
     Attributes:
         config: the checked config.
-        parts: its components, built.
+        plan: its components, built.
         data: the examples by split.
         model: set up for the data.
         pretrained: first weights that were trained before.
@@ -47,7 +47,7 @@ class Experiment:
     """
 
     config: Config
-    parts: ExperimentPlan
+    plan: ExperimentPlan
     data: Data
     model: Model
     pretrained: PretrainedWeights
@@ -58,7 +58,7 @@ class Experiment:
 
     def first_weights(self) -> tuple[Tree, Tree]:
         """Params and layer state before the first step, arrays of the host. Raises InvalidValue."""
-        params, state = self.model.init(self.parts.seed)
+        params, state = self.model.init(self.plan.seed)
         return self.pretrained.replace_in(params), self.pretrained.replace_in(state)
 
     @property
@@ -91,7 +91,7 @@ class Experiment:
         """What the memory of its training depends on."""
         splits = self.data.splits.values()
         data_bytes = sum(part.inputs.nbytes + part.targets.nbytes for part in splits)
-        return _footprint(self.parts, self.model, self.batch_size, sum(map(len, splits)), data_bytes)
+        return _footprint(self.plan, self.model, self.batch_size, sum(map(len, splits)), data_bytes)
 
 
 @dataclass(frozen=True)
@@ -144,8 +144,8 @@ class TrainedExperiment(Experiment):
     @functools.cached_property
     def probes(self) -> list[Probe]:
         """The probes of the layer table and of the phenomena."""
-        layers = [LAYER_PROBE] if self.parts.record.layers else []
-        return [*layers, *_phenomena_probes(self.parts)]
+        layers = [LAYER_PROBE] if self.plan.record.layers else []
+        return [*layers, *_phenomena_probes(self.plan)]
 
     @property
     def keeps_path(self) -> bool:
@@ -184,7 +184,7 @@ class TrainedExperiment(Experiment):
     def program_key(self) -> str:
         """Equal for two experiments that one compiled program serves."""
         shapes = {name: (p.inputs.shape, p.targets.shape, p.classes) for name, p in self.data.splits.items()}
-        sizes = (self.batch_size, self.parts.data.batch_size, self.steps_per_epoch, self.total_steps)
+        sizes = (self.batch_size, self.plan.data.batch_size, self.steps_per_epoch, self.total_steps)
         return f"{group_key(self.config)} {shapes} {sizes}"
 
 
@@ -200,33 +200,33 @@ def build_experiment(config: Config) -> Experiment:
     Raises:
         ConfigError: two parts do not fit, or memory is short.
     """
-    parts = config.build()
+    plan = config.build()
     with contextlib.suppress(InvalidValue):  # what is too large for one feature need not wait for the data
-        check_memory(config, _footprint(parts, build_model(parts.model, (1,)), 1, 1, 0), "at least")
+        check_memory(config, _footprint(plan, build_model(plan.model, (1,)), 1, 1, 0), "at least")
     with blame(config, "data"):
-        data = parts.data.load(parts.seed)
+        data = plan.data.load(plan.seed)
     with blame(config, "model"):
-        model = build_model(parts.model, data.train.inputs.shape[1:])
-    check_data_and_model(config, parts, data, model)
-    pretrained = _pretrained(config, parts, data, model)
-    if parts.train is None:  # then there is a solver
+        model = build_model(plan.model, data.train.inputs.shape[1:])
+    check_data_and_model(config, plan, data, model)
+    pretrained = _pretrained(config, plan, data, model)
+    if plan.train is None:  # then there is a solver
         check_solver(config, model)
         size = len(data.train)
-        return SolvedExperiment(config, parts, data, model, pretrained, size, 1, 0, [0], parts.solver)
-    return _build_trained(config, parts, data, model, pretrained, parts.train)
+        return SolvedExperiment(config, plan, data, model, pretrained, size, 1, 0, [0], plan.solver)
+    return _build_trained(config, plan, data, model, pretrained, plan.train)
 
 
 def _build_trained(
     config: Config,
-    parts: ExperimentPlan,
+    plan: ExperimentPlan,
     data: Data,
     model: Model,
     pretrained: PretrainedWeights,
     train: Train,
 ) -> TrainedExperiment:
-    batch_size = min(parts.data.batch_size or len(data.train), len(data.train))
+    batch_size = min(plan.data.batch_size or len(data.train), len(data.train))
     steps_per_epoch = len(data.train) // batch_size
-    check_training(config, parts, data, model, batch_size)
+    check_training(config, plan, data, model, batch_size)
     total_steps = train.steps
     if total_steps is None:
         total_steps = max(1, round((train.epochs or 0.0) * steps_per_epoch))
@@ -234,10 +234,10 @@ def _build_trained(
         message = f"comes to {total_steps:.3g} steps; there can be fewer than {MAXIMUM_STEPS:,}"
         raise config.error(("train",), message)
     with blame(config, "record"):
-        record_steps = parts.record.steps(total_steps, steps_per_epoch)
+        record_steps = plan.record.steps(total_steps, steps_per_epoch)
     experiment = TrainedExperiment(
         config=config,
-        parts=parts,
+        plan=plan,
         data=data,
         model=model,
         pretrained=pretrained,
@@ -245,30 +245,30 @@ def _build_trained(
         steps_per_epoch=steps_per_epoch,
         total_steps=total_steps,
         record_steps=record_steps,
-        optimizer=parts.optimizer,
+        optimizer=plan.optimizer,
         train=train,
-        frozen_prefix=_frozen_prefix(config, parts, model),
+        frozen_prefix=_frozen_prefix(config, plan, model),
     )
     check_memory(config, experiment.footprint, "about")
     return experiment
 
 
-def _pretrained(config: Config, parts: ExperimentPlan, data: Data, model: Model) -> PretrainedWeights:
+def _pretrained(config: Config, plan: ExperimentPlan, data: Data, model: Model) -> PretrainedWeights:
     """The first weights that the file asks for."""
-    if parts.initialize is None:
+    if plan.initialize is None:
         return NO_PRETRAINED_WEIGHTS
     with blame(config, "initialize"):
-        return load_pretrained(parts.initialize, model.setup, data.train.inputs.shape[1:])
+        return load_pretrained(plan.initialize, model.setup, data.train.inputs.shape[1:])
 
 
-def _frozen_prefix(config: Config, parts: ExperimentPlan, model: Model) -> int:
+def _frozen_prefix(config: Config, plan: ExperimentPlan, model: Model) -> int:
     """How many layers, the first ones of the chain, are computed once. Raises ConfigError."""
-    if not (parts.train and parts.train.cache_frozen):
+    if not (plan.train and plan.train.cache_frozen):
         return 0
-    at, frozen = ("train", "cache_frozen"), parts.optimizer.frozen
-    if parts.augment:
+    at, frozen = ("train", "cache_frozen"), plan.optimizer.frozen
+    if plan.augment:
         raise config.error(at, "needs inputs that stay as they are; leave out 'augment'")
-    for phenomenon in parts.run_phenomena:
+    for phenomenon in plan.run_phenomena:
         times = {probe.record_at for probe in phenomenon.probes}
         all_examples = any(probe.evaluates_all_examples for probe in phenomenon.probes)
         if all_examples or "end" in times or times == {"start"}:  # those of the start alone read inputs
@@ -286,15 +286,15 @@ def _frozen_prefix(config: Config, parts: ExperimentPlan, model: Model) -> int:
     return last
 
 
-def _phenomena_probes(parts: ExperimentPlan) -> list[Probe]:
-    return [probe for phenomenon in parts.run_phenomena for probe in phenomenon.probes]
+def _phenomena_probes(plan: ExperimentPlan) -> list[Probe]:
+    return [probe for phenomenon in plan.run_phenomena for probe in phenomenon.probes]
 
 
-def _footprint(parts: ExperimentPlan, model: Model, batch: int, examples: int, data: int) -> Footprint:
-    slots = parts.optimizer.slots if parts.optimizer else 0
-    at_once = any(probe.evaluates_all_examples for probe in _phenomena_probes(parts))
-    path = WEIGHT_PATH_POINTS * any(probe.needs_weight_path for probe in _phenomena_probes(parts))
-    return Footprint(model.setup, slots, batch, examples, data, parts.record.layers, at_once, path)
+def _footprint(plan: ExperimentPlan, model: Model, batch: int, examples: int, data: int) -> Footprint:
+    slots = plan.optimizer.slots if plan.optimizer else 0
+    at_once = any(probe.evaluates_all_examples for probe in _phenomena_probes(plan))
+    path = WEIGHT_PATH_POINTS * any(probe.needs_weight_path for probe in _phenomena_probes(plan))
+    return Footprint(model.setup, slots, batch, examples, data, plan.record.layers, at_once, path)
 
 
 def step_flops(experiment: Experiment) -> float:

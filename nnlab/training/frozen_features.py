@@ -19,7 +19,7 @@ def with_frozen_features(experiment: TrainedExperiment) -> TrainedExperiment:
         return experiment
     prefix, _ = experiment.model.split_at(experiment.frozen_prefix)
     params, state = jax.device_put(experiment.first_weights())
-    key = jax.random.key(experiment.parts.seed)
+    key = jax.random.key(experiment.plan.seed)
 
     @jax.jit
     def outputs(params: Tree, state: Tree, inputs: Array) -> Array:

@@ -71,7 +71,7 @@ class Lanes:
             values = [{k: np.float32(v) for k, v in e.traced_values.items()} for e in self.experiments]
         return jax.device_put(
             Arguments(
-                self.stack([np.uint32(e.parts.seed) for e in self.experiments]),
+                self.stack([np.uint32(e.plan.seed) for e in self.experiments]),
                 self.stack(values),
                 self.stack([e.first_weights()[0] for e in self.experiments]),
                 data[0] if self.shares_data else self.stack(data),

@@ -90,7 +90,7 @@ def _tables_at_start(lanes: Lanes, programs: Programs, state: State) -> dict[int
 def _add_tables_at_end(lanes: Lanes, programs: Programs, state: State, chunks: Mapping[int, Chunk]) -> None:
     """Add predictions and end tables to the chunks that end a training; one that diverged has neither."""
     ready = [n for n, chunk in chunks.items() if chunk.done and chunk.finite]
-    if ready and lanes.lead.parts.record.predictions:
+    if ready and lanes.lead.plan.record.predictions:
         outputs = lanes.split(jax.device_get(programs.outputs(lanes.arguments, state)))
         for n in ready:
             chunks[n].tables["predictions"] = predictions_table(lanes.experiments[n].data, outputs[n])

@@ -15,7 +15,7 @@ from nnlab.nn.layer import Setup
 
 FLOAT_BYTES = 4
 CGROUP_FILES = ("memory.max", "memory.current")  # limit and use of a control group
-BLOCK_VALUES = 2**24  # of all layers together, for the examples that are evaluated at once
+MAXIMUM_BLOCK_VALUES = 2**24  # of all layers together, for the examples that are evaluated at once
 JAX_BYTES = 150e6  # of importing it
 COMPILING_BYTES = 230e6  # of a first program
 COMPILING_BYTES_PER_LAYER = 3e6
@@ -54,7 +54,7 @@ class Footprint(NamedTuple):
         copies = max(6 + 2.4 * self.slots, (8.4 if self.records_layers else 6) + self.slots)
         weights = (copies + 2 * self.path_points) * self.setup.count("params") + self.setup.count("state")
         values = self.setup.values_per_example
-        block = min(BLOCK_VALUES, values * self.examples)
+        block = min(MAXIMUM_BLOCK_VALUES, values * self.examples)
         at_once = 2 * values * self.examples if self.evaluates_all_examples else 0
         floats = weights + values * self.batch_size + block + at_once
         return int(FLOAT_BYTES * floats) + 2 * self.data_bytes
@@ -66,7 +66,7 @@ class Footprint(NamedTuple):
         return int((0 if "jax" in sys.modules else JAX_BYTES) + compiling) + self.array_bytes
 
 
-def resident() -> int:
+def resident_bytes() -> int:
     """Bytes of this process; 0 where the system does not say."""
     words = _text("/proc/self/statm").split()
     return int(words[1]) * os.sysconf("SC_PAGE_SIZE") if len(words) > 1 else 0
@@ -81,11 +81,11 @@ def largest_layers(setup: Setup, count: int = 3) -> str:
     """
     sized = sorted(setup.leaves(), key=lambda entry: -entry[1].count("params"))[:count]
     return ", ".join(
-        f"{path} ({shown(FLOAT_BYTES * leaf.count('params'))})" for path, leaf in sized if leaf.params
+        f"{path} ({format_bytes(FLOAT_BYTES * leaf.count('params'))})" for path, leaf in sized if leaf.params
     )
 
 
-def available() -> int | None:
+def available_bytes() -> int | None:
     """Bytes free on this machine, or left in its control group; None where it does not say."""
     free = []
     for line in _text("/proc/meminfo").splitlines():
@@ -114,7 +114,7 @@ def _free_in(path: str, root: str, first_version: bool) -> list[int]:
     return free
 
 
-def shown(size: float) -> str:
+def format_bytes(size: float) -> str:
     """A number of bytes in words: `3.2 GB`; beyond petabytes, the power of ten."""
     for unit in ("bytes", "kB", "MB", "GB", "TB", "PB"):
         if size < 1000:

@@ -50,7 +50,7 @@ class Recorder:
         self.selection_metric = experiment.selection_metric
         self.restores = any(stop.restores for stop in self.stops)
         # the weight norm of all layers is summed up on the host, where the table `layers` has them all
-        self.measures_weight_norm = not experiment.parts.record.layers or experiment.frozen_prefix > 0
+        self.measures_weight_norm = not experiment.plan.record.layers or experiment.frozen_prefix > 0
         self.probes = {
             time: [probe for probe in experiment.probes if probe.record_at == time]
             for time in ("every_record", "start", "end")

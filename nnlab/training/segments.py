@@ -12,7 +12,7 @@ from nnlab.training.lanes import Lanes
 
 MAXIMUM_SEGMENTS = 32  # of a chunk
 CHUNK_SECONDS = 0.5  # a chunk is meant to last about this long
-FIRST_STEPS = 16  # at most, of the first chunk, whose speed is not known yet
+MAXIMUM_FIRST_STEPS = 16  # of the first chunk, whose speed is not known yet
 MINIMUM_FLOPS_PER_SECOND = 5e9  # any machine makes as many
 
 
@@ -107,4 +107,4 @@ def chunk_inputs(lanes: Lanes, orders: list[BatchOrder], base: int, segments: li
 def first_chunk_steps(lanes: Lanes) -> int:
     """How many steps last no longer than a chunk is meant to, whatever the machine."""
     steps = CHUNK_SECONDS * MINIMUM_FLOPS_PER_SECOND / max(1.0, lanes.count * step_flops(lanes.lead))
-    return max(1, min(FIRST_STEPS, int(steps)))
+    return max(1, min(MAXIMUM_FIRST_STEPS, int(steps)))

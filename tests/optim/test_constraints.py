@@ -124,7 +124,7 @@ def test_the_bound_holds_after_every_step_of_a_training(monkeypatch):
         "optimizer": {"type": "sgd", "momentum": 0.9, "learning_rate": 0.3},
         "train": {"steps": 25},
     }
-    monkeypatch.setattr(segments, "FIRST_STEPS", 1)
+    monkeypatch.setattr(segments, "MAXIMUM_FIRST_STEPS", 1)
     monkeypatch.setattr(segments, "CHUNK_SECONDS", 0.0)
     longest = {}
     for limit in (0.7, None):

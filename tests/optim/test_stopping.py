@@ -200,7 +200,7 @@ def test_an_interrupted_run_ends_where_it_would_have(chunks, tmp_path, monkeypat
     text = BASE.replace("0.05", "{type: performance, start: 0.05, patience: 1}")
     expected, _ = finished(text, tmp_path / "whole"), left_by(tmp_path / "whole")
     monkeypatch.setattr(segments, "CHUNK_SECONDS", 1e-9)
-    monkeypatch.setattr(segments, "FIRST_STEPS", 1)
+    monkeypatch.setattr(segments, "MAXIMUM_FIRST_STEPS", 1)
     seen = []
 
     def watch(chunk):

@@ -220,7 +220,7 @@ def _run(arguments):
     for chunk in train(exp):
         for name, columns in chunk.tables.items():
             frames.setdefault(name, []).append(pandas.DataFrame(columns))
-    return {name: pandas.concat(parts) for name, parts in frames.items()}, exp.parts.phenomena
+    return {name: pandas.concat(parts) for name, parts in frames.items()}, exp.plan.phenomena
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def _as_optax_is_written():
 def often(monkeypatch):
     """Chunks of few steps, so that there are many of them."""
     monkeypatch.setattr(segments, "CHUNK_SECONDS", 1e-9)
-    monkeypatch.setattr(segments, "FIRST_STEPS", 4)
+    monkeypatch.setattr(segments, "MAXIMUM_FIRST_STEPS", 4)
 
 
 def interrupted(text, place, chunks, policy=ResumePolicy(every=1e9)):  # noqa: B008

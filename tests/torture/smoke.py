@@ -33,7 +33,7 @@ def assert_sound(experiment: Experiment, outcome: Outcome, place: Path) -> None:
     metrics = read_table(place / "metrics.csv")
     assert metrics["step"].iloc[-1] == experiment.total_steps
     assert np.isfinite(metrics.to_numpy(float)).all()
-    for phenomenon in experiment.parts.phenomena:
+    for phenomenon in experiment.plan.phenomena:
         assert set(outcome.summary[phenomenon.name]) == set(phenomenon.fields)
 
 

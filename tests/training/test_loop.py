@@ -100,7 +100,7 @@ def set_limits(monkeypatch, limits):
 
 
 def first_weights(exp):
-    params, _ = exp.model.init(exp.parts.seed)
+    params, _ = exp.model.init(exp.plan.seed)
     return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
 
 
@@ -303,9 +303,9 @@ def uncut():
 @pytest.mark.parametrize(
     "limits",
     [
-        {"FIRST_STEPS": 1, "CHUNK_SECONDS": 0.0},
-        {"FIRST_STEPS": 5, "CHUNK_SECONDS": 1e-9},
-        {"FIRST_STEPS": 10_000},
+        {"MAXIMUM_FIRST_STEPS": 1, "CHUNK_SECONDS": 0.0},
+        {"MAXIMUM_FIRST_STEPS": 5, "CHUNK_SECONDS": 1e-9},
+        {"MAXIMUM_FIRST_STEPS": 10_000},
     ],
     ids=str,
 )
@@ -331,7 +331,7 @@ def assert_unchanged(uncut, limits, monkeypatch):
     set_limits(monkeypatch, limits)
     tables, chunks = trained(everything())
     assert_same(tables, uncut)
-    assert len(chunks) >= (1 if limits == {"FIRST_STEPS": 10_000} else 4)
+    assert len(chunks) >= (1 if limits == {"MAXIMUM_FIRST_STEPS": 10_000} else 4)
 
 
 @pytest.mark.parametrize("record", [{"every": {"steps": 1}}, {"log_spaced": 8}, {"every": {"steps": 45}}])
@@ -387,7 +387,7 @@ VALUES = 9 + 9 + 9 + 9 + 3  # that an example makes, layer by layer
 @pytest.mark.parametrize("most", [1, 4, 5, 26, 50, 10_000])
 @pytest.mark.usefixtures("compiled")
 def test_evaluating_in_blocks_gives_the_same_metrics(uncut, most, monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK_VALUES", most * VALUES + VALUES - 1)
+    monkeypatch.setattr(blocks, "MAXIMUM_BLOCK_VALUES", most * VALUES + VALUES - 1)
     exp = everything()
     sizes = [len(part) for part in exp.data.splits.values()]
     block, spans = EvalBlocks.of(exp)
@@ -401,7 +401,7 @@ def test_evaluating_in_blocks_gives_the_same_metrics(uncut, most, monkeypatch):
 
 @pytest.mark.parametrize("most", [1, 5, 62, 10_000])
 def test_a_layout_holds_every_example_once(most, monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK_VALUES", most * VALUES)
+    monkeypatch.setattr(blocks, "MAXIMUM_BLOCK_VALUES", most * VALUES)
     exp = everything()
     layout = EvalBlocks.of(exp)
     held = layout.arrange(exp)
@@ -495,7 +495,7 @@ def test_a_program_compiled_for_another_gives_the_same_bytes(what, compiled):
 
 
 def test_the_programs_used_last_are_kept(compiled, monkeypatch):
-    monkeypatch.setattr(compilation, "_compile", lambda lanes: lanes.lead.parts.train.steps)
+    monkeypatch.setattr(compilation, "_compile", lambda lanes: lanes.lead.plan.train.steps)
     for steps in (1, 2, 3, 4, 1, 5, 6):
         assert programs_for(Lanes([everything(steps=steps)])) == steps
     assert list(compiled.values()) == [4, 1, 5, 6]
@@ -644,7 +644,7 @@ DIVERGING = {
 RATES = [0.02, 1e4, 0.05]
 
 
-@pytest.mark.parametrize("limits", [{}, {"FIRST_STEPS": 1, "CHUNK_SECONDS": 0.0}], ids=str)
+@pytest.mark.parametrize("limits", [{}, {"MAXIMUM_FIRST_STEPS": 1, "CHUNK_SECONDS": 0.0}], ids=str)
 @pytest.mark.parametrize("shared", [False, True], ids=["own data", "shared data"])
 def test_a_lane_that_diverges_leaves_the_others_as_they_were(shared, limits, monkeypatch):
     set_limits(monkeypatch, limits)
@@ -769,7 +769,7 @@ def test_predictions_of_lanes(monkeypatch):
 
 @pytest.mark.parametrize("seconds", [0.0, 1e9], ids=["step by step", "in one go"])
 def test_a_training_that_diverged_predicts_nothing_however_it_is_cut(seconds, monkeypatch):
-    set_limits(monkeypatch, {"FIRST_STEPS": 1, "CHUNK_SECONDS": seconds})
+    set_limits(monkeypatch, {"MAXIMUM_FIRST_STEPS": 1, "CHUNK_SECONDS": seconds})
     exp = everything(**DIVERGING, **PREDICTING, optimizer={**MOMENTUM, "learning_rate": 1e4})
     tables, chunks = trained(exp)
     assert not chunks[-1].finite
@@ -799,7 +799,7 @@ def first_overflow(exp, rate):
 @pytest.mark.parametrize(
     ("batch_size", "every", "limits"),
     [
-        ("full", 1, {"FIRST_STEPS": 1, "CHUNK_SECONDS": 0.0}),
+        ("full", 1, {"MAXIMUM_FIRST_STEPS": 1, "CHUNK_SECONDS": 0.0}),
         ("full", 100, {}),
         (50, 4, {}),
     ],

@@ -380,7 +380,7 @@ def test_cached_layers_give_what_frozen_ones_do(source, tmp_path, nnlab):
 def often(monkeypatch):
     """Chunks of few steps, so that there are many of them."""
     monkeypatch.setattr(segments, "CHUNK_SECONDS", 1e-9)
-    monkeypatch.setattr(segments, "FIRST_STEPS", 4)
+    monkeypatch.setattr(segments, "MAXIMUM_FIRST_STEPS", 4)
 
 
 def interrupted(text, place, *replaced):

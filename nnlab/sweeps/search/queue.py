@@ -30,7 +30,7 @@ def check_search(config: Config, sweep: Sweep, experiment: Experiment) -> None:
     Raises:
         ConfigError: A metric or a number does not exist.
     """
-    check_metric(config, sweep.method.metric, experiment.parts, experiment.data)
+    check_metric(config, sweep.method.metric, experiment.plan, experiment.data)
     known = ["value", *sweep.paths]
     for key in config.build().expect:
         prefix, _, name = key.partition(".")
