@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-LONGEST_LINE = 800
-LONGEST_WORD = 300
-LONGEST_COMPARED_WORD = 80  # difflib's work grows with the square of the length
-MOST_COMPARED_WORDS = 200  # by difflib
+MAXIMUM_LINE_CHARACTERS = 800
+MAXIMUM_WORD_CHARACTERS = 300
+MAXIMUM_COMPARED_CHARACTERS = 80  # difflib's work grows with the square of the length
+MAXIMUM_COMPARED_WORDS = 200  # by difflib
 
 
 def dotted(path: tuple[str | int, ...]) -> str:
@@ -29,9 +29,11 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
 def _most_alike(word: str, words: Sequence[str]) -> str | None:
     """The word that shares most letters in order with another, if those are 60 % of the two; else None."""
-    if len(word) > LONGEST_COMPARED_WORD:
+    if len(word) > MAXIMUM_COMPARED_CHARACTERS:
         return None
-    comparable = [other for other in words[:MOST_COMPARED_WORDS] if len(other) <= LONGEST_COMPARED_WORD]
+    comparable = [
+        other for other in words[:MAXIMUM_COMPARED_WORDS] if len(other) <= MAXIMUM_COMPARED_CHARACTERS
+    ]
     return next(iter(difflib.get_close_matches(word, comparable, n=1, cutoff=0.6)), None)
 
 
@@ -56,8 +58,10 @@ def join_words(words: Sequence[str], last: str = "or") -> str:
 
 def one_line(text: str) -> str:
     """Printable, and with the middle of endless words, and of what is endless still, left out."""
-    words = [_shortened(word, LONGEST_WORD) for word in str(text).split()]
-    return _shortened(printable(_shortened(" ".join(words), LONGEST_LINE)), LONGEST_LINE)
+    words = [_shortened(word, MAXIMUM_WORD_CHARACTERS) for word in str(text).split()]
+    return _shortened(
+        printable(_shortened(" ".join(words), MAXIMUM_LINE_CHARACTERS)), MAXIMUM_LINE_CHARACTERS
+    )
 
 
 def printable(text: str) -> str:

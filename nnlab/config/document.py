@@ -19,10 +19,10 @@ from nnlab.errors import ConfigError, KeyPath, Problem
 from nnlab.registry import ConfigTree, ConfigValue
 from nnlab.text import dotted, one_line
 
-MAX_BYTES = 256 * 1024
-MAX_DEPTH = 48
-MAX_NODES = 5_000
-MOST_LINES = 100  # of problems, of one file
+MAXIMUM_FILE_BYTES = 256 * 1024
+MAXIMUM_LEVELS = 48
+MAXIMUM_VALUES = 5_000
+MAXIMUM_PROBLEM_LINES = 100  # of problems, of one file
 
 _NULL = re.compile(r"null|Null|NULL|~|")
 _TRUE = re.compile(r"true|True|TRUE")
@@ -80,15 +80,15 @@ def read(path: Path) -> Document:
     source = str(path)
     try:
         with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
+            raw = file.read(MAXIMUM_FILE_BYTES + 1)
     except FileNotFoundError:
         raise ConfigError([f"{source}: no such file; `nnlab new` lists experiments to start from"]) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError([f"{source}: cannot be read: {reason}"]) from None
-    if len(raw) > MAX_BYTES:
+    if len(raw) > MAXIMUM_FILE_BYTES:
         raise ConfigError(
-            [f"{source}: larger than {MAX_BYTES // 1024} KiB; an experiment file is a page or two"]
+            [f"{source}: larger than {MAXIMUM_FILE_BYTES // 1024} KiB; an experiment file is a page or two"]
         )
     try:
         text = raw.decode("utf-8-sig")
@@ -135,7 +135,7 @@ def parse_value(text: str, source: str) -> Document:
 
 
 def _located(problems: Iterable[tuple[Mark, Problem]]) -> ConfigError:
-    """The first MOST_LINES problems as lines, in the file's order, and how many more there are."""
+    """The first MAXIMUM_PROBLEM_LINES problems as lines, in the file's order, and how many more there are."""
 
     def place(located: tuple[Mark, Problem]) -> tuple[Mark, KeyPath]:
         return located[0], located[1].path
@@ -148,9 +148,11 @@ def _located(problems: Iterable[tuple[Mark, Problem]]) -> ConfigError:
         unseen -= len(messages)
         prefix = f"{dotted(path)}: " if path else ""
         lines += [f"{mark}: {one_line(prefix + message)}" for message in sorted(set(messages))]
-        if len(lines) > MOST_LINES or (len(lines) == MOST_LINES and unseen):
-            unseen += len(lines) - MOST_LINES
-            return ConfigError([*lines[:MOST_LINES], f"{ordered[0][0].source}: and {unseen:,} more"])
+        if len(lines) > MAXIMUM_PROBLEM_LINES or (len(lines) == MAXIMUM_PROBLEM_LINES and unseen):
+            unseen += len(lines) - MAXIMUM_PROBLEM_LINES
+            return ConfigError(
+                [*lines[:MAXIMUM_PROBLEM_LINES], f"{ordered[0][0].source}: and {unseen:,} more"]
+            )
     return ConfigError(lines)
 
 
@@ -165,11 +167,11 @@ class _Composer(yaml.SafeLoader):
         if isinstance(event, (yaml.ScalarEvent, yaml.CollectionStartEvent)) and event.tag is not None:
             self._refuse(event, f"the tag '{event.tag}' is not allowed; write plain values")
         self.nodes += 1
-        if self.nodes > MAX_NODES:
-            self._refuse(event, f"more than {MAX_NODES} values")
+        if self.nodes > MAXIMUM_VALUES:
+            self._refuse(event, f"more than {MAXIMUM_VALUES} values")
         self.depth += isinstance(event, yaml.CollectionStartEvent)
-        if self.depth > MAX_DEPTH:
-            self._refuse(event, f"nested more than {MAX_DEPTH} levels deep")
+        if self.depth > MAXIMUM_LEVELS:
+            self._refuse(event, f"nested more than {MAXIMUM_LEVELS} levels deep")
         node = super().compose_node(parent, index)
         if isinstance(node, yaml.ScalarNode) and (half := _SURROGATE.search(node.value)):
             try:  # JSON writes what is beyond \uffff as two halves
@@ -200,9 +202,9 @@ class _Reader:
         self.visited += 1
         if id(node) in parents:
             return self._refuse(node, path, "an alias that contains itself")
-        if self.visited > MAX_NODES:
-            if self.visited == MAX_NODES + 1:
-                self._refuse(node, path, f"more than {MAX_NODES} values, aliases unfolded")
+        if self.visited > MAXIMUM_VALUES:
+            if self.visited == MAXIMUM_VALUES + 1:
+                self._refuse(node, path, f"more than {MAXIMUM_VALUES} values, aliases unfolded")
             return None
         parents = (*parents, id(node))
         if isinstance(node, yaml.SequenceNode):

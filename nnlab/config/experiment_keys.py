@@ -10,7 +10,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Lt
 
-from nnlab.config.sweep_keys import Sweep
+from nnlab.config.sweep_keys import SweepDefinition
 from nnlab.config.training_keys import RECORD_EACH_EPOCH, Initialize, Record, Train
 from nnlab.errors import InvalidValue, KeyPath, RunStatus
 from nnlab.registry import Built, ComponentOf, section
@@ -92,7 +92,7 @@ class ExperimentPlan:
     train: Train | None = None
     record: Record = RECORD_EACH_EPOCH
     phenomena: Sequence[Annotated[Built, ComponentOf("phenomenon")]] = ()
-    sweep: Sweep | None = None
+    sweep: SweepDefinition | None = None
     expect: Mapping[str, Bound] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -153,7 +153,7 @@ def _check_solved(plan: ExperimentPlan) -> None:
         raise InvalidValue("a solver takes no steps, at which to change inputs", ("augment",))
 
 
-def _check_sweep(phenomenon: Built, sweep: Sweep | None, at: KeyPath) -> None:
+def _check_sweep(phenomenon: Built, sweep: SweepDefinition | None, at: KeyPath) -> None:
     """Refuse a sweep in which a phenomenon cannot appear, at the phenomenon's place in the file."""
     try:
         phenomenon.check_sweep(sweep)

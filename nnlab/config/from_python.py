@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nnlab.config.document import MAX_DEPTH, Document, Mark
+from nnlab.config.document import MAXIMUM_LEVELS, Document, Mark
 from nnlab.config.load import Config, check_extent, check_tree
 from nnlab.config.load import load as load_file
 from nnlab.errors import ConfigError, KeyPath, Problem
@@ -64,9 +64,9 @@ def experiment(tree: Mapping[str, object]) -> Config:
 
 def _plain(value: object, path: KeyPath, problems: list[Problem]) -> object:
     """A value as YAML would have it: dicts, lists, strings, numbers, truth values and None."""
-    if len(path) > MAX_DEPTH:
+    if len(path) > MAXIMUM_LEVELS:
         if not problems:
-            problems.append(Problem(path[:1], f"nested more than {MAX_DEPTH} levels deep"))
+            problems.append(Problem(path[:1], f"nested more than {MAXIMUM_LEVELS} levels deep"))
         return None
     if isinstance(value, np.ndarray | np.generic):
         # a float32 is the number of its shortest text, 0.1 and not 0.10000000149

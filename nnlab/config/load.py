@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnlab.config import overrides as command_line
-from nnlab.config.document import MAX_BYTES, MAX_DEPTH, MAX_NODES, Document, dump, read
+from nnlab.config.document import MAXIMUM_FILE_BYTES, MAXIMUM_LEVELS, MAXIMUM_VALUES, Document, dump, read
 from nnlab.config.experiment_keys import ExperimentPlan
 from nnlab.config.resolve import resolve_arguments
 from nnlab.config.smoke import smoked
@@ -102,8 +102,8 @@ def check_tree(document: Document) -> Config:
 def check_extent(config: Config) -> None:
     """What is saved, every default in place, must be small enough to be read again."""
     values, levels = _extent(config.tree)
-    if values > MAX_NODES or levels > MAX_DEPTH or len(config.text.encode()) > MAX_BYTES:
-        limits = f"{MAX_NODES} values, {MAX_DEPTH} levels or {MAX_BYTES // 1024} KiB"
+    if values > MAXIMUM_VALUES or levels > MAXIMUM_LEVELS or len(config.text.encode()) > MAXIMUM_FILE_BYTES:
+        limits = f"{MAXIMUM_VALUES} values, {MAXIMUM_LEVELS} levels or {MAXIMUM_FILE_BYTES // 1024} KiB"
         raise config.error((), f"with every default in place it comes to more than {limits}")
 
 

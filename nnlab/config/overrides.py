@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from nnlab.config.document import MAX_DEPTH, Document, Mark, parse_value
+from nnlab.config.document import MAXIMUM_LEVELS, Document, Mark, parse_value
 from nnlab.errors import ConfigError, KeyPath, UsageError
 from nnlab.registry import ConfigTree, ConfigValue
 from nnlab.text import one_line, printable, suggestion
@@ -108,8 +108,8 @@ def _apply_one(document: Document, override: str, defaults: Mapping[str, ConfigV
     mark = Mark(f"override '{one_line(override)}'", 0, 0)
     if not all(words.split(".")) or delete == bool(equals):
         raise UsageError(f"{mark}: write key.path=value to set, +key.path=value to add, ~key.path to delete")
-    if words.count(".") >= MAX_DEPTH:
-        raise UsageError(f"{mark}: more than {MAX_DEPTH} levels deep")
+    if words.count(".") >= MAXIMUM_LEVELS:
+        raise UsageError(f"{mark}: more than {MAXIMUM_LEVELS} levels deep")
     parent, path = _parent(document, words, mark, None if delete else defaults)
     key = path[-1]
     present = key < len(parent) if isinstance(key, int) else key in parent

@@ -31,7 +31,7 @@ from nnlab.registry import (
 )
 from nnlab.text import is_one_edit_apart, suggestion
 
-MOST_MISSPELT_KEYS = 50  # of one mapping, that a missing key is looked for among
+MAXIMUM_MISSPELT_KEYS = 50  # of one mapping, that a missing key is looked for among
 
 
 class _Resolved(NamedTuple):
@@ -120,7 +120,9 @@ def _resolve_arguments(
             resolved[name] = _resolve_value(parameter, arguments[name], (*path, name), problems)
         elif not parameter.required:
             resolved[name] = _resolve_value(parameter, parameter.default, (*path, name), problems)
-        elif not any(suggestion(key, [name]) for key in unknown[:MOST_MISSPELT_KEYS]):  # else it is misspelt
+        elif not any(
+            suggestion(key, [name]) for key in unknown[:MAXIMUM_MISSPELT_KEYS]
+        ):  # else it is misspelt
             problems.append(Problem(path, f"'{name}' is missing: {parameter.spec.describe()}"))
     built = None
     if len(problems) == before:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from nnlab.config.sweep_keys import split_path
 from nnlab.registry import ConfigTree, ConfigValue
 
-MOST_EXAMPLES = 256
+MAXIMUM_EXAMPLES = 256
 
 
 def smoked(tree: ConfigTree) -> ConfigTree:
     """The config cut to two short records on a slice of the data, expectations left out."""
     split = tree["data"]["split"] and _smoked_split(tree["data"]["split"])
     folds = split["folds"] or 0 if split else 0
-    most = max(MOST_EXAMPLES, 2 * folds)  # so that every fold gets an example
+    most = max(MAXIMUM_EXAMPLES, 2 * folds)  # so that every fold gets an example
     limit = min(most, tree["data"]["limit"] or most)
     cut = tree | {
         "name": f"{tree['name'][:74]}-smoke",
@@ -37,7 +37,7 @@ def _smoked_split(split: ConfigTree) -> ConfigTree:
         return split
 
     def cut(share: ConfigValue) -> ConfigValue:
-        return share and min(share, MOST_EXAMPLES // 5 if isinstance(share, int) else 0.2)
+        return share and min(share, MAXIMUM_EXAMPLES // 5 if isinstance(share, int) else 0.2)
 
     return split | {"train": None} | {name: cut(split[name]) for name in ("validation", "test")}
 

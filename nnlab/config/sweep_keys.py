@@ -17,7 +17,7 @@ from nnlab.system.random import generator
 from nnlab.text import join_words, suggestion
 
 MAXIMUM_TRIALS = 100_000
-LARGEST_FLOAT = sys.float_info.max
+MAXIMUM_FLOAT = sys.float_info.max
 TrialCount = Annotated[int, Ge(1), Le(MAXIMUM_TRIALS)]
 Seed = Annotated[int, Ge(0), Lt(2**32)]
 
@@ -26,9 +26,9 @@ SPACINGS = ("range", "linspace", "geomspace", "logspace")
 DISTRIBUTIONS = ("uniform", "log_uniform", "integers", "choice")
 
 
-@section()
+@section(name="random")
 @dataclass(frozen=True)
-class Random:
+class RandomAxes:
     """`draws` random draws of the paths in `axes`, each with one of these distributions.
 
     uniform: [low, high]. log_uniform: [low, high], uniform in the logarithm. integers: [low, high], both
@@ -47,9 +47,9 @@ class Random:
             _check_distribution(distribution, ("axes", path))
 
 
-@section()
+@section(name="sweep")
 @dataclass(frozen=True)
-class Sweep:
+class SweepDefinition:
     """Many runs of one experiment: every combination of `axes`, with `zip`, `random` and `seeds` beside.
 
     Args:
@@ -65,7 +65,7 @@ class Sweep:
 
     axes: Mapping[AxisPath, ConfigValue] = field(default_factory=dict)
     zip: Mapping[AxisPath, ConfigValue] = field(default_factory=dict)
-    random: Random | None = None
+    random: RandomAxes | None = None
     seeds: TrialCount | Sequence[Seed] = 1
     method: Annotated[Built, ComponentOf("search").or_null] = None
 
@@ -245,5 +245,5 @@ def _check_distribution(distribution: Mapping[str, ConfigValue], at: tuple[str, 
 
 def _numbers(values: object) -> bool:
     return isinstance(values, list) and all(
-        isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) <= LARGEST_FLOAT for v in values
+        isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) <= MAXIMUM_FLOAT for v in values
     )

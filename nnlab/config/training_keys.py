@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from nnlab.errors import InvalidValue
 from nnlab.registry import Built, ComponentOf, Count, section
 
-MOST_RECORDS = 1_000_000
+MAXIMUM_RECORDS = 1_000_000
 Epochs = Annotated[float, Gt(0.0), Le(1e9)]
 
 
@@ -72,7 +72,7 @@ class Record:
     """
 
     every: Every | None = None
-    log_spaced: Annotated[int, Ge(2), Le(MOST_RECORDS)] | None = None
+    log_spaced: Annotated[int, Ge(2), Le(MAXIMUM_RECORDS)] | None = None
     layers: bool = True
     predictions: bool = False
 
@@ -84,7 +84,7 @@ class Record:
         """The steps to record at, ascending, step 0 and the last always among them.
 
         Raises:
-            InvalidValue: There are more than MOST_RECORDS.
+            InvalidValue: There are more than MAXIMUM_RECORDS.
         """
         if self.log_spaced is not None:
             count = min(self.log_spaced, last + 1)
@@ -92,8 +92,10 @@ class Record:
             return sorted({0, last, *spread})
         assert self.every is not None  # noqa: S101 - __post_init__ sees to it
         gap = self.every.steps or max(1, round((self.every.epochs or 1) * steps_per_epoch))
-        if last // gap >= MOST_RECORDS:
-            raise InvalidValue(f"asks for more than {MOST_RECORDS:,} records in {last:,} steps", ("every",))
+        if last // gap >= MAXIMUM_RECORDS:
+            raise InvalidValue(
+                f"asks for more than {MAXIMUM_RECORDS:,} records in {last:,} steps", ("every",)
+            )
         return sorted({*range(0, last, gap), last})
 
 

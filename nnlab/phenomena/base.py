@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
-from nnlab.config.sweep_keys import Sweep, axis_values, split_path
+from nnlab.config.sweep_keys import SweepDefinition, axis_values, split_path
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup
@@ -146,9 +146,9 @@ class SweepPhenomenon(Phenomenon[SweepView]):
     axis: str | None = None
     other_axes: tuple[str, ...] = ()
     numeric_axis: bool = True
-    validate_sweep: Callable[[Sweep], object] = lambda sweep: None
+    validate_sweep: Callable[[SweepDefinition], object] = lambda sweep: None
 
-    def check_sweep(self, sweep: Sweep | None) -> None:
+    def check_sweep(self, sweep: SweepDefinition | None) -> None:
         """Refuse a sweep that varies other paths than the phenomenon names. Raises InvalidValue."""
         if sweep is None:
             raise InvalidValue(f"{self.name} is seen across a sweep; add a 'sweep:' block")
@@ -174,7 +174,7 @@ class SweepPhenomenon(Phenomenon[SweepView]):
             )
         self.validate_sweep(sweep)
 
-    def _refuse_words_along(self, axis: str, sweep: Sweep) -> None:
+    def _refuse_words_along(self, axis: str, sweep: SweepDefinition) -> None:
         sampled = sweep.random.axes if sweep.random else {}
         choices = {path: how.get("choice") for path, how in sampled.items()}
         for path, values in {**sweep.axes, **sweep.zip, **choices}.items():

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MAX_SCHEDULE_POINTS = 1_000  # of a learning rate that is drawn before it is trained
+MAXIMUM_SCHEDULE_POINTS = 1_000  # of a learning rate that is drawn before it is trained
 
 DrawFunction = Callable[[Sequence[Any]], "Figure"]
 Results = Sequence[Run | Sweep]
@@ -236,7 +236,7 @@ def untrained_run(experiment: Experiment) -> Run:
     def rate(step: Array) -> Array:
         return schedule.rate(memory, Time(step, total, experiment.steps_per_epoch))
 
-    steps = sorted({round(total * i / MAX_SCHEDULE_POINTS) for i in range(MAX_SCHEDULE_POINTS + 1)})
+    steps = sorted({round(total * i / MAXIMUM_SCHEDULE_POINTS) for i in range(MAXIMUM_SCHEDULE_POINTS + 1)})
     rates = jax.jit(jax.vmap(rate))(jnp.array(steps, jnp.int32))
     table = pandas.DataFrame({"step": steps, "learning_rate": np.asarray(rates)})
     return Run(Path(config.document.source), config, {}, {"metrics": table})

@@ -44,7 +44,7 @@ class RunRecorder:
     def create(self, start: Checkpoint | None, notify: Notify) -> None:
         """Make the directory, or continue in it from a checkpoint."""
         experiment, directory = self.task
-        drifts = [] if start is None else drift(self.task, start.facts)
+        drifts = [] if start is None else drift(self.task, start.meta)
         environment = device.environment() | {
             "config_sha256": experiment.config.hash,
             "data_sha256": experiment.data_hash,
@@ -54,40 +54,40 @@ class RunRecorder:
         earlier = [] if start is None else _earlier_drifts(directory)
         if earlier or drifts:
             environment["drift"] = [*earlier, *drifts]
-        tables = {} if start is None else self._tables_to_continue(start.facts)
+        tables = {} if start is None else self._tables_to_continue(start.meta)
         directory.create(experiment.config.text, environment, facts_of(experiment), tables)
         directory.log(f"nnlab {__version__}: {experiment.config.name}, {experiment.total_steps} steps")
         if start is not None:
-            self._continue_from(start.facts, drifts, notify)
+            self._continue_from(start.meta, drifts, notify)
         elif experiment.pretrained.arrays:
             directory.log(experiment.pretrained.report)
             notify(experiment.pretrained.report)
 
-    def _tables_to_continue(self, facts: CheckpointMeta) -> dict[str, FileDigest]:
+    def _tables_to_continue(self, meta: CheckpointMeta) -> dict[str, FileDigest]:
         """The tables of a checkpoint that stay. A training that is lengthened writes its last ones anew."""
         experiment, directory = self.task
-        tables = dict(facts.tables)
-        if facts.done and not facts.stopped and facts.step < experiment.total_steps:
-            self._known_until = facts.step
+        tables = dict(meta.tables)
+        if meta.done and not meta.stopped and meta.step < experiment.total_steps:
+            self._known_until = meta.step
             for name in experiment.last_tables:
                 tables.pop(name, None)
         if "timing" in tables and not files.has_prefix(directory.path / "timing.csv", tables["timing"]):
             del tables["timing"]  # no number depends on it
         return tables
 
-    def _continue_from(self, facts: CheckpointMeta, drifts: list[JsonObject], notify: Notify) -> None:
+    def _continue_from(self, meta: CheckpointMeta, drifts: list[JsonObject], notify: Notify) -> None:
         experiment, directory = self.task
-        line = f"goes on from step {facts.step}" + "".join(f", {d['what']} differs" for d in drifts)
+        line = f"goes on from step {meta.step}" + "".join(f", {d['what']} differs" for d in drifts)
         directory.log(line)
         notify(f"{directory.path}: {line}")
-        checkpoints.drop_after(directory.checkpoints, facts.step)
-        self.step, self.stopped, self._has_records = facts.step, facts.stopped, True
-        if facts.done and (facts.stopped or facts.step == experiment.total_steps):
+        checkpoints.drop_after(directory.checkpoints, meta.step)
+        self.step, self.stopped, self._has_records = meta.step, meta.stopped, True
+        if meta.done and (meta.stopped or meta.step == experiment.total_steps):
             self.status = RunStatus.COMPLETE
         if self.stop_rule is not None:
             metrics = read_table(directory.path / "metrics.csv")
             table = {str(name): metrics[name].to_numpy() for name in metrics}
-            self.stop_rule(Chunk(facts.step, {"metrics": table}, True, facts.done, 0.0, 0.0))
+            self.stop_rule(Chunk(meta.step, {"metrics": table}, True, meta.done, 0.0, 0.0))
 
     def record(self, chunk: Chunk) -> None:
         """Add a chunk to the tables, or as much of it as comes before the run is pruned."""

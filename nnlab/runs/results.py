@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from nnlab.runs.prediction import Predictor
 
-FINISHED = (RunStatus.COMPLETE, RunStatus.DIVERGED)
+FINISHED = (RunStatus.COMPLETE, RunStatus.DIVERGED)  # statuses of a run that came to its end
 
 
 @dataclass(frozen=True, eq=False, repr=False)

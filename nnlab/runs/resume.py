@@ -26,7 +26,7 @@ from nnlab.training.state import array_groups
 Notify = Callable[[str], None]
 """Called with a line that is worth knowing."""
 
-MAX_CHECKPOINT_SHARE = 0.02  # of a run's time, for all of its checkpoints but the last
+MAXIMUM_CHECKPOINT_SHARE = 0.02  # of a run's time, for all of its checkpoints but the last
 NUMERIC_PACKAGES = ("nnlab", "jax", "jaxlib", "optax", "numpy")  # that the numbers of a training come from
 
 
@@ -76,7 +76,7 @@ class CheckpointTimer:
         for task, chunk in ends:
             _save(task, chunk)
         self.since = time.monotonic()
-        self.wait = max(self.every, (self.since - began) / MAX_CHECKPOINT_SHARE) if self.every else 0.0
+        self.wait = max(self.every, (self.since - began) / MAXIMUM_CHECKPOINT_SHARE) if self.every else 0.0
 
 
 def _save(task: RunTask, chunk: Chunk) -> None:
@@ -89,8 +89,8 @@ def _save(task: RunTask, chunk: Chunk) -> None:
     loss = float(state.best.loss)
     best = {"step": int(state.best.step), "loss": loss} if math.isfinite(loss) else {}
     tables = task.directory.sync()
-    facts = CheckpointMeta(chunk.step, chunk.done, provenance(task.experiment), tables, best, chunk.stopped)
-    checkpoints.save(task.directory.checkpoints, facts, groups)
+    meta = CheckpointMeta(chunk.step, chunk.done, provenance(task.experiment), tables, best, chunk.stopped)
+    checkpoints.save(task.directory.checkpoints, meta, groups)
 
 
 def provenance(experiment: Experiment) -> JsonObject:
@@ -124,19 +124,19 @@ def find_resume_points(
     if not policy.resume:
         return None
     newest = [_newest(task, None, notify) for task in tasks]
-    facts = [checkpoint.facts for checkpoint in newest if checkpoint is not None]
-    if len(facts) < len(tasks):
-        if facts:
+    usable = [checkpoint.meta for checkpoint in newest if checkpoint is not None]
+    if len(usable) < len(tasks):
+        if usable:
             notify(f"{tasks[0].directory.path}: trains anew, as others beside it do")
         return None
-    steps = [fact.step for fact in facts if not fact.stopped]
+    steps = [meta.step for meta in usable if not meta.stopped]
     common = min(steps, default=0)
     if steps and max(steps) > common:  # killed while it wrote those of one step, before the last run's
         newest = [
-            one if one and one.facts.stopped else _newest(task, common, notify)
+            one if one and one.meta.stopped else _newest(task, common, notify)
             for task, one in zip(tasks, newest, strict=True)
         ]
-    chosen = [c for c in newest if c and (c.facts.stopped or c.facts.step == common)]
+    chosen = [c for c in newest if c and (c.meta.stopped or c.meta.step == common)]
     if len(chosen) < len(tasks):
         notify(
             f"{tasks[0].directory.path}: has no checkpoint of a step that those beside it have: trains anew"
@@ -151,10 +151,10 @@ def _newest(task: RunTask, max_step: int | None, notify: Notify) -> Checkpoint |
     directory = task.directory
 
     def objection(checkpoint: Checkpoint) -> str:
-        facts = checkpoint.facts
-        for name, position in facts.tables.items():
+        meta = checkpoint.meta
+        for name, position in meta.tables.items():
             last = name in task.experiment.last_tables
-            if name == "timing" or (last and not facts.stopped and facts.step < task.experiment.total_steps):
+            if name == "timing" or (last and not meta.stopped and meta.step < task.experiment.total_steps):
                 continue  # is cut, or written anew
             if not files.has_prefix(directory.path / f"{name}.csv", position):
                 return f"{name}.csv does not begin with what it held"
@@ -173,20 +173,20 @@ def _newest(task: RunTask, max_step: int | None, notify: Notify) -> Checkpoint |
 def _check(task: RunTask, checkpoint: Checkpoint, allow_drift: bool) -> None:
     """Refuse to continue where the bytes would not be those of a run that was never interrupted, or where
     nothing is left to do; before anything is changed. Raises UsageError."""
-    path, facts, total = task.directory.path, checkpoint.facts, task.experiment.total_steps
-    drifts = drift(task, facts)
+    path, meta, total = task.directory.path, checkpoint.meta, task.experiment.total_steps
+    drifts = drift(task, meta)
     if drifts and not allow_drift:
         words = ", ".join(f"{d['what']} was {_short(d['was'])} and is {_short(d['is'])}" for d in drifts)
         raise DriftError(
-            f"{path}: interrupted at step {facts.step}; going on would give other numbers: {words}; "
+            f"{path}: interrupted at step {meta.step}; going on would give other numbers: {words}; "
             "--allow-drift goes on and records it, --force trains anew"
         )
-    if facts.step > total:
+    if meta.step > total:
         raise UsageError(
-            f"{path}: has taken {facts.step} steps, more than the {total} of this config; --force trains anew"
+            f"{path}: has taken {meta.step} steps, more than the {total} of this config; --force trains anew"
         )
     changed = [d["what"] for d in drifts if d["what"] in ("config", "data")]
-    if changed and facts.done and (facts.stopped or facts.step == total):
+    if changed and meta.done and (meta.stopped or meta.step == total):
         raise UsageError(
             f"{path}: is finished, with another {changed[0]}; nothing is left to go on with; --force trains "
             "anew, --out names another place"
@@ -208,11 +208,11 @@ def _check_columns(task: RunTask) -> None:
         raise InvalidValue("record.layers and phenomena make other columns")
 
 
-def drift(task: RunTask, facts: CheckpointMeta) -> list[JsonObject]:
+def drift(task: RunTask, meta: CheckpointMeta) -> list[JsonObject]:
     """What differs between the provenance of a checkpoint and that of a run now."""
-    was, now = facts.provenance, provenance(task.experiment)
+    was, now = meta.provenance, provenance(task.experiment)
     return [
-        {"step": facts.step, "what": name, "was": was.get(name), "is": value}
+        {"step": meta.step, "what": name, "was": was.get(name), "is": value}
         for name, value in now.items()
         if was.get(name) != value
     ]

@@ -135,7 +135,7 @@ def _chunks(runs: Sequence[RunRecorder], starts: Sequence[Checkpoint] | None) ->
         return
     trained = [experiment for experiment in experiments if isinstance(experiment, TrainedExperiment)]
     if trained:  # all of them are
-        points = [ResumePoint(s.facts.step, s.arrays, s.facts.stopped > 0) for s in starts or ()]
+        points = [ResumePoint(s.meta.step, s.arrays, s.meta.stopped > 0) for s in starts or ()]
         yield from train_together(trained, points)
     for number, experiment in enumerate(experiments):
         if isinstance(experiment, SolvedExperiment):

@@ -62,11 +62,11 @@ class Checkpoint(NamedTuple):
     """A checkpoint on the disk.
 
     Attributes:
-        facts: What it says of itself.
+        meta: What it says of itself.
         arrays: Reads its arrays, by group.
     """
 
-    facts: CheckpointMeta
+    meta: CheckpointMeta
     arrays: Callable[[], dict[str, Arrays]]
 
 
@@ -77,18 +77,18 @@ class DamagedError(NnlabError):
         super().__init__(f"{file}: damaged: {reason}")
 
 
-def save(folder: Path, facts: CheckpointMeta, groups: Mapping[str, Callable[[], Arrays]]) -> None:
+def save(folder: Path, meta: CheckpointMeta, groups: Mapping[str, Callable[[], Arrays]]) -> None:
     """Write a checkpoint, and remove all but the newest.
 
     Args:
         folder: The folder of a run's checkpoints.
-        facts: What it says of itself.
+        meta: What it says of itself.
         groups: For each file its arrays, computed one file after the other to save memory.
 
     Raises:
         DiskError: It cannot be written; the checkpoints before it stay.
     """
-    name = f"step-{facts.step:010d}"
+    name = f"step-{meta.step:010d}"
     temporary, place = folder / f".{name}.{os.getpid()}", folder / name
     files.make_folder(folder)
     files.remove(temporary)
@@ -98,7 +98,7 @@ def save(folder: Path, facts: CheckpointMeta, groups: Mapping[str, Callable[[], 
             digests = {}
             for group, arrays in groups.items():
                 digests[f"{group}.safetensors"] = _write(temporary / f"{group}.safetensors", arrays())
-            files.write_new_file(temporary / "manifest.json", _manifest(facts, digests))
+            files.write_new_file(temporary / "manifest.json", _manifest(meta, digests))
             files.sync_folder(temporary)
             if place.exists():  # of the same step, and damaged, most likely
                 aside = folder / f".{name}.old"
@@ -163,7 +163,7 @@ def load(place: Path) -> Checkpoint:
     files, tables = (
         {name: FileDigest(*position) for name, position in body[part].items()} for part in ("files", "tables")
     )
-    facts = CheckpointMeta(
+    meta = CheckpointMeta(
         body["step"], body["done"], body[PROVENANCE_KEY], tables, body["best"], body["stopped"]
     )
 
@@ -171,7 +171,7 @@ def load(place: Path) -> Checkpoint:
         return {name.removesuffix(".safetensors"): _arrays(place / name, files[name]) for name in files}
 
     arrays()
-    return Checkpoint(facts, arrays)
+    return Checkpoint(meta, arrays)
 
 
 def _arrays(file: Path, digest: FileDigest) -> Arrays:
@@ -208,9 +208,9 @@ def _write(file: Path, arrays: Arrays) -> FileDigest:
     return FileDigest(len(content), _sha256(content))
 
 
-def _manifest(facts: CheckpointMeta, digests: Mapping[str, FileDigest]) -> bytes:
+def _manifest(meta: CheckpointMeta, digests: Mapping[str, FileDigest]) -> bytes:
     fields = {
-        PROVENANCE_KEY if name == "provenance" else name: value for name, value in facts._asdict().items()
+        PROVENANCE_KEY if name == "provenance" else name: value for name, value in meta._asdict().items()
     }
     body = {"format": FORMAT_VERSION, **fields, "files": digests}
     return _text({"sha256": _sha256(_text(body)), **body})

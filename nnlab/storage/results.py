@@ -16,9 +16,9 @@ from nnlab.system import files
 JsonObject = dict[str, Any]
 """A JSON object, read: texts, numbers, truth values, None, and lists and objects of them, by name."""
 
-MAX_JSON_BYTES = 2**20  # what nnlab writes itself comes to a few thousand
-MAX_SUMMARY_VALUES = 5_000
-MAX_INTEGER_DIGITS = 18  # more would not fit 64 bits
+MAXIMUM_JSON_BYTES = 2**20  # what nnlab writes itself comes to a few thousand
+MAXIMUM_SUMMARY_VALUES = 5_000
+MAXIMUM_INTEGER_DIGITS = 18  # more would not fit 64 bits
 
 
 def read_summary(directory: Path) -> JsonObject:
@@ -44,16 +44,16 @@ def read_summary(directory: Path) -> JsonObject:
         numbers = summary.get(part, {})
         if not isinstance(numbers, dict) or any(isinstance(number, str) for number in numbers.values()):
             raise UsageError(f"{file}: damaged: '{part}' holds no numbers by name")
-    if count > MAX_SUMMARY_VALUES:
-        raise UsageError(f"{file}: damaged: holds more than {MAX_SUMMARY_VALUES:,} values")
+    if count > MAXIMUM_SUMMARY_VALUES:
+        raise UsageError(f"{file}: damaged: holds more than {MAXIMUM_SUMMARY_VALUES:,} values")
     return summary
 
 
 def read_json(path: Path) -> JsonObject:
     """Read a JSON object from a file. Raises UsageError, naming the file."""
     try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise ValueError(f"is larger than {MAX_JSON_BYTES // 2**20} MiB")
+        if path.stat().st_size > MAXIMUM_JSON_BYTES:
+            raise ValueError(f"is larger than {MAXIMUM_JSON_BYTES // 2**20} MiB")
         content = json.loads(files.read_regular_file(path).decode(), parse_int=_integer)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file; is '{path.parent}' a run directory?") from None
@@ -71,7 +71,7 @@ def json_text(content: Mapping[str, object]) -> str:
 
 
 def _integer(digits: str) -> int:
-    if len(digits) > MAX_INTEGER_DIGITS:
+    if len(digits) > MAXIMUM_INTEGER_DIGITS:
         raise ValueError(f"holds a number of {len(digits):,} digits")
     return int(digits)
 

@@ -27,9 +27,9 @@ Columns = Mapping[str, np.ndarray]
 """A part of a table: the columns by name, each with a value for every row."""
 
 FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet would run a text that begins so
-MAX_TABLE_BYTES = 2**32
-MAX_CELL_CHARACTERS = 1_000  # of a table of names and numbers
-MAX_STEP = 2**53
+MAXIMUM_TABLE_BYTES = 2**32
+MAXIMUM_CELL_CHARACTERS = 1_000  # of a table of names and numbers
+MAXIMUM_STEP = 2**53
 
 
 def table_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
@@ -135,8 +135,8 @@ def read_csv(file: Path) -> pandas.DataFrame:
     from pandas.errors import ParserError, ParserWarning
 
     try:
-        if file.stat().st_size > MAX_TABLE_BYTES:
-            raise ValueError(f"is larger than {MAX_TABLE_BYTES // 2**30} GiB")
+        if file.stat().st_size > MAXIMUM_TABLE_BYTES:
+            raise ValueError(f"is larger than {MAXIMUM_TABLE_BYTES // 2**30} GiB")
         content = files.read_regular_file(file)
         complete_lines = io.BytesIO(content[: content.rfind(b"\n") + 1])
         with warnings.catch_warnings():
@@ -153,8 +153,8 @@ def _wrong_columns(table: pandas.DataFrame, numbers_only: bool) -> str:
             continue
         if numbers_only or _has_numbers(column):
             return f"'{name}' holds what is no number"
-        if column.astype(str).str.len().max() > MAX_CELL_CHARACTERS:
-            return f"'{name}' holds more than {MAX_CELL_CHARACTERS:,} characters in a cell"
+        if column.astype(str).str.len().max() > MAXIMUM_CELL_CHARACTERS:
+            return f"'{name}' holds more than {MAXIMUM_CELL_CHARACTERS:,} characters in a cell"
     return ""
 
 
@@ -169,7 +169,7 @@ def _has_numbers(words: pandas.Series) -> bool:
 
 def _wrong_steps(steps: np.ndarray) -> str:
     """What is wrong with the steps of a table's rows. Empty where nothing is."""
-    if steps.dtype.kind not in "iu" or steps.min() < 0 or steps.max() > MAX_STEP:
+    if steps.dtype.kind not in "iu" or steps.min() < 0 or steps.max() > MAXIMUM_STEP:
         return "'step' holds what is no step"
     gaps = np.diff(steps.astype(np.int64), prepend=-1, append=-1)
     if (gaps[:-1] < 0).any():

@@ -16,7 +16,7 @@ from nnlab.sweeps.engines.base import Summary
 from nnlab.sweeps.trials import Trial, single_run_tree
 from nnlab.system import files
 
-FINISHED = (RunStatus.COMPLETE, RunStatus.DIVERGED, RunStatus.PRUNED)  # statuses that are not run again
+ENDED = (RunStatus.COMPLETE, RunStatus.DIVERGED, RunStatus.PRUNED)  # statuses of a trial that did not fail
 
 
 class SweepDirectory(RunDirectory):
@@ -53,7 +53,7 @@ class SweepDirectory(RunDirectory):
         except UsageError:  # damaged: run it again
             return None
         has_metrics = (directory.path / "metrics.csv").is_file()
-        ended = (*FINISHED, RunStatus.FAILED) if has_metrics else (RunStatus.FAILED,)
+        ended = (*ENDED, RunStatus.FAILED) if has_metrics else (RunStatus.FAILED,)
         return summary if summary.get("status") in ended else None
 
     def check_free(self, config: Config, force: bool) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from nnlab.config import Config
-from nnlab.errors import RunStatus, UsageError
+from nnlab.errors import UsageError
 from nnlab.runs.html import html_heading
+from nnlab.runs.results import FINISHED
 from nnlab.runs.resume import ResumePolicy
 from nnlab.storage.results import read_json
 from nnlab.sweeps import cost
@@ -182,8 +183,7 @@ def _plan_search(config: Config, path: Path) -> Plan | None:
 def _finished(trials: Sequence[Trial], directory: SweepDirectory) -> dict[str, Summary]:
     """The summaries of trials that came to their end; what a search pruned did not."""
     summaries = {trial.id: directory.outcome(trial) for trial in trials}
-    ends = (RunStatus.COMPLETE, RunStatus.DIVERGED)
-    return {name: summary for name, summary in summaries.items() if summary and summary["status"] in ends}
+    return {name: summary for name, summary in summaries.items() if summary and summary["status"] in FINISHED}
 
 
 def _check_data(trials: Sequence[Trial], finished: Mapping[str, Summary], directory: SweepDirectory) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from nnlab.errors import InvalidValue, RunStatus
 from nnlab.runs.results import open_sweep
 from nnlab.storage.results import JsonObject, read_json
-from nnlab.sweeps.directory import FINISHED, SweepDirectory
+from nnlab.sweeps.directory import ENDED, SweepDirectory
 from nnlab.sweeps.engines.base import Event, Summary, TrialSource
 from nnlab.sweeps.plan import Plan
 from nnlab.sweeps.queue import TrialQueue
@@ -80,7 +80,7 @@ class SweepRecorder:
         elif counts[MISSING]:
             status = RunStatus.INTERRUPTED
         summary: JsonObject = {"name": self.config.name, "status": status, "trials": len(self.trials)}
-        summary |= {word: counts[word] for word in (*FINISHED, RunStatus.FAILED, MISSING)}
+        summary |= {word: counts[word] for word in (*ENDED, RunStatus.FAILED, MISSING)}
         best = self.search.best() if self.search is not None else None
         if best is not None:
             summary["best"] = best
@@ -94,7 +94,7 @@ class SweepRecorder:
         trial = event.trial
         if event.status == RunStatus.INTERRUPTED:  # it may have ended, with no time left to say so
             outcome = self.directory.outcome(trial)
-            return outcome if outcome and outcome["status"] in FINISHED else None
+            return outcome if outcome and outcome["status"] in ENDED else None
         if event.status == RunStatus.FAILED:
             outcome = self.directory.outcome(trial)
             if outcome and outcome["status"] == RunStatus.FAILED:

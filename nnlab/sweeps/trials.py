@@ -11,7 +11,7 @@ from typing import Any
 from nnlab.config import Config
 from nnlab.config.load import EXPERIMENT
 from nnlab.config.resolve import resolve_arguments, value_text
-from nnlab.config.sweep_keys import Sweep, axis_values, draw_axis_value, split_path
+from nnlab.config.sweep_keys import SweepDefinition, axis_values, draw_axis_value, split_path
 from nnlab.errors import KeyPath, Problem
 from nnlab.text import dotted, suggestion
 
@@ -198,7 +198,7 @@ class TrialSpace:
         return node
 
 
-def _axis_at_fault(sweep: Sweep, path: KeyPath) -> tuple[str, ...]:
+def _axis_at_fault(sweep: SweepDefinition, path: KeyPath) -> tuple[str, ...]:
     """The axis that put a value at or above a path; empty where none did."""
     for paths in sweep.paths:
         for single in split_path(paths):

@@ -275,10 +275,10 @@ def weights_of_run(path: Path) -> Arrays:
     if newest is None:
         why = f": {rejected[0]}" if rejected else ""
         raise InvalidValue(f"'{path}' has no checkpoint to take weights from{why}; train it to its end")
-    if not newest.facts.done:
-        kept = f"{path}/checkpoints/step-{newest.facts.step:010d}/{group}.safetensors"
+    if not newest.meta.done:
+        kept = f"{path}/checkpoints/step-{newest.meta.step:010d}/{group}.safetensors"
         raise InvalidValue(
-            f"'{path}' has come to step {newest.facts.step} and not to its end; train it on, or name {kept} "
+            f"'{path}' has come to step {newest.meta.step} and not to its end; train it on, or name {kept} "
             "for its weights as they are"
         )
     return newest.arrays()[group]

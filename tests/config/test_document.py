@@ -10,10 +10,10 @@ from support import calls_of
 
 from nnlab.config import load, resolve
 from nnlab.config.document import (
-    MAX_BYTES,
-    MAX_DEPTH,
-    MAX_NODES,
-    MOST_LINES,
+    MAXIMUM_FILE_BYTES,
+    MAXIMUM_LEVELS,
+    MAXIMUM_PROBLEM_LINES,
+    MAXIMUM_VALUES,
     dump,
     parse,
     parse_value,
@@ -249,7 +249,7 @@ def test_no_file_is_much_work(text, tmp_path):
             lines = error.lines
 
     assert calls_of(read_or_refuse) < MOST_CALLS
-    assert len(lines) <= MOST_LINES + 1
+    assert len(lines) <= MAXIMUM_PROBLEM_LINES + 1
     assert all(line.isprintable() and len(line) < 2_000 for line in lines)
 
 
@@ -265,15 +265,15 @@ def test_near_misses_are_looked_for_in_shown_lines_only(name, tmp_path, monkeypa
     monkeypatch.setattr(resolve, "suggestion", counted)
     with pytest.raises(ConfigError) as caught:
         load(tmp_path / "f.yaml")
-    assert len(caught.value.lines) == MOST_LINES + 1
-    assert len(compared) == MOST_LINES
+    assert len(caught.value.lines) == MAXIMUM_PROBLEM_LINES + 1
+    assert len(compared) == MAXIMUM_PROBLEM_LINES
 
 
 def test_many_problems_are_counted():
     lines = errors(
         "\n".join(f"a{i}: 1" for i in range(150)) + "\n" + "\n".join(f"a{i}: 2" for i in range(150))
     )
-    assert len(lines) == MOST_LINES + 1
+    assert len(lines) == MAXIMUM_PROBLEM_LINES + 1
     assert lines[-1] == "f.yaml: and 50 more"
 
 
@@ -331,13 +331,13 @@ def merge_keys(levels=9, width=9):
 @pytest.mark.parametrize(
     ("bomb", "says"),
     [
-        (lists_of_lists(), f"more than {MAX_NODES} values"),
-        (merge_keys(), f"more than {MAX_NODES} values"),
-        ("[" * 5000, f"nested more than {MAX_DEPTH} levels deep"),
-        ("- " * 5000 + "x", f"nested more than {MAX_DEPTH} levels deep"),
-        ("{a: " * 5000 + "1" + "}" * 5000, f"nested more than {MAX_DEPTH} levels deep"),
-        ("? " * 5000, f"nested more than {MAX_DEPTH} levels deep"),
-        ("[a: " * 1000, f"nested more than {MAX_DEPTH} levels deep"),
+        (lists_of_lists(), f"more than {MAXIMUM_VALUES} values"),
+        (merge_keys(), f"more than {MAXIMUM_VALUES} values"),
+        ("[" * 5000, f"nested more than {MAXIMUM_LEVELS} levels deep"),
+        ("- " * 5000 + "x", f"nested more than {MAXIMUM_LEVELS} levels deep"),
+        ("{a: " * 5000 + "1" + "}" * 5000, f"nested more than {MAXIMUM_LEVELS} levels deep"),
+        ("? " * 5000, f"nested more than {MAXIMUM_LEVELS} levels deep"),
+        ("[a: " * 1000, f"nested more than {MAXIMUM_LEVELS} levels deep"),
     ],
     ids=["lists", "merge keys", "open lists", "block lists", "mappings", "keys", "pairs"],
 )
@@ -349,8 +349,8 @@ def test_bombs_are_refused_at_once(bomb, says):
 
 
 def test_the_deepest_allowed_nesting():
-    assert parse_value("[" * MAX_DEPTH + "]" * MAX_DEPTH, "f.yaml").tree is not None
-    assert len(errors("[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1))) == 1
+    assert parse_value("[" * MAXIMUM_LEVELS + "]" * MAXIMUM_LEVELS, "f.yaml").tree is not None
+    assert len(errors("[" * (MAXIMUM_LEVELS + 1) + "]" * (MAXIMUM_LEVELS + 1))) == 1
 
 
 @pytest.mark.parametrize("digits", [401, 5000, 100_000])
@@ -414,7 +414,7 @@ def test_a_file_with_a_nul(tmp_path):
 
 
 def test_a_file_too_large(tmp_path):
-    (tmp_path / "f.yaml").write_bytes(b"name: x\n" + b"#" * MAX_BYTES)
+    (tmp_path / "f.yaml").write_bytes(b"name: x\n" + b"#" * MAXIMUM_FILE_BYTES)
     lines = []
     assert calls_of(lambda: lines.append(refused(tmp_path / "f.yaml"))) < 1_000
     assert "larger than 256 KiB" in lines[0]

@@ -157,7 +157,7 @@ def test_lanes_of_different_steps_go_on_from_the_last_common_one(tmp_path, often
     shutil.rmtree(newest[-1])
     lanes = [RunTask(experiment(text), RunDirectory(tmp_path / str(i))) for i in range(2)]
     found = resume.find_resume_points(lanes, ResumePolicy(), print)
-    assert {f"step-{one.facts.step:010d}" for one in found} == {newest[0].name}
+    assert {f"step-{one.meta.step:010d}" for one in found} == {newest[0].name}
     run_together(lanes)
     for i in range(2):
         assert left_by(tmp_path / str(i)).keys() == expected.keys()
@@ -417,7 +417,7 @@ def test_a_run_that_diverges_keeps_its_last_finite_checkpoint_and_is_never_best(
     assert all(value is not None and np.isfinite(value) for value in best)
     for place in (tmp_path / "run" / "checkpoints").glob("step-*"):
         found = checkpoints.load(place)
-        assert found.facts.step <= outcome.summary["diverged_at"]
+        assert found.meta.step <= outcome.summary["diverged_at"]
         arrays = found.arrays()
         for group in ("weights", "best"):
             assert all(np.isfinite(array).all() for array in arrays[group].values())
@@ -448,7 +448,7 @@ def test_a_signal_ends_a_run_at_a_checkpoint(number, tmp_path, often, default_si
     outcome = run(experiment(BASE), RunDirectory(tmp_path / "run"), watch)
     assert (outcome.exit_code, outcome.summary["status"]) == (128 + number, "interrupted")
     [place] = (tmp_path / "run" / "checkpoints").iterdir()
-    assert checkpoints.load(place).facts.step == outcome.summary["step"]
+    assert checkpoints.load(place).meta.step == outcome.summary["step"]
 
 
 def test_a_second_signal_leaves_no_table_open(tmp_path, often):

@@ -22,14 +22,14 @@ ARRAYS = {
 GROUPS = {name: lambda arrays=arrays: arrays for name, arrays in ARRAYS.items()}
 
 
-def facts(step, tables=None):
+def meta(step, tables=None):
     tables = tables or {"metrics": FileDigest(0, hashlib.sha256(b"").hexdigest())}
     return CheckpointMeta(step, False, {"jax": "0.1", "devices": ["cpu"]}, tables, {"step": 3, "loss": 0.5})
 
 
 @pytest.fixture
 def folder(tmp_path):
-    checkpoints.save(tmp_path / "checkpoints", facts(7), GROUPS)
+    checkpoints.save(tmp_path / "checkpoints", meta(7), GROUPS)
     return tmp_path / "checkpoints"
 
 
@@ -40,7 +40,7 @@ def newest(folder, fits=lambda _: "", most=None):
 
 def test_what_is_read_is_what_was_written(folder):
     found = checkpoints.load(folder / "step-0000000007")
-    assert found.facts == facts(7)
+    assert found.meta == meta(7)
     arrays = found.arrays()
     assert arrays.keys() == ARRAYS.keys()
     for group, named in ARRAYS.items():
@@ -52,30 +52,30 @@ def test_what_is_read_is_what_was_written(folder):
 
 
 def test_the_same_arrays_are_the_same_bytes(folder, tmp_path):
-    checkpoints.save(tmp_path / "other", facts(7), GROUPS)
+    checkpoints.save(tmp_path / "other", meta(7), GROUPS)
     for file in (folder / "step-0000000007").iterdir():
         assert file.read_bytes() == (tmp_path / "other" / "step-0000000007" / file.name).read_bytes()
 
 
 def test_the_newest_ones_are_kept(folder):
     for step in (9, 20, 100):
-        checkpoints.save(folder, facts(step), GROUPS)
+        checkpoints.save(folder, meta(step), GROUPS)
     assert sorted(place.name for place in folder.iterdir()) == ["step-0000000020", "step-0000000100"]
     found, told = newest(folder)
-    assert (found.facts.step, told) == (100, [])
-    assert newest(folder, most=99)[0].facts.step == 20
+    assert (found.meta.step, told) == (100, [])
+    assert newest(folder, most=99)[0].meta.step == 20
 
 
 def test_a_damaged_one_is_told_of_and_the_one_before_is_used(folder):
-    checkpoints.save(folder, facts(9), GROUPS)
+    checkpoints.save(folder, meta(9), GROUPS)
     (folder / "step-0000000009" / "weights.safetensors").write_bytes(b"")
     found, told = newest(folder)
-    assert found.facts.step == 7
+    assert found.meta.step == 7
     assert told == [
         f"{folder}/step-0000000009/weights.safetensors: damaged: it is not what was written; not used"
     ]
-    checkpoints.save(folder, facts(9), GROUPS)  # in its place
-    assert newest(folder)[0].facts.step == 9
+    checkpoints.save(folder, meta(9), GROUPS)  # in its place
+    assert newest(folder)[0].meta.step == 9
 
 
 def test_one_that_does_not_fit_its_tables_is_passed_over(folder):
@@ -164,12 +164,12 @@ def test_a_link_in_the_folder_s_place_is_refused(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "checkpoints").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(NnlabError, match="symbolic link"):
-        checkpoints.save(tmp_path / "checkpoints", facts(7), GROUPS)
+        checkpoints.save(tmp_path / "checkpoints", meta(7), GROUPS)
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def test_later_ones_and_half_written_ones_are_dropped(folder):
-    checkpoints.save(folder, facts(9), GROUPS)
+    checkpoints.save(folder, meta(9), GROUPS)
     (folder / ".step-0000000011.123").mkdir()
     checkpoints.drop_after(folder, 7)
     assert [place.name for place in folder.iterdir()] == ["step-0000000007"]
@@ -177,5 +177,5 @@ def test_later_ones_and_half_written_ones_are_dropped(folder):
 
 def test_positions_survive(tmp_path):
     tables = {"metrics": FileDigest(12, "ab"), "layers": FileDigest(0, "cd")}
-    checkpoints.save(tmp_path / "checkpoints", facts(0, tables), GROUPS)
-    assert newest(tmp_path / "checkpoints")[0].facts.tables == tables
+    checkpoints.save(tmp_path / "checkpoints", meta(0, tables), GROUPS)
+    assert newest(tmp_path / "checkpoints")[0].meta.tables == tables

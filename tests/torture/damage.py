@@ -27,7 +27,7 @@ def damaged(content: bytes, truncations: int, flips: int, pick: random.Random) -
 def loads(place: Path) -> bool:
     """Whether a checkpoint would be gone on from."""
     try:
-        tables = checkpoints.load(place).facts.tables
+        tables = checkpoints.load(place).meta.tables
     except DamagedError:
         return False
     return all(
@@ -41,7 +41,7 @@ def damage(folder: Path, truncations: int = 200, flips: int = 1000, seed: int = 
     run = folder / "run"
     assert train(folder / "torture.yaml", run).exit_code == 0
     place = sorted((run / "checkpoints").glob("step-*"))[-1]
-    tables = [run / f"{table}.csv" for table in checkpoints.load(place).facts.tables]
+    tables = [run / f"{table}.csv" for table in checkpoints.load(place).meta.tables]
     cases, bad, pick = 0, [], random.Random(seed)
     for file in [*sorted(place.iterdir()), *tables]:
         content = file.read_bytes()

@@ -9,7 +9,7 @@ import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from nnlab.config.sweep_keys import Sweep, axis_values, split_path
+from nnlab.config.sweep_keys import SweepDefinition, axis_values, split_path
 from nnlab.errors import InvalidValue
 from nnlab.phenomena.base import SweepPhenomenon, SweepView, phenomenon
 from nnlab.phenomena.optimization.compared_values import (
@@ -122,7 +122,7 @@ def _check_arguments(settings: ComparisonSettings) -> None:
         )
 
 
-def _check_values(sweep: Sweep, settings: ComparisonSettings) -> None:
+def _check_values(sweep: SweepDefinition, settings: ComparisonSettings) -> None:
     """Refuse a sweep whose values are not listed, or do not have names of their own. Raises InvalidValue."""
     (path,) = (path for path in sweep.paths if settings.along in split_path(path))
     listed = {**sweep.axes, **sweep.zip}

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 from nnlab.config import Config
-from nnlab.config.sweep_keys import Sweep
+from nnlab.config.sweep_keys import SweepDefinition
 from nnlab.storage.tables import read_table
-from nnlab.sweeps.directory import FINISHED, SweepDirectory
+from nnlab.sweeps.directory import ENDED, SweepDirectory
 from nnlab.sweeps.engines.base import MAXIMUM_ATTEMPTS, Assignment, Summary
 from nnlab.sweeps.search.base import Proposal, Search
 from nnlab.sweeps.trials import Trial, TrialSpace
@@ -19,7 +19,7 @@ from nnlab.training.experiment import Experiment
 RUNG_COUNT = 20  # a training is judged at so many even parts of it, the last one left out
 
 
-def check_search(config: Config, sweep: Sweep, experiment: Experiment) -> None:
+def check_search(config: Config, sweep: SweepDefinition, experiment: Experiment) -> None:
     """Check that trials have the metric of a search, and its best trial the numbers that are expected.
 
     Args:
@@ -123,7 +123,7 @@ class SearchQueue:
             self._open_proposals[trial.id] = []
             self.trials.append(trial)
             outcome = self.directory.outcome(trial)
-            if outcome is not None and outcome["status"] in FINISHED:
+            if outcome is not None and outcome["status"] in ENDED:
                 self.summaries[trial.id] = outcome
             else:
                 self._waiting.append(trial)
@@ -134,7 +134,7 @@ class SearchQueue:
     def _tell_study(self, trial: Trial) -> None:
         """Tell the study the outcome of a finished trial. A failed one stays open: it is run again."""
         status = (self.summaries.get(trial.id) or {}).get("status")
-        if status not in FINISHED or not self._open_proposals[trial.id]:
+        if status not in ENDED or not self._open_proposals[trial.id]:
             return
         table = self.directory.trial(trial).path / "metrics.csv"
         records = read_table(table).to_dict("list") if table.exists() else {}
