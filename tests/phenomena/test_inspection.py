@@ -333,6 +333,9 @@ def test_the_layer_before_the_read_out_is_used():
     assert embeddings._layer_path(setup, "residual_1/relu_1") == "residual_1/relu_1"
     with pytest.raises(InvalidValue, match="did you mean 'residual_1'"):
         embeddings._layer_path(setup, "residul_1")
+    three = setup_of([{"type": "dense", "units": 2}] * 3, (3,))
+    with pytest.raises(InvalidValue, match="did you mean 'dense_1'"):  # the first of equally near ones
+        embeddings._layer_path(three, "dense_9")
 
 
 # --- reconstructions -------------------------------------------------------------------------------------

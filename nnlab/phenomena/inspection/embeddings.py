@@ -132,9 +132,8 @@ def _layer_path(setup: Setup, named: str | None) -> str | None:
 def _check_path(setup: Setup, path: str) -> None:
     """Raises InvalidValue if no layer is at the path."""
     leaves = [leaf_path for leaf_path, _ in setup.leaves()]
-    paths = {
-        "/".join(names[: i + 1]) for names in (leaf.split("/") for leaf in leaves) for i in range(len(names))
-    }
+    parts = (leaf.split("/") for leaf in leaves)
+    paths = ["/".join(names[: length + 1]) for names in parts for length in range(len(names))]
     if path not in paths:
         near = suggestion(path, paths) or ";"
         raise InvalidValue(f"no layer is '{path}'{near} there are {join_words(leaves, 'and')}", ("layer",))
