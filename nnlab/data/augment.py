@@ -87,5 +87,14 @@ def per_example(values: Array, inputs: Array) -> Array:
 
 
 def draw_factors(key: Array, count: int, factor: float | Array) -> Array:
-    """`[count]` factors between 1 / factor and factor, their logarithms uniform."""
+    """Random factors, their logarithms uniform.
+
+    Args:
+        key: A random key.
+        count: How many.
+        factor: The largest; the smallest is 1 / factor.
+
+    Returns:
+        `[count]`.
+    """
     return jnp.exp(jnp.log(factor) * jax.random.uniform(key, (count,), minval=-1.0))

@@ -172,6 +172,11 @@ def _check_count(layers: Sequence[Layer], times: int = 1) -> None:
 def setup_child(name: str, part: Layer, shape: Shape) -> Setup:
     """The setup of a layer inside another one.
 
+    Args:
+        name: Of the layer, inside the other.
+        part: The layer.
+        shape: Of its inputs.
+
     Raises:
         InvalidValue: The child does not take inputs of this shape; the message names the child.
     """

@@ -230,7 +230,15 @@ def _layer(convolution: _Convolution) -> Layer:
 
 
 def span(axis: str, length: int, size: int, stride: int, padding: Padding, dilation: int = 1) -> Span:
-    """The windows on an axis of `length` positions.
+    """The windows on an axis.
+
+    Args:
+        axis: Its name, for messages.
+        length: Its positions.
+        size: F, the positions of a window.
+        stride: S, the positions from window to window.
+        padding: As in `conv2d`.
+        dilation: D, the distance between the positions of a window.
 
     Raises:
         InvalidValue: The windows do not fit; the message has the numbers of the formula and a padding that
@@ -258,6 +266,11 @@ def windows(x: Array, spans: tuple[Span, Span], padding_value: float) -> Array:
 
     The batch comes last, so that every copy is of long runs: on CPU a LeNet-5's step takes half the time that
     it takes with channels last, and a tenth of that of XLA's own convolution.
+
+    Args:
+        x: The images.
+        spans: The windows along height and width.
+        padding_value: The value of padding.
     """
     rows, columns = spans
     pads = [(0, 0), (rows.before, rows.after), (columns.before, columns.after), (0, 0)]
@@ -331,10 +344,15 @@ def _draw_by_filter(
 
 
 def with_channels(name: str, shape: Shape, axes: int) -> Shape:
-    """The shape of an image (2 axes) or a signal (1), with the axis of channels.
+    """The shape of an image or a signal, with the axis of channels.
+
+    Args:
+        name: The name of the layer, for messages.
+        shape: With or without channels.
+        axes: 2 for images, 1 for signals.
 
     Raises:
-        InvalidValue: It is no such shape; the message begins with the layer's `name`.
+        InvalidValue: It is no such shape.
     """
     if len(shape) not in (axes, axes + 1):
         accepted = "signals, [L] or [L, C]" if axes == 1 else "images, [H, W] or [H, W, C]"

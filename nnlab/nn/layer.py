@@ -37,7 +37,12 @@ InitializerLike = Annotated[Built, ComponentOf("initializer")]
 
 
 class Variable(NamedTuple):
-    """An array that a layer needs, drawn as `initializer(random, shape)`."""
+    """An array that a layer needs.
+
+    Attributes:
+        shape: Its shape.
+        initializer: (random generator, shape) -> its first values, on the host.
+    """
 
     shape: Shape
     initializer: Initializer

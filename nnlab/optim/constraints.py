@@ -23,7 +23,7 @@ def max_norm(kernel: Array, /, *, limit: Annotated[Positive, TRACED] = 1.0) -> A
     `max_norm(limit)` of a dense kernel, PyTorch's `renorm` over the output axis.
 
     Args:
-        limit: the greatest length of a unit's incoming weights (Keras: 2).
+        limit: The greatest length of a unit's incoming weights (Keras: 2).
 
     Reference:
         Srebro & Shraibman 2005, "Rank, trace-norm and max-norm"; beside dropout, Srivastava et al. 2014,

@@ -21,7 +21,7 @@ class Loss(NamedTuple):
     Attributes:
         per_example: (outputs `[B, K]`, targets `[B]` or `[B, K]`) -> losses `[B]`.
         correct: (outputs, class numbers `[B]`) -> `[B]`, 1 where the outputs are right, else 0.
-        outputs_for: number of classes (0 for a regression) -> K; None where the loss cannot serve the task,
+        outputs_for: Number of classes (0 for a regression) -> K; None where the loss cannot serve the task,
             0 for "as many as there are target values".
     """
 
@@ -111,8 +111,8 @@ def squared_error(outputs: Literal["mean", "sum"] = "mean", low: Annotated[float
     is averaged over examples.
 
     Args:
-        outputs: the mean or the sum over the outputs.
-        low: the target of the other classes' outputs, below 1: 0 is one-hot, -1 suits outputs that end in
+        outputs: The mean or the sum over the outputs.
+        low: The target of the other classes' outputs, below 1: 0 is one-hot, -1 suits outputs that end in
             tanh.
 
     Reference:

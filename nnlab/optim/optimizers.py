@@ -33,8 +33,8 @@ def sgd(
 
     Args:
         learning_rate: eta(t), a number or a schedule. The default is Keras's (PyTorch: 0.001).
-        momentum: how much of the velocity each step keeps.
-        nesterov: the direction is g + momentum * v, which looks one step ahead; needs a momentum above 0.
+        momentum: How much of the velocity each step keeps.
+        nesterov: The direction is g + momentum * v, which looks one step ahead; needs a momentum above 0.
         form: `accumulated` is the velocity above, lecture 004's, PyTorch's and Keras's; `average` is lecture
             002's, v <- momentum * v + (1 - momentum) * g, which at the same rate moves 1 - momentum times as
             far, a tenth at 0.9.
@@ -62,7 +62,7 @@ def adagrad(
     Args:
         learning_rate: eta(t), a number or a schedule.
         initial: s before the first step (Keras: 0.1).
-        epsilon: keeps the division finite. Value and place, under the root, are lecture 004's and Keras's
+        epsilon: Keeps the division finite. Value and place, under the root, are lecture 004's and Keras's
             (PyTorch: 1e-10, added to the root).
 
     Reference:
@@ -82,8 +82,8 @@ def rmsprop(
 
     Args:
         learning_rate: eta(t), a number or a schedule.
-        decay: how much of s each step keeps.
-        epsilon: keeps the division finite.
+        decay: How much of s each step keeps.
+        epsilon: Keeps the division finite.
 
     Reference:
         Hinton 2012, "Neural networks for machine learning", lecture 6e.
@@ -102,9 +102,9 @@ def adam(
 
     Args:
         learning_rate: eta(t), a number or a schedule.
-        b1: how much of m each step keeps.
-        b2: how much of s each step keeps.
-        epsilon: keeps the division finite (Keras: 1e-7, added before s is corrected).
+        b1: How much of m each step keeps.
+        b2: How much of s each step keeps.
+        epsilon: Keeps the division finite (Keras: 1e-7, added before s is corrected).
 
     Reference:
         Kingma & Ba 2014, "Adam: a method for stochastic optimization".
@@ -124,9 +124,9 @@ def nadam(
 
     Args:
         learning_rate: eta(t), a number or a schedule (PyTorch: 0.002).
-        b1: how much of m each step keeps.
-        b2: how much of s each step keeps.
-        epsilon: keeps the division finite.
+        b1: How much of m each step keeps.
+        b2: How much of s each step keeps.
+        epsilon: Keeps the division finite.
 
     Reference:
         Dozat 2016, "Incorporating Nesterov momentum into Adam".
@@ -145,9 +145,9 @@ def adamax(
     Args:
         learning_rate: eta(t), a number or a schedule. The default is PyTorch's and the paper's (Keras:
             0.001).
-        b1: how much of m each step keeps.
-        b2: how fast u forgets a large gradient.
-        epsilon: keeps the division finite.
+        b1: How much of m each step keeps.
+        b2: How fast u forgets a large gradient.
+        epsilon: Keeps the division finite.
 
     Reference:
         Kingma & Ba 2014, "Adam: a method for stochastic optimization", section 7.1.
@@ -169,10 +169,10 @@ def adamw(
 
     Args:
         learning_rate: eta(t), a number or a schedule.
-        b1: how much of m each step keeps, see adam.
-        b2: how much of s each step keeps.
-        epsilon: keeps the division finite.
-        weight_decay: every weight, biases too, loses eta * weight_decay of itself at each step.
+        b1: How much of m each step keeps, see adam.
+        b2: How much of s each step keeps.
+        epsilon: Keeps the division finite.
+        weight_decay: Every weight, biases too, loses eta * weight_decay of itself at each step.
 
     Reference:
         Loshchilov & Hutter 2017, "Decoupled weight decay regularization".
@@ -195,9 +195,9 @@ def lion(
 
     Args:
         learning_rate: eta(t), a number or a schedule (Keras: 0.001).
-        b1: the share of m in the sign.
-        b2: how much of m each step keeps.
-        weight_decay: every weight loses eta * weight_decay of itself at each step.
+        b1: The share of m in the sign.
+        b2: How much of m each step keeps.
+        weight_decay: Every weight loses eta * weight_decay of itself at each step.
 
     Reference:
         Chen et al. 2023, "Symbolic discovery of optimization algorithms".
@@ -220,10 +220,10 @@ def grokfast(
     m <- momentum m + (1 - momentum) g, from m = g at the first step; the optimizer gets g + amplification m.
 
     Args:
-        optimizer: the optimizer that gets the amplified gradient; its groups are given beside it, among
+        optimizer: The optimizer that gets the amplified gradient; its groups are given beside it, among
             grokfast's own keys.
-        amplification: the paper's lambda; 0 is the optimizer by itself.
-        momentum: the paper's alpha, how much of m each step keeps.
+        amplification: The paper's lambda; 0 is the optimizer by itself.
+        momentum: The paper's alpha, how much of m each step keeps.
 
     Reference:
         Lee et al. 2024, "Grokfast: accelerated grokking by amplifying slow gradients".

@@ -25,10 +25,10 @@ class ParameterGroup:
     """Layers with a learning rate of their own, or frozen; one of the two is given.
 
     Args:
-        layers: a path such as dense_1 or residual_1/dense_2, as `nnlab summary` prints it, a pattern such as
+        layers: A path such as dense_1 or residual_1/dense_2, as `nnlab summary` prints it, a pattern such as
             dense_*, or several of them; a layer inside one that matches belongs to the group too.
-        learning_rate: a number or a schedule.
-        frozen: the layers keep their first weights and work as in evaluation.
+        learning_rate: A number or a schedule.
+        frozen: The layers keep their first weights and work as in evaluation.
     """
 
     layers: str | Sequence[str]
@@ -55,11 +55,11 @@ class Optimizer(NamedTuple):
     """An optimizer.
 
     Attributes:
-        learning_rate: of all layers that are in no group.
+        learning_rate: Of all layers that are in no group.
         gradient_transform: () -> the transformation of gradients to directions, of trees as `trained` gives
             them.
-        slots: how many arrays of the size of the weights its state holds.
-        groups: the first that contains a layer counts.
+        slots: How many arrays of the size of the weights its state holds.
+        groups: The first that contains a layer counts.
     """
 
     learning_rate: Schedule
@@ -99,8 +99,8 @@ class Optimizer(NamedTuple):
         """The learning rate by path of a layer that is not frozen.
 
         Args:
-            states: those of `schedules`.
-            time: the moment of the step.
+            states: Those of `schedules`.
+            time: The moment of the step.
         """
         rates = [schedule.rate(state, time) for schedule, state in zip(self.schedules, states, strict=True)]
         trained = [number for number, group in enumerate(self.groups) if group.learning_rate is not None]
@@ -121,10 +121,10 @@ class Clip:
     float32, becomes 0 by either norm.
 
     Args:
-        value: the greatest size of a component, which turns the gradient: [0.9, 100] at 1 becomes [0.9, 1].
-        norm: the greatest Euclidean length of each array of weights by itself, direction kept: [0.9, 100] at
+        value: The greatest size of a component, which turns the gradient: [0.9, 100] at 1 becomes [0.9, 1].
+        norm: The greatest Euclidean length of each array of weights by itself, direction kept: [0.9, 100] at
             1 becomes [0.00899964, 0.9999595].
-        global_norm: the greatest length of all arrays together.
+        global_norm: The greatest length of all arrays together.
 
     Reference:
         global_norm: Pascanu et al. 2013, "On the difficulty of training recurrent neural networks".
@@ -166,7 +166,7 @@ def with_clip_and_groups(
 
     Args:
         clip: {value: c}, {norm: c} or {global_norm: c} shortens gradients first.
-        groups: layers with a learning rate of their own or none; the first group that contains a layer
+        groups: Layers with a learning rate of their own or none; the first group that contains a layer
             counts.
     """
     if clip is not None:

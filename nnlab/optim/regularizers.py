@@ -21,7 +21,7 @@ def l1(params: Tree, /, *, strength: Annotated[NonNegative, TRACED] = 0.01) -> A
     descent swings them about 0, by less than twice the rate times strength.
 
     Args:
-        strength: the penalty of a weight of size 1. Keras's `l1(strength)`, which also has this default;
+        strength: The penalty of a weight of size 1. Keras's `l1(strength)`, which also has this default;
             PyTorch has none.
 
     Reference:
@@ -39,7 +39,7 @@ def l2(params: Tree, /, *, strength: Annotated[NonNegative, TRACED] = 0.01) -> A
     divides the penalty's gradient, like that of the loss, by the size of both together.
 
     Args:
-        strength: the factor of w in the gradient. PyTorch's `weight_decay` is this, of all parameters;
+        strength: The factor of w in the gradient. PyTorch's `weight_decay` is this, of all parameters;
             Keras's `l2(s)` has no half: s is strength / 2.
     """
     return 0.5 * strength * sum((jnp.square(w).sum() for w in _weights(params)), jnp.zeros((), jnp.float32))

@@ -30,7 +30,7 @@ class Time(NamedTuple):
     Attributes:
         step: t, a traced int32.
         total: T, the steps of the training.
-        per_epoch: the steps of an epoch.
+        per_epoch: The steps of an epoch.
     """
 
     step: Array
@@ -67,7 +67,7 @@ def constant(value: Annotated[NonNegative, TRACED]) -> Schedule:
     """The same rate throughout.
 
     Args:
-        value: the rate.
+        value: The rate.
     """
     return by_time(lambda time: jnp.asarray(value, jnp.float32))
 
@@ -81,9 +81,9 @@ def piecewise(
     Lecture 004's is {values: [0.1, 0.001], epochs: [50]}. Without boundaries all stretches have one length.
 
     Args:
-        values: the rates.
-        steps: the boundaries in steps, ascending, one fewer than values.
-        epochs: the boundaries in epochs, in place of steps.
+        values: The rates.
+        steps: The boundaries in steps, ascending, one fewer than values.
+        epochs: The boundaries in epochs, in place of steps.
     """
     _not_both(steps, epochs)
     name, boundaries = ("steps", steps) if epochs is None else ("epochs", epochs)
@@ -109,7 +109,7 @@ def exponential(
     """rate = start 10^(-t / r): falls tenfold every r steps or epochs (lecture 004).
 
     Args:
-        start: the rate at the first step.
+        start: The rate at the first step.
         steps: r in steps; the length of the training where neither is given.
         epochs: r in epochs, in place of steps.
     """
@@ -127,10 +127,10 @@ def power(
     """rate = start (1 + t / r)^(-exponent): with exponent 1 a half at r, a third at 2 r.
 
     Args:
-        start: the rate at the first step.
+        start: The rate at the first step.
         steps: r in steps; the length of the training where neither is given.
         epochs: r in epochs, in place of steps.
-        exponent: lecture 004's c.
+        exponent: Lecture 004's c.
     """
     _not_both(steps, epochs)
     return by_time(lambda time: start * (1.0 + _float(time) / _in_steps(time, steps, epochs)) ** -exponent)
@@ -148,10 +148,10 @@ def cosine(
     rate = peak (floor + (1 - floor) (1 + cos(pi min(t / length, 1))) / 2).
 
     Args:
-        peak: the rate at the first step.
-        floor: the last rate, as a fraction of the peak.
-        steps: the length in steps; that of the training where neither is given.
-        epochs: the length in epochs, in place of steps.
+        peak: The rate at the first step.
+        floor: The last rate, as a fraction of the peak.
+        steps: The length in steps; that of the training where neither is given.
+        epochs: The length in epochs, in place of steps.
 
     Reference:
         Loshchilov & Hutter 2016, "SGDR: stochastic gradient descent with warm restarts".
@@ -174,7 +174,7 @@ def one_cycle(peak: Annotated[NonNegative, TRACED]) -> Schedule:
     and final_div_factor 1000; the momentum stays as it is. A training of fewer than 10 steps is taken for 10.
 
     Args:
-        peak: the highest rate.
+        peak: The highest rate.
 
     Reference:
         Smith 2018, "A disciplined approach to neural network hyper-parameters: part 1".
@@ -200,7 +200,7 @@ def warmup(steps: Count | None = None, epochs: Length | None = None, then: Sched
     Args:
         steps: n in steps; a tenth of the training where neither is given.
         epochs: n in epochs, in place of steps.
-        then: the schedule after the warm-up, a number or a schedule.
+        then: The schedule after the warm-up, a number or a schedule.
     """
     _not_both(steps, epochs)
 
@@ -237,10 +237,10 @@ def performance(
     apart. Keras's ReduceLROnPlateau with min_delta 0; PyTorch's waits one record longer.
 
     Args:
-        start: the first rate.
-        factor: of the rate, at each cut.
-        patience: how many records to wait for a fall.
-        minimum: the rate goes no lower.
+        start: The first rate.
+        factor: Of the rate, at each cut.
+        patience: How many records to wait for a fall.
+        minimum: The rate goes no lower.
     """
 
     def init() -> PyTree:
@@ -268,8 +268,8 @@ def range_test(low: Positive = 1e-6, high: Positive = 10.0) -> Schedule:
     It finds the rate at which training blows up.
 
     Args:
-        low: the rate at the first step.
-        high: the rate at the last step.
+        low: The rate at the first step.
+        high: The rate at the last step.
 
     Reference:
         Smith 2015, "Cyclical learning rates for training neural networks".

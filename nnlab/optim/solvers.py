@@ -18,8 +18,8 @@ class Solution(NamedTuple):
 
     Attributes:
         kernel: W, `[P, K]`.
-        singular_values: all of X's, `[min(N, P)]`, falling.
-        project: maps validation and test features `[M, P]` before they are multiplied by the kernel.
+        singular_values: All of X's, `[min(N, P)]`, falling.
+        project: Maps validation and test features `[M, P]` before they are multiplied by the kernel.
     """
 
     kernel: np.ndarray
@@ -47,10 +47,10 @@ def least_squares(
     the least-squares solution of smallest norm, pinv(X) Y, which interpolates where P >= N.
 
     Args:
-        ridge: the factor of the squared weights.
-        singular_value_cutoff: directions with s below it are left out of W; those below rounding,
+        ridge: The factor of the squared weights.
+        singular_value_cutoff: Directions with s below it are left out of W; those below rounding,
             max(N, P) * 2.2e-16 * largest s, always are.
-        test_modes: validation and test features are projected onto this many right singular vectors (columns
+        test_modes: Validation and test features are projected onto this many right singular vectors (columns
             of V), the directions in which the training features vary most; null is no projection.
 
     Reference:

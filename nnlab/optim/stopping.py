@@ -27,9 +27,9 @@ class Stop(NamedTuple):
     Attributes:
         init: () -> its state before the first record.
         update: (state, metrics of a record) -> (state, whether to end).
-        metric: the metric that it monitors.
-        restores: whether training returns the weights at the record with the smallest validation loss.
-        name: its name in the registry.
+        metric: The metric that it monitors.
+        restores: Whether training returns the weights at the record with the smallest validation loss.
+        name: Its name in the registry.
     """
 
     init: Callable[[], PyTree]
@@ -48,8 +48,8 @@ def early_stopping(patience: Count = 20, min_delta: NonNegative = 0.0) -> Stop:
     with restore_best_weights, at min_delta 0.
 
     Args:
-        patience: how many records to wait for a fall.
-        min_delta: the loss must fall by more than this to count.
+        patience: How many records to wait for a fall.
+        min_delta: The loss must fall by more than this to count.
     """
     return _without_fall("validation_loss", patience, min_delta)._replace(restores=True)
 
@@ -63,9 +63,9 @@ def no_decrease(
     Lecture 002: "no decrease in error".
 
     Args:
-        patience: how many records to wait for a fall.
-        min_delta: the loss must fall by more than this to count.
-        metric: the loss, of training or of validation.
+        patience: How many records to wait for a fall.
+        min_delta: The loss must fall by more than this to count.
+        metric: The loss, of training or of validation.
     """
     return _without_fall(metric, patience, min_delta)
 
@@ -93,8 +93,8 @@ def threshold(
     Lecture 002: a threshold on the training error.
 
     Args:
-        below: the threshold.
-        metric: a loss, or an error: the share of examples that a classification gets wrong, 1 - accuracy.
+        below: The threshold.
+        metric: A loss, or an error: the share of examples that a classification gets wrong, 1 - accuracy.
     """
     name = metric.replace("_error", "_accuracy")
 
@@ -113,7 +113,7 @@ def rise(by: Positive = 0.1, metric: MonitoredLoss = "validation_loss") -> Stop:
 
     Args:
         by: Prechelt's generalization loss, as a fraction.
-        metric: the loss, of training or of validation.
+        metric: The loss, of training or of validation.
 
     Reference:
         Prechelt 1998, "Early stopping - but when?".

@@ -33,7 +33,20 @@ def panels(
     sharey: bool = False,
     height_ratios: Sequence[float] | None = None,
 ) -> tuple[Figure, np.ndarray]:
-    """A figure and its axes `[rows, columns]`; width and height in inches."""
+    """A figure with a grid of panels.
+
+    Args:
+        rows: How many rows of panels.
+        columns: How many columns.
+        width: Of the figure, in inches.
+        height: Of the figure, in inches.
+        sharex: Whether the panels share their x axis.
+        sharey: Whether they share their y axis.
+        height_ratios: The heights of the rows, in proportion; by default all alike.
+
+    Returns:
+        The figure and its panels, `[rows, columns]`.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained", dpi=160)
@@ -158,14 +171,27 @@ def legend(axes: Axes, **arguments: object) -> None:
 
 
 def legend_below(figure: Figure, axes: Axes, columns: int | None = None, title: str | None = None) -> None:
-    """The legend of one panel below all of them, in so many columns; by default all in one row."""
+    """The legend of one panel, below all panels.
+
+    Args:
+        figure: The figure.
+        axes: The panel whose lines are listed.
+        columns: Of the legend, at most; by default all lines are in one row.
+        title: Of the legend.
+    """
     handles, labels = axes.get_legend_handles_labels()
     ncols = len(labels) if columns is None else min(columns, len(labels))
     figure.legend(handles, labels, loc="outside lower center", ncols=ncols, title=title)
 
 
 def colour_legend(figure: Figure, labels: Sequence[str], title: str) -> None:
-    """Below the axes, which colour is whose; the title says what the line styles mean."""
+    """Below all panels, which colour is whose.
+
+    Args:
+        figure: The figure.
+        labels: Of the lines, in the order of `colours`.
+        title: What the line styles mean.
+    """
     from matplotlib.lines import Line2D
 
     lines = [

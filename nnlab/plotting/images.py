@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
 
 def category_grid(axes: Axes, codes: np.ndarray, colours: Sequence[str]) -> None:
-    """Small squares from the lower left; each cell's code is an index into colours, NaN stays empty."""
+    """A grid of small squares, from the lower left on.
+
+    Args:
+        axes: Where to draw.
+        codes: `[rows, columns]`, each an index into colours; NaN stays empty.
+        colours: One for each code.
+    """
     from matplotlib.colors import ListedColormap
 
     colormap = ListedColormap(list(colours))
@@ -77,7 +83,15 @@ def image_grid(
 def contours(
     axes: Axes, x: np.ndarray, y: np.ndarray, values: np.ndarray, levels: np.ndarray
 ) -> QuadContourSet:
-    """Filled contours of values `[X, Y]`; what lies above the highest level takes its colour."""
+    """Filled contours, coloured by the logarithm of the level.
+
+    Args:
+        axes: Where to draw.
+        x: `[X]`, ascending.
+        y: `[Y]`, ascending.
+        values: `[X, Y]`.
+        levels: Ascending and positive; values beyond the first or the last take its colour.
+    """
     from matplotlib.colors import LogNorm
 
     clipped = np.clip(values.T, levels[0], levels[-1])

@@ -27,10 +27,10 @@ class Arguments(NamedTuple):
     """What a program takes beside its state; of lanes, with an axis in front.
 
     Attributes:
-        seed: of the experiment.
-        traced_values: numbers of the config by path, such as the learning rate.
-        initial_params: the weights of step 0.
-        data: the examples, in the layout of `EvalBlocks`.
+        seed: Of the experiment.
+        traced_values: Numbers of the config by path, such as the learning rate.
+        initial_params: The weights of step 0.
+        data: The examples, in the layout of `EvalBlocks`.
     """
 
     seed: Array

@@ -16,8 +16,8 @@ class BatchOrder:
     Epoch e is a permutation drawn from (seed, "order", e), cut into steps_per_epoch batches.
 
     Attributes:
-        width: examples of a row; 0 where each batch is full.
-        capacity: how many rows one chunk takes.
+        width: Examples of a row; 0 where each batch is full.
+        capacity: How many rows one chunk takes.
     """
 
     def __init__(self, experiment: TrainedExperiment) -> None:

@@ -25,7 +25,7 @@ class EvalBlocks(NamedTuple):
     """How the splits lie in one array: each is filled up to a whole number of blocks.
 
     Attributes:
-        block_size: examples of a block.
+        block_size: Examples of a block.
         spans: split -> (first block, number of blocks, number of examples).
     """
 

@@ -24,7 +24,7 @@ def blame(config: Config, *path: str | int) -> Iterator[None]:
     """Turn an error about values into one about a part of the file.
 
     Raises:
-        ConfigError: a value does not fit, or memory is short.
+        ConfigError: A value does not fit, or memory is short.
     """
     try:
         yield
@@ -38,13 +38,13 @@ def check_data_and_model(config: Config, plan: ExperimentPlan, data: Data, model
     """Check that model, loss, phenomena and expectations suit the data.
 
     Args:
-        config: the config.
-        plan: its components, built.
-        data: its data.
-        model: its model, set up for the data.
+        config: The config.
+        plan: Its components, built.
+        data: Its data.
+        model: Its model, set up for the data.
 
     Raises:
-        ConfigError: they do not.
+        ConfigError: One does not; the message names its place in the file.
     """
     if not any("kernel" in leaf.params for _, leaf in model.setup.leaves()):
         raise config.error(("model",), "has no kernel to train; give it a layer such as dense")
@@ -61,14 +61,14 @@ def check_training(config: Config, plan: ExperimentPlan, data: Data, model: Mode
     """Check that stopping criteria, parameter groups and augmentations suit model and data.
 
     Args:
-        config: the config.
-        plan: its components, built.
-        data: its data.
-        model: its model, set up for the data.
-        batch_size: examples of a step.
+        config: The config.
+        plan: Its components, built.
+        data: Its data.
+        model: Its model, set up for the data.
+        batch_size: Examples of a step.
 
     Raises:
-        ConfigError: they do not.
+        ConfigError: One does not; the message names its place in the file.
     """
     _check_stops(config, plan, data)
     _check_groups(config, plan, model)
@@ -79,7 +79,7 @@ def check_solver(config: Config, model: Model) -> None:
     """A solver finds the kernel of a last dense layer, for the squared error.
 
     Raises:
-        ConfigError: loss or last layer is another.
+        ConfigError: The loss or the last layer is another.
     """
     loss = config.tree["loss"]
     if (loss if isinstance(loss, str) else loss["type"]) != "squared_error":
@@ -97,12 +97,12 @@ def check_memory(config: Config, footprint: Footprint, precision: str) -> None:
     """Check that a training fits into memory.
 
     Args:
-        config: the config.
-        footprint: what its memory depends on.
+        config: The config.
+        footprint: What its memory depends on.
         precision: `about`, or `at least` before the data are loaded.
 
     Raises:
-        ConfigError: it does not.
+        ConfigError: There is not enough free memory.
     """
     needed, free = footprint.additional_bytes, memory.available_bytes()
     if free is not None and needed > free:
@@ -119,12 +119,12 @@ def check_expectations(config: Config, plan: ExperimentPlan, data: Data) -> None
     What is expected of the best trial of a search, the search checks itself.
 
     Args:
-        config: the config.
-        plan: its components, built.
-        data: its data.
+        config: The config.
+        plan: Its components, built.
+        data: Its data.
 
     Raises:
-        ConfigError: a metric does not exist.
+        ConfigError: A metric does not exist.
     """
     search = (config.tree["sweep"] or {}).get("method") is not None
     for key in config.tree["expect"]:
@@ -137,13 +137,13 @@ def check_metric(config: Config, metric: str, plan: ExperimentPlan, data: Data) 
     """Check that the metric of a search is one that a trial will have, and not of the test set.
 
     Args:
-        config: the config of the sweep.
-        metric: the metric of its search.
-        plan: the components of a trial, built.
-        data: the data of a trial.
+        config: The config of the sweep.
+        metric: The metric of its search.
+        plan: The components of a trial, built.
+        data: The data of a trial.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: A trial will not have it, or it is of the test set.
     """
     message = _unknown_metric(metric, plan, data)
     if "test_" in metric:

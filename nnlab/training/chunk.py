@@ -21,7 +21,15 @@ from nnlab.training.train_step import TrainStep
 
 
 class Core(NamedTuple):
-    """The pure functions that the training of an experiment is made of."""
+    """The pure functions that the training of an experiment is made of.
+
+    Attributes:
+        arguments: What its program takes beside the state, traced or not.
+        blocks: How the examples are laid out.
+        train_step: Takes one step.
+        evaluator: Evaluates all splits.
+        recorder: Records a state.
+    """
 
     arguments: Arguments
     blocks: EvalBlocks
@@ -51,13 +59,13 @@ def run_chunk(
     """Run the first `count` of `S` segments.
 
     Args:
-        core: the functions of the experiment.
-        state: the state at step `base`.
+        core: The functions of the experiment.
+        state: The state at step `base`.
         order: `[T, B]`, the rows of the batches from step `base` on; `[T, 0]` for full batches.
-        base: the step at which the chunk begins.
+        base: The step at which the chunk begins.
         records: `[S]`, whether each segment begins with a record.
         untils: `[S]`, the step at which each segment ends.
-        count: how many segments to run.
+        count: How many segments to run.
 
     Returns:
         The state after the last segment, and a record per segment, `[S, ...]`.

@@ -33,7 +33,7 @@ def fit(experiment: SolvedExperiment) -> Iterator[Chunk]:
     """Solve for the last layer, in place of `train`.
 
     Args:
-        experiment: one with a solver.
+        experiment: One with a solver.
 
     Yields:
         One chunk, at step 0.

@@ -50,5 +50,11 @@ class Evaluator:
         }
 
     def apply(self, params: Tree, layer_state: Tree, inputs: Array) -> Output:
-        """The model in evaluation mode."""
+        """The model in evaluation mode.
+
+        Args:
+            params: Its weights.
+            layer_state: What its layers carry along.
+            inputs: `[B, ...]`.
+        """
         return self.model.apply(params, layer_state, inputs, key=jax.random.key(self.seed), train=False)

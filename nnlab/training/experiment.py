@@ -35,15 +35,15 @@ class Experiment:
     """What a trained and a solved experiment have in common.
 
     Attributes:
-        config: the checked config.
-        plan: its components, built.
-        data: the examples by split.
-        model: set up for the data.
-        pretrained: first weights that were trained before.
-        batch_size: examples of a step.
-        steps_per_epoch: steps of an epoch.
-        total_steps: steps of the whole training; 0 where the last layer is solved for.
-        record_steps: ascending, 0 and total_steps among them.
+        config: The checked config.
+        plan: Its components, built.
+        data: The examples by split.
+        model: Set up for the data.
+        pretrained: First weights that were trained before.
+        batch_size: Examples of a step.
+        steps_per_epoch: Steps of an epoch.
+        total_steps: Steps of the whole training; 0 where the last layer is solved for.
+        record_steps: Ascending, 0 and total_steps among them.
     """
 
     config: Config
@@ -99,7 +99,7 @@ class SolvedExperiment(Experiment):
     """An experiment whose last layer is solved for in closed form: one record, at step 0.
 
     Attributes:
-        solver: finds the kernel of the last layer.
+        solver: Finds the kernel of the last layer.
     """
 
     solver: Solver
@@ -116,9 +116,9 @@ class TrainedExperiment(Experiment):
     """An experiment that is trained step by step.
 
     Attributes:
-        optimizer: how the weights follow the gradient.
-        train: how long to train.
-        frozen_prefix: how many layers, the first ones of the chain, are frozen and computed once.
+        optimizer: How the weights follow the gradient.
+        train: How long to train.
+        frozen_prefix: How many layers, the first ones of the chain, are frozen and computed once.
     """
 
     optimizer: Optimizer
@@ -176,7 +176,7 @@ class TrainedExperiment(Experiment):
         """The components of the program.
 
         Args:
-            values: what takes the place of its traced values, by path.
+            values: What takes the place of its traced values, by path.
         """
         return build_components(self.config, values, self.data.train.inputs.shape[1:], self.frozen_prefix)
 
@@ -192,13 +192,13 @@ def build_experiment(config: Config) -> Experiment:
     """Load the data, set up the model and check that all parts fit together.
 
     Args:
-        config: a checked config.
+        config: A checked config.
 
     Returns:
         A `TrainedExperiment`, or a `SolvedExperiment` where the config has a solver.
 
     Raises:
-        ConfigError: two parts do not fit, or memory is short.
+        ConfigError: Two parts do not fit, or memory is short.
     """
     plan = config.build()
     with contextlib.suppress(InvalidValue):  # what is too large for one feature need not wait for the data

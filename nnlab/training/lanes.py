@@ -33,10 +33,10 @@ class Lanes:
     """Experiments side by side: trees of each become one of all, with a leading axis where there are several.
 
     Attributes:
-        experiments: one for each lane, all of one program.
-        lead: the first of them, which stands for all where they are alike.
-        count: their number.
-        shares_data: whether all train on the same data, which is then on the device once.
+        experiments: One for each lane, all of one program.
+        lead: The first of them, which stands for all where they are alike.
+        count: Their number.
+        shares_data: Whether all train on the same data, which is then on the device once.
     """
 
     def __init__(self, experiments: Sequence[TrainedExperiment]) -> None:
@@ -100,11 +100,11 @@ class Lanes:
         """The states at which the lanes go on.
 
         Args:
-            resume_points: one for each lane.
-            template: the states before the first step.
+            resume_points: One for each lane.
+            template: The states before the first step.
 
         Raises:
-            InvalidValue: a resume point belongs to another model.
+            InvalidValue: A resume point belongs to another model.
         """
         templates = self.split(jax.device_get(template))
         states = [restore_state(p.arrays(), like) for p, like in zip(resume_points, templates, strict=True)]
@@ -115,7 +115,7 @@ def validate_state(experiment: TrainedExperiment, arrays: ArrayGroups) -> None:
     """Check that a state kept as arrays is one of this experiment's.
 
     Raises:
-        InvalidValue: it belongs to another one.
+        InvalidValue: It belongs to another one.
     """
     init = experiment.optimizer.init
     template = Lanes([experiment]).first_states(lambda params: jax.eval_shape(init, params))

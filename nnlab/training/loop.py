@@ -39,15 +39,16 @@ def train_together(
     """Train experiments of one program side by side, as lanes of it; a single one as the plain program.
 
     Args:
-        experiments: all with the same program key.
-        resume_points: where each goes on, all those that do at the same step; none to begin at step 0.
+        experiments: All with the same program key.
+        resume_points: Where each training goes on, all at the same step but for those that finished early;
+            empty to begin at step 0.
 
     Yields:
         What each lane came to in a chunk, by its index. A lane that diverged or was stopped is left out from
         then on, and the others go on.
 
     Raises:
-        InvalidValue: a resume point belongs to another model.
+        InvalidValue: A resume point belongs to another model.
     """
     began = time.perf_counter()
     lanes = Lanes(experiments)

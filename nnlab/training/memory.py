@@ -25,14 +25,14 @@ class Footprint(NamedTuple):
     """What the memory of a training depends on.
 
     Attributes:
-        setup: the model's.
-        slots: arrays of the size of the weights that the optimizer keeps.
-        batch_size: examples of a step.
-        examples: of all splits.
-        data_bytes: of all examples.
-        records_layers: whether the table `layers` is recorded.
-        evaluates_all_examples: whether a probe computes the outputs for all examples at once.
-        path_points: how many times a probe has the weights kept.
+        setup: The model's.
+        slots: Arrays of the size of the weights that the optimizer keeps.
+        batch_size: Examples of a step.
+        examples: Of all splits.
+        data_bytes: Of all examples.
+        records_layers: Whether the table `layers` is recorded.
+        evaluates_all_examples: Whether a probe computes the outputs for all examples at once.
+        path_points: How many times a probe has the weights kept.
     """
 
     setup: Setup
@@ -76,8 +76,8 @@ def largest_layers(setup: Setup, count: int = 3) -> str:
     """The layers with the most parameters, in words.
 
     Args:
-        setup: the model's.
-        count: how many to name.
+        setup: The model's.
+        count: How many to name.
     """
     sized = sorted(setup.leaves(), key=lambda entry: -entry[1].count("params"))[:count]
     return ", ".join(

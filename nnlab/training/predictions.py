@@ -14,7 +14,7 @@ def predictions_table(data: Data, outputs: Mapping[str, np.ndarray]) -> dict[str
     """The columns split, example, input (where inputs have one feature), output, target and prediction.
 
     Args:
-        data: the examples by split; targets that are classes become one-hot.
+        data: The examples by split; targets that are classes become one-hot.
         outputs: split -> `[N, K]`.
 
     Returns:

@@ -43,8 +43,8 @@ class PretrainedWeights(NamedTuple):
     """First weights that take the place of drawn ones.
 
     Attributes:
-        arrays: by path, such as dense_1/kernel.
-        report: what came from where, in a line.
+        arrays: By path, such as dense_1/kernel.
+        report: What came from where, in a line.
     """
 
     arrays: Arrays
@@ -63,8 +63,8 @@ class PretrainedWeights(NamedTuple):
         """A tree by layers with these arrays in place of its own.
 
         Args:
-            tree: arrays by layer.
-            prefix: the path of the tree, with a slash at its end.
+            tree: Arrays by layer.
+            prefix: The path of the tree, with a slash at its end.
         """
         return {
             name: self.replace_in(entry, f"{prefix}{name}/")
@@ -81,10 +81,10 @@ class _WantedArray(NamedTuple):
     """An array of the model that is asked for.
 
     Attributes:
-        layer: the path of its layer.
-        name: its name in the layer.
-        variable: its shape and initializer.
-        flattened: the shape, channels last, of the images or signals that its layer takes as one axis; empty
+        layer: The path of its layer.
+        name: Its name in the layer.
+        variable: Its shape and initializer.
+        flattened: The shape, channels last, of the images or signals that its layer takes as one axis; empty
             where it takes something else.
     """
 
@@ -102,12 +102,12 @@ def load_pretrained(initialize: Initialize, setup: Setup, input_shape: Shape) ->
     """The first weights that a model takes over.
 
     Args:
-        initialize: the section of the file.
-        setup: the model's.
-        input_shape: of one example.
+        initialize: The section of the file.
+        setup: The model's.
+        input_shape: Of one example.
 
     Raises:
-        InvalidValue: an array that is asked for is missing or does not fit; the message names all of them.
+        InvalidValue: An array that is asked for is missing or does not fit; the message names all of them.
     """
     source = _read(initialize.from_)
     wanted_arrays = _wanted_arrays(initialize, setup, input_shape)
@@ -253,10 +253,10 @@ def weights_of_run(path: Path) -> Arrays:
     """The weights that a finished run returned, by path of the array.
 
     Args:
-        path: the run's directory.
+        path: The run's directory.
 
     Raises:
-        InvalidValue: it has none.
+        InvalidValue: It has none.
     """
     if (path / "sweep.yaml").exists():
         raise InvalidValue(f"'{path}' is a sweep; name one of the runs under its trials/")

@@ -33,12 +33,12 @@ class Components(NamedTuple):
     """The components of a config that the compiled program is made of.
 
     Attributes:
-        model: the layers that are trained; a frozen prefix is not among them.
-        loss: what training minimizes.
-        optimizer: with its schedules.
+        model: The layers that are trained; a frozen prefix is not among them.
+        loss: What training minimizes.
+        optimizer: With its schedules.
         regularizers: params -> penalty, each.
         constraints: kernel -> kernel, each.
-        augment: in the order in which they change the inputs.
+        augment: In the order in which they change the inputs.
     """
 
     model: Model
@@ -77,10 +77,10 @@ def build_components(
     """The components of a config.
 
     Args:
-        config: the config.
-        values: what takes the place of its traced values, by path.
-        input_shape: of one example.
-        frozen_prefix: how many layers, the first ones of the chain, are computed once and left out.
+        config: The config.
+        values: What takes the place of its traced values, by path.
+        input_shape: Of one example.
+        frozen_prefix: How many layers, the first ones of the chain, are computed once and left out.
     """
 
     def substitute(path: KeyPath, value: Any) -> Any:

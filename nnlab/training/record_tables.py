@@ -20,15 +20,15 @@ class Chunk(NamedTuple):
     """What a chunk of training came to.
 
     Attributes:
-        step: where it ended.
-        tables: the new rows by table.
+        step: Where it ended.
+        tables: The new rows by table.
         finite: False where the loss, or another metric of a record, stopped being finite, at `step`.
-        done: whether nothing is left to train.
-        seconds: its wall-clock time.
-        compiling: how much of that went into compiling.
+        done: Whether nothing is left to train.
+        seconds: Its wall-clock time.
+        compiling: How much of that went into compiling.
         state: () -> the state at its end, to be had until the next chunk is asked for; None where the last
             layer was solved for.
-        stopped: the number, from 1 on, of the criterion that stopped the training; else 0.
+        stopped: The number, from 1 on, of the criterion that stopped the training; else 0.
     """
 
     step: int
@@ -45,10 +45,10 @@ class ChunkOutcome(NamedTuple):
     """What the compiled chunk returned, brought to the host.
 
     Attributes:
-        records: one for each segment, see `Record`.
-        step: where it ended.
-        finite: whether every loss was finite.
-        stopped: the number of the criterion that stopped the training; else 0.
+        records: One for each segment, see `Record`.
+        step: Where it ended.
+        finite: Whether every loss was finite.
+        stopped: The number of the criterion that stopped the training; else 0.
     """
 
     records: Record
@@ -63,10 +63,10 @@ def chunk_of(
     """One lane's chunk, without its times and state.
 
     Args:
-        experiment: the experiment of the lane.
-        outcome: what the compiled chunk returned for it.
-        start_tables: rows of the probes that recorded at step 0 only.
-        done: whether no segments are left.
+        experiment: The experiment of the lane.
+        outcome: What the compiled chunk returned for it.
+        start_tables: Rows of the probes that recorded at step 0 only.
+        done: Whether no segments are left.
     """
     tables = _tables(experiment, outcome.records) | start_tables
     step, finite = int(outcome.step), bool(outcome.finite)
@@ -111,7 +111,17 @@ def _metrics(experiment: TrainedExperiment, steps: np.ndarray, tables: Mapping[s
 def flat_table(
     experiment: TrainedExperiment, table: str, steps: np.ndarray, columns: Mapping[str, np.ndarray]
 ) -> Table:
-    """Columns `[records, rows]` as `[records * rows]`, beside the step and what names a row."""
+    """The rows of a table that probes measure, one record below the other.
+
+    Args:
+        experiment: The experiment, whose probes name the rows.
+        table: The name of the table.
+        steps: The step of each record, `[R]`.
+        columns: What was measured, `[R, rows]` each.
+
+    Returns:
+        The step, what names a row, and the measured columns, `[R * rows]` each.
+    """
     probes = [probe for probe in experiment.probes if probe.table == table]
     names = probes[0].rows(experiment.trained_model.setup, experiment.data)
     count = len(next(iter(names.values())))

@@ -23,8 +23,8 @@ class Record(NamedTuple):
     """What is recorded at a step.
 
     Attributes:
-        recorded: whether it is; a training that was over before has nothing to record.
-        step: the step.
+        recorded: Whether it is; a training that was over before has nothing to record.
+        step: The step.
         tables: table -> its columns, of a scalar or of one value per row of the table.
     """
 
@@ -62,8 +62,8 @@ class Recorder:
         Without such probes, and where the training ends here, no step is taken.
 
         Args:
-            state: the state to record.
-            until: the step to which the training goes after this record.
+            state: The state to record.
+            until: The step to which the training goes after this record.
             batch: () -> the batch of the state's step.
         """
         metrics = self.evaluator.metrics(state)

@@ -20,8 +20,8 @@ class Segment(NamedTuple):
     """Some steps.
 
     Attributes:
-        record: whether the first of them is recorded.
-        until: the step at which the segment ends.
+        record: Whether the first of them is recorded.
+        until: The step at which the segment ends.
     """
 
     record: bool
@@ -33,25 +33,25 @@ class ChunkInputs(NamedTuple):
 
     Attributes:
         order: `[T, B]`, with an axis of lanes in front where there are several.
-        base: the step at which the chunk begins.
+        base: The step at which the chunk begins.
         records: `[S]`, whether each segment begins with a record.
         untils: `[S]`, the step at which each segment ends.
-        segments: how many of them to run.
+        segment_count: How many of them to run.
     """
 
     order: np.ndarray
     base: np.int32
     records: np.ndarray
     untils: np.ndarray
-    segments: np.int32
+    segment_count: np.int32
 
 
 class ChunkPlan:
     """The chunks that are left of a training, each about as long as CHUNK_SECONDS.
 
     Attributes:
-        step: the step that the chunks so far have come to.
-        segments: those that are left.
+        step: The step that the chunks so far have come to.
+        segments: Those that are left.
     """
 
     def __init__(self, lanes: Lanes, start: int) -> None:
@@ -61,14 +61,19 @@ class ChunkPlan:
         self.chunk_steps = first_chunk_steps(lanes)
 
     def next_chunk(self) -> ChunkInputs:
-        """The next chunk, which is no longer left."""
+        """Take the next chunk off the plan."""
         base, steps = self.step, min(self.chunk_steps, self.orders[0].capacity - 1)
         chunk, self.segments = take_segments(self.segments, base, steps)
         self.step = chunk[-1].until
         return chunk_inputs(self.lanes, self.orders, base, chunk)
 
     def adapt(self, steps: int, seconds: float) -> None:
-        """Let the next chunk be as long as it should, after one of so many steps took so many seconds."""
+        """Set the length of the next chunk by the speed of the last one.
+
+        Args:
+            steps: How many steps that one took.
+            seconds: How long it lasted.
+        """
         self.chunk_steps = max(1, round(CHUNK_SECONDS * max(1, steps) / max(1e-6, seconds)))
 
 
@@ -81,7 +86,16 @@ def segments_from(record_steps: list[int], start: int) -> list[Segment]:
 
 
 def take_segments(segments: list[Segment], base: int, steps: int) -> tuple[list[Segment], list[Segment]]:
-    """The segments of the next chunk, about `steps` steps from `base` on, and those that are left."""
+    """Cut the next chunk off a list of segments, within a segment where need be.
+
+    Args:
+        segments: Those that are left, in order.
+        base: The step at which the first one begins.
+        steps: How many steps the chunk should have, about.
+
+    Returns:
+        The segments of the chunk, and those that are left after it.
+    """
     chunk: list[Segment] = []
     limit = base + max(1, steps)
     for position, segment in enumerate(segments):
@@ -95,7 +109,14 @@ def take_segments(segments: list[Segment], base: int, steps: int) -> tuple[list[
 
 
 def chunk_inputs(lanes: Lanes, orders: list[BatchOrder], base: int, segments: list[Segment]) -> ChunkInputs:
-    """Segments as the compiled chunk takes them, padded to its length."""
+    """The arguments of the compiled chunk for some segments, padded to its length.
+
+    Args:
+        lanes: The trainings.
+        orders: The order of examples of each.
+        base: The step at which the first segment begins.
+        segments: MAXIMUM_SEGMENTS of them at most.
+    """
     until = segments[-1].until if segments else base
     order = lanes.stack([order.padded_rows(base, until) for order in orders])
     padded = segments + [Segment(False, 0)] * (MAXIMUM_SEGMENTS - len(segments))

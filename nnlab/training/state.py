@@ -19,10 +19,10 @@ class Best(NamedTuple):
     """The weights at the record with the smallest selection loss so far.
 
     Attributes:
-        params: the weights.
-        layer_state: what the layers carry along.
-        loss: the loss of validation where there is one, else of training; infinite before the first record.
-        step: the step of the record.
+        params: The weights.
+        layer_state: What the layers carry along.
+        loss: The loss of validation where there is one, else of training; infinite before the first record.
+        step: The step of the record.
     """
 
     params: Tree
@@ -31,7 +31,14 @@ class Best(NamedTuple):
     step: Array
 
     def update(self, params: Tree, layer_state: Tree, loss: Array, step: Array) -> Best:
-        """The better of these weights and others; a loss that is not finite is never better."""
+        """The better of these weights and others; a loss that is not finite is never better.
+
+        Args:
+            params: The other weights.
+            layer_state: What their layers carry along.
+            loss: Their selection loss.
+            step: The step of their record.
+        """
         better = jnp.isfinite(loss) & (loss < self.loss)
         other = Best(params, layer_state, loss, step)
         return jax.tree.map(lambda new, old: jnp.where(better, new, old), other, self)
@@ -41,9 +48,9 @@ class MonitorState(NamedTuple):
     """What the schedules and the stopping criteria remember of the records so far.
 
     Attributes:
-        schedules: the state of each schedule.
-        stops: the state of each criterion.
-        stopped: the number, from 1 on, of the criterion that ended the training; 0 while none has.
+        schedules: The state of each schedule.
+        stops: The state of each criterion.
+        stopped: The number, from 1 on, of the criterion that ended the training; 0 while none has.
     """
 
     schedules: tuple[PyTree, ...]
@@ -60,9 +67,9 @@ class WeightHistory(NamedTuple):
     Attributes:
         weights: `[K, P]`.
         steps: `[K]`, the step of each row.
-        count: how many rows are filled.
-        records: how many records there were.
-        stride: of how many records one is kept.
+        count: How many rows are filled.
+        records: How many records there were.
+        stride: Of how many records one is kept.
     """
 
     weights: Array
@@ -103,14 +110,14 @@ class State(NamedTuple):
     """All that one step hands to the next.
 
     Attributes:
-        params: the weights by layer.
-        layer_state: what the layers carry along, such as running averages.
-        optimizer_state: see `optax.GradientTransformation`.
-        step: how many steps were taken.
-        finite: whether every loss so far was finite.
-        best: the best weights so far.
-        monitors: what schedules and stopping criteria remember.
-        path: the weights at some records, where a probe asks for them; else an empty tuple.
+        params: The weights by layer.
+        layer_state: What the layers carry along, such as running averages.
+        optimizer_state: See `optax.GradientTransformation`.
+        step: How many steps were taken.
+        finite: Whether every loss so far was finite.
+        best: The best weights so far.
+        monitors: What schedules and stopping criteria remember.
+        path: The weights at some records, where a probe asks for them; else an empty tuple.
     """
 
     params: Tree
@@ -132,9 +139,9 @@ class ResumePoint(NamedTuple):
     """Where a training goes on.
 
     Attributes:
-        step: the training goes on with the record at this step.
+        step: The training goes on with the record at this step.
         arrays: () -> the state as arrays.
-        finished_early: whether a criterion stopped it, so that only the trainings beside it go on.
+        finished_early: Whether a criterion stopped it, so that only the trainings beside it go on.
     """
 
     step: int
@@ -157,11 +164,11 @@ def restore_state(arrays: ArrayGroups, template: State) -> State:
     """The state that arrays were made of.
 
     Args:
-        arrays: a state as arrays.
-        template: a state of the same training, for structure, shapes and types.
+        arrays: A state as arrays.
+        template: A state of the same training, for structure, shapes and types.
 
     Raises:
-        InvalidValue: the arrays belong to another training.
+        InvalidValue: The arrays belong to another training.
     """
     weights, best, training = (arrays.get(group, {}) for group in ("weights", "best", "training"))
     params, layer_state = _filled((template.params, template.layer_state), weights)

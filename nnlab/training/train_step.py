@@ -21,10 +21,10 @@ class StepTrace(NamedTuple):
     """What can be observed of one step.
 
     Attributes:
-        gradients: of the loss with its penalties, a tree like the weights, 0 for frozen layers.
-        updates: what the step adds to the weights, likewise.
-        intermediates: those of the layers, see `Output`.
-        batch_loss: the batch's mean loss in training mode, without penalties.
+        gradients: Of the loss with its penalties, a tree like the weights, 0 for frozen layers.
+        updates: What the step adds to the weights, likewise.
+        intermediates: Those of the layers, see `Output`.
+        batch_loss: The batch's mean loss in training mode, without penalties.
     """
 
     gradients: Tree
@@ -68,14 +68,20 @@ class TrainStep:
             step=state.step + finite.astype(jnp.int32),
             finite=finite,
         )
-        still = jax.tree.map(jnp.zeros_like, state.params)
+        zeros = jax.tree.map(jnp.zeros_like, state.params)
         trace = StepTrace(
-            merge_frozen(gradients, still), merge_frozen(updates, still), output.intermediates, batch_loss
+            merge_frozen(gradients, zeros), merge_frozen(updates, zeros), output.intermediates, batch_loss
         )
         return after, trace
 
     def mixed_loss(self, outputs: Array, targets: Array, augmented: Augmented) -> Array:
-        """The loss of each example, `[B]`; where another is mixed into it, the weighted loss of both."""
+        """The loss of each example, `[B]`; where another is mixed into it, the weighted loss of both.
+
+        Args:
+            outputs: `[B, K]`, for the augmented inputs.
+            targets: Of the examples themselves, `[B]` or `[B, K]`.
+            augmented: Says which example is mixed into each, and its share.
+        """
         losses = self.components.loss.per_example(outputs, targets)
         if augmented.partner is None or augmented.share is None:
             return losses
@@ -83,7 +89,16 @@ class TrainStep:
         return (1.0 - augmented.share) * losses + augmented.share * others
 
     def apply_updates(self, state: State, trained: PyTree, direction: PyTree) -> tuple[PyTree, PyTree]:
-        """The trained weights after a step in a direction, and what the step adds to them."""
+        """Step in a direction, each layer at its own rate, and apply the constraints.
+
+        Args:
+            state: Its step and monitors give the rates.
+            trained: The weights, None in place of frozen ones.
+            direction: What the optimizer makes of the gradient, a tree like `trained`.
+
+        Returns:
+            The weights after the step, and what the step adds to them.
+        """
         rate = self.optimizer.rates(state.monitors.schedules, self.time(state))
 
         def update(path: Sequence[Any], towards: Array) -> Array:

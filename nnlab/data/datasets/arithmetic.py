@@ -160,7 +160,13 @@ def _bit_positions(operands: int) -> np.ndarray:
 
 
 class Pairs(NamedTuple):
-    """Pairs of operands `[N]`, and the encoding of the inputs that they were read from."""
+    """Pairs of operands, as they were read from inputs.
+
+    Attributes:
+        x: The first operands, `[N]`.
+        y: The second operands, `[N]`.
+        encoding: That of the inputs.
+    """
 
     x: np.ndarray
     y: np.ndarray

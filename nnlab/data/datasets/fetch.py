@@ -34,6 +34,11 @@ class Published(NamedTuple):
 def fetch(published: Published, names: Sequence[str], folder: Path) -> None:
     """Fetch files into a folder.
 
+    Args:
+        published: Where they are published.
+        names: Which of its files.
+        folder: Where to; it is made where it is missing.
+
     Raises:
         InvalidValue: No mirror has a file; the message says what to do by hand.
     """

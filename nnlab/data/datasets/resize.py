@@ -50,10 +50,15 @@ def resize_images(images: np.ndarray, size: int | None) -> np.ndarray:
 
 
 def check_memory(count: int, shape: tuple[int, ...], key: str) -> None:
-    """Refuse to make `count` images of this shape if they would not fit in memory.
+    """Refuse to make images that would not fit in memory.
+
+    Args:
+        count: How many images.
+        shape: Of one.
+        key: The YAML key that is to blame.
 
     Raises:
-        InvalidValue: They would take more than 4 GB; the error is that of the YAML key `key`.
+        InvalidValue: They would take more than 4 GB.
     """
     if count * math.prod(shape) > MAXIMUM_VALUES:
         gigabytes = count * math.prod(shape) * 4 / 2**30
