@@ -137,9 +137,8 @@ def print_component(kind: str, component: Component) -> None:
     ]
     if rows:
         print_table(("key", "takes", "default"), rows)
-    if len(component.parameters) > len(component.own_parameters):
-        shared = [name for name in component.parameters if name not in component.own_parameters]
-        click.echo(f"Every {component.kind} takes {', '.join(shared)}.\n")
+    if component.common_document:
+        click.echo(f"{component.common_document}\n")
     for parameter in component.parameters.values():
         for section in parameter.spec.parts():
             if isinstance(section, Section):

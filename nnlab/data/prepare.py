@@ -107,10 +107,9 @@ def prepare(
     keep_classes: list[ClassNumber] | None = None,
     reconstruct: bool = False,
 ) -> DataPlan:
-    """Prepare a data set: these keys are common to all data sets.
+    """Keys of every data set, by which its examples are split, chosen and scaled.
 
     Args:
-        source: The data set.
         split: Shares of the examples, or folds for a cross-validation. null is the data set's own division
             where it has one (mnist, cifar10, mnist1d, npz; boolean and ravine train on all), else 70 % train,
             15 % validation, 15 % test.

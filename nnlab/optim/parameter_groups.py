@@ -162,7 +162,7 @@ def with_clip_and_groups(
     clip: Clip | None = None,
     groups: Sequence[ParameterGroup] = (),
 ) -> Optimizer:
-    """Keys of every optimizer.
+    """Keys of every optimizer, by which gradients are clipped and layers learn at rates of their own.
 
     Args:
         clip: {value: c}, {norm: c} or {global_norm: c} shortens gradients first.

@@ -113,6 +113,12 @@ class Component(Keyed):
         return signature(self.factory)
 
     @property
+    def common_document(self) -> str:
+        """The documentation of the keys shared by the whole kind; empty where there are none."""
+        shared = _SHARED.get(self.kind)
+        return (inspect.getdoc(shared) or "") if shared else ""
+
+    @property
     def constant_keys(self) -> ConfigTree:
         return {"type": {"const": self.name}}
 
@@ -309,14 +315,17 @@ def components(kind: str) -> dict[str, Component]:
 
 def plugins_used(tree: ConfigTree) -> dict[str, Origin]:
     """The plug-ins, by module, of which a config names a component: its numbers depend on them."""
+    modules = plugins()
+    if not modules:
+        return {}
     text = json.dumps(tree)
     used = {
         component.factory.__module__
         for named in _CATALOGUE.values()
         for name, component in named.items()
-        if json.dumps(name) in text
+        if component.factory.__module__ in modules and json.dumps(name) in text
     }
-    return {module: origin for module, origin in plugins().items() if module in used}
+    return {module: origin for module, origin in modules.items() if module in used}
 
 
 def build(kind: str, config: ConfigValue) -> Built:
