@@ -75,6 +75,9 @@ class Interrupted(KeyboardInterrupt):
         super().__init__(f"{path}: interrupted; the same call goes on from its last checkpoint")
         self.path, self.signal = path, signal
 
+    def __reduce__(self) -> tuple[type[Interrupted], tuple[Path, int]]:
+        return type(self), (self.path, self.signal)
+
 
 class Problem(NamedTuple):
     """What is wrong at one place of an experiment file.
@@ -102,6 +105,9 @@ class ConfigError(NnlabError):
         super().__init__("\n".join(lines))
         self.lines = tuple(lines)
 
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[tuple[str, ...]]]:
+        return type(self), (self.lines,)
+
 
 class InvalidValue(ValueError):  # noqa: N818 - read aloud at the raise site
     """A component's arguments contradict each other, a shape, or the data.
@@ -112,3 +118,6 @@ class InvalidValue(ValueError):  # noqa: N818 - read aloud at the raise site
     def __init__(self, message: str, at: KeyPath = ()) -> None:
         super().__init__(message)
         self.at = at
+
+    def __reduce__(self) -> tuple[type[InvalidValue], tuple[str, KeyPath]]:
+        return type(self), (str(self), self.at)

@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import pickle
 import pkgutil
 import pydoc
 import shutil
@@ -424,3 +425,17 @@ def test_a_bar_is_shown_on_request(tiny, capsys, monkeypatch):
     assert "tiny" in shown.err
     assert "20/20" in shown.err
     assert "steps/s" in shown.err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        nnlab.ConfigError(["a.yaml:1:1: one", "a.yaml:2:1: two"]),
+        nnlab.Interrupted(Path("run"), 2),
+        nnlab.InvalidValue("is too large", ("model", 0)),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_come_out_of_a_pool_of_processes_as_they_were(error):
+    back = pickle.loads(pickle.dumps(error))
+    assert (type(back), str(back), vars(back)) == (type(error), str(error), vars(error))
