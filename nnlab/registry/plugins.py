@@ -70,7 +70,7 @@ def _import(name: str, what: str) -> None:
         load_home(kind.home)
     try:
         importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
         raise PluginError(f"{what} cannot be imported: {one_line(reason)}") from None
 

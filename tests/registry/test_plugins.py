@@ -99,7 +99,7 @@ def test_a_name_that_is_taken_is_an_error_that_names_both(folder, nnlab, name, o
     assert line.endswith(f"layer '{name}' is registered twice, by {other} and by nnlab-more 0.3")
 
 
-@pytest.mark.parametrize("source", ["import no_such_module", "1 / 0", "def"])
+@pytest.mark.parametrize("source", ["import no_such_module", "1 / 0", "def", "exit()"])
 def test_a_plug_in_that_cannot_be_imported_is_a_line(folder, nnlab, source):
     install(folder, "nnlab-extras", "extra_layers", source)
     assert refused(nnlab("list")).startswith("nnlab-extras: its plug-in extra_layers cannot be imported: ")
