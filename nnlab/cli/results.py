@@ -72,6 +72,7 @@ def check(paths: tuple[Path, ...]) -> None:
 
 @click.command(short_help="List the runs and sweeps in a folder.")
 @click.argument("folder", default="results", type=DIRECTORY)
+@import_modules
 def runs(folder: Path) -> None:
     """List the runs and sweeps in FOLDER (default: results)."""
     from nnlab.cli.output import print_table
