@@ -40,16 +40,13 @@ class Predictor:
 
     def predict(self, inputs: ArrayLike) -> np.ndarray:
         """See `Run.predict`."""
-        weights, experiment = self._weights, self._experiment
+        params, state = self._params_and_state
+        experiment = self._experiment
         examples = self._examples(inputs)
         size = max(1, min(len(examples), EvalBlocks.of(experiment).block_size))
         missing = -len(examples) % size
         padding = np.zeros((missing, *examples.shape[1:]), np.float32)
         blocks = np.concatenate([examples, padding]).reshape(-1, size, *examples.shape[1:])
-        params, state = (
-            PretrainedWeights(weights, "").replace_in(tree)
-            for tree in experiment.model.init(experiment.plan.seed)
-        )
         outputs = [np.asarray(self._apply(params, state, block)) for block in blocks]
         shape = (0, *experiment.model.setup.output_shape)
         return np.concatenate([np.zeros(shape, np.float32), *outputs])[: len(examples)]
@@ -60,6 +57,13 @@ class Predictor:
             return weights_of_run(self.path)
         except InvalidValue as error:
             raise UsageError(str(error)) from None
+
+    @functools.cached_property
+    def _params_and_state(self) -> tuple[Tree, Tree]:
+        """The weights as the model takes them: parameters, and the layers' running averages."""
+        weights, experiment = PretrainedWeights(self._weights, ""), self._experiment
+        params, state = experiment.model.init(experiment.plan.seed)
+        return weights.replace_in(params), weights.replace_in(state)
 
     @functools.cached_property
     def _experiment(self) -> Experiment:

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, overload
 
 from nnlab.config import Config, check_tree
 from nnlab.config.document import read
 from nnlab.errors import ConfigError, InvalidValue, RunStatus, UsageError
-from nnlab.runs.expectations import (
-    Value,
-    Verdicts,
-    run_verdicts,
-    sweep_verdicts,
-)
+from nnlab.runs.expectations import Value, Verdicts, run_verdicts, sweep_verdicts
 from nnlab.runs.html import html_heading, html_table
 from nnlab.storage.results import JsonObject, read_summary
 from nnlab.storage.tables import read_table, read_tables, read_trials
@@ -55,7 +50,7 @@ class Run:
     summary: JsonObject
     tables: Mapping[str, pandas.DataFrame]
     title: str = ""
-    plots: Sequence[Path] = field(default=())
+    plots: Sequence[Path] = ()
 
     @property
     def label(self) -> str:
@@ -163,6 +158,7 @@ class Run:
         return f"{self.status} at step {self.summary.get('step', 0)}"
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class Sweep:
     """A sweep, finished or not, read from its directory.
 
@@ -171,24 +167,22 @@ class Sweep:
         config: The experiment with its sweep.
         summary: The content of summary.json: `status`, how many trials ended how, and the numbers of each
             phenomenon across the sweep under its name.
+        trials: A row for every trial, as in trials.csv.
         title: The name in figures, in place of the experiment's.
         plots: The files of the figures that were drawn as it was run; empty where it was opened.
-        trials: A row for every trial, as in trials.csv.
-        completed_trials: The rows of it whose trials are complete.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        config: Config,
-        summary: JsonObject,
-        title: str = "",
-        plots: Sequence[Path] = (),
-    ) -> None:
-        self.path, self.config, self.summary, self.title = path, config, summary, title
-        self.plots = plots
-        self.trials = read_trials(path / "trials.csv")
-        self.completed_trials = self.trials[self.trials["status"] == "complete"].reset_index(drop=True)
+    path: Path
+    config: Config
+    summary: JsonObject
+    trials: pandas.DataFrame
+    title: str = ""
+    plots: Sequence[Path] = ()
+
+    @functools.cached_property
+    def completed_trials(self) -> pandas.DataFrame:
+        """The rows of `trials` that are complete, numbered from 0."""
+        return self.trials[self.trials["status"] == "complete"].reset_index(drop=True)
 
     @property
     def label(self) -> str:
@@ -223,16 +217,29 @@ class Sweep:
 
     def with_title(self, title: str) -> Sweep:
         """The same sweep under another name in figures."""
-        return Sweep(self.path, self.config, self.summary, title, self.plots)
+        return replace(self, title=title)
 
     @property
     def runs(self) -> SweepRuns:
         """The runs of all trials, in the order of `trials`; each is read when it is asked for."""
         return SweepRuns([self.path / "trials" / str(name) for name in self.trials["trial"]])
 
-    @functools.lru_cache(maxsize=4)  # noqa: B019 - a sweep is read by a command that ends soon
     def joined(self, table: str) -> pandas.DataFrame:
-        """Return a table of every complete trial, one below the other, with columns for trial, axes, seed."""
+        """Return a table of every complete trial, one below the other, with columns for trial, axes, seed.
+
+        Raises:
+            InvalidValue: No trial is complete, or one has no such table.
+            UsageError: A table is damaged.
+        """
+        if table not in self._joined_tables:
+            self._joined_tables[table] = self._join(table)
+        return self._joined_tables[table]
+
+    @functools.cached_property
+    def _joined_tables(self) -> dict[str, pandas.DataFrame]:
+        return {}
+
+    def _join(self, table: str) -> pandas.DataFrame:
         import pandas
 
         parts = []
@@ -302,7 +309,8 @@ def open_run(path: Path) -> Run:
 
 def open_sweep(path: Path) -> Sweep:
     """Read a sweep directory. Raises UsageError where it is damaged."""
-    return Sweep(path, _config(path / "sweep.yaml"), read_summary(path))
+    config, summary = _config(path / "sweep.yaml"), read_summary(path)
+    return Sweep(path, config, summary, read_trials(path / "trials.csv"))
 
 
 def find_runs(folder: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import NamedTuple
 
@@ -60,8 +61,10 @@ def trial_bytes(experiment: Experiment) -> int:
     return MAXIMUM_ORDER_BYTES + experiment.footprint.array_bytes
 
 
+@functools.cache
 def training_flops_per_second() -> float:
-    """Floating-point operations per second of one core at training, from the best of some matrix products."""
+    """Floating-point operations per second of one core at training, from the best of some matrix products;
+    measured once."""
     from threadpoolctl import threadpool_limits
 
     square = np.ones((BENCHMARK_SIDE, BENCHMARK_SIDE), np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 
 from nnlab.config import Config
@@ -124,9 +125,9 @@ def _run(
 
 def _opened(directory: SweepDirectory, plots: bool) -> Sweep:
     result = open_sweep(directory.path)
-    if plots and not result.completed_trials.empty:  # all may have diverged
-        result.plots = draw([result], directory.path / "plots")
-    return result
+    if not plots or result.completed_trials.empty:  # all may have diverged
+        return result
+    return replace(result, plots=draw([result], directory.path / "plots"))
 
 
 def _directory(experiment: Config, out: str | Path | None) -> SweepDirectory:

@@ -15,6 +15,7 @@ from nnlab.phenomena.optimization.compared_values import ComparisonSettings, fin
 from nnlab.phenomena.optimization.comparison import Comparison
 from nnlab.registry import build
 from nnlab.runs import results
+from nnlab.storage.tables import read_trials
 from nnlab.sweeps.directory import SweepDirectory
 from nnlab.sweeps.tables import row_of, write_trials
 from nnlab.sweeps.trials import trials_of
@@ -324,7 +325,7 @@ def written(text, folder):
     summaries = [{"status": "complete", "final": {"validation_loss": float(i)}} for i in range(len(trials))]
     rows = [row_of(trial, summary) for trial, summary in zip(trials, summaries, strict=True)]
     write_trials(directory, list(trials[0].axes), rows)
-    return results.Sweep(directory.path, config, {})
+    return results.Sweep(directory.path, config, {}, read_trials(directory.path / "trials.csv"))
 
 
 @pytest.mark.parametrize(("axis", "labels"), VALUES.items())
