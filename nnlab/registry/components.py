@@ -24,7 +24,7 @@ import re
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 from nnlab.errors import KeyPath, PluginError
 from nnlab.registry.kinds import KINDS, load_home
@@ -35,11 +35,11 @@ from nnlab.registry.spec import (
     Built,
     ConfigTree,
     ConfigValue,
-    Deferred,
     Either,
     Parameter,
     Replace,
     Spec,
+    deferred_type,
     signature,
 )
 from nnlab.text import join_words, suggestion
@@ -126,9 +126,9 @@ class Component(Keyed):
         shared = _SHARED.get(self.kind)
         if shared is None:
             return _apply(self.factory, arguments)
-        own = self.own_parameters
-        source = _apply(self.factory, {k: v for k, v in arguments.items() if k in own})
-        return shared(source, **_built(shared, {k: v for k, v in arguments.items() if k not in own}))
+        names = self.own_parameters
+        source = _apply(self.factory, {k: v for k, v in arguments.items() if k in names})
+        return shared(source, **_built(shared, {k: v for k, v in arguments.items() if k not in names}))
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class ComponentOf(Spec):
         return f"{article} {self.kind}: {join_words(['its name', 'a mapping with a type', *extra])}"
 
     def validated_type(self) -> Annotation:
-        return _deferred(self, {"x-kind": self.kind})
+        return deferred_type(self, {"x-kind": self.kind})
 
     def example(self) -> ConfigValue:
         return KINDS[self.kind].example
@@ -184,9 +184,9 @@ class Section(Keyed, Spec):
     def validated_type(self) -> Annotation:
         mapping = self.mapping_schema()
         if self.shorthand_key is None:
-            return _deferred(self, mapping)
+            return deferred_type(self, mapping)
         number = self.parameters[self.shorthand_key].spec
-        return _deferred(self, {"anyOf": [number.json_schema(), mapping]})
+        return deferred_type(self, {"anyOf": [number.json_schema(), mapping]})
 
     def parts(self) -> list[Spec]:
         return [self]
@@ -309,8 +309,10 @@ def components(kind: str) -> dict[str, Component]:
     load_home(KINDS[kind].home)
     load_installed()
     adopts = KINDS[kind].adopts
-    own = dict(_CATALOGUE[kind])
-    return own if adopts is None else own | {n: c for n, c in components(adopts).items() if n not in own}
+    entries = dict(_CATALOGUE[kind])
+    for name, component in components(adopts).items() if adopts else ():
+        entries.setdefault(name, component)
+    return entries
 
 
 def plugins_used(tree: ConfigTree) -> dict[str, Origin]:
@@ -321,8 +323,8 @@ def plugins_used(tree: ConfigTree) -> dict[str, Origin]:
     text = json.dumps(tree)
     used = {
         component.factory.__module__
-        for named in _CATALOGUE.values()
-        for name, component in named.items()
+        for entries in _CATALOGUE.values()
+        for name, component in entries.items()
         if component.factory.__module__ in modules and json.dumps(name) in text
     }
     return {module: origin for module, origin in modules.items() if module in used}
@@ -395,10 +397,3 @@ def _built(factory: Callable, arguments: Mapping[str, ConfigValue]) -> ConfigTre
     """The arguments with every component and section among them built."""
     parameters = signature(factory)
     return {name: parameters[name].spec.build(value) for name, value in arguments.items()}
-
-
-def _deferred(spec: Spec, json_schema: ConfigTree) -> Annotation:
-    """A type whose values pydantic lets pass, Deferred, and describes by this JSON Schema."""
-    from pydantic import PlainValidator, WithJsonSchema
-
-    return Annotated[Any, PlainValidator(functools.partial(Deferred, spec)), WithJsonSchema(json_schema)]

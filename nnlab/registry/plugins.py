@@ -40,8 +40,9 @@ _imported: list[str] = []
 
 @functools.cache
 def _entries() -> tuple[EntryPoint, ...]:
-    found = () if os.environ.get("NNLAB_PLUGINS") == "0" else entry_points(group="nnlab.components")
-    return tuple(sorted(found, key=lambda entry: entry.value))
+    if os.environ.get("NNLAB_PLUGINS") == "0":
+        return ()
+    return tuple(sorted(entry_points(group="nnlab.components"), key=lambda entry: entry.value))
 
 
 def load_installed() -> None:

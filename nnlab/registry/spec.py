@@ -133,6 +133,13 @@ class Spec:
         return self._adapter.json_schema()
 
 
+def deferred_type(spec: Spec, json_schema: ConfigTree) -> Annotation:
+    """A type whose values pydantic lets pass, Deferred, and describes by this JSON Schema."""
+    from pydantic import PlainValidator, WithJsonSchema
+
+    return Annotated[Any, PlainValidator(functools.partial(Deferred, spec)), WithJsonSchema(json_schema)]
+
+
 @dataclass(frozen=True)
 class Scalar(Spec):
     """A number, text, truth value, null or anything. bounds: of a number, from annotated_types."""
@@ -320,7 +327,7 @@ def signature(factory: Callable) -> dict[str, Parameter]:
     A key that is a word of Python's own is written with an underscore there: `from_`.
     """
     hints = typing.get_type_hints(factory, include_extras=True)
-    made = {
+    factory_defaults = {
         field.name: field.default_factory()
         for field in (dataclasses.fields(factory) if dataclasses.is_dataclass(factory) else ())
         if field.default_factory is not dataclasses.MISSING
@@ -329,7 +336,7 @@ def signature(factory: Callable) -> dict[str, Parameter]:
     for name, parameter in inspect.signature(factory).parameters.items():
         if parameter.kind is not inspect.Parameter.POSITIONAL_ONLY:
             key = name[:-1] if name.endswith("_") and keyword.iskeyword(name[:-1]) else name
-            default = _as_written(made.get(name, parameter.default))
+            default = _as_written(factory_defaults.get(name, parameter.default))
             parameters[key] = Parameter(key, spec_of(hints.get(name, Any)), default)
     return parameters
 
