@@ -425,6 +425,9 @@ def test_a_bar_is_shown_on_request(tiny, capsys, monkeypatch):
     assert "tiny" in shown.err
     assert "20/20" in shown.err
     assert "steps/s" in shown.err
+    monkeypatch.setenv("COLUMNS", "80")  # the numbers are cut, the bar is not
+    nnlab.train(nnlab.load(tiny), "run", plots=False, resume=False, progress=True)
+    assert "20/20" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,8 @@ class RunPhenomenon(Phenomenon[RunView]):
     @property
     def end_tables(self) -> set[str]:
         """The tables that are recorded only when training has come to its end."""
-        return {probe.table for probe in self.probes if probe.record_at == "end"}
+        probed = {probe.table for probe in self.probes if probe.record_at == "end"}
+        return probed | {"predictions"} if self.needs_predictions else probed
 
 
 @dataclass(frozen=True, kw_only=True)

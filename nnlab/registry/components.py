@@ -69,7 +69,7 @@ class Keyed:
         """The first sentence of its documentation."""
         paragraph = " ".join(self.document.split("\n\n", 1)[0].split())
         first = re.split(r"(?<=[.?])(?<!et al\.)(?<!\.\.) ", paragraph, maxsplit=1)[0]
-        return first if first.endswith((".", "?")) else f"{first}."
+        return first if not first or first.endswith((".", "?")) else f"{first}."
 
     @property
     def constant_keys(self) -> ConfigTree:

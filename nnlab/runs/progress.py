@@ -16,6 +16,8 @@ from nnlab.training.record_tables import Chunk
 if TYPE_CHECKING:
     from rich.console import Console
 
+BAR_WIDTH = 20  # characters
+
 ChunkCallback = Callable[[Chunk], None]
 """Called with each chunk of a training as it ends; after a resume, first with what was recorded before."""
 
@@ -24,15 +26,16 @@ ChunkCallback = Callable[[Chunk], None]
 def progress_bar(experiment: Experiment) -> Iterator[ChunkCallback]:
     """A bar on stderr, or in a notebook below the cell: loss, accuracy, steps per second, time left."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Column
 
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=BAR_WIDTH),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[shown]}"),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[shown]}", table_column=Column(no_wrap=True, ratio=1)),  # cut where need be
     )
-    with Progress(*columns, console=progress_console()) as bar:
+    with Progress(*columns, console=progress_console(), expand=True) as bar:
         task = bar.add_task(experiment.config.name, total=experiment.total_steps, shown="compiling")
         before, values = 0, list[str]()
 

@@ -301,7 +301,9 @@ def open_run(path: Path) -> Run:
         what = "is a file, no run directory" if path.exists() else "no such run directory"
         raise UsageError(f"{path}: {what}; `nnlab runs` lists them")
     if not (path / "config.yaml").exists():
-        raise UsageError(f"{path}: no run directory: it has no config.yaml")
+        is_sweep = (path / "sweep.yaml").exists()
+        what = "is a sweep; its runs lie in trials/" if is_sweep else "has no config.yaml"
+        raise UsageError(f"{path}: no run directory: it {what}")
     config = _config(path / "config.yaml")
     tables = read_tables(path)
     return Run(path, config, read_summary(path), tables)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nnlab.errors import RunStatus
+from nnlab.errors import InvalidValue, RunStatus
 from nnlab.runs.results import Run
 from nnlab.storage.results import JsonObject
 from nnlab.storage.tables import read_table, read_tables
@@ -58,7 +58,10 @@ def _numbers(phenomenon: RunPhenomenon, run: Run) -> JsonObject:
     """A phenomenon's numbers; None each, before a training came to the end that it looks at."""
     if not phenomenon.end_tables <= run.tables.keys():
         return dict.fromkeys(phenomenon.fields)
-    return phenomenon.summarize(run)
+    try:
+        return phenomenon.summarize(run)
+    except InvalidValue as error:
+        return {"not found": str(error)}
 
 
 def _best(metrics: pandas.DataFrame) -> dict[str, float]:

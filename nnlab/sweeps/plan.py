@@ -73,9 +73,10 @@ class Plan(NamedTuple):
         """A line that says how much is to be run, and what it is likely to cost; see `estimate`."""
         if self.search is not None:
             return f"{self.path}: up to {self.draws} trials, chosen as it goes, {self.estimate(jobs)}"
+        programs = "1 program" if len(self.groups) == 1 else f"{len(self.groups)} programs"
         return (
             f"{self.path}: {len(self.trials)} trials, {len(self.finished)} done, {self.trials_left} to run "
-            f"as {len(self.groups)} programs, {self.estimate(jobs)}"
+            f"as {programs}, {self.estimate(jobs)}"
         )
 
     def rows(self, limit: int | None = None) -> list[list[object]]:

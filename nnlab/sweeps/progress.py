@@ -32,7 +32,8 @@ def progress_bar(plan: Plan) -> Iterator[EventCallback]:
     )
     with Progress(*columns, console=progress_console()) as bar:
         total = mean_cost * plan.trials_left
-        task = bar.add_task(plan.config.name, total=total, shown="starting workers")
+        shown = "starting workers" if plan.trials_left else f"{count} of {count} trials"
+        task = bar.add_task(plan.config.name, total=total, shown=shown)
 
         def show(event: Event) -> None:
             name = event.trial.id

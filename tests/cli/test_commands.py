@@ -385,6 +385,14 @@ def test_check_of_an_unfinished_run_is_no(two, status):
     assert f"not finished (status {status})" in result.stderr
 
 
+def test_compare_takes_runs_and_no_sweeps(two):
+    (two / "swept").mkdir()
+    (two / "swept" / "sweep.yaml").touch()
+    result = run_nnlab("compare", two / "one", two / "swept")
+    assert result.exit_code == 2
+    assert result.stderr == f"{two / 'swept'}: no run directory: it is a sweep; its runs lie in trials/\n"
+
+
 def test_runs_lists_them_and_what_is_damaged(two):
     (two / "three").mkdir()
     (two / "three" / "config.yaml").write_text("name: [")

@@ -71,3 +71,18 @@ def test_the_detector_says_no(folder, nnlab, override, verdict):
     words = [PLUGIN / "moons.yaml", "~sweep", "model.0.units=32", "train={steps: 1000}", override]
     assert nnlab("train", *words, "--out", "run", "--no-plots").returncode == 1
     assert json.loads((folder / "run" / "summary.json").read_text())["calibration"]["verdict"] == verdict
+
+
+def test_a_run_that_ends_before_its_predictions_has_no_numbers(folder, nnlab):
+    words = [PLUGIN / "moons.yaml", "~sweep", "~expect", "optimizer.learning_rate=1e38"]
+    done = nnlab("train", *words, "--out", "run", "--no-plots")
+    assert done.returncode == 3, done.stderr
+    numbers = json.loads((folder / "run" / "summary.json").read_text())["calibration"]
+    assert set(numbers.values()) == {None}
+
+
+def test_what_has_no_calibration_is_refused_before_it_is_trained(folder, nnlab):
+    done = nnlab("train", PLUGIN / "moons.yaml", "~sweep", "~expect", "+data.split={train: 0.5, test: 0}")
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert "calibration is seen on test examples" in line

@@ -113,6 +113,43 @@ def test_a_module_beside_the_experiment(folder, nnlab):
     assert "[my_layers " in nnlab("list", "layer", "--import", "my_layers").stdout
 
 
+def test_runs_are_listed_with_its_components(folder, nnlab):
+    (folder / "my_layers.py").write_text(LAYER.format(name="enlarge"))
+    assert nnlab("train", "experiment.yaml", "--import", "my_layers", "--quiet").returncode == 0
+    assert "complete" in nnlab("runs", "--import", "my_layers").stdout
+    assert "damaged" in nnlab("runs").stdout
+
+
+DETECTOR = """
+from typing import NamedTuple
+from nnlab.errors import InvalidValue
+from nnlab.phenomena.base import RunPhenomenon, phenomenon
+
+
+class Nothing(NamedTuple):
+    number: float
+
+
+def detect(run):
+    raise InvalidValue("there is nothing to see")
+
+
+@phenomenon
+def nothing() -> RunPhenomenon:
+    return RunPhenomenon(result=Nothing, detect=detect, figures={})
+"""
+
+
+def test_a_detector_that_finds_nothing_says_so_in_the_summary(folder, nnlab):
+    (folder / "my_detector.py").write_text(DETECTOR)
+    (folder / "experiment.yaml").write_text(EXPERIMENT.replace("enlarge", "relu") + "phenomena: [nothing]\n")
+    trained = nnlab("train", "experiment.yaml", "--import", "my_detector", "--no-plots")
+    assert trained.returncode == 0, trained.stderr
+    summary = json.loads((results_of(folder) / "summary.json").read_text())
+    assert summary["nothing"] == {"not found": "there is nothing to see"}
+    assert " nothing " in nnlab("list", "phenomenon", "--import", "my_detector").stdout
+
+
 def test_a_module_that_is_not_there(nnlab):
     line = refused(nnlab("validate", "experiment.yaml", "--import", "my_layers"))
     assert line == "--import my_layers cannot be imported: ModuleNotFoundError: No module named 'my_layers'"

@@ -318,7 +318,7 @@ def test_a_dry_run_prints_trials_and_programs_and_writes_nothing(folder):
 def test_rates_and_seeds_share_a_program_and_widths_do_not(folder):
     (folder / "tiny.yaml").write_text(BASE)
     plan = ["sweep", "tiny.yaml", "sweep.seeds=4", "--dry-run"]
-    assert "as 1 programs" in run_nnlab(*plan, "optimizer.learning_rate=0.1,0.2").stdout
+    assert "as 1 program," in run_nnlab(*plan, "optimizer.learning_rate=0.1,0.2").stdout
     assert "as 2 programs" in run_nnlab(*plan, "model.width=3,4").stdout
 
 

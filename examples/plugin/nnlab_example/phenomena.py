@@ -14,6 +14,9 @@ from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from nnlab.data.prepare import Data
+    from nnlab.nn.layer import Setup
+
 BINS = 10
 TOLERATED_GAP = 0.05
 
@@ -45,12 +48,22 @@ def calibration() -> RunPhenomenon:
         Guo et al. 2017, "On calibration of modern neural networks".
     """
     return RunPhenomenon(
-        result=Calibration, detect=detect, figures={"reliability": reliability}, needs_predictions=True
+        result=Calibration,
+        detect=detect,
+        figures={"reliability": reliability},
+        needs_predictions=True,
+        validate=validate,
     )
 
 
+def validate(setup: Setup, data: Data) -> None:
+    """Refuse, before anything is trained, what has no calibration. Raises InvalidValue."""
+    if data.test is None or not data.test.classes or setup.output_shape[-1] < 2:
+        raise InvalidValue("calibration is seen on test examples of a net with an output for each class")
+
+
 def detect(run: RunView) -> Calibration:
-    """The numbers of a run. Raises InvalidValue where it has no predictions for test examples."""
+    """The numbers of a run that came to its end."""
     confidence, correct = confidences(run)
     shares, gaps = bins(confidence, correct)
     error = float(np.sum(shares * np.abs(gaps)))
@@ -65,8 +78,6 @@ def confidences(run: RunView) -> tuple[np.ndarray, np.ndarray]:
     table = run.tables["predictions"]
     table = table[table["split"] == "test"].sort_values(["example", "output"])
     classes = table["output"].nunique()
-    if table.empty or classes < 2:
-        raise InvalidValue("calibration is seen on test examples of a net with an output for each class")
     logits, targets = (table[name].to_numpy(float).reshape(-1, classes) for name in ("prediction", "target"))
     powers = np.exp(logits - logits.max(-1, keepdims=True))
     probabilities = powers / powers.sum(-1, keepdims=True)
