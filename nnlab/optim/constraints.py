@@ -19,7 +19,7 @@ def max_norm(kernel: Array, /, *, limit: Annotated[Positive, TRACED] = 1.0) -> A
     """w <- w min(1, limit / |w|) for each unit's incoming weights w: longer ones are shortened to `limit`.
 
     |w| is the Euclidean length over all axes of the kernel `[..., U]` but the last. What is longer than
-    limit (1 - 1e-6) is brought to that, so that rounding leaves nothing above the limit. Keras's
+    limit (1 - 1e-6) is shortened to that, so that rounding leaves nothing above the limit. Keras's
     `max_norm(limit)` of a dense kernel, PyTorch's `renorm` over the output axis.
 
     Args:

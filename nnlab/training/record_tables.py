@@ -26,8 +26,8 @@ class Chunk(NamedTuple):
         done: Whether nothing is left to train.
         seconds: Its wall-clock time.
         compiling: How much of that went into compiling.
-        state: () -> the state at its end, to be had until the next chunk is asked for; None where the last
-            layer was solved for.
+        state: () -> the state at its end, which is valid until the next chunk is asked for; None where the
+            last layer was solved for.
         stopped: The number, from 1 on, of the criterion that stopped the training; else 0.
     """
 

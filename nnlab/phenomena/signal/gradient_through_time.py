@@ -141,8 +141,8 @@ class GradientProfile(NamedTuple):
     radius: float | None
 
     @property
-    def is_shown(self) -> np.ndarray:
-        """Where g is positive and finite, `[D]`."""
+    def has_logarithm(self) -> np.ndarray:
+        """Where g is positive and finite, `[D]`: log g is drawn and fitted there."""
         return np.isfinite(self.norms) & (self.norms > 0)
 
     @property
@@ -155,11 +155,11 @@ class GradientProfile(NamedTuple):
 
     @property
     def factor(self) -> float | None:
-        """By which g changes per step back; None where it is shown at fewer than two distances."""
-        if self.is_shown.sum() < 2:
+        """By which g changes per step back; None where that is known at fewer than two distances."""
+        if self.has_logarithm.sum() < 2:
             return None
-        distances = np.flatnonzero(self.is_shown)
-        return float(np.exp(np.polyfit(distances, np.log(self.norms[self.is_shown]), 1)[0]))
+        distances = np.flatnonzero(self.has_logarithm)
+        return float(np.exp(np.polyfit(distances, np.log(self.norms[self.has_logarithm]), 1)[0]))
 
 
 def _gradient_profile(tables: Mapping[str, pandas.DataFrame], step: int) -> GradientProfile:
@@ -294,9 +294,11 @@ def _draw_moment(ax: Axes, runs: Sequence[RunView], steps: Sequence[int]) -> Non
 
 def _draw_profile(ax: Axes, profile: GradientProfile, label: str, colour: plotting.Colour) -> None:
     distance, last = np.arange(len(profile.norms)), profile.norms[0]
-    relative = np.where(profile.is_shown, profile.norms, np.nan) / (last if profile.is_shown[0] else np.nan)
+    relative = np.where(profile.has_logarithm, profile.norms, np.nan) / (
+        last if profile.has_logarithm[0] else np.nan
+    )
     ax.plot(distance, relative, color=colour, label=label)
-    if profile.radius is not None and profile.is_shown[0]:
+    if profile.radius is not None and profile.has_logarithm[0]:
         with np.errstate(over="ignore"):
             powers = profile.radius**distance
         ax.plot(distance, np.where(np.isfinite(powers), powers, np.nan), "--", color=colour, linewidth=1)
