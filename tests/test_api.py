@@ -201,6 +201,11 @@ def test_a_dict_with_numpy_and_tuples_is_the_experiment_of_the_file(tiny):
     assert experiment.hash == nnlab.load(tiny).hash
     assert repr(experiment) == nnlab.load(tiny).text
     assert isinstance(tree["model"]["width"], np.int64), "the dict is left as it was"
+    tree["optimizer"] = {
+        "type": "sgd",
+        "learning_rate": {"type": "piecewise", "values": np.float32([0.1, 0.01])},
+    }
+    assert nnlab.experiment(tree).tree["optimizer"]["learning_rate"]["values"] == [0.1, 0.01]
 
 
 @pytest.mark.parametrize(

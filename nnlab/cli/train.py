@@ -103,7 +103,7 @@ def train_and_report(
     if not quiet:
         print_run(run)
     if run.status is RunStatus.DIVERGED:
-        step = run.summary["diverged_at"]
+        step = run.summary.get("diverged_at", "?")  # a summary from elsewhere may lack it
         click.echo(f"{run.path}: diverged at step {step}: not all numbers are finite any longer", err=True)
     sys.exit(EXIT_CODES[run.status] or int(not run.check()))
 

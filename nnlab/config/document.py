@@ -98,7 +98,7 @@ def read(path: Path) -> Document:
 
 
 def parse(text: str, source: str) -> Document:
-    """Parse YAML text whose top level is a mapping."""
+    """Parse YAML text whose top level is a mapping. Raises ConfigError."""
     document = parse_value(text, source)
     if not isinstance(document.tree, Mapping):
         raise document.error(

@@ -68,9 +68,7 @@ def _plain(value: object, path: KeyPath, problems: list[Problem]) -> object:
         if not problems:
             problems.append(Problem(path[:1], f"nested more than {MAXIMUM_LEVELS} levels deep"))
         return None
-    if isinstance(value, np.ndarray | np.generic):
-        # a float32 is the number of its shortest text, 0.1 and not 0.10000000149
-        value = float(str(value)) if isinstance(value, np.floating) else value.tolist()
+    value = _without_numpy(value)
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
@@ -86,3 +84,12 @@ def _plain(value: object, path: KeyPath, problems: list[Problem]) -> object:
     if value is not None:
         problems.append(Problem(path, f"{one_line(repr(value))} is no value of an experiment file"))
     return None
+
+
+def _without_numpy(value: object) -> object:
+    """An array as the list of its items, and a number of NumPy as Python's."""
+    if isinstance(value, np.ndarray):
+        return list(value) if value.ndim else _without_numpy(value[()])
+    if isinstance(value, np.floating):
+        return float(str(value))  # a float32 is the number of its shortest text, 0.1 and not 0.10000000149
+    return value.item() if isinstance(value, np.generic) else value

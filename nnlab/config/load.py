@@ -34,6 +34,7 @@ class Config:
 
     @property
     def name(self) -> str:
+        """The experiment's name."""
         return self.tree["name"]
 
     @functools.cached_property
@@ -44,10 +45,12 @@ class Config:
 
     @property
     def directory_name(self) -> str:
+        """The name of its run directory: its own, and the first 8 digits of its hash."""
         return f"{self.name}-{self.hash[:8]}"
 
     @property
     def text(self) -> str:
+        """The complete experiment as YAML."""
         return dump(self.tree)
 
     def __repr__(self) -> str:
@@ -75,6 +78,9 @@ def load(path: Path, overrides: Sequence[str] = (), smoke: bool = False, axes: b
         smoke: Whether to cut it to two short records on a slice of the data, without expectations.
         axes: Whether overrides of several values are axes of its sweep.
 
+    Returns:
+        The experiment, complete with every default.
+
     Raises:
         ConfigError: The file is wrong; a line for each problem.
         UsageError: An override cannot be applied.
@@ -100,7 +106,7 @@ def check_tree(document: Document) -> Config:
 
 
 def check_extent(config: Config) -> None:
-    """What is saved, every default in place, must be small enough to be read again."""
+    """Refuse an experiment that, with every default, is too large to be read again. Raises ConfigError."""
     values, levels = _extent(config.tree)
     if values > MAXIMUM_VALUES or levels > MAXIMUM_LEVELS or len(config.text.encode()) > MAXIMUM_FILE_BYTES:
         limits = f"{MAXIMUM_VALUES} values, {MAXIMUM_LEVELS} levels or {MAXIMUM_FILE_BYTES // 1024} KiB"

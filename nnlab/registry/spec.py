@@ -130,6 +130,7 @@ class Spec:
         return self._adapter.validate_python(value)
 
     def json_schema(self) -> ConfigTree:
+        """JSON Schema of the values that are allowed."""
         return self._adapter.json_schema()
 
 
@@ -240,6 +241,8 @@ class Either(Spec):
 
 @dataclass(frozen=True)
 class ListOf(Spec):
+    """A list of values of one spec."""
+
     item: Spec
 
     def describe(self) -> str:
@@ -317,6 +320,7 @@ class Parameter(NamedTuple):
 
     @property
     def required(self) -> bool:
+        """Whether it has no default."""
         return self.default is inspect.Parameter.empty
 
 

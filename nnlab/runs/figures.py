@@ -68,6 +68,9 @@ def draw(
         linked: Whether the folder may be a symbolic link. That of a run must not be, lest a run from
             elsewhere lead output out of itself.
 
+    Returns:
+        The files, in the order of the figures. One that has nothing to show, and was not named, has none.
+
     Raises:
         UsageError: A figure is unknown or has nothing to show, or the results are damaged.
     """

@@ -68,6 +68,7 @@ class CheckpointTimer:
         self.every, self.wait, self.since = every, every, time.monotonic()
 
     def is_due(self) -> bool:
+        """Whether it is time for a checkpoint."""
         return time.monotonic() - self.since >= self.wait
 
     def save(self, ends: Sequence[tuple[RunTask, Chunk]]) -> None:

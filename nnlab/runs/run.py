@@ -24,7 +24,6 @@ from nnlab.training.record_tables import Chunk
 from nnlab.training.state import ResumePoint
 
 DEFAULT_POLICY = ResumePolicy()
-EXIT_CODES = {RunStatus.COMPLETE: 0, RunStatus.FAILED: 1, RunStatus.DIVERGED: 3}
 
 LaneCallback = Callable[[int, Chunk], int | None]
 """Called with the number of a run and a chunk of it; may return a step at which to prune the run."""
@@ -40,10 +39,6 @@ class Outcome(NamedTuple):
 
     summary: JsonObject
     signal: int
-
-    @property
-    def exit_code(self) -> int:
-        return 128 + self.signal if self.signal else EXIT_CODES[self.summary["status"]]
 
 
 def run(
@@ -63,7 +58,11 @@ def run(
         policy: When to write checkpoints, and whether to resume.
         notify: Called with what is worth knowing of the resume, a line at a time.
 
+    Returns:
+        How it ended: complete, diverged or interrupted.
+
     Raises:
+        ConfigError: The device has too little memory.
         DiskError: The directory cannot be written.
         UsageError: The checkpoint is that of something else.
     """
@@ -89,6 +88,9 @@ def run_together(
             the run ends there, pruned: it leaves the first rows of what the complete run would have left.
         policy: See `run`.
         notify: See `run`.
+
+    Returns:
+        How each of them ended; `run` names the errors.
     """
     _check_device(tasks[0].experiment)
     runs = [RunRecorder(task, on_chunk and functools.partial(on_chunk, i)) for i, task in enumerate(tasks)]

@@ -43,6 +43,7 @@ class RunDirectory:
 
     @property
     def checkpoints(self) -> Path:
+        """The folder of its checkpoints; it may not exist."""
         return self.path / "checkpoints"
 
     def create(

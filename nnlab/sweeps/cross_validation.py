@@ -82,6 +82,9 @@ def cross_validate(
         progress: See `nnlab.sweep`; True shows a bar of the last training, too.
         notify: Called with the number of epochs that was chosen, and as by `nnlab.train`.
 
+    Returns:
+        The sweep over folds, the number of epochs, and the run on all folds.
+
     Raises:
         ConfigError: The experiment cannot be cross-validated.
         NnlabError: No epoch could be chosen.

@@ -82,7 +82,12 @@ class SweepDirectory(RunDirectory):
                 )
 
     def begin_sweep(self, config: Config, force: bool) -> None:
-        """Write the sweep's config; force: remove the files of an earlier sweep first."""
+        """Write the sweep's config; force: remove the files of an earlier sweep first.
+
+        Raises:
+            UsageError: A symbolic link would lead output elsewhere.
+            DiskError: Something cannot be written.
+        """
         if force:
             for old in (self.path / "trials", self.path / "plots", self.journal, *self.path.glob("*.csv")):
                 files.remove(old)

@@ -42,6 +42,13 @@ def run_sweep(
         engine: Runs the trials; it is closed at the end.
         fail_fast: Stop at the first trial that fails.
         on_event: Called with each event of the engine.
+
+    Returns:
+        How it ended.
+
+    Raises:
+        NnlabError: The sweep cannot go on: the disk is full, say, or workers do not start. Its tables and its
+            summary are written all the same.
     """
     recorder = SweepRecorder(plan, directory)
     recorder.write_trials()

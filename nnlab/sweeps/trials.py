@@ -41,6 +41,7 @@ class Trial:
 
     @property
     def seed(self) -> int:
+        """The seed of its run."""
         return self.config.tree["seed"]
 
 

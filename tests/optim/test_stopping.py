@@ -127,7 +127,7 @@ def test_no_criterion_looks_at_the_test_set(name):
 
 def finished(text, place):
     outcome = run(experiment(text), RunDirectory(place))
-    assert outcome.exit_code == 0
+    assert outcome.summary["status"] == "complete"
     return outcome.summary, pandas.read_csv(place / "metrics.csv")
 
 
@@ -208,8 +208,8 @@ def test_an_interrupted_run_ends_where_it_would_have(chunks, tmp_path, monkeypat
         if len(seen) == chunks:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    assert run(experiment(text), RunDirectory(tmp_path / "run"), watch).exit_code == 143
-    assert run(experiment(text), RunDirectory(tmp_path / "run")).exit_code == 0
+    assert run(experiment(text), RunDirectory(tmp_path / "run"), watch).signal == signal.SIGTERM
+    assert run(experiment(text), RunDirectory(tmp_path / "run")).summary["status"] == "complete"
     assert left_by(tmp_path / "run") == left_by(tmp_path / "whole")
     rates = pandas.read_csv(tmp_path / "run" / "metrics.csv")["learning_rate"]
     assert rates.nunique() > 1
@@ -220,7 +220,7 @@ def test_a_stopped_run_killed_before_it_could_say_so(tmp_path):
     finished(BASE, tmp_path / "run")
     expected = left_by(tmp_path / "run")
     (tmp_path / "run" / "summary.json").write_text('{"status": "running"}')
-    assert run(experiment(BASE), RunDirectory(tmp_path / "run")).exit_code == 0
+    assert run(experiment(BASE), RunDirectory(tmp_path / "run")).summary["status"] == "complete"
     assert left_by(tmp_path / "run") == expected
 
 
@@ -249,7 +249,7 @@ def test_lanes_end_each_at_its_time_and_go_on_without_those_that_did(tmp_path, m
             os.kill(os.getpid(), signal.SIGTERM)
 
     killed = []
-    assert 143 in [outcome.exit_code for outcome in run_together(lanes("resumed"), watch)]
+    assert signal.SIGTERM in [outcome.signal for outcome in run_together(lanes("resumed"), watch)]
     again = [outcome.summary for outcome in run_together(lanes("resumed"))]
     assert [summary["step"] for summary in again] == steps
     for i in range(3):

@@ -80,7 +80,7 @@ def source(tmp_path_factory):
     """A finished run of BASE; not to be changed."""
     place = tmp_path_factory.mktemp("source") / "run"
     with jax.numpy_dtype_promotion("standard"):
-        assert run(bound(BASE), RunDirectory(place)).exit_code == 0
+        assert run(bound(BASE), RunDirectory(place)).summary["status"] == "complete"
     return place
 
 
@@ -129,7 +129,7 @@ def test_a_run_that_restores_its_best_weights_hands_those_on(tmp_path):
     stopped = BASE.replace("steps: 20", "steps: 60, stop: [{type: early_stopping, patience: 3}]").replace(
         "learning_rate: 0.02", "learning_rate: 0.3"
     )
-    assert run(bound(stopped), RunDirectory(tmp_path / "run")).exit_code == 0
+    assert run(bound(stopped), RunDirectory(tmp_path / "run")).summary["status"] == "complete"
     found = bound(TARGET, ("SOURCE", tmp_path / "run")).pretrained.arrays
     best, last = (kept(tmp_path / "run", group) for group in ("best", "weights"))
     assert not np.array_equal(best["dense_1/kernel"], last["dense_1/kernel"])
@@ -191,7 +191,7 @@ def solved(source, place):
     text = "name: solved\ndata: {type: linear_teacher, examples: 20, features: 3}\n" + (
         "model: [{type: dense, units: 1, use_bias: false}]\nloss: squared_error\nsolver: least_squares\n"
     )
-    assert run(bound(text), RunDirectory(place)).exit_code == 0
+    assert run(bound(text), RunDirectory(place)).summary["status"] == "complete"
 
 
 def arrays(**changed):
@@ -392,17 +392,25 @@ def interrupted(text, place, *replaced):
         if len(seen) == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    assert run(bound(text, *replaced), RunDirectory(place), watch, ResumePolicy(every=1e9)).exit_code == 143
+    assert (
+        run(bound(text, *replaced), RunDirectory(place), watch, ResumePolicy(every=1e9)).signal
+        == signal.SIGTERM
+    )
 
 
 @pytest.mark.usefixtures("often")
 def test_going_on_with_cached_layers_leaves_the_same_bytes(source, tmp_path):
-    assert run(bound(TARGET, ("SOURCE", source)), RunDirectory(tmp_path / "whole")).exit_code == 0
+    assert (
+        run(bound(TARGET, ("SOURCE", source)), RunDirectory(tmp_path / "whole")).summary["status"]
+        == "complete"
+    )
     interrupted(TARGET, tmp_path / "run", ("SOURCE", source))
     told = []
     assert (
-        run(bound(TARGET, ("SOURCE", source)), RunDirectory(tmp_path / "run"), notify=told.append).exit_code
-        == 0
+        run(bound(TARGET, ("SOURCE", source)), RunDirectory(tmp_path / "run"), notify=told.append).summary[
+            "status"
+        ]
+        == "complete"
     )
     assert "goes on from step" in told[0]
     assert left_by(tmp_path / "run") == left_by(tmp_path / "whole")
@@ -424,8 +432,8 @@ def test_lanes_with_cached_layers_are_the_runs_by_themselves(source, tmp_path):
     """Where the frozen layers are drawn, what the data become is each lane's own."""
     texts = {seed: DRAWN.replace("name: target", f"name: target\nseed: {seed}") for seed in (1, 2)}
     lanes = [RunTask(bound(text), RunDirectory(tmp_path / str(seed))) for seed, text in texts.items()]
-    assert [outcome.exit_code for outcome in run_together(lanes)] == [0, 0]
-    assert run(bound(texts[2]), RunDirectory(tmp_path / "alone")).exit_code == 0
+    assert [outcome.summary["status"] for outcome in run_together(lanes)] == ["complete"] * 2
+    assert run(bound(texts[2]), RunDirectory(tmp_path / "alone")).summary["status"] == "complete"
     found, alone = (read_table(tmp_path / name / "metrics.csv") for name in ("2", "alone"))
     np.testing.assert_allclose(found, alone, rtol=1e-5, atol=1e-6)
 
