@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from nnlab.data.datasets.local_files import existing_path
-from nnlab.data.datasets.resize import Side, check_memory, resize_images
+from nnlab.data.datasets.resize import Side, check_image_memory, resize_images
 from nnlab.data.examples import Examples, Source, classification_examples
 from nnlab.errors import InvalidValue
 from nnlab.registry import register
@@ -105,7 +105,7 @@ def _read(parts: list[list[list[Path]]], size: int | None, grey: bool) -> list[E
         if size is not None:
             image = resize_images(image[None] / np.float32(255), size)[0]
         if not images:
-            check_memory(len(paths), image.shape, "path" if size is None else "size")
+            check_image_memory(len(paths), image.shape, "path" if size is None else "size")
         elif image.shape != images[0].shape:
             (height, width), (h, w) = image.shape[:2], images[0].shape[:2]
             raise InvalidValue(

@@ -43,13 +43,13 @@ def resize_images(images: np.ndarray, size: int | None) -> np.ndarray:
         return images
     if images.ndim not in (3, 4):
         raise InvalidValue(f"is for images, and inputs have the shape {list(images.shape[1:])}", ("size",))
-    check_memory(len(images), (size, size, *images.shape[3:]), "size")
+    check_image_memory(len(images), (size, size, *images.shape[3:]), "size")
     for axis in (1, 2):
         images = _interpolate(images, axis, size)
     return images
 
 
-def check_memory(count: int, shape: tuple[int, ...], key: str) -> None:
+def check_image_memory(count: int, shape: tuple[int, ...], key: str) -> None:
     """Refuse to make images that would not fit in memory.
 
     Args:
