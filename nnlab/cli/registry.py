@@ -34,7 +34,7 @@ def list_components(kind: str | None) -> None:
 @click.argument("name")
 @import_modules
 def show(kind: str, name: str) -> None:
-    """Show one component: what it does, its keys, defaults and source, and an example."""
+    """Show one component: what it does, its keys and defaults, a reference, and an example."""
     from nnlab.cli.output import print_component
     from nnlab.registry import components
 

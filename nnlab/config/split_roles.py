@@ -1,4 +1,4 @@
-"""Which split speaks: one rule for what selects weights and rates, one for what is reported."""
+"""Which split selects weights and rates, and which one a result is reported for."""
 
 from __future__ import annotations
 

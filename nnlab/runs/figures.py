@@ -80,7 +80,7 @@ def draw(
         raise UsageError("plot: runs and sweeps do not come on one axes; name the one or the other")
     figures = available(results)
     for name in names:
-        _check_name(name, figures)
+        _check_name(name, figures, f"--figure {name}")
     for result in results:
         _check_records(result)
     labelled = _with_distinct_labels(results)
@@ -102,24 +102,24 @@ def draw(
 def draw_figure(results: Results, name: str) -> Figure:
     """Draw one figure of runs, or of sweeps, for a notebook; see `Run.figure`. Raises UsageError."""
     figures = available(results)
-    _check_name(name, figures)
+    _check_name(name, figures, f"figure '{name}'")
     for result in results:
         _check_records(result)
     with plotting.style(), _damage_named(name, results):
         try:
             figure = figures[name](_with_distinct_labels(results))
         except InvalidValue as error:
-            raise UsageError(f"--figure {name}: {one_line(str(error))}") from None
+            raise UsageError(f"figure '{name}': {one_line(str(error))}") from None
         return plotting.shown_inline(figure)
 
 
-def _check_name(name: str, figures: Mapping[str, DrawFunction]) -> None:
+def _check_name(name: str, figures: Mapping[str, DrawFunction], title: str) -> None:
     """Refuse a figure that is not there. Raises UsageError, which lists those that are."""
     if name not in figures:
-        known = f"; there are {', '.join(figures)}" if figures else "; there are none"
+        known = f"there are {', '.join(figures)}" if figures else "there are none"
         if not name:
-            raise UsageError(f"name a figure{known}")
-        raise UsageError(f"--figure {name}: unknown{suggestion(name, figures)}{known}")
+            raise UsageError(f"name a figure; {known}")
+        raise UsageError(f"{title}: unknown{suggestion(name, figures) or ';'} {known}")
 
 
 @contextlib.contextmanager
