@@ -10,12 +10,12 @@ import click
 
 import nnlab
 from nnlab.cli import options
-from nnlab.cli.options import CONFIG
+from nnlab.cli.options import PATH
 from nnlab.cli.sweep import Settings, print_plan, sweep_and_report
 
 
 @click.command("cross-validate", short_help="Choose the number of epochs on folds, then refit on all.")
-@click.argument("config", type=CONFIG)
+@click.argument("config", type=PATH)
 @click.argument("overrides", nargs=-1, metavar="[a.b=c]...")
 @click.option(
     "--folds", type=click.IntRange(2, 1000), help="Parts, each validated on once; default the file's, or 10."

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-CONFIG = click.Path(path_type=Path)
+PATH = click.Path(path_type=Path)
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
@@ -67,7 +67,7 @@ _OF_SWEEP = (
         "--engine", type=click.Choice(["local"]), default="local", help="Where trials run: on this machine."
     ),
     click.option(
-        "--out", type=CONFIG, help="Sweep directory; default results/<name>-sweep-<hash of the experiment>."
+        "--out", type=PATH, help="Sweep directory; default results/<name>-sweep-<hash of the experiment>."
     ),
     click.option(
         "--resume/--force",

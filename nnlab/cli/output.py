@@ -86,7 +86,7 @@ def print_sweep(sweep: Sweep) -> None:
 
 
 def _number_rows(summary: Mapping[str, object], name: str) -> list[tuple[str, str]]:
-    """A detector's numbers as rows; none where a summary from elsewhere has something else in their place."""
+    """A phenomenon's numbers as rows; none where a summary from elsewhere holds something else."""
     numbers = summary.get(name)
     if not isinstance(numbers, Mapping):
         return []

@@ -9,25 +9,23 @@ from typing import TYPE_CHECKING
 import click
 
 import nnlab
-from nnlab.cli.options import import_modules
+from nnlab.cli.options import PATH, import_modules
 from nnlab.errors import NnlabError, UsageError
 from nnlab.text import exact_value, short_value
 
 if TYPE_CHECKING:
     from nnlab.runs.results import Run, Sweep
 
-DIRECTORY = click.Path(path_type=Path)
-
 
 @click.command(short_help="Draw the figures of runs and sweeps.")
-@click.argument("paths", nargs=-1, required=True, type=DIRECTORY, metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, type=PATH, metavar="PATH...")
 @click.option("--figure", "figures", multiple=True, help="Draw only this figure; may be given again.")
 @click.option(
     "--format", "form", type=click.Choice(["png", "svg", "pdf"]), default="png", help="File format."
 )
 @click.option(
     "--out",
-    type=DIRECTORY,
+    type=PATH,
     help="Folder to draw into; default PATH/plots; for several, plots/ beside them.",
 )
 @import_modules
@@ -51,7 +49,7 @@ def plot(paths: tuple[Path, ...], figures: tuple[str, ...], form: str, out: Path
 
 
 @click.command(short_help="Judge the expectations of runs and sweeps.")
-@click.argument("paths", nargs=-1, required=True, type=DIRECTORY, metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, type=PATH, metavar="PATH...")
 @import_modules
 def check(paths: tuple[Path, ...]) -> None:
     """Judge the expectations of runs and sweeps; exit 0 when all hold, 1 when not."""
@@ -71,7 +69,7 @@ def check(paths: tuple[Path, ...]) -> None:
 
 
 @click.command(short_help="List the runs and sweeps in a folder.")
-@click.argument("folder", default="results", type=DIRECTORY)
+@click.argument("folder", default="results", type=PATH)
 @import_modules
 def runs(folder: Path) -> None:
     """List the runs and sweeps in FOLDER (default: results)."""
@@ -111,7 +109,7 @@ def _headline(final: Mapping[str, object]) -> list[str]:
 
 
 @click.command(short_help="Show what differs between runs.")
-@click.argument("paths", nargs=-1, required=True, type=DIRECTORY, metavar="RUN RUN...")
+@click.argument("paths", nargs=-1, required=True, type=PATH, metavar="RUN RUN...")
 @import_modules
 def compare(paths: tuple[Path, ...]) -> None:
     """Show what differs between runs, in config and in outcome."""

@@ -10,7 +10,7 @@ import click
 
 import nnlab
 from nnlab.cli import options
-from nnlab.cli.options import CONFIG
+from nnlab.cli.options import PATH
 from nnlab.errors import Interrupted
 from nnlab.text import short_value
 
@@ -46,7 +46,7 @@ class Settings(NamedTuple):
 
 
 @click.command(short_help="Run an experiment for many values and seeds.")
-@click.argument("config", type=CONFIG)
+@click.argument("config", type=PATH)
 @click.argument("overrides", nargs=-1, metavar="[a.b=v1,v2]...")
 @options.of_sweep
 @click.option("--smoke", is_flag=True, help="Only see that it runs: every trial cut short, no verdict.")

@@ -11,7 +11,7 @@ import click
 
 import nnlab
 from nnlab.cli import options
-from nnlab.cli.options import CONFIG
+from nnlab.cli.options import PATH
 from nnlab.errors import Interrupted, NnlabError, RunStatus, UsageError
 from nnlab.text import suggestion
 
@@ -23,9 +23,9 @@ EXIT_CODES = {RunStatus.COMPLETE: 0, RunStatus.DIVERGED: 3}
 
 
 @click.command(short_help="Train an experiment and judge its expectations.")
-@click.argument("config", type=CONFIG)
+@click.argument("config", type=PATH)
 @click.argument("overrides", nargs=-1, metavar="[a.b=c]...")
-@click.option("--out", type=CONFIG, help="Run directory; default results/<name>-<hash of the config>.")
+@click.option("--out", type=PATH, help="Run directory; default results/<name>-<hash of the config>.")
 @click.option(
     "--resume/--force",
     default=True,
@@ -134,7 +134,7 @@ def _say(text: str, quiet: bool) -> None:
 
 
 @click.command(short_help="Find every mistake in experiment files.")
-@click.argument("configs", nargs=-1, required=True, type=CONFIG, metavar="CONFIG...")
+@click.argument("configs", nargs=-1, required=True, type=PATH, metavar="CONFIG...")
 @options.import_modules
 def validate(configs: tuple[Path, ...]) -> None:
     """Check experiment files without training: keys, values, data, shapes; every problem at once."""
@@ -172,7 +172,7 @@ def _sweep_size(config: Config) -> str:
 
 
 @click.command(short_help="Print the model's layers and parameters.")
-@click.argument("config", type=CONFIG)
+@click.argument("config", type=PATH)
 @click.argument("overrides", nargs=-1, metavar="[a.b=c]...")
 @options.import_modules
 def summary(config: Path, overrides: tuple[str, ...]) -> None:
@@ -189,7 +189,7 @@ def summary(config: Path, overrides: tuple[str, ...]) -> None:
 
 @click.command(short_help="Write a shipped experiment to start from.")
 @click.argument("name", required=False)
-@click.option("--out", type=CONFIG, help="File to write; default NAME.yaml in this folder.")
+@click.option("--out", type=PATH, help="File to write; default NAME.yaml in this folder.")
 def new(name: str | None, out: Path | None) -> None:
     """Write the shipped experiment NAME to a file of yours, to start from; without NAME, list them."""
     from importlib import resources

@@ -153,11 +153,11 @@ def _newest(task: RunTask, max_step: int | None, notify: Notify) -> Checkpoint |
 
     def objection(checkpoint: Checkpoint) -> str:
         meta = checkpoint.meta
-        for name, position in meta.tables.items():
+        for name, digest in meta.tables.items():
             last = name in task.experiment.last_tables
             if name == "timing" or (last and not meta.stopped and meta.step < task.experiment.total_steps):
                 continue  # is cut, or written anew
-            if not files.has_prefix(directory.path / f"{name}.csv", position):
+            if not files.has_prefix(directory.path / f"{name}.csv", digest):
                 return f"{name}.csv does not begin with what it held"
         return ""
 

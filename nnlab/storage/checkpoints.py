@@ -17,7 +17,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,10 +63,12 @@ class Checkpoint(NamedTuple):
 
     Attributes:
         meta: What it says of itself.
+        groups: The names of its groups of arrays: weights, say.
         arrays: Reads its arrays, by group.
     """
 
     meta: CheckpointMeta
+    groups: Collection[str]
     arrays: Callable[[], dict[str, Arrays]]
 
 
@@ -161,17 +163,19 @@ def load(place: Path) -> Checkpoint:
     if body["step"] != _step(place) or "metrics" not in body["tables"]:
         raise DamagedError(place / "manifest.json", "it is none of this checkpoint")
     files, tables = (
-        {name: FileDigest(*position) for name, position in body[part].items()} for part in ("files", "tables")
+        {name: FileDigest(*digest) for name, digest in body[part].items()} for part in ("files", "tables")
     )
     meta = CheckpointMeta(
         body["step"], body["done"], body[PROVENANCE_KEY], tables, body["best"], body["stopped"]
     )
 
+    groups = {name.removesuffix(".safetensors"): name for name in files}
+
     def arrays() -> dict[str, Arrays]:
-        return {name.removesuffix(".safetensors"): _arrays(place / name, files[name]) for name in files}
+        return {group: _arrays(place / name, files[name]) for group, name in groups.items()}
 
     arrays()
-    return Checkpoint(meta, arrays)
+    return Checkpoint(meta, groups.keys(), arrays)
 
 
 def _arrays(file: Path, digest: FileDigest) -> Arrays:

@@ -59,8 +59,8 @@ class RunDirectory:
             config: Text of config.yaml.
             environment: Content of environment.json.
             facts: What the summary can say before the training.
-            tables: Tables of an earlier run that this one continues, cut to these positions. Without any, its
-                checkpoints are removed too.
+            tables: Tables of an earlier run that this one continues, cut to these first bytes. Without any,
+                its checkpoints are removed too.
 
         Raises:
             UsageError: plots/ or checkpoints/ is no folder of its own.
@@ -73,9 +73,9 @@ class RunDirectory:
         self._remove_output({f"{name}.csv" for name in tables or ()})
         if not tables:
             files.remove(self.checkpoints)
-        for name, position in (tables or {}).items():
+        for name, digest in (tables or {}).items():
             file = self.path / f"{name}.csv"
-            self._tables[name] = AppendOnlyFile(file, position)
+            self._tables[name] = AppendOnlyFile(file, digest)
             with file.open(encoding="utf-8", newline="") as lines:
                 self._headers[name] = lines.readline()
         self.write("config.yaml", config)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nnlab.config import Config
-from nnlab.errors import Interrupted
+from nnlab.errors import Interrupted, UsageError
 from nnlab.runs.figures import draw
 from nnlab.runs.results import Sweep, open_sweep
 from nnlab.runs.resume import ResumePolicy
@@ -59,7 +59,8 @@ def sweep(
 
     Raises:
         ConfigError: The experiment has no sweep, or some of its trials are wrong.
-        UsageError: The directory holds something else, another process works on it, or a package is missing.
+        UsageError: The directory holds something else, another process works on it, a package is missing, or
+            jobs is below 1.
         DriftError: A trial was begun where other numbers come out.
         DiskError: Something cannot be written.
         NnlabError: No worker can be started.
@@ -67,6 +68,8 @@ def sweep(
             `nnlab.open` shows what has been recorded.
     """
     _check_type(experiment, "nnlab.sweep")
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"jobs: {jobs} worker processes run nothing; name 1 or more")
     directory, policy = _directory(experiment, out), ResumePolicy(checkpoint_every, resume, allow_drift)
     plan = make_plan(experiment, directory, policy)
     if plan.search is not None:

@@ -268,7 +268,7 @@ def weights_of_run(path: Path) -> Arrays:
     group = "best" if any(stop.restores for stop in training.stop) else "weights"
 
     def fits(checkpoint: Checkpoint) -> str:
-        return "" if group in checkpoint.arrays() else f"it has no {group} weights"
+        return "" if group in checkpoint.groups else f"it has no {group} weights"
 
     rejected: list[str] = []
     newest = checkpoints.newest(path / "checkpoints", None, fits, rejected.append)

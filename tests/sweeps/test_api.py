@@ -298,3 +298,10 @@ def test_a_callback_that_raises_leaves_a_summary(tmp_path):
 def test_workers_import_no_module_of_the_working_directory(folder):
     (folder / "optax.py").write_text("raise SystemExit('the optax of the working directory')")
     assert nnlab.sweep(loaded(folder, TINY), "out", jobs=1, plots=False).status == "complete"
+
+
+@pytest.mark.parametrize("jobs", [0, -1])
+def test_no_workers_are_refused_and_not_waited_for(jobs, tmp_path):
+    with pytest.raises(nnlab.UsageError, match="name 1 or more"):
+        nnlab.sweep(loaded(tmp_path, TINY), tmp_path / "out", jobs=jobs)
+    assert not (tmp_path / "out").exists()
