@@ -285,7 +285,12 @@ _Dumper.add_representer(float, _represent_float)
 
 
 def dump(tree: ConfigValue, inline: bool = False) -> str:
-    """The values as YAML text, keys in their own order; inline: all in one line."""
+    """The values as YAML text, keys in their own order.
+
+    Args:
+        tree: Plain values.
+        inline: Whether to write all in one line.
+    """
     style, width = (True, 10**6) if inline else (None, 110)
     return yaml.dump(
         tree, Dumper=_Dumper, sort_keys=False, default_flow_style=style, width=width, allow_unicode=True

@@ -16,6 +16,7 @@ from nnlab.errors import InvalidValue, KeyPath, RunStatus
 from nnlab.registry import Built, ComponentOf, section
 from nnlab.text import suggestion
 
+MAXIMUM_NAME_CHARACTERS = 80
 NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,78}[a-z0-9_-])?")
 RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")  # names of devices, to Windows
 
@@ -128,6 +129,11 @@ class ExperimentPlan:
     def sweep_phenomena(self) -> list[Built]:
         """The phenomena that appear across the trials of a sweep."""
         return [phenomenon for phenomenon in self.phenomena if phenomenon.spans_sweep]
+
+
+def name_with(name: str, suffix: str) -> str:
+    """A name with a suffix, shortened so that both are one name."""
+    return name[: MAXIMUM_NAME_CHARACTERS - len(suffix)] + suffix
 
 
 def _check_name(name: str) -> None:

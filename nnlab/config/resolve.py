@@ -93,7 +93,12 @@ def resolve_arguments(
 ) -> ConfigTree:
     """The arguments of a component or section: checked, in their declared order, defaults filled in.
 
-    settled: arguments that are in canonical form already.
+    Args:
+        keyed: The component or section.
+        arguments: As the file has them.
+        path: The place of the component in the file.
+        problems: What is wrong is appended.
+        settled: Names of the arguments that are in canonical form already.
     """
     return _resolve_arguments(keyed, arguments, path, problems, keyed.construct, settled).config
 

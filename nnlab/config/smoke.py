@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nnlab.config.experiment_keys import name_with
 from nnlab.config.sweep_keys import split_path
 from nnlab.registry import ConfigTree, ConfigValue
 
@@ -15,7 +16,7 @@ def smoked(tree: ConfigTree) -> ConfigTree:
     most = max(MAXIMUM_EXAMPLES, 2 * folds)  # so that every fold gets an example
     limit = min(most, tree["data"]["limit"] or most)
     cut = tree | {
-        "name": f"{tree['name'][:74]}-smoke",
+        "name": name_with(tree["name"], "-smoke"),
         "data": tree["data"] | {"limit": limit, "split": split},
         "expect": {},
         "initialize": None,  # the run that it comes from may not be there

@@ -331,13 +331,14 @@ def plugins_used(tree: ConfigTree) -> dict[str, Origin]:
 
 
 def build(kind: str, config: ConfigValue) -> Built:
-    """The component that a checked config value stands for; what is built already is returned as it is."""
+    """The component that a checked config value stands for; what is built already is returned as it is.
+    Raises PluginError where the config was checked by a process that knew more components."""
     spelled = spell_out(kind, config)
     if spelled is None:
         return config
     name, arguments = spelled
     component = components(kind).get(name)
-    if component is None:  # the config was checked where it was known
+    if component is None:
         raise PluginError(f"{kind} '{name}' is not known here; import the module that registers it")
     built = component.construct(arguments)
     return built if component.kind == kind else _ADOPTERS[kind](built)

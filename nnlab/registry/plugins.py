@@ -23,7 +23,13 @@ from nnlab.text import one_line
 
 
 class Origin(NamedTuple):
-    """A distribution, or a module in none, whose version is empty; sha256 is of its whole source."""
+    """Where components come from: a distribution, or a module that belongs to none.
+
+    Attributes:
+        name: The name of the distribution or module.
+        version: The version of the distribution; empty for a module.
+        sha256: SHA-256 of the source of the top-level package; empty where there are no files.
+    """
 
     name: str
     version: str

@@ -143,7 +143,14 @@ def deferred_type(spec: Spec, json_schema: ConfigTree) -> Annotation:
 
 @dataclass(frozen=True)
 class Scalar(Spec):
-    """A number, text, truth value, null or anything. bounds: of a number, from annotated_types."""
+    """A number, text, truth value, null or anything.
+
+    Attributes:
+        annotation: The parameter's annotation.
+        base: Its type, without bounds.
+        bounds: Limits of a number.
+        traced: Whether the compiled program takes the number as an argument.
+    """
 
     annotation: Annotation
     base: Annotation
@@ -312,7 +319,13 @@ def spec_of(annotation: Annotation) -> Spec:
 
 
 class Parameter(NamedTuple):
-    """A key of the file. default: as it would stand there."""
+    """A key of the file.
+
+    Attributes:
+        name: The key.
+        spec: What it takes.
+        default: Its default, as it would stand in the file; `inspect.Parameter.empty` where it is required.
+    """
 
     name: str
     spec: Spec

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from nnlab.config import Config, check_tree
+from nnlab.config.experiment_keys import name_with
 from nnlab.errors import InvalidValue, NnlabError
 from nnlab.optim.schedules import Schedule, Time
 from nnlab.runs.expectations import Verdicts
@@ -27,7 +28,6 @@ FOLD_AXIS = "data.split.fold"
 PHENOMENON = "cross_validation"  # chooses the number of epochs
 DEFAULT_FOLDS = 10
 DEFAULT_TEST_SHARE = 0.15  # where data are not divided by the experiment, nor of their own
-MAXIMUM_NAME_LENGTH = 74  # what "-refit" leaves of 80
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,7 +191,7 @@ def refit_experiment(folded: Config, epochs: float) -> Config:
     """
     tree = single_run_tree(folded)
     tree |= {
-        "name": f"{tree['name'][:MAXIMUM_NAME_LENGTH]}-refit",
+        "name": name_with(tree["name"], "-refit"),
         "data": tree["data"] | {"split": tree["data"]["split"] | {"fold": None}},
         "train": {"epochs": epochs} if epochs else {"steps": 0},
         "phenomena": [],

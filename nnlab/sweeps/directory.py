@@ -82,7 +82,11 @@ class SweepDirectory(RunDirectory):
                 )
 
     def begin_sweep(self, config: Config, force: bool) -> None:
-        """Write the sweep's config; force: remove the files of an earlier sweep first.
+        """Write the sweep's config and a summary that it is running.
+
+        Args:
+            config: The experiment with its sweep.
+            force: Remove the files of an earlier sweep first.
 
         Raises:
             UsageError: A symbolic link would lead output elsewhere.

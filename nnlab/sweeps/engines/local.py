@@ -152,7 +152,7 @@ class LocalEngine:
 def _interpreter() -> list[str]:
     """The command of this Python; -P, so that a file in the working directory takes the place of no module,
     unless nnlab itself is imported from there."""
-    is_source_tree = Path(nnlab.__file__).parents[1] == Path.cwd()
+    is_source_tree = Path(nnlab.__file__).parents[1].samefile(os.curdir)
     return [sys.executable] if is_source_tree else [sys.executable, "-P"]
 
 
