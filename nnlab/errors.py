@@ -3,7 +3,7 @@
 NnlabError                 exit 1; its text is the one line that is printed
 ├── ConfigError            exit 2; one line per problem, each with file:line:column
 ├── UsageError             exit 2; the command's words or paths are wrong
-│   ├── DriftError         a run was begun where other numbers come out
+│   ├── DriftError         a run cannot continue with the same numbers
 │   └── PluginError        a plug-in cannot be loaded, or takes a name that is taken
 └── DiskError              exit 1; something cannot be written
 
@@ -50,7 +50,7 @@ class UsageError(NnlabError):
 
 
 class DriftError(UsageError):
-    """A run was begun where other numbers come out."""
+    """A run cannot continue with the same numbers: config, data, versions, device or threads have changed."""
 
 
 class PluginError(UsageError):
@@ -112,7 +112,8 @@ class ConfigError(NnlabError):
 class InvalidValue(ValueError):  # noqa: N818 - read aloud at the raise site
     """A component's arguments contradict each other, a shape, or the data.
 
-    `at` names the argument, relative to the component, where that is known.
+    Attributes:
+        at: The place of the argument, relative to the component; empty where it is not known.
     """
 
     def __init__(self, message: str, at: KeyPath = ()) -> None:

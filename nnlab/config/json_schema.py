@@ -25,9 +25,9 @@ def _schema_of_kind(kind: str) -> ConfigTree:
 
 
 def _with_references(schema: ConfigValue) -> ConfigValue:
-    """The schema with a reference to its definitions in the place of each component.
+    """The schema with each component replaced by a reference to the definition of its kind.
 
-    pydantic refuses references that it did not make, so that they come in afterwards.
+    They are put in afterwards: pydantic refuses references that it did not make.
     """
     if isinstance(schema, dict):
         if "x-kind" in schema:

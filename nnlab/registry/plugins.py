@@ -54,8 +54,19 @@ def _entries() -> tuple[EntryPoint, ...]:
 def load_installed() -> None:
     """Import the modules of installed plug-ins that are not imported yet. Raises PluginError."""
     for entry in _entries():
-        if entry.module not in sys.modules:
-            _import(entry.module, f"{entry.dist and entry.dist.name}: its plug-in {entry.value}")
+        if problem := _import_installed(entry):
+            raise PluginError(problem)
+
+
+@functools.cache
+def _import_installed(entry: EntryPoint) -> str:
+    """Import an installed plug-in once, and return what is wrong with it; empty if nothing is. Tried again,
+    one that fails after it registered a component would register it twice."""
+    try:
+        _import(entry.module, f"{entry.dist and entry.dist.name}: its plug-in {entry.value}")
+    except PluginError as error:
+        return str(error)
+    return ""
 
 
 def import_module_beside(name: str) -> None:

@@ -55,7 +55,7 @@ def summarize(experiment: Experiment, path: Path, status: RunStatus, step: int, 
 
 
 def _numbers(phenomenon: RunPhenomenon, run: Run) -> JsonObject:
-    """A phenomenon's numbers; None each, before a training came to the end that it looks at."""
+    """A phenomenon's numbers; each is None where a table of the training's end is missing."""
     if not phenomenon.end_tables <= run.tables.keys():
         return dict.fromkeys(phenomenon.fields)
     try:

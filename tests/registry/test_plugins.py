@@ -105,6 +105,27 @@ def test_a_plug_in_that_cannot_be_imported_is_a_line(folder, nnlab, source):
     assert refused(nnlab("list")).startswith("nnlab-extras: its plug-in extra_layers cannot be imported: ")
 
 
+TWICE = """
+from nnlab.errors import PluginError
+from nnlab.registry import components
+for _ in range(2):
+    try:
+        components("layer")
+    except PluginError as error:
+        print(error)
+"""
+
+
+def test_a_plug_in_that_breaks_off_is_told_alike_each_time(folder):
+    install(folder, "nnlab-extras", "extra_layers", LAYER.format(name="enlarge") + "1 / 0\n")
+    path = os.pathsep.join([str(folder / "installed"), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-c", TWICE]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
+    first, second = done.stdout.splitlines()
+    assert first == second
+    assert first.endswith("cannot be imported: ZeroDivisionError: division by zero")
+
+
 def test_a_module_beside_the_experiment(folder, nnlab):
     (folder / "my_layers.py").write_text(LAYER.format(name="enlarge"))
     assert "unknown layer 'enlarge'" in refused(nnlab("validate", "experiment.yaml"))
