@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nnlab.config import Config
 from nnlab.errors import Interrupted, UsageError
+from nnlab.registry import imported_modules, plugins_used
 from nnlab.runs.figures import draw
 from nnlab.runs.results import Sweep, open_sweep
 from nnlab.runs.resume import ResumePolicy
@@ -54,30 +55,27 @@ def sweep(
         progress: Whether to show a bar, or a function that is called with each `Event`.
 
     Returns:
-        The sweep; its `status` says whether it is complete or trials failed, its `check()` whether it came
-        out as expected.
+        The sweep; its `status` says whether trials failed, its `check()` whether it came out as expected.
 
     Raises:
         ConfigError: The experiment has no sweep, or some of its trials are wrong.
-        UsageError: The directory holds something else, another process works on it, a package is missing, or
-            jobs is below 1.
+        UsageError: The directory holds something else, another process works on it, a package is missing,
+            jobs is below 1, or the script or notebook itself defines a component, which is in no module.
         DriftError: A trial was begun where other numbers come out.
         DiskError: Something cannot be written.
         NnlabError: No worker can be started.
-        Interrupted: A signal ended the sweep. It is a KeyboardInterrupt. The same call continues,
-            `nnlab.open` shows what has been recorded.
+        Interrupted: A signal ended the sweep, see `nnlab.train`; the same call continues.
     """
     _check_type(experiment, "nnlab.sweep")
-    if jobs is not None and jobs < 1:
-        raise UsageError(f"jobs: {jobs} worker processes run nothing; name 1 or more")
+    _check_jobs(jobs)
     directory, policy = _directory(experiment, out), ResumePolicy(checkpoint_every, resume, allow_drift)
-    plan = make_plan(experiment, directory, policy)
+    plan, modules = make_plan(experiment, directory, policy), _worker_modules(experiment)
     if plan.search is not None:
         plan.search.require()
     with directory.held() as lock:
         plan = renew_plan(plan, directory, policy)
         directory.begin_sweep(experiment, force=not resume)
-        engine = LocalEngine(directory.path, jobs, platform, policy, inherited_descriptors=(lock,))
+        engine = LocalEngine(directory.path, jobs, platform, policy, modules, (lock,))
         outcome = _run(plan, directory, engine, fail_fast, progress)
         if outcome.signal:
             raise Interrupted(directory.path, outcome.signal)
@@ -114,6 +112,25 @@ def plan_sweep(
 def _check_type(experiment: object, function: str) -> None:
     if not isinstance(experiment, Config):
         raise TypeError(f"{function} takes an experiment of nnlab.load, not {type(experiment).__name__}")
+
+
+def _check_jobs(jobs: int | None) -> None:
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"jobs: {jobs} worker processes run nothing; name 1 or more")
+
+
+def _worker_modules(experiment: Config) -> list[str]:
+    """The modules that workers import: those named by --import, and those whose components it uses.
+
+    Raises UsageError where a script or a notebook registers one itself: no worker can import that.
+    """
+    used = plugins_used(experiment.tree)
+    if "__main__" in used:
+        raise UsageError(
+            "a component of this experiment is defined in the script or notebook itself, where the workers "
+            "of a sweep cannot import it; put it into a module, and import that"
+        )
+    return list(dict.fromkeys([*imported_modules(), *used]))
 
 
 def _run(

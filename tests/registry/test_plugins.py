@@ -195,6 +195,34 @@ def test_workers_of_a_sweep_load_it(folder, nnlab):
         assert "my_layers" in json.loads((trial / "environment.json").read_text())["plugins"]
 
 
+SCRIPT = """
+import nnlab
+{before}
+experiment = nnlab.load("experiment.yaml", "sweep.seeds=2", axes=True)
+try:
+    print(nnlab.sweep(experiment, "swept", jobs=1, plots=False).status)
+except nnlab.UsageError as error:
+    print(error)
+"""
+
+
+def test_workers_load_the_module_that_a_script_imported(folder):
+    (folder / "my_layers.py").write_text(LAYER.format(name="enlarge"))
+    (folder / "experiment.yaml").write_text(EXPERIMENT)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT.format(before="import my_layers")], capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("complete\n", "")
+
+
+def test_a_component_of_the_script_itself_is_refused_before_anything_runs(folder):
+    (folder / "experiment.yaml").write_text(EXPERIMENT)
+    script = SCRIPT.format(before=LAYER.format(name="enlarge"))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert "defined in the script or notebook itself" in done.stdout
+    assert not (folder / "swept").exists()
+
+
 def test_a_module_that_changed_is_drift(folder, nnlab):
     (folder / "my_layers.py").write_text(LAYER.format(name="enlarge"))
     words = ["train", "experiment.yaml", "--import", "my_layers", "--quiet", "--no-plots"]

@@ -18,7 +18,6 @@ from typing import Any
 
 import nnlab
 from nnlab.errors import NnlabError, RunStatus, UsageError
-from nnlab.registry import imported_modules
 from nnlab.runs.resume import ResumePolicy
 from nnlab.sweeps.engines.base import MAXIMUM_ATTEMPTS, Assignment, Event, TrialSource
 from nnlab.sweeps.trials import Trial
@@ -43,6 +42,7 @@ class LocalEngine:
         jobs: Number of workers; None for the machine's default.
         platform: `auto`, `cpu`, `gpu` or `tpu`.
         policy: When trials write checkpoints, and whether they resume.
+        modules: What workers import, for the components that it registers.
         inherited_descriptors: Open files that the workers hold too, such as the directory's lock.
     """
 
@@ -52,10 +52,11 @@ class LocalEngine:
         jobs: int | None,
         platform: str,
         policy: ResumePolicy,
+        modules: Sequence[str] = (),
         inherited_descriptors: Sequence[int] = (),
     ) -> None:
         self.folder, self.platform, self.policy = folder, platform, policy
-        self.inherited_descriptors = tuple(inherited_descriptors)
+        self.modules, self.inherited_descriptors = tuple(modules), tuple(inherited_descriptors)
         self.jobs_are_given = jobs is not None
         self.jobs = jobs or (1 if device.has_accelerator(platform) else device.core_count())
         self.workers: list[_Worker] = []
@@ -111,7 +112,7 @@ class LocalEngine:
         """Start as many workers as are allowed and can be used."""
         idle = sum(not worker.trials for worker in self.workers)
         while len(self.workers) < self.jobs and idle < len(trials):
-            worker = _Worker(self.folder, self.platform, self.inherited_descriptors)
+            worker = _Worker(self.folder, self.platform, self.modules, self.inherited_descriptors)
             self.workers.append(worker)
             selector.register(worker.output, selectors.EVENT_READ, worker)
             idle += 1
@@ -159,7 +160,9 @@ def _interpreter() -> list[str]:
 class _Worker:
     """A worker process, and the trials that it is running."""
 
-    def __init__(self, folder: Path, platform: str, inherited_descriptors: tuple[int, ...]) -> None:
+    def __init__(
+        self, folder: Path, platform: str, modules: tuple[str, ...], inherited_descriptors: tuple[int, ...]
+    ) -> None:
         self.trials: Sequence[Trial] = []
         self.group = ""
         self.ready = False
@@ -171,7 +174,7 @@ class _Worker:
             log = files.open_for_append(folder / "sweep.log")
         try:
             self.process = subprocess.Popen(  # noqa: S603 - this very interpreter and a module of ours
-                [*_interpreter(), "-m", "nnlab.sweeps.worker", str(folder), platform, *imported_modules()],
+                [*_interpreter(), "-m", "nnlab.sweeps.worker", str(folder), platform, *modules],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 bufsize=0,
