@@ -108,8 +108,8 @@ def print_plan(experiment: Config, settings: Settings) -> None:
 def _print_trials(plan: Plan) -> None:
     from nnlab.cli.output import print_table
 
-    axes = list(plan.trials[0].axes)
     rows = plan.rows(MAXIMUM_TRIALS_SHOWN)
-    print_table(("trial", *axes, "seed", "program"), [[short_value(cell) for cell in row] for row in rows])
+    head = ("trial", *plan.axes, "seed", "program")
+    print_table(head, [[short_value(cell) for cell in row] for row in rows])
     if len(plan.trials) > len(rows):
         click.echo(f"... and {len(plan.trials) - len(rows)} more")

@@ -54,6 +54,12 @@ class Plan(NamedTuple):
     draws: int = 0
 
     @property
+    def axes(self) -> list[str]:
+        """The paths of the config that vary."""
+        sweep = self.config.build().sweep
+        return sweep.paths if sweep else []
+
+    @property
     def trials_left(self) -> int:
         """How many trials are still to be run."""
         return self.draws or self._grouped_trials
@@ -95,9 +101,7 @@ class Plan(NamedTuple):
         trial ended."""
         import pandas
 
-        sweep = self.config.build().sweep
-        axes = sweep.paths if sweep else []
-        return pandas.DataFrame(self.rows(), columns=["trial", *axes, "seed", "program"])
+        return pandas.DataFrame(self.rows(), columns=["trial", *self.axes, "seed", "program"])
 
     def __repr__(self) -> str:
         return f"<Plan {self.config.name}: {self.in_words()}>"

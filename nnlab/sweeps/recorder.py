@@ -32,9 +32,7 @@ class SweepRecorder:
 
     def __init__(self, plan: Plan, directory: SweepDirectory) -> None:
         self.config, self.directory = plan.config, directory
-        parts = plan.config.build()
-        self.axes = parts.sweep.paths if parts.sweep else []
-        self.phenomena = parts.sweep_phenomena
+        self.axes, self.phenomena = plan.axes, plan.config.build().sweep_phenomena
         self.search: SearchQueue | None = None
         if plan.search is None:
             self.queue: TrialSource = TrialQueue(plan.groups)
@@ -46,7 +44,7 @@ class SweepRecorder:
         self._written_at = 0.0
 
     def record(self, event: Event) -> None:
-        """Record a trial's end; trials.csv follows, if it was not written a moment ago."""
+        """Record a trial's end, and tell the queue."""
         summary = self._summary_after(event)
         self.summaries[event.trial.id] = summary
         self.queue.finish(event.trial, summary)
