@@ -42,8 +42,8 @@ def handle_stop_signals(handler: Handler) -> Iterator[Previous]:
     try:
         yield previous
     finally:
-        for number, before in previous.items():
-            signal.signal(number, before)
+        for number, before in previous.items():  # None is a handler outside of Python, which cannot be named
+            signal.signal(number, signal.SIG_DFL if before is None else before)
 
 
 def pass_on(number: int, frame: FrameType | None, previous: Previous) -> None:
