@@ -588,7 +588,7 @@ def test_a_second_signal_ends_it_at_once(home, tmp_path):
     time.sleep(0.5)
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=10)
+    process.communicate()
     assert process.returncode == 130
     wait_until_gone(pids)
 
