@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from race import print_ratio
 
-IMAGES, SMOKE_IMAGES, CLASSES, RATE = 60_000, 640, 10, 1e-3
+IMAGES, SMOKE_IMAGES, CLASSES, RATE = 60_000, 128, 10, 1e-3
 BATCH = {"lenet5": 64, "batch_norm_net": 32}
 
 CONFIG = """

@@ -45,7 +45,7 @@ TAKEN = [pytest.param(name, shape, id=f"{name}-{shape}") for name in CASES for s
 REFUSED = [pytest.param(name, shape, id=f"{name}-{shape}") for name in CASES for shape in CASES[name][3]]
 
 
-@pytest.fixture(autouse=True, scope="module")
+@pytest.fixture
 def full_optimization():
     """Compiles as experiments do: else a pixel and its weight come from positions that are rounded apart."""
     jax.config.update("jax_disable_most_optimizations", False)
@@ -233,7 +233,7 @@ def zoomed(name, shape, **arguments):
 
 
 @pytest.mark.parametrize("shape", [(9,), (9, 9)], ids=str)
-def test_scales_have_uniform_logarithms_and_keep_the_middle(shape):
+def test_scales_have_uniform_logarithms_and_keep_the_middle(shape, full_optimization):
     middle, rise = zoomed("scale", shape, factor=2.0, fill="edge")
     np.testing.assert_allclose(middle, 0, atol=1e-4)
     assert uniform(np.log(rise), -np.log(2), np.log(2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,9 @@ from torture import Report
 SHIPPED = sorted((Path(__file__).parents[2] / "experiments").glob("*.yaml"))
 
 
-def smoked(path: Path) -> list[Config]:
+def smoked(path: Path, overrides: Sequence[str] = ()) -> list[Config]:
     """What a smoke run of a file trains; of a sweep its first and its last trial."""
-    config = load(path, smoke=True)
+    config = load(path, overrides, smoke=True)
     if config.tree["sweep"] is None:
         return [config]
     trials = trials_of(config)

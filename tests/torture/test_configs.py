@@ -5,12 +5,12 @@ from torture.typos import typos
 
 
 def test_any_file_loads_or_is_refused_in_lines():
-    report = generated(600, seed=1)
-    assert report.cases == 600
+    report = generated(300, seed=1)
+    assert report.cases == 300
     assert report.bad == []
 
 
 def test_a_typo_of_a_letter_has_its_near_miss():
-    report = typos(150, seed=1)
-    assert report.cases == 150
+    report = typos(100, seed=1)
+    assert report.cases == 100
     assert len(report.bad) <= 0.05 * report.cases, report.bad

@@ -1,10 +1,10 @@
-"""A small share of what `make torture` does at length."""
+"""A small share of what `make torture` does at length; tests/sweeps kills sweeps and their workers."""
 
 from torture.damage import damage
 from torture.faults import FAULTS, faults
 from torture.kills import RUN, kills
 from torture.peaks import peaks
-from torture.surroundings import SMALL_SWEEP, surroundings
+from torture.surroundings import surroundings
 
 
 def sound(report, cases):
@@ -14,10 +14,6 @@ def sound(report, cases):
 
 def test_killed_runs_go_on_to_the_same_bytes(tmp_path):
     sound(kills("train", 2, tmp_path, text=RUN.replace("16000", "4000")), 2)
-
-
-def test_killed_sweeps_go_on_to_the_same_bytes(tmp_path):
-    sound(kills("sweep", 2, tmp_path, text=SMALL_SWEEP), 2)
 
 
 def test_failing_calls_to_the_file_system(tmp_path):
