@@ -1,5 +1,6 @@
 """What all tests share: JAX on one CPU thread and strict, a quick compiler, the command line in-process."""
 
+import ctypes
 import gc
 import getpass
 import os
@@ -52,7 +53,15 @@ def bounded_memory():
             compilation._compiled.clear()
         jax.clear_caches()
         gc.collect()
+        give_back_freed_memory()
         memory_limit = resident_bytes() + MORE_BYTES
+
+
+def give_back_freed_memory():
+    """Let the C library return to the system what it keeps for later."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def resident_bytes():
