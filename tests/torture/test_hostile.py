@@ -4,4 +4,4 @@ from torture.hostile import hostile
 
 
 def test_damaged_directories_are_read_or_refused(tmp_path):
-    assert hostile(tmp_path, cases=18, seed=100, plots_every=9, timed=False).bad == []
+    assert hostile(tmp_path, cases=12, seed=100, plots_every=6, timed=False).bad == []
