@@ -22,7 +22,7 @@ os.environ["MPLCONFIGDIR"] = str(Path(os.environ["XDG_CACHE_HOME"]) / "matplotli
 
 import jax
 import pytest
-from support import TINY, put, put_image_sets, run_nnlab
+from support import TINY, EngineHere, put, put_image_sets, run_nnlab
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -88,6 +88,14 @@ def nnlab_process():
         return subprocess.run(command, **options)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def sweeps_here():
+    """Sweeps of this module run their trials in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nnlab.sweeps.sweep.LocalEngine", EngineHere)
+        yield
 
 
 @pytest.fixture

@@ -13,6 +13,10 @@ from click.testing import CliRunner
 from nnlab.config.resolve import resolve
 from nnlab.errors import InvalidValue
 from nnlab.registry import build
+from nnlab.runs.run import run
+from nnlab.storage.run_directory import RunDirectory
+from nnlab.sweeps.engines.base import Event
+from nnlab.training.experiment import build_experiment
 
 
 def put(file, content):
@@ -203,3 +207,27 @@ def load(config, seed=0):
     resolved = resolve("dataset", config, (), problems)
     assert problems == []
     return build("dataset", resolved).load(seed)
+
+
+class EngineHere:
+    """Runs the trials of a sweep in this process, for tests of what a sweep leaves, not of its workers."""
+
+    def __init__(self, folder, jobs, platform, policy, modules, inherited_descriptors):
+        self.folder, self.policy, self.stopping = folder, policy, False
+
+    def run(self, trials):
+        while len(trials) and not self.stopping:
+            for trial in trials.next_assignment("", None).trials:
+                directory = RunDirectory(self.folder / "trials" / trial.id)
+                with jax.numpy_dtype_promotion("standard"):  # as in a worker: optax's Adam needs it
+                    outcome = run(build_experiment(trial.config), directory, policy=self.policy)
+                yield Event(trial, 1.0, outcome.summary["status"])
+
+    def stop(self):
+        self.stopping = True
+
+    def kill(self):
+        self.stop()
+
+    def close(self):
+        """There is nothing to end."""

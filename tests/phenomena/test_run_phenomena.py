@@ -21,6 +21,8 @@ from nnlab.runs.run import run
 from nnlab.storage.run_directory import RunDirectory
 from nnlab.training.experiment import build_experiment
 
+pytestmark = pytest.mark.usefixtures("sweeps_here")
+
 NET = [{"type": "dense", "units": 8}, "tanh", {"type": "dense", "units": 3}]
 WINE = {"type": "wine", "normalize": "standardize", "batch_size": "full"}
 NEAR_ZERO = {"type": "sparsity", "below": 0.01}

@@ -18,6 +18,8 @@ from nnlab.runs.run import run
 from nnlab.storage.run_directory import RunDirectory
 from nnlab.training.experiment import build_experiment
 
+pytestmark = pytest.mark.usefixtures("sweeps_here")
+
 # what those that are seen across a sweep must be told
 REQUIRED = {"capacity": "model.width", "along": "optimizer.weight_decay"}
 

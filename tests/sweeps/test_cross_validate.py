@@ -10,6 +10,8 @@ import yaml
 
 from nnlab.runs.results import open_run, open_sweep
 
+pytestmark = pytest.mark.usefixtures("sweeps_here")
+
 SMALL = """\
 name: small
 data: {type: gaussian, examples: 120, features: 5, classes: 3, split: {test: 20}, batch_size: 10}
