@@ -48,8 +48,10 @@ def print_run(run: Run) -> None:
     """Print a run's outcome: final metrics, each phenomenon's numbers, the verdicts, the figures drawn."""
     config, summary = run.config, run.summary
     final = summary.get("final", {})
-    ended = f", ended by {summary['stopped_by']}" if "stopped_by" in summary else ""
-    click.echo(f"{config.name}: {summary['status']} at step {summary.get('step', 0)}{ended}, in {run.path}")
+    stop_note = f", ended by {summary['stopped_by']}" if "stopped_by" in summary else ""
+    click.echo(
+        f"{config.name}: {summary['status']} at step {summary.get('step', 0)}{stop_note}, in {run.path}"
+    )
     click.echo(f"  {_record_line(final)}")
     selected = summary.get("selected", {})
     if "validation_loss" in selected and selected.get("step") != final.get("step"):

@@ -193,8 +193,8 @@ def _check_expectation(key: str, bound: Bound, phenomena: Sequence[Built], crite
         near = suggestion(str(bound.equals), RunStatus) or ";"
         raise InvalidValue(f"'{bound}' is no status{near} it equals one of {', '.join(RunStatus)}", at)
     if key == "stopped_by" and bound.equals not in criteria:
-        there = f"it equals one of {', '.join(criteria)}" if criteria else "there is none under train.stop"
-        raise InvalidValue(f"'{bound.equals}' ends no training here; {there}", at)
+        allowed = f"it equals one of {', '.join(criteria)}" if criteria else "there is none under train.stop"
+        raise InvalidValue(f"'{bound.equals}' ends no training here; {allowed}", at)
     if key in ("status", "parameters", "trained_parameters", "stopped_by"):
         return
     if prefix not in numbers:

@@ -53,8 +53,8 @@ class SweepDirectory(RunDirectory):
         except UsageError:  # damaged: run it again
             return None
         has_metrics = (directory.path / "metrics.csv").is_file()
-        ended = (*ENDED, RunStatus.FAILED) if has_metrics else (RunStatus.FAILED,)
-        return summary if summary.get("status") in ended else None
+        final_statuses = (*ENDED, RunStatus.FAILED) if has_metrics else (RunStatus.FAILED,)
+        return summary if summary.get("status") in final_statuses else None
 
     def check_free(self, config: Config, force: bool) -> None:
         """Check that the directory is free for a sweep, or holds this one.

@@ -68,8 +68,8 @@ class SweepRecorder:
         """
         self.write_trials()
         write_summary(self.directory, self.axes)
-        ended = {name: summary["status"] for name, summary in self.summaries.items() if summary}
-        counts = Counter(ended.get(trial.id, MISSING) for trial in self.trials)
+        statuses = {name: summary["status"] for name, summary in self.summaries.items() if summary}
+        counts = Counter(statuses.get(trial.id, MISSING) for trial in self.trials)
         if self.search is not None:
             counts[MISSING] += self.search.draws_left
         status = RunStatus.COMPLETE

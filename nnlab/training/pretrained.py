@@ -267,11 +267,11 @@ def weights_of_run(path: Path) -> Arrays:
         raise InvalidValue(f"'{path}' was solved for; such a run keeps no weights")
     group = "best" if any(stop.restores for stop in training.stop) else "weights"
 
-    def fits(checkpoint: Checkpoint) -> str:
+    def lack(checkpoint: Checkpoint) -> str:
         return "" if group in checkpoint.groups else f"it has no {group} weights"
 
     rejected: list[str] = []
-    newest = checkpoints.newest(path / "checkpoints", None, fits, rejected.append)
+    newest = checkpoints.newest(path / "checkpoints", None, lack, rejected.append)
     if newest is None:
         why = f": {rejected[0]}" if rejected else ""
         raise InvalidValue(f"'{path}' has no checkpoint to take weights from{why}; train it to its end")
