@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from support import TINY
 
 LAYER = '''
 import jax.numpy as jnp
@@ -86,8 +87,11 @@ def test_entry_points_can_be_turned_off(folder, nnlab):
     assert "unknown layer 'enlarge'" in refused(nnlab("validate", "experiment.yaml", NNLAB_PLUGINS="0"))
 
 
-def test_a_run_without_plug_ins_says_nothing_of_any(finished):
-    assert "plugins" not in json.loads((finished / "environment.json").read_text())
+def test_a_run_without_plug_ins_says_nothing_of_any(folder, nnlab):
+    (folder / "tiny.yaml").write_text(TINY)
+    trained = nnlab("train", "tiny.yaml", "--quiet", "--no-plots")
+    assert trained.returncode == 0, trained.stderr
+    assert "plugins" not in json.loads((results_of(folder) / "environment.json").read_text())
 
 
 @pytest.mark.parametrize(("name", "other"), [("dense", "nnlab 0.1.0"), ("enlarge", "nnlab-extras 1.2")])
