@@ -7,6 +7,7 @@ takes as arguments. Components and sections are nodes too; they are in `componen
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import functools
 import inspect
@@ -76,19 +77,19 @@ class Deferred(NamedTuple):
     value: ConfigValue
 
 
-class Spec:
+class Spec(abc.ABC):
     """What a parameter takes; see the module's head. Nodes differ in what they override."""
 
     is_part = False
     """Whether its values are built: components and sections."""
 
+    @abc.abstractmethod
     def describe(self) -> str:
         """In words: 'a whole number >= 1 or full'."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def validated_type(self) -> Annotation:
         """The type by which pydantic judges values; components and sections come out Deferred."""
-        raise NotImplementedError
 
     def words(self) -> list[str]:
         """The words that it takes: `mean` and `sum`, or `true` and `false`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import functools
 import math
@@ -31,7 +32,7 @@ MAXIMUM_STEPS = 2**31 - 1  # steps are counted in int32
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Experiment(abc.ABC):
     """What a trained and a solved experiment have in common.
 
     Attributes:
@@ -62,9 +63,9 @@ class Experiment:
         return self.pretrained.replace_in(params), self.pretrained.replace_in(state)
 
     @property
+    @abc.abstractmethod
     def trained_parameters(self) -> int:
         """The number of parameters that are not frozen."""
-        raise NotImplementedError
 
     @property
     def last_tables(self) -> set[str]:

@@ -45,14 +45,6 @@ TAKEN = [pytest.param(name, shape, id=f"{name}-{shape}") for name in CASES for s
 REFUSED = [pytest.param(name, shape, id=f"{name}-{shape}") for name in CASES for shape in CASES[name][3]]
 
 
-@pytest.fixture
-def full_optimization():
-    """Compiles as experiments do: else a pixel and its weight come from positions that are rounded apart."""
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", True)
-
-
 def made(name, **arguments):
     problems = []
     resolved = resolve("augmentation", {"type": name, **arguments}, (), problems)

@@ -9,6 +9,8 @@ import pytest
 import yaml
 
 from nnlab.runs.results import open_run, open_sweep
+from nnlab.sweeps.trials import trials_of
+from nnlab.training.experiment import build_experiment
 
 pytestmark = pytest.mark.usefixtures("sweeps_here")
 
@@ -56,7 +58,11 @@ def test_the_test_set_is_the_same_for_all_folds_and_chooses_nothing(small, nnlab
     assert nnlab("cross-validate", "small.yaml", "--folds", "3", "--jobs", "1", "--out", "cv").exit_code == 0
     rows = open_sweep(small / "cv").joined("metrics")
     first = rows[rows["step"] == 0]
-    # programs of other shapes round differently
+    tests = [build_experiment(trial.config).data.test for trial in trials_of(open_sweep(small / "cv").config)]
+    for test in tests:
+        np.testing.assert_array_equal(test.inputs, tests[0].inputs)
+        np.testing.assert_array_equal(test.targets, tests[0].targets)
+    # the sums over it are of programs of other shapes, which round differently
     assert first["test_loss"].tolist() == pytest.approx([first["test_loss"].iloc[0]] * 3, rel=1e-6)
     assert first["validation_loss"].nunique() == 3
     assert (small / "cv" / "plots" / "cross_validation.png").exists()
