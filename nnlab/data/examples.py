@@ -23,18 +23,23 @@ class Examples:
         inputs: `[N, ...]`, float32.
         targets: Class numbers `[N]`, int32, or values `[N, K]`, float32.
         classes: The number of classes; 0 where the targets are values.
+        rows: Where each example stands in its source, `[N]`: the number of its row, counted from 0, or the
+            file that it is read from.
+        class_names: What the source calls the classes; empty where it only numbers them.
     """
 
     inputs: np.ndarray
     targets: np.ndarray
     classes: int
+    rows: np.ndarray
+    class_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return self.inputs.shape[0]
 
-    def take(self, rows: np.ndarray | slice) -> Examples:
-        """The examples in these rows, in this order."""
-        return replace(self, inputs=self.inputs[rows], targets=self.targets[rows])
+    def take(self, chosen: np.ndarray | slice) -> Examples:
+        """The examples at these places, in this order."""
+        return replace(self, inputs=self.inputs[chosen], targets=self.targets[chosen], rows=self.rows[chosen])
 
 
 class Source(NamedTuple):
@@ -49,13 +54,19 @@ class Source(NamedTuple):
     train_on_all: bool = False
 
 
-def classification_examples(inputs: np.ndarray, labels: np.ndarray, classes: int | None = None) -> Examples:
+def classification_examples(
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    classes: int | None = None,
+    class_names: tuple[str, ...] = (),
+) -> Examples:
     """Examples of a classification.
 
     Args:
         inputs: `[N, ...]`, of any numeric type.
         labels: Class numbers `[N]`, 0 to classes - 1.
         classes: The number of classes. None is one more than the largest label.
+        class_names: What the source calls them, where it does.
 
     Raises:
         InvalidValue: There are no examples, an input does not fit float32, a label is below 0, or the counts
@@ -64,7 +75,9 @@ def classification_examples(inputs: np.ndarray, labels: np.ndarray, classes: int
     count = classes or int(labels.max(initial=0)) + 1
     if labels.min(initial=0) < 0:
         raise InvalidValue(f"label {labels.min()} is below 0; classes count from 0")
-    return _checked(Examples(as_float32(inputs), labels.astype(np.int32), count))
+    return _checked(
+        Examples(as_float32(inputs), labels.astype(np.int32), count, np.arange(len(inputs)), class_names)
+    )
 
 
 def regression_examples(inputs: np.ndarray, values: np.ndarray) -> Examples:
@@ -79,7 +92,7 @@ def regression_examples(inputs: np.ndarray, values: np.ndarray) -> Examples:
             differ.
     """
     values = as_float32(values)
-    return _checked(Examples(as_float32(inputs), values.reshape(len(values), -1), 0))
+    return _checked(Examples(as_float32(inputs), values.reshape(len(values), -1), 0, np.arange(len(inputs))))
 
 
 def as_float32(values: np.ndarray) -> np.ndarray:
@@ -109,6 +122,8 @@ def concatenate_examples(*parts: Examples) -> Examples:
         np.concatenate([part.inputs for part in parts]),
         np.concatenate([part.targets for part in parts]),
         max(part.classes for part in parts),
+        np.concatenate([part.rows for part in parts]),
+        parts[0].class_names,
     )
 
 

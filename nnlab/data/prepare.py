@@ -174,8 +174,9 @@ def _select_classes(
     new_numbers[kept] = np.arange(len(kept))
 
     def select(part: Examples) -> Examples:
-        rows = np.flatnonzero(new_numbers[part.targets] >= 0)
-        return Examples(part.inputs[rows], new_numbers[part.targets[rows]], len(kept))
+        chosen = part.take(np.flatnonzero(new_numbers[part.targets] >= 0))
+        names = tuple(part.class_names[number] for number in kept) if part.class_names else ()
+        return replace(chosen, targets=new_numbers[chosen.targets], classes=len(kept), class_names=names)
 
     train = select(examples)
     if not len(train):
@@ -219,7 +220,7 @@ def _target_inputs(data: Data) -> Data:
     """The data with its inputs, flattened, as targets."""
     return data.with_splits(
         {
-            name: Examples(part.inputs, part.inputs.reshape(len(part), -1), 0)
+            name: replace(part, targets=part.inputs.reshape(len(part), -1), classes=0, class_names=())
             for name, part in data.splits.items()
         }
     )

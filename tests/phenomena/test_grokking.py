@@ -12,7 +12,7 @@ from support import FakeRun, FakeSweep, run_nnlab
 
 from nnlab.config import load
 from nnlab.data.datasets.arithmetic import encode_pairs
-from nnlab.data.examples import Examples
+from nnlab.data.examples import classification_examples
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.attention import attention
@@ -200,7 +200,7 @@ NETS = {
     "tokens": build_model(sequential([embedding(P + 2, P), attention(1, read=-1)]), (4,)),
 }
 DATA = {
-    name: Data(Examples(encode_pairs(X, Y, P, name).astype(np.float32), (X + Y) % P, P), None, None)
+    name: Data(classification_examples(encode_pairs(X, Y, P, name), (X + Y) % P, P), None, None)
     for name in NETS
 }
 

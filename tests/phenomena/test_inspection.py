@@ -34,7 +34,12 @@ def probed(name, setup, splits, evaluated=None, params=None, initial=None, loss=
     """The phenomenon, and the tables of its probes for these examples; splits: name -> (inputs, targets)."""
     phenomenon = build("phenomenon", {"type": name} | arguments)
     classes = int(splits["train"][1].max()) + 1 if splits["train"][1].ndim == 1 else 0
-    data = Data(*(Examples(*splits[n], classes) if n in splits else None for n in Data._fields))
+    data = Data(
+        *(
+            Examples(*splits[n], classes, np.arange(len(splits[n][0]))) if n in splits else None
+            for n in Data._fields
+        )
+    )
     snapshot = Snapshot(
         params=params,
         initial_params=initial,
