@@ -11,6 +11,7 @@ import click
 import nnlab
 from nnlab.cli import options
 from nnlab.cli.options import PATH
+from nnlab.cli.train import say
 from nnlab.errors import Interrupted
 from nnlab.text import short_value
 
@@ -81,6 +82,7 @@ def sweep_and_report(experiment: Config, settings: Settings) -> Sweep:
             platform=settings.platform,
             plots=not settings.no_plots,
             progress=not settings.quiet and sys.stderr.isatty(),
+            notify=lambda line: say(line, settings.quiet),
         )
     except Interrupted as interruption:
         if not settings.quiet:
@@ -98,6 +100,8 @@ def print_plan(experiment: Config, settings: Settings) -> None:
     plan = nnlab.plan_sweep(
         experiment, settings.out, resume=settings.resume, allow_drift=settings.allow_drift
     )
+    for note in plan.notes:
+        say(f"note: {note}", settings.quiet)
     if settings.quiet:
         return
     if plan.search is None:

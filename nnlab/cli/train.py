@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -91,14 +92,14 @@ def train_and_report(
                 platform=platform,
                 plots=plots,
                 progress=not quiet and sys.stderr.isatty(),
-                notify=lambda line: _say(line, quiet),
+                notify=lambda line: say(line, quiet),
             )
     except Interrupted as interruption:
         if not quiet:
             print_run(open_run(interruption.path))
         without = "" if policy.resume else " without --force"
         words = f"interrupted; the same command{without} goes on from its last checkpoint"
-        _say(f"{interruption.path}: {words}", quiet)
+        say(f"{interruption.path}: {words}", quiet)
         sys.exit(128 + interruption.signal)
     if not quiet:
         print_run(run)
@@ -124,10 +125,13 @@ def _print_plan(experiment: Config, out: Path | None, policy: ResumePolicy, quie
         click.echo(experiment.text, nl=False)
     size = memory.format_bytes(memory.resident_bytes() + bound.footprint.additional_bytes)
     steps = f"{bound.total_steps} steps, {len(bound.record_steps)} records"
-    _say(f"{path}: {steps}, about {size} of memory; not trained", quiet)
+    for note in bound.data.notes:
+        say(f"note: {note}", quiet)
+    say(f"{path}: {steps}, about {size} of memory; not trained", quiet)
 
 
-def _say(text: str, quiet: bool) -> None:
+def say(text: str, quiet: bool) -> None:
+    """Print a line on stderr, unless nothing but errors is wanted."""
     if not quiet:
         with contextlib.suppress(OSError):  # nobody reads it: no reason to end a run
             click.echo(text, err=True)
@@ -142,33 +146,39 @@ def validate(configs: tuple[Path, ...]) -> None:
     for path in configs:
         try:
             config = nnlab.load(path)
-            size = _sweep_size(config) if config.tree["sweep"] else _run_size(config)
+            size, notes = _sweep_size(config) if config.tree["sweep"] else _run_size(config)
         except NnlabError as error:
             failed = True
             click.echo(str(error), err=True)
         else:
             click.echo(f"{path}: ok ({size})")
+            _echo_notes(path, notes)
     if failed:
         raise click.exceptions.Exit(2)
 
 
-def _run_size(config: Config) -> str:
-    """How large the training of an experiment is. Raises ConfigError."""
+def _echo_notes(path: Path, notes: Iterable[str]) -> None:
+    for note in notes:
+        click.echo(f"{path}: note: {note}")
+
+
+def _run_size(config: Config) -> tuple[str, Iterable[str]]:
+    """How large the training of an experiment is, and notes about its data. Raises ConfigError."""
     from nnlab.training.experiment import build_experiment
 
     experiment = build_experiment(config)
     parameters = experiment.model.setup.count("params")
-    return f"{parameters:,} parameters, {experiment.total_steps:,} steps"
+    return f"{parameters:,} parameters, {experiment.total_steps:,} steps", experiment.data.notes
 
 
-def _sweep_size(config: Config) -> str:
-    """How large a sweep is. Raises ConfigError."""
+def _sweep_size(config: Config) -> tuple[str, Iterable[str]]:
+    """How large a sweep is, and notes about its data. Raises ConfigError."""
     from nnlab.sweeps.plan import fresh_plan
 
     plan = fresh_plan(config)
     if plan.search is not None:
-        return f"{plan.draws:,} trials, chosen as it goes"
-    return f"{len(plan.trials):,} trials, {len(plan.groups):,} programs"
+        return f"{plan.draws:,} trials, chosen as it goes", plan.notes
+    return f"{len(plan.trials):,} trials, {len(plan.groups):,} programs", plan.notes
 
 
 @click.command(short_help="Print the model's layers and parameters.")
@@ -185,6 +195,7 @@ def summary(config: Path, overrides: tuple[str, ...]) -> None:
     frozen = optimizer.frozen if optimizer else lambda path: False
     inputs = experiment.data.train.inputs.shape[1:]
     print_model(experiment.config.name, inputs, experiment.model.setup, frozen)
+    _echo_notes(config, experiment.data.notes)
 
 
 @click.command(short_help="Write a shipped experiment to start from.")

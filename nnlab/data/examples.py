@@ -42,15 +42,31 @@ class Examples:
         return replace(self, inputs=self.inputs[chosen], targets=self.targets[chosen], rows=self.rows[chosen])
 
 
+class Loaded(NamedTuple):
+    """What a source gives.
+
+    Attributes:
+        examples: The examples, but those below.
+        test: The data set's own test examples, if it has some.
+        validation: Its own validation examples, if it has some.
+        notes: Lines that are worth knowing: what was found beside the data and not read.
+    """
+
+    examples: Examples
+    test: Examples | None = None
+    validation: Examples | None = None
+    notes: tuple[str, ...] = ()
+
+
 class Source(NamedTuple):
     """Where examples come from.
 
     Attributes:
-        load: Seed -> (examples, test examples). The latter are None where the data set has no test set.
+        load: Seed -> `Loaded`, or its first two alone.
         train_on_all: Whether a file without a `split` trains on all examples.
     """
 
-    load: Callable[[int], tuple[Examples, Examples | None]]
+    load: Callable[[int], tuple[Examples, Examples | None] | Loaded]
     train_on_all: bool = False
 
 

@@ -10,12 +10,13 @@ from typing import Annotated, Literal, NamedTuple
 import numpy as np
 from annotated_types import Ge
 
-from nnlab.data.examples import Examples, Source, as_float32, concatenate_examples
+from nnlab.data.examples import Examples, Loaded, Source, as_float32, concatenate_examples
 from nnlab.data.splits import Split, split_examples
 from nnlab.data.transforms import Transform
 from nnlab.errors import InvalidValue
 from nnlab.registry import ComponentOf, Count, Fraction, common_options, section
 from nnlab.system.random import generator
+from nnlab.text import one_line
 
 ClassNumber = Annotated[int, Ge(0)]
 
@@ -50,12 +51,14 @@ class Data(NamedTuple):
         validation: Examples to validate on, if any.
         test: Examples to test on, if any.
         scale: What `normalize` makes of inputs `[N, ...]`; those of the splits are scaled already.
+        notes: Lines that are worth knowing: what was found beside the data and not read.
     """
 
     train: Examples
     validation: Examples | None
     test: Examples | None
     scale: Callable[[np.ndarray], np.ndarray] = unscaled
+    notes: tuple[str, ...] = ()
 
     @property
     def splits(self) -> dict[str, Examples]:
@@ -111,12 +114,13 @@ def prepare(
 
     Args:
         split: Shares of the examples, or folds for a cross-validation. null is the data set's own division
-            where it has one (mnist, cifar10, mnist1d, npz; boolean and ravine train on all), else 70 % train,
-            15 % validation, 15 % test.
+            where it has one (mnist, cifar10, mnist1d, npz, image_folder; boolean and ravine train on all),
+            else 70 % train, 15 % validation, 15 % test.
         normalize: Scales the inputs by statistics of the training inputs.
         label_noise: Replaces some training labels; validation and test labels stay clean.
         batch_size: Examples in a step, or `full` for all.
-        limit: The largest number of examples, and of the data set's own test examples; null is all.
+        limit: The largest number of examples, and of the data set's own validation and test examples each;
+            null is all.
         keep_classes: The classes whose examples are used. They are numbered anew from 0, in the order of this
             list. null is all classes.
         reconstruct: Whether the targets are the inputs, scaled and flattened to `[N, D]`, for an autoencoder
@@ -131,20 +135,10 @@ def prepare(
 
     def load(seed: int) -> Data:
         split_seed = seed if shares.seed is None else shares.seed
-        examples, test_set = source.load(split_seed)
+        loaded = Loaded(*source.load(split_seed))
         if keep_classes is not None:
-            examples, test_set = _select_classes(examples, test_set, keep_classes)
-        predivided = split is None and (source.train_on_all or test_set is not None)
-        if shares.test is not None and test_set is not None:
-            examples, test_set = concatenate_examples(examples, test_set), None
-        if not predivided:
-            examples = _shuffle(examples, generator(split_seed, "split"))
-        if limit is not None:
-            examples = _subsample(examples, limit, generator(split_seed, "limit"))
-            test_set = test_set and _subsample(test_set, limit, generator(split_seed, "limit"))
-        default = Split() if predivided else DEFAULT_SPLIT
-        train, validation, test = split_examples(examples, split or default)
-        data = Data(train, validation, test or test_set)
+            loaded = _select_classes(loaded, keep_classes)
+        data = _divide(loaded, split, limit, source.train_on_all, split_seed)
         if label_noise is not None:
             noisy = _replace_labels(data.train, label_noise, generator(seed, "label noise"))
             data = data._replace(train=noisy)
@@ -154,10 +148,29 @@ def prepare(
     return DataPlan(load, 0 if batch_size == "full" else batch_size)
 
 
-def _select_classes(
-    examples: Examples, test_set: Examples | None, kept: list[int]
-) -> tuple[Examples, Examples | None]:
-    """The examples and test examples of some classes, which become 0, 1, ... in the order of the list."""
+def _divide(loaded: Loaded, split: Split | None, limit: int | None, train_on_all: bool, seed: int) -> Data:
+    """The examples by split. A data set's own division is kept where `split` does not ask for another."""
+    examples, test_set, validation_set, notes = loaded
+    predivided = split is None and (train_on_all or bool(test_set or validation_set))
+    shares = split or (Split() if predivided else DEFAULT_SPLIT)
+    if shares.test is not None and test_set is not None:
+        examples, test_set = concatenate_examples(examples, test_set), None
+    if (shares.validation or shares.folds) and validation_set is not None:
+        examples, validation_set = concatenate_examples(examples, validation_set), None
+    if not predivided:
+        examples = _shuffle(examples, generator(seed, "split"))
+    if limit is not None:
+        examples = _subsample(examples, limit, generator(seed, "limit"))
+        test_set, validation_set = (
+            part and _subsample(part, limit, generator(seed, "limit")) for part in (test_set, validation_set)
+        )
+    train, validation, test = split_examples(examples, shares)
+    return Data(train, validation or validation_set, test or test_set, notes=tuple(map(one_line, notes)))
+
+
+def _select_classes(loaded: Loaded, kept: list[int]) -> Loaded:
+    """The examples of some classes, which become 0, 1, ... in the order of the list."""
+    examples = loaded.examples
     if not examples.classes:
         raise InvalidValue("needs class labels; this data set's targets are values", ("keep_classes",))
     if not kept:
@@ -181,7 +194,8 @@ def _select_classes(
     train = select(examples)
     if not len(train):
         raise InvalidValue("there is no example of these classes", ("keep_classes",))
-    return train, test_set and (select(test_set) or None)
+    test, validation = (part and (select(part) or None) for part in (loaded.test, loaded.validation))
+    return loaded._replace(examples=train, test=test, validation=validation)
 
 
 def _shuffle(examples: Examples, random: np.random.Generator) -> Examples:

@@ -25,7 +25,8 @@ class Split:
 
     Args:
         train: Share to train on. null is what the others leave.
-        validation: Share to validate on.
+        validation: Share to validate on. 0 keeps the data set's own validation examples, where it has some; a
+            share, or `folds`, pools those with the rest first.
         test: Share to test on. null keeps the data set's own test examples, where it has some; a share pools
             those with the rest first.
         stratify: Whether every part has the classes in the proportions of what it is taken from, to within

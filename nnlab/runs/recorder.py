@@ -59,9 +59,11 @@ class RunRecorder:
         directory.log(f"nnlab {__version__}: {experiment.config.name}, {experiment.total_steps} steps")
         if start is not None:
             self._continue_from(start.meta, drifts, notify)
-        elif experiment.pretrained.arrays:
-            directory.log(experiment.pretrained.report)
-            notify(experiment.pretrained.report)
+            return
+        pretrained = [experiment.pretrained.report] if experiment.pretrained.arrays else []
+        for line in (*(f"note: {note}" for note in experiment.data.notes), *pretrained):
+            directory.log(line)
+            notify(line)
 
     def _tables_to_continue(self, meta: CheckpointMeta) -> dict[str, FileDigest]:
         """The tables of a checkpoint that stay. A training that is lengthened writes its last ones anew."""

@@ -80,7 +80,7 @@ def cross_validate(
         folds: Number of parts, each validated on once; by default the experiment's, or 10.
         jobs, resume, allow_drift, checkpoint_every, fail_fast, platform, plots: See `nnlab.sweep`.
         progress: See `nnlab.sweep`; True shows a bar of the last training, too.
-        notify: Called with the number of epochs that was chosen, and as by `nnlab.train`.
+        notify: Called with the number of epochs that was chosen, and as by `nnlab.sweep` and `nnlab.train`.
 
     Returns:
         The sweep over folds, the number of epochs, and the run on all folds.
@@ -103,6 +103,7 @@ def cross_validate(
         platform=platform,
         plots=plots,
         progress=progress,
+        notify=notify,
     )
     if not result.check():
         return CrossValidation(result)

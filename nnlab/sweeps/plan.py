@@ -65,6 +65,11 @@ class Plan(NamedTuple):
         return self.draws or self._grouped_trials
 
     @property
+    def notes(self) -> list[str]:
+        """What is worth knowing of the data of the trials that are left, each note once."""
+        return list(dict.fromkeys(note for group in self.groups for note in group.notes))
+
+    @property
     def flops(self) -> float:
         """Floating-point operations of the trials that are left, about."""
         total = sum(group.trial_flops * len(group.trials) for group in self.groups)
@@ -169,7 +174,8 @@ def group_trials(config: Config, trials: Sequence[Trial]) -> list[TrialGroup]:
     for key, group in members.items():
         experiment = build_experiment(group[0].config)
         check_expectations(config, experiment.plan, experiment.data)
-        groups.append(TrialGroup(key, group, cost.trial_flops(experiment), cost.trial_bytes(experiment)))
+        flops, size = cost.trial_flops(experiment), cost.trial_bytes(experiment)
+        groups.append(TrialGroup(key, group, flops, size, experiment.data.notes))
     return groups
 
 

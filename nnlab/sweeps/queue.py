@@ -20,12 +20,14 @@ class TrialGroup(NamedTuple):
         trials: Its trials.
         trial_flops: Floating-point operations of one trial.
         trial_bytes: Memory of one trial on the device.
+        notes: Those of its data.
     """
 
     key: str
     trials: Sequence[Trial]
     trial_flops: float
     trial_bytes: int
+    notes: tuple[str, ...] = ()
 
 
 class TrialQueue:

@@ -11,7 +11,7 @@ from nnlab.errors import Interrupted, UsageError
 from nnlab.registry import imported_modules, plugins_used
 from nnlab.runs.figures import draw
 from nnlab.runs.results import Sweep, open_sweep
-from nnlab.runs.resume import ResumePolicy
+from nnlab.runs.resume import Notify, ResumePolicy, ignore
 from nnlab.sweeps.directory import SweepDirectory
 from nnlab.sweeps.engines.base import Engine
 from nnlab.sweeps.engines.local import LocalEngine
@@ -32,6 +32,7 @@ def sweep(
     platform: str = "auto",
     plots: bool = True,
     progress: bool | EventCallback = False,
+    notify: Notify = ignore,
 ) -> Sweep:
     """Run an experiment for every combination of its sweep's values, each trial once.
 
@@ -47,12 +48,11 @@ def sweep(
         out: The sweep directory; by default results/<name>-sweep-<hash of the experiment without its sweep>.
         jobs: Number of worker processes; by default one per core, or one on an accelerator.
         resume: Whether to keep the trials that are finished; else all of them are run anew.
-        allow_drift: Whether to go on although data, versions, device or threads have changed since.
-        checkpoint_every: Seconds between the checkpoints of a trial, 0 for one after every chunk.
+        allow_drift, checkpoint_every, platform: As for each trial by `nnlab.train`.
         fail_fast: Whether to stop at the first trial that fails.
-        platform: `auto`, `cpu`, `gpu` or `tpu`.
         plots: Whether to draw the figures of the sweep into its folder plots/.
         progress: Whether to show a bar, or a function that is called with each `Event`.
+        notify: Called with each line that is worth knowing of the data.
 
     Returns:
         The sweep; its `status` says whether trials failed, its `check()` whether it came out as expected.
@@ -76,7 +76,7 @@ def sweep(
         plan = renew_plan(plan, directory, policy)
         directory.begin_sweep(experiment, force=not resume)
         engine = LocalEngine(directory.path, jobs, platform, policy, modules, (lock,))
-        outcome = _run(plan, directory, engine, fail_fast, progress)
+        outcome = _run(plan, directory, engine, fail_fast, progress, notify)
         if outcome.signal:
             raise Interrupted(directory.path, outcome.signal)
         return _opened(directory, plots)
@@ -134,8 +134,15 @@ def _worker_modules(experiment: Config) -> list[str]:
 
 
 def _run(
-    plan: Plan, directory: SweepDirectory, engine: Engine, fail_fast: bool, progress: bool | EventCallback
+    plan: Plan,
+    directory: SweepDirectory,
+    engine: Engine,
+    fail_fast: bool,
+    progress: bool | EventCallback,
+    notify: Notify,
 ) -> SweepOutcome:
+    for note in plan.notes:
+        notify(f"note: {note}")
     with contextlib.ExitStack() as stack:
         on_event = progress if callable(progress) else None
         if progress is True:

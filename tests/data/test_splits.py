@@ -7,7 +7,7 @@ import pytest
 
 from nnlab.config import load as load_file
 from nnlab.config.resolve import resolve
-from nnlab.data.examples import Source, classification_examples, regression_examples
+from nnlab.data.examples import Loaded, Source, classification_examples, regression_examples
 from nnlab.data.prepare import prepare
 from nnlab.data.splits import Split
 from nnlab.errors import ConfigError, InvalidValue
@@ -278,3 +278,49 @@ def test_a_seed_of_its_own_keeps_the_parts_where_the_run_s_seed_changes(limit, n
     assert loaded(0, 5) == loaded(1, 5) == loaded(5, None)
     assert loaded(0, 5) != loaded(0, 6)
     assert loaded(0, None) != loaded(1, None)
+
+
+# --- a data set's own division ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("split", "sizes"),
+    [
+        (None, {"train": 60, "validation": 20, "test": 10}),
+        ({"seed": 3}, {"train": 60, "validation": 20, "test": 10}),
+        ({"train": 0.5}, {"train": 30, "validation": 20, "test": 10}),
+        ({"test": 0.5}, {"train": 35, "validation": 20, "test": 35}),
+        ({"validation": 0.25}, {"train": 60, "validation": 20, "test": 10}),
+        ({"validation": 0.5}, {"train": 40, "validation": 40, "test": 10}),
+        ({"folds": 4, "fold": 0}, {"train": 60, "validation": 20, "test": 10}),
+        ({"train": 0.5, "validation": 0.3, "test": 0.2}, {"train": 45, "validation": 27, "test": 18}),
+    ],
+)
+def test_own_validation_and_test_examples_are_kept_or_pooled(split, sizes):
+    numbers = regression_examples(np.arange(90.0)[:, None], np.arange(90.0))
+    own = {"train": slice(60), "validation": slice(60, 80), "test": slice(80, 90)}
+    loaded = Loaded(*(numbers.take(own[part]) for part in ("train", "test", "validation")), ("a\nnote",))
+    data = prepare(Source(lambda _: loaded), split=split and Split(**split)).load(0)
+    assert {name: len(part) for name, part in data.splits.items()} == sizes
+    assert data.notes == ("a note",)
+    shares = split or {}
+    pooled = {
+        "validation": bool(shares.get("validation") or shares.get("folds")),
+        "test": "test" in shares,
+    }
+    for name, is_pooled in pooled.items():
+        rows = set(data.splits[name].rows)
+        assert (rows == set(range(90)[own[name]])) != is_pooled
+    assert len({row for part in data.splits.values() for row in part.rows}) == sum(sizes.values())
+
+
+def test_limit_and_keep_classes_hold_for_own_validation_examples_too():
+    labels = np.arange(90) % 3
+    everything = classification_examples(np.arange(90.0)[:, None], labels, 3)
+    parts = [everything.take(slice(start, start + 30)) for start in (0, 30, 60)]
+    data = prepare(Source(lambda _: Loaded(*parts)), limit=4, keep_classes=[2]).load(0)
+    assert {name: len(part) for name, part in data.splits.items()} == dict.fromkeys(data.splits, 4)
+    assert len(data.splits) == 3
+    for part in data.splits.values():
+        np.testing.assert_array_equal(labels[part.rows], 2)
+        np.testing.assert_array_equal(part.targets, 0)
