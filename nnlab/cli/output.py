@@ -108,7 +108,7 @@ def print_verdicts(name: str, verdicts: Sequence[Verdict]) -> None:
 
 
 def print_model(name: str, input_shape: Shape, setup: Setup, frozen: Callable[[str], bool]) -> None:
-    """Print layers with output shapes and parameter counts, as Keras does.
+    """Print layers with output shapes and parameter counts, as Keras does, and what there is to note.
 
     Args:
         name: The experiment's name.
@@ -116,11 +116,13 @@ def print_model(name: str, input_shape: Shape, setup: Setup, frozen: Callable[[s
         setup: The model.
         frozen: Whether the layer at a path keeps its first weights.
     """
-    rows = [("(input)", "", str([None, *input_shape]), "0")]
+    rows = [("(input)", "", str([None, *input_shape]), "0", "")]
     for path, leaf in setup.leaves():
         count = leaf.count("params") + leaf.count("state")
-        rows.append((path, leaf.type, str([None, *leaf.output_shape]), f"{count:,}"))
-    print_table((f"{name}: layer", "type", "output shape", "parameters"), rows, right=[3])
+        rows.append((path, leaf.type, str([None, *leaf.output_shape]), f"{count:,}", leaf.note))
+    head = (f"{name}: layer", "type", "output shape", "parameters", "note")
+    width = len(head) if any(note for *_, note in rows) else len(head) - 1
+    print_table(head[:width], [row[:width] for row in rows], right=[3])
     total = setup.count("params") + setup.count("state")
     trainable = sum(leaf.count("params") for path, leaf in setup.leaves() if not frozen(path))
     click.echo(f"Total parameters: {total:,}")

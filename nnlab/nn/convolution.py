@@ -3,9 +3,7 @@
 `B` is the batch, `H` and `W` height and width of images, `L` the length of signals, `C` and `K` the numbers
 of channels and filters.
 
-A filter sees a window of F positions that moves by the stride S: W positions, with P added on either side,
-become (W - F + 2P) / S + 1 (lecture 001). Dilation D spreads the positions of a window out; F then counts as
-D (F - 1) + 1. An image `[H, W]` or a signal `[L]` counts as one channel.
+Each filter sees a window, which moves over the image: `nnlab/nn/windows.py`.
 """
 
 from __future__ import annotations
@@ -13,44 +11,29 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
-from annotated_types import Ge, Le
+from annotated_types import Ge
 
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Initializer, InitializerLike, Layer, Output, Setup, Shape, Tree, Variable, layer
+from nnlab.nn.windows import (
+    SINGLE_WINDOW,
+    Padding,
+    Span,
+    lay_windows,
+    pair,
+    unseen_note,
+    windows,
+    with_channels,
+)
 from nnlab.registry import Count
 from nnlab.system import device
 from nnlab.system.imports import Array, jax, jnp
 
 Channel = Annotated[int, Ge(0)]
-PaddedPositions = Annotated[int, Ge(0), Le(10**6)]
-Padding = Literal["valid", "same"] | PaddedPositions | list[PaddedPositions]
 Size = Count | list[Count]
-
-
-class Span(NamedTuple):
-    """How windows lie along one axis.
-
-    Attributes:
-        windows: The number of windows.
-        size: Positions in a window.
-        stride: Positions from the start of one window to that of the next.
-        dilation: Positions from one position of a window to the next.
-        before: Positions of padding before the axis.
-        after: Positions of padding after it.
-    """
-
-    windows: int
-    size: int
-    stride: int
-    dilation: int
-    before: int
-    after: int
-
-
-SINGLE_WINDOW = Span(1, 1, 1, 1, 0, 0)  # along the axis that an image of a signal has in addition
 
 
 @layer
@@ -70,14 +53,16 @@ def conv1d(
     The kernel W is `[F, C / groups, K]`. A filter sees the channels of its group.
 
     Shape:
-        `[B, L, C] -> [B, L', K]` with L' = (L - F + 2P) / S + 1; `[B, L]` counts as one channel.
+        `[B, L, C] -> [B, L', K]` with L' = floor((L - F + 2P) / S) + 1; `[B, L]` counts as one
+        channel. Where S does not divide, the last positions are not seen, as in Keras and PyTorch.
 
     Args:
         filters: K, the number of filters; a multiple of `groups`.
         size: F, the positions of a filter's window.
         stride: S, the positions from window to window.
-        padding: `valid` adds none, `same` as much as makes L' = L / S, rounded up. Or P positions on either
-            side, or [before, after], of zeros.
+        padding: `valid` adds none. P adds P zeros on either side, as PyTorch does; [before, after] that many.
+            `same` is TensorFlow's: as many as make L' = L / S, rounded up, one more after than before where
+            they are odd.
         dilation: D, the distance between the positions of a window.
         groups: The number of groups of channels, in order; must divide C and K.
         use_bias: Whether b `[K]` is added.
@@ -122,15 +107,18 @@ def conv2d(
     filter's weights are drawn by its own fan-in.
 
     Shape:
-        `[B, H, W, C] -> [B, H', W', K]` with W' = (W - F + 2P) / S + 1, H' likewise; `[B, H, W]` counts as
-        one channel.
+        `[B, H, W, C] -> [B, H', W', K]` with W' = floor((W - F + 2P) / S) + 1, H' likewise; `[B, H, W]`
+        counts as one channel. Where S does not divide, the last rows and columns are not seen, as in Keras
+        and PyTorch.
 
     Args:
         filters: K, the number of filters; a multiple of `groups`.
         size: F, the side of a filter's window, or [height, width].
         stride: S, the positions from window to window, or [height, width].
-        padding: `valid` adds none, `same` as much as makes W' = W / S, rounded up. Or P positions on every
-            side, or [before, after] on both axes.
+        padding: `valid` adds none. P adds P positions on every side, as PyTorch does; [before, after] that
+            many on both axes. `same` is TensorFlow's: as many as make W' = W / S, rounded up, one more after
+            than before where they are odd. With F = 3, S = 2 and an even W that is [0, 1], which is not what
+            PyTorch's padding=1 does: for its weights, write 1.
         dilation: D, the distance between the positions of a window, or [height, width].
         groups: The number of groups of channels, in order; must divide C and K.
         use_bias: Whether b is added.
@@ -145,10 +133,10 @@ def conv2d(
         _Convolution(
             name="conv2d",
             filters=filters,
-            sizes=_pair("size", size),
-            strides=_pair("stride", stride),
+            sizes=pair("size", size),
+            strides=pair("stride", stride),
             padding=padding,
-            dilations=_pair("dilation", dilation),
+            dilations=pair("dilation", dilation),
             groups=groups,
             use_bias=use_bias,
             untied_bias=untied_bias,
@@ -179,13 +167,7 @@ class _Convolution(NamedTuple):
 
     def spans(self, lengths: Sequence[int]) -> list[Span]:
         """The windows along each axis."""
-        names = ("length",) if len(lengths) == 1 else ("height", "width")
-        return [
-            span(axis, length, size, stride, self.padding, dilation)
-            for axis, length, size, stride, dilation in zip(
-                names, lengths, self.sizes, self.strides, self.dilations, strict=True
-            )
-        ]
+        return lay_windows(lengths, self.sizes, self.strides, self.padding, self.dilations)
 
     def setup(self, input_shape: Shape) -> Setup:
         *lengths, channels = with_channels(self.name, input_shape, len(self.sizes))
@@ -196,12 +178,14 @@ class _Convolution(NamedTuple):
             draw = functools.partial(_draw_by_filter, self.kernel_init, counts)
             kernel = Variable((*self.sizes, sum(counts)), draw)
         params = {"kernel": kernel}
-        output_shape = (*(axis.windows for axis in self.spans(lengths)), self.filters)
+        spans = self.spans(lengths)
+        output_shape = (*(axis.windows for axis in spans), self.filters)
         if self.use_bias:
             bias_shape = output_shape if self.untied_bias else (self.filters,)
             params["bias"] = Variable(bias_shape, self.bias_init)
         window_values = math.prod(output_shape[:-1]) * math.prod(self.sizes) * channels  # copied on CPU
-        return Setup(output_shape, params, workspace_values=window_values)
+        note = unseen_note(lengths, spans)
+        return Setup(output_shape, params, workspace_values=window_values, note=note)
 
     def apply(self, params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
         lengths = x.shape[1 : 1 + len(self.sizes)]
@@ -227,64 +211,6 @@ def _layer(convolution: _Convolution) -> Layer:
     if convolution.untied_bias and not convolution.use_bias:
         raise InvalidValue("untied_bias needs biases; leave use_bias out", ("untied_bias",))
     return Layer(convolution.setup, convolution.apply)
-
-
-def span(axis: str, length: int, size: int, stride: int, padding: Padding, dilation: int = 1) -> Span:
-    """The windows on an axis.
-
-    Args:
-        axis: Its name, for messages.
-        length: Its positions.
-        size: F, the positions of a window.
-        stride: S, the positions from window to window.
-        padding: As in `conv2d`.
-        dilation: D, the distance between the positions of a window.
-
-    Raises:
-        InvalidValue: The windows do not fit; the message has the numbers of the formula and a padding that
-            helps.
-    """
-    reach = dilation * (size - 1) + 1
-    if padding == "same":
-        count = -(-length // stride)
-        added = max((count - 1) * stride + reach - length, 0)
-        return Span(count, size, stride, dilation, added // 2, added - added // 2)
-    before, after = (0, 0) if padding == "valid" else _pair("padding", padding, "[before, after]")
-    steps = length - reach + before + after
-    formula = f"{axis}: ({length} - {reach} + {before + after})/{stride} + 1 = {steps / stride + 1:g}"
-    if steps < 0:
-        raise InvalidValue(f"{formula}: the window is larger than the input; let size be smaller")
-    if steps % stride:
-        missing = stride - steps % stride
-        pads = f"[{before + missing - missing // 2}, {after + missing // 2}]"
-        raise InvalidValue(f"{formula}: stride {stride} does not divide; let padding be {pads} or same")
-    return Span(steps // stride + 1, size, stride, dilation, before, after)
-
-
-def windows(x: Array, spans: tuple[Span, Span], padding_value: float) -> Array:
-    """The values in the windows of images, `[B, H, W, C] -> [F, F, C, H', W', B]`.
-
-    The batch comes last, so that every copy is of long runs: on CPU a LeNet-5's step takes half the time that
-    it takes with channels last, and a tenth of that of XLA's own convolution.
-
-    Args:
-        x: The images.
-        spans: The windows along height and width.
-        padding_value: The value of padding.
-    """
-    rows, columns = spans
-    pads = [(0, 0), (rows.before, rows.after), (columns.before, columns.after), (0, 0)]
-    x = x.transpose(3, 1, 2, 0)
-    if any(before or after for before, after in pads):
-        x = jnp.pad(x, pads, constant_values=padding_value)
-    return _unfold(_unfold(x, 2, columns), 2, rows)
-
-
-def _unfold(x: Array, axis: int, span: Span) -> Array:
-    """The windows along one axis; the positions within a window come first, `[F, ..., W', ...]`."""
-    reach = (span.windows - 1) * span.stride + 1
-    starts = [span.dilation * position for position in range(span.size)]
-    return jnp.stack([jax.lax.slice_in_dim(x, s, s + reach, span.stride, axis) for s in starts])
 
 
 def _convolve(
@@ -341,31 +267,6 @@ def _draw_by_filter(
     filters = len(channel_counts)
     weights = [initializer(random, (*shape[:2], count, filters))[..., 0] for count in channel_counts]
     return np.concatenate(weights, axis=-1)
-
-
-def with_channels(name: str, shape: Shape, axes: int) -> Shape:
-    """The shape of an image or a signal, with the axis of channels.
-
-    Args:
-        name: The name of the layer, for messages.
-        shape: With or without channels.
-        axes: 2 for images, 1 for signals.
-
-    Raises:
-        InvalidValue: It is no such shape.
-    """
-    if len(shape) not in (axes, axes + 1):
-        accepted = "signals, [L] or [L, C]" if axes == 1 else "images, [H, W] or [H, W, C]"
-        raise InvalidValue(f"{name} takes {accepted}, not {list(shape)}; a reshape before it may help")
-    return shape if len(shape) > axes else (*shape, 1)
-
-
-def _pair(name: str, value: int | Sequence[int] | str, words: str = "[height, width]") -> tuple[int, int]:
-    if isinstance(value, int):
-        return value, value
-    if len(value) != 2:
-        raise InvalidValue(f"{name} takes a number or {words}, not {list(value)}", (name,))
-    return int(value[0]), int(value[1])
 
 
 def _check_connections(filters: int, groups: int, connections: list[list[int]] | None) -> None:

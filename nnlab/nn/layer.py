@@ -66,6 +66,7 @@ class Setup(NamedTuple):
         vocabulary: The number of tokens, where the layer's inputs are token numbers, else None.
         random: Whether the outputs are random in training.
         workspace_values: Values per example that the layer computes besides its outputs.
+        note: What a summary says beside the layer; empty where there is nothing to say.
     """
 
     output_shape: Shape
@@ -77,6 +78,7 @@ class Setup(NamedTuple):
     vocabulary: int | None = None
     random: bool = False
     workspace_values: int = 0
+    note: str = ""
 
     @property
     def values_per_example(self) -> int:

@@ -1,21 +1,21 @@
 """Pooling, channels last: each window of positions becomes one.
 
 `B` is the batch, `H` and `W` height and width of images, `L` the length of signals, `C` the number of
-channels. Windows lie as those of a convolution do: W positions become (W - F + 2P) / S + 1, for windows of F
-positions, padding P and stride S.
+channels. Windows lie as those of a convolution do: W positions become floor((W - F + 2P) / S) + 1, for
+windows of F positions, padding P and stride S.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
 from nnlab.errors import InvalidValue
-from nnlab.nn.convolution import SINGLE_WINDOW, Padding, Span, span, windows, with_channels
 from nnlab.nn.initializers import constant, zeros
 from nnlab.nn.layer import Layer, Output, Setup, Shape, Tree, Variable, layer
+from nnlab.nn.windows import SINGLE_WINDOW, Padding, Span, lay_windows, unseen_note, windows, with_channels
 from nnlab.registry import Count
 from nnlab.system.imports import Array, jax, jnp
 
@@ -49,7 +49,8 @@ def average_pool(size: Count = 2, stride: Count | None = None, padding: Padding 
     Args:
         size: F, the side of the square windows, in pixels; 2 is that of Keras.
         stride: S, the step from window to window. null is `size`: windows side by side.
-        padding: As in conv2d; smaller than `size`. The mean leaves it out.
+        padding: As in conv2d; smaller than `size`. The mean leaves it out, as in TensorFlow and with
+            PyTorch's count_include_pad=False.
     """
     return _pool("average_pool", 2, size, stride, padding, _mean_over_windows)
 
@@ -81,7 +82,8 @@ def average_pool1d(size: Count = 2, stride: Count | None = None, padding: Paddin
     Args:
         size: F, the length of the windows; 2 is that of Keras.
         stride: S, the step from window to window. null is `size`: windows side by side.
-        padding: As in conv1d; smaller than `size`. The mean leaves it out.
+        padding: As in conv1d; smaller than `size`. The mean leaves it out, as in TensorFlow and with
+            PyTorch's count_include_pad=False.
     """
     return _pool("average_pool1d", 1, size, stride, padding, _mean_over_windows)
 
@@ -107,12 +109,13 @@ def subsample(size: Count = 2) -> Layer:
         *sides, channels = with_channels("subsample", input_shape, 2)
         coefficient = Variable((channels,), functools.partial(constant, value=1 / size**2))
         params = {"coefficient": coefficient, "bias": Variable((channels,), zeros)}
-        counts = [axis.windows for axis in _spans(sides, size, size, "valid")]
-        return Setup((*counts, *input_shape[2:]), params)
+        spans = lay_windows(sides, (size, size), (size, size), "valid")
+        note = unseen_note(sides, spans)
+        return Setup((*(axis.windows for axis in spans), *input_shape[2:]), params, note=note)
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
-        spans = _spans(x.shape[1:3], size, size, "valid")
-        values, axes = _window_values(x.reshape(*x.shape[:3], -1), (spans[0], spans[1]), 0.0)
+        rows, columns = lay_windows(x.shape[1:3], (size, size), (size, size), "valid")
+        values, axes = _window_values(x.reshape(*x.shape[:3], -1), (rows, columns), 0.0)
         sums = _channels_last(values.sum(axes))
         coefficient, bias = (jnp.broadcast_to(params[n], sums.shape) for n in ("coefficient", "bias"))
         return Output((coefficient * sums + bias).reshape(*sums.shape[: x.ndim]))
@@ -144,29 +147,25 @@ def global_max_pool() -> Layer:
 
 def _pool(name: str, axes: int, size: int, stride: int | None, padding: Padding, pool: Pool) -> Layer:
     """A layer that pools images (2 axes) or signals (1)."""
-    step = stride or size
+    sizes, strides = (size,) * axes, (stride or size,) * axes
 
     def setup(input_shape: Shape) -> Setup:
         *lengths, _ = with_channels(name, input_shape, axes)
-        spans = _spans(lengths, size, step, padding)
+        spans = lay_windows(lengths, sizes, strides, padding)
         if any(max(axis.before, axis.after) >= size for axis in spans):
             raise InvalidValue(f"padding must be smaller than the size, {size}, or windows are empty")
-        return Setup((*(axis.windows for axis in spans), *input_shape[axes:]))
+        output_shape = (*(axis.windows for axis in spans), *input_shape[axes:])
+        return Setup(output_shape, note=unseen_note(lengths, spans))
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
         lengths = x.shape[1 : 1 + axes]
-        spans = _spans(lengths, size, step, padding)
+        spans = lay_windows(lengths, sizes, strides, padding)
         images = x.reshape(x.shape[0], *(1,) * (2 - axes), *lengths, -1)
         rows, columns = (SINGLE_WINDOW, *spans)[-2:]
         shape = (x.shape[0], *(axis.windows for axis in spans), *x.shape[1 + axes :])
         return Output(pool(images, (rows, columns)).reshape(shape))
 
     return Layer(setup, apply)
-
-
-def _spans(lengths: Sequence[int], size: int, stride: int, padding: Padding) -> list[Span]:
-    names = ("length",) if len(lengths) == 1 else ("height", "width")
-    return [span(name, length, size, stride, padding) for name, length in zip(names, lengths, strict=True)]
 
 
 def _max_over_windows(x: Array, spans: tuple[Span, Span]) -> Array:
@@ -184,10 +183,10 @@ def _mean_over_windows(x: Array, spans: tuple[Span, Span]) -> Array:
 def _window_values(x: Array, spans: tuple[Span, Span], padding_value: float) -> tuple[Array, tuple[int, int]]:
     """The values in windows, and the two axes that run within a window; the others are `[C, H', W', B]`."""
     rows, columns = spans
-    sides = (rows.windows * rows.size, columns.windows * columns.size)
-    if sides == x.shape[1:3] and rows.size == rows.stride and columns.size == columns.stride:
+    if all(axis.size == axis.stride and axis.before == axis.after == 0 for axis in spans):
+        seen = x[:, : rows.windows * rows.size, : columns.windows * columns.size]
         tiles = (x.shape[-1], rows.windows, rows.size, columns.windows, columns.size, x.shape[0])
-        return x.transpose(3, 1, 2, 0).reshape(tiles), (2, 4)
+        return seen.transpose(3, 1, 2, 0).reshape(tiles), (2, 4)
     return windows(x, spans, padding_value), (0, 1)
 
 

@@ -8,8 +8,8 @@ from typing import Annotated
 from annotated_types import Ge, Le
 
 from nnlab.errors import InvalidValue
-from nnlab.nn.convolution import with_channels
 from nnlab.nn.layer import Layer, Output, Setup, Shape, Tree, layer
+from nnlab.nn.windows import with_channels
 from nnlab.registry import Count
 from nnlab.system.imports import Array, jnp
 

@@ -659,6 +659,18 @@ def test_summary_counts_as_keras_does(folder):
     ]
 
 
+def test_summary_notes_what_a_layer_does_not_see(folder):
+    (folder / "odd.yaml").write_text(
+        "name: odd\ndata: {type: digits}\ntrain: {epochs: 1}\nmodel: [{type: reshape, shape: [8, 8]},"
+        " {type: max_pool, size: 3}, flatten, {type: dense, units: 10}]\n"
+    )
+    lines = ok("summary", "odd.yaml").stdout.splitlines()
+    assert [line.split()[-1] for line in lines if "output shape" in line] == ["note"]
+    notes = [line.strip() for line in lines if "unseen" in line]
+    assert [note.split()[0] for note in notes] == ["max_pool_1"]
+    assert notes[0].endswith("  last 2 of 8 rows and columns unseen")
+
+
 def test_new_lists_and_writes_what_is_shipped(folder):
     listed = ok("new").stdout
     assert "vanishing_gradients" in listed
