@@ -34,7 +34,7 @@ def encode_columns(table: pandas.DataFrame, coding: Encoding | None, path: str) 
         path: The file, for messages.
 
     Returns:
-        `[N, D]`, float32.
+        `[N, D]`, float64 where a column is taken as it is, else float32.
 
     Raises:
         InvalidValue: A column does not suit its code, or the table lacks a column that `coding` names.
@@ -65,11 +65,11 @@ def encode_columns(table: pandas.DataFrame, coding: Encoding | None, path: str) 
 
 
 def _encode_column(column: pandas.Series, numeric: bool, code: Code | Values | None) -> np.ndarray:
-    """A column as inputs `[N, ...]`, float32."""
+    """A column as inputs `[N, ...]`."""
     if code is None and not numeric:
         raise InvalidValue("holds text; inputs must be numbers, or be given a 'coding' such as one_hot")
     if code is None:
-        return as_float32(column.to_numpy(np.float64))[:, None]
+        return column.to_numpy(np.float64)[:, None]
     numbers, k = _number_values(column, numeric, code)
     if code == "one_hot":
         if k > MAXIMUM_ONE_HOT_INPUTS or k * len(column) > MAXIMUM_ONE_HOT_VALUES:

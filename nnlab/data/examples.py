@@ -20,8 +20,8 @@ class Examples:
     """`N` examples.
 
     Attributes:
-        inputs: `[N, ...]`, float32.
-        targets: Class numbers `[N]`, int32, or values `[N, K]`, float32.
+        inputs: `[N, ...]`, float32 or float64 as the source has them; float32 once they are prepared.
+        targets: Class numbers `[N]`, int32, or values `[N, K]`, float32 or float64 likewise.
         classes: The number of classes; 0 where the targets are values.
         rows: Where each example stands in its source, `[N]`: the number of its row, counted from 0, or the
             file that it is read from.
@@ -85,14 +85,14 @@ def classification_examples(
         class_names: What the source calls them, where it does.
 
     Raises:
-        InvalidValue: There are no examples, an input does not fit float32, a label is below 0, or the counts
-            of inputs and labels differ.
+        InvalidValue: There are no examples, an input is not finite, a label is below 0, or the counts of
+            inputs and labels differ.
     """
     count = classes or int(labels.max(initial=0)) + 1
     if labels.min(initial=0) < 0:
         raise InvalidValue(f"label {labels.min()} is below 0; classes count from 0")
     return _checked(
-        Examples(as_float32(inputs), labels.astype(np.int32), count, np.arange(len(inputs)), class_names)
+        Examples(as_float(inputs), labels.astype(np.int32), count, np.arange(len(inputs)), class_names)
     )
 
 
@@ -104,15 +104,21 @@ def regression_examples(inputs: np.ndarray, values: np.ndarray) -> Examples:
         values: Targets `[N]` or `[N, K]`, of any numeric type.
 
     Raises:
-        InvalidValue: There are no examples, a number does not fit float32, or the counts of inputs and values
+        InvalidValue: There are no examples, a number is not finite, or the counts of inputs and values
             differ.
     """
-    values = as_float32(values)
-    return _checked(Examples(as_float32(inputs), values.reshape(len(values), -1), 0, np.arange(len(inputs))))
+    values = as_float(values)
+    return _checked(Examples(as_float(inputs), values.reshape(len(values), -1), 0, np.arange(len(inputs))))
+
+
+def as_float(values: np.ndarray) -> np.ndarray:
+    """The values as float32 where their type fits it without rounding, as bytes do; else as float64."""
+    single = np.can_cast(values.dtype, np.float32)
+    return values.astype(np.float32 if single else np.float64, copy=False)
 
 
 def as_float32(values: np.ndarray) -> np.ndarray:
-    """The values as float32; what does not fit becomes infinite, which Examples are later checked for."""
+    """The values as float32; what does not fit becomes infinite, which prepared examples are checked for."""
     with np.errstate(over="ignore"):
         return values.astype(np.float32, copy=False)
 
@@ -163,14 +169,24 @@ def examples_from_labels(inputs: np.ndarray, labels: np.ndarray, task: Task) -> 
     return classification_examples(inputs, numbers.reshape(-1), len(values))
 
 
+def check_finite(examples: Examples) -> None:
+    """Refuse numbers that are not finite.
+
+    Raises:
+        InvalidValue: One is NaN or infinite.
+    """
+    for name, array in (("input", examples.inputs), ("target", examples.targets)):
+        finite = np.isfinite(array)
+        if not finite.all():
+            row = examples.rows[np.argwhere(~finite)[0][0]]
+            raise InvalidValue(f"{name} of example {row} (counted from 0) is not a finite float32 number")
+
+
 def _checked(examples: Examples) -> Examples:
     inputs, targets = examples.inputs, examples.targets
     if len(inputs) != len(targets):
         raise InvalidValue(f"{len(inputs)} inputs but {len(targets)} targets; there must be one for each")
     if len(inputs) == 0:
         raise InvalidValue("the data set is empty")
-    for name, array in (("input", inputs), ("target", targets)):
-        if not np.isfinite(array).all():
-            row = int(np.argwhere(~np.isfinite(array))[0][0])
-            raise InvalidValue(f"{name} of example {row} (counted from 0) is not a finite float32 number")
+    check_finite(examples)
     return examples

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, NamedTuple
 import numpy as np
 from annotated_types import Ge
 
-from nnlab.data.examples import Examples, Loaded, Source, as_float32, concatenate_examples
+from nnlab.data.examples import Examples, Loaded, Source, as_float32, check_finite, concatenate_examples
 from nnlab.data.splits import Split, split_examples
 from nnlab.data.transforms import Transform
 from nnlab.errors import InvalidValue
@@ -38,11 +38,6 @@ class LabelNoise:
     by: Literal["any", "other"] = "any"
 
 
-def unscaled(inputs: np.ndarray) -> np.ndarray:
-    """Inputs as they are."""
-    return inputs
-
-
 class Data(NamedTuple):
     """Examples ready for training, by split.
 
@@ -50,14 +45,14 @@ class Data(NamedTuple):
         train: Examples to train on.
         validation: Examples to validate on, if any.
         test: Examples to test on, if any.
-        scale: What `normalize` makes of inputs `[N, ...]`; those of the splits are scaled already.
+        scale: What `normalize` makes of inputs `[N, ...]`, float32; those of the splits are scaled already.
         notes: Lines that are worth knowing: what was found beside the data and not read.
     """
 
     train: Examples
     validation: Examples | None
     test: Examples | None
-    scale: Callable[[np.ndarray], np.ndarray] = unscaled
+    scale: Callable[[np.ndarray], np.ndarray] = as_float32
     notes: tuple[str, ...] = ()
 
     @property
@@ -142,7 +137,7 @@ def prepare(
         if label_noise is not None:
             noisy = _replace_labels(data.train, label_noise, generator(seed, "label noise"))
             data = data._replace(train=noisy)
-        data = _normalize(data, normalize) if normalize else data
+        data = _scale(data, normalize)
         return _target_inputs(data) if reconstruct else data
 
     return DataPlan(load, 0 if batch_size == "full" else batch_size)
@@ -220,14 +215,19 @@ def _replace_labels(examples: Examples, noise: LabelNoise, random: np.random.Gen
     return replace(examples, targets=targets)
 
 
-def _normalize(data: Data, transform: Transform) -> Data:
-    fitted = transform(data.train.inputs)
+def _scale(data: Data, transform: Transform | None) -> Data:
+    """The data as they are trained on: scaled in the precision of their source, then rounded to float32."""
+    scaling = transform(data.train.inputs) if transform else lambda inputs: inputs
 
     def scale(inputs: np.ndarray) -> np.ndarray:
-        return as_float32(fitted(inputs))
+        return as_float32(scaling(inputs))
 
-    scaled = {name: replace(part, inputs=scale(part.inputs)) for name, part in data.splits.items()}
-    return data.with_splits(scaled)._replace(scale=scale)
+    parts = {}
+    for name, part in data.splits.items():
+        targets = part.targets if part.classes else as_float32(part.targets)
+        parts[name] = replace(part, inputs=scale(part.inputs), targets=targets)
+        check_finite(parts[name])
+    return data.with_splits(parts)._replace(scale=scale)
 
 
 def _target_inputs(data: Data) -> Data:

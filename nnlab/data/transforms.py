@@ -78,7 +78,8 @@ def whiten(
     mean = exact.mean(0)
     with threadpool_limits(1, user_api="blas"):  # the same numbers on any number of cores
         axes, deviations = _principal_axes(exact - mean)
-    varies = deviations > _rounding(exact, axes) + np.finfo(float).eps * max(exact.shape) * deviations.max()
+    rounding = _rounding(exact, axes, np.finfo(train.dtype).eps / 2)
+    varies = deviations > rounding + np.finfo(float).eps * max(exact.shape) * deviations.max()
     axes = axes[varies]
     weights = axes / np.sqrt(deviations[varies] ** 2 + epsilon)[:, None]
     constant_directions = exact.shape[1] - len(axes)
@@ -103,9 +104,9 @@ def _principal_axes(centred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return axes * np.where(largest < 0, -1.0, 1.0), singular / np.sqrt(len(centred))  # LAPACK's signs vary
 
 
-def _rounding(rows: np.ndarray, axes: np.ndarray) -> np.ndarray:
-    """How far the rounding of float32 inputs `[N, D]` may move them along each axis `[R]`.
+def _rounding(rows: np.ndarray, axes: np.ndarray, unit: float) -> np.ndarray:
+    """How far inputs `[N, D]` that are rounded by a share `unit` may be moved along each axis `[R]`.
 
     Where features depend on each other, as a sum and its parts, they vary by that much instead of not at all.
     """
-    return np.abs(axes) @ np.abs(rows).max(0) * 2.0**-24
+    return np.abs(axes) @ np.abs(rows).max(0) * unit

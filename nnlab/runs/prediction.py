@@ -89,11 +89,11 @@ class Predictor:
         return jax.jit(outputs)
 
     def _examples(self, inputs: ArrayLike) -> np.ndarray:
-        """Inputs as the model was trained on: float32, scaled. Raises UsageError."""
+        """Inputs as the model was trained on: scaled, then float32. Raises UsageError."""
         data = self._experiment.data
         expected = data.train.inputs.shape[1:]
         try:
-            examples = np.asarray(inputs, np.float32)
+            examples = np.asarray(inputs, np.float64)
         except (TypeError, ValueError) as error:
             reason = one_line(str(error))
             raise UsageError(f"{self.path}: the inputs are no array of numbers: {reason}") from None

@@ -265,6 +265,21 @@ def test_standardize_uses_training_statistics_alone(name, files):
         np.testing.assert_array_equal(scaled.splits[part].targets, raw.splits[part].targets)
 
 
+@pytest.mark.parametrize("normalize", ["standardize", "min_max", "whiten"])
+def test_what_is_added_to_a_feature_changes_nothing_that_is_scaled(tmp_path, normalize):
+    """Seconds since 1970 differ by less than float32 can tell apart."""
+    x = np.stack([np.arange(60.0), np.random.default_rng(0).standard_normal(60)], 1)
+    np.savez(tmp_path / "plain.npz", x=x, y=np.arange(60) % 2)
+    np.savez(tmp_path / "added.npz", x=x + [1.7e9, 0.0], y=np.arange(60) % 2)
+    plain, added = (
+        load({"type": "npz", "path": str(tmp_path / f"{name}.npz"), "normalize": normalize})
+        for name in ("plain", "added")
+    )
+    np.testing.assert_allclose(added.test.inputs, plain.test.inputs, atol=1e-6)
+    rows = plain.test.rows
+    np.testing.assert_allclose(added.scale(x[rows] + [1.7e9, 0.0]), plain.test.inputs, atol=1e-6)
+
+
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-1.0, 1.0), (0.1, 0.9)])
 @pytest.mark.parametrize("name", ["wine", "digits"])
 def test_min_max_uses_the_training_range_alone(name, files, low, high):
@@ -341,17 +356,18 @@ def test_whitened_training_inputs_have_the_unit_covariance(name, files):
 @pytest.mark.parametrize("name", ["wine", "breast_cancer", "diabetes"])
 def test_whiten_is_scikit_learn_s_of_the_training_examples(name, files):
     """Which divides the covariance by N - 1, and has signs of its own."""
+    import sklearn.datasets
     from sklearn.decomposition import PCA
 
-    raw = load(config_of(name, files, split=THREE_PARTS))
+    exact = getattr(sklearn.datasets, f"load_{name}")()
     data = load(config_of(name, files, split=THREE_PARTS, normalize="whiten"))
-    count = len(raw.train)
-    pca = PCA(whiten=True, svd_solver="full").fit(flat(raw.train.inputs))
-    signs = np.sign((pca.transform(flat(raw.train.inputs)) * data.train.inputs).sum(0))
-    for part in ("train", "validation", "test"):
-        theirs = pca.transform(flat(raw.splits[part].inputs)) * signs * np.sqrt(count / (count - 1))
-        np.testing.assert_allclose(data.splits[part].inputs, theirs, rtol=1e-5, atol=1e-5)
-        np.testing.assert_array_equal(data.splits[part].targets, raw.splits[part].targets)
+    count, train = len(data.train), exact.data[data.train.rows]
+    pca = PCA(whiten=True, svd_solver="full").fit(train)
+    signs = np.sign((pca.transform(train) * data.train.inputs).sum(0))
+    for part in data.splits.values():
+        theirs = pca.transform(exact.data[part.rows]) * signs * np.sqrt(count / (count - 1))
+        np.testing.assert_allclose(part.inputs, theirs, rtol=1e-5, atol=1e-5)
+        np.testing.assert_array_equal(part.targets.reshape(-1), exact.target[part.rows])
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.3])

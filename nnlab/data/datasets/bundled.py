@@ -16,7 +16,7 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge, Le, Lt
 
-from nnlab.data.examples import Examples, Source, classification_examples, regression_examples
+from nnlab.data.examples import Examples, Source, as_float32, classification_examples, regression_examples
 from nnlab.errors import NnlabError
 from nnlab.registry import register
 from nnlab.system import files
@@ -74,7 +74,7 @@ def mnist1d(
 ) -> Source:
     """MNIST-1D: signals of 40 points in 10 classes, 20 % of them for test.
 
-    5,000 examples of seed 42 are the published set (4,000 and 1,000).
+    5,000 examples of seed 42 are the published set (4,000 and 1,000), in float32 as its authors train on it.
 
     Args:
         examples: Training and test examples together, 10 to 10^7.
@@ -86,8 +86,8 @@ def mnist1d(
 
     def load(_: int) -> tuple[Examples, Examples | None]:
         raw = _load_mnist1d(examples, seed)
-        train = classification_examples(raw["x"], raw["y"], 10)
-        return train, classification_examples(raw["x_test"], raw["y_test"], 10)
+        train = classification_examples(as_float32(raw["x"]), raw["y"], 10)
+        return train, classification_examples(as_float32(raw["x_test"]), raw["y_test"], 10)
 
     return Source(load)
 
