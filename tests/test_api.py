@@ -281,7 +281,7 @@ def test_html_is_escaped(tmp_path):
     assert page.count("<b>") == 1  # the name
     assert "&lt;script&gt;" in page
     verdict = nnlab.Verdict("<script>", "<", "<i>", False)
-    assert "<script>" not in nnlab.Verdicts([verdict], True)._repr_html_()
+    assert "<script>" not in nnlab.Verdicts([verdict], nnlab.RunStatus.COMPLETE)._repr_html_()
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from nnlab.config.document import dump
 from nnlab.registry import NNLAB, Component, Section
-from nnlab.runs.expectations import Verdict, holds_text
+from nnlab.runs.expectations import Verdicts
 from nnlab.text import short_value
 
 if TYPE_CHECKING:
@@ -100,11 +100,10 @@ def _printable(text: object) -> str:
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in str(text))
 
 
-def print_verdicts(name: str, verdicts: Sequence[Verdict]) -> None:
+def print_verdicts(name: str, verdicts: Verdicts) -> None:
     """Print the table of expectations, where there are any."""
-    rows = [(v.key, v.bound, short_value(v.value), holds_text(v)) for v in verdicts]
-    if rows:
-        print_table((f"{name} expects", "bound", "found", "verdict"), rows, right=[2])
+    if len(verdicts):
+        print_table((f"{name} expects", "bound", "found", "verdict"), verdicts.rows(), right=[2])
 
 
 def print_model(name: str, input_shape: Shape, setup: Setup, frozen: Callable[[str], bool]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,7 +45,8 @@ def plot(paths: tuple[Path, ...], figures: tuple[str, ...], form: str, out: Path
     else:
         results = [nnlab.open(path) for path in paths]
         home = paths[0] if len(paths) == 1 else paths[0].parent
-    for path in draw(results, out or home / "plots", figures, form, linked=out is not None):
+    folder, say = out or home / "plots", functools.partial(click.echo, err=True)
+    for path in draw(results, folder, figures, form, linked=out is not None, notify=say):
         click.echo(path)
 
 
@@ -62,7 +64,15 @@ def check(paths: tuple[Path, ...]) -> None:
         if not verdicts.finished:
             click.echo(f"{path}: not finished (status {run.status})", err=True)
         if not len(verdicts):
-            click.echo(f"{path}: its config has no expect: block, nothing to judge", err=True)
+            but = (
+                "; it diverged, which it must expect to (status: {equals: diverged})"
+                if verdicts.finished
+                else ""
+            )
+            click.echo(
+                f"{path}: its config has no expect: block, nothing to judge{'' if verdicts else but}",
+                err=True,
+            )
         print_verdicts(run.label, verdicts)
         all_hold = all_hold and bool(verdicts)
     raise click.exceptions.Exit(0 if all_hold else 1)
@@ -90,12 +100,12 @@ def _row(path: Path) -> tuple[str, ...]:
     except NnlabError as error:
         return (path.name, "damaged", "", "", str(error))
     final = run.summary.get("final", {})
-    held = sum(verdict.holds for verdict in verdicts)
+    held = f"{sum(verdict.holds for verdict in verdicts)} of {len(verdicts)} hold"
     return (
         path.name,
         run.status,
         f"{len(run.trials)} trials" if isinstance(run, nnlab.Sweep) else str(run.summary.get("step", "")),
-        f"{held} of {len(verdicts)} hold" if len(verdicts) else "-",
+        "-" if not len(verdicts) else "not yet" if verdicts.pending else held,
         ", ".join(f"{name} {final[name]:.4g}" for name in _headline(final)),
     )
 

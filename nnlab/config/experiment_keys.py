@@ -16,6 +16,7 @@ from nnlab.errors import InvalidValue, KeyPath, RunStatus
 from nnlab.registry import Built, ComponentOf, section
 from nnlab.text import suggestion
 
+REASON = "reason"  # in a summary, beside the numbers of a phenomenon: why some of them are null
 MAXIMUM_NAME_CHARACTERS = 80
 NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,78}[a-z0-9_-])?")
 RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")  # names of devices, to Windows

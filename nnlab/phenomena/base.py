@@ -1,4 +1,13 @@
-"""What a phenomenon is: numbers and figures that tell whether a run, or a sweep, shows something."""
+"""What a phenomenon is: numbers and figures that tell whether a run, or a sweep, shows something.
+
+Where there is nothing to see, a number is null, and so is a verdict: beside them the summary has `reason`, a
+text that says why. A detector that can find none of its numbers raises InvalidValue, whose message is the
+reason. One that finds some leaves the others None, and its result has a last field `reason`, a text or None,
+which comes into the summary where it is a text. An expectation of a number that is null fails, with the
+reason.
+
+A figure that has nothing to show raises InvalidValue, and is not drawn.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
+from nnlab.config.experiment_keys import REASON
 from nnlab.config.sweep_keys import SweepDefinition, axis_values, split_path
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
@@ -82,9 +92,11 @@ class Phenomenon(Generic[View]):
     """What the phenomena of a run and those of a sweep have in common.
 
     Attributes:
-        result: The class of the detector's result; its fields are the phenomenon's numbers.
-        detect: Computes the result from a run or a sweep. Raises InvalidValue where that is impossible.
+        result: The class of the detector's result; its fields are the phenomenon's numbers, and perhaps the
+            reason why some of them are null.
+        detect: Computes the result from a run or a sweep. Raises InvalidValue where there is nothing to see.
         figures: By name, each drawn from several runs or sweeps; they share axes where that is a comparison.
+            Each raises InvalidValue where it has nothing to show.
         depends_on: Other phenomena whose numbers it uses.
         needs_predictions: Whether it uses the table that `record.predictions` keeps.
         name: Its name in the registry.
@@ -102,11 +114,21 @@ class Phenomenon(Generic[View]):
     @property
     def fields(self) -> tuple[str, ...]:
         """The names of its numbers."""
-        return self.result._fields
+        return tuple(name for name in self.result._fields if name != REASON)
 
     def summarize(self, view: View) -> dict[str, Any]:
-        """Its numbers by name, as they come into summary.json."""
-        return self.detect(view)._asdict()
+        """Its numbers by name, as they come into summary.json; where one is null, with the reason."""
+        try:
+            numbers = self.detect(view)._asdict()
+        except InvalidValue as error:
+            return self.without_numbers(str(error))
+        if numbers.get(REASON) is None:
+            numbers.pop(REASON, None)
+        return numbers
+
+    def without_numbers(self, reason: str) -> dict[str, Any]:
+        """What comes into summary.json where none of its numbers can be found."""
+        return {**dict.fromkeys(self.fields), REASON: reason}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from nnlab.plotting.axes import (
     panels,
     patch_legend,
     plain_ticks,
+    refuse_blank,
     rows_after_start,
     step_axis,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "panels",
     "patch_legend",
     "plain_ticks",
+    "refuse_blank",
     "rows_after_start",
     "save",
     "scientific",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 WIDE_RATIO = 30.0  # of the greatest to the least value, from which on an axis is logarithmic
 
@@ -85,6 +86,46 @@ def panel_per_result(
     for ax, result in zip(axes[0], results, strict=True):
         ax.set_title(draw(ax, result))
     return figure, list(axes[0])
+
+
+def refuse_blank(figure: Figure) -> None:
+    """Refuse a figure in which no data can be seen. Raises InvalidValue."""
+    if not any(_shows_data(ax) for ax in figure.axes):
+        raise InvalidValue("there is nothing in it: too few records, or no finite numbers")
+
+
+def _shows_data(axes: Axes) -> bool:
+    """Whether a point, a line between two, a bar, a cell or a pixel can be seen in a panel."""
+    from matplotlib.collections import PathCollection
+
+    coloured = [artist.get_array() for artist in (*axes.images, *axes.collections)]
+    points = [artist.get_offsets() for artist in axes.collections if isinstance(artist, PathCollection)]
+    numbers = [_numbers(values) for values in (*coloured, *points) if values is not None]
+    return (
+        any(np.isfinite(values).any() for values in numbers)
+        or any(_can_be_seen(line) for line in axes.lines)
+        or bool(axes.patches)
+    )
+
+
+def _can_be_seen(line: Line2D) -> bool:
+    """Whether a line has a marker at a point, or two points in a row; one across the whole panel has none."""
+    axes = line.axes
+    if axes is None or not all(line.get_transform().contains_branch_seperately(axes.transData)):
+        return False
+    x, y = (_numbers(values) for values in (line.get_xdata(orig=False), line.get_ydata(orig=False)))
+    x, y = (
+        np.where((values > 0) | (scale != "log"), values, np.nan)
+        for values, scale in ((x, axes.get_xscale()), (y, axes.get_yscale()))
+    )
+    is_shown = np.isfinite(x + y)
+    has_marker = line.get_marker() not in ("", " ", "None", "none", None)
+    return bool(is_shown.any() if has_marker else (is_shown[1:] & is_shown[:-1]).any())
+
+
+def _numbers(values: Any) -> np.ndarray:
+    """Numbers as matplotlib holds them, masked ones as NaN."""
+    return np.ma.asarray(values, float).filled(np.nan)
 
 
 def log_if_wide(axes: Axes, values: Sequence[float]) -> None:

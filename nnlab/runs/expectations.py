@@ -7,13 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from nnlab.config import Config
-from nnlab.config.experiment_keys import Bound
+from nnlab.config.experiment_keys import REASON, Bound
+from nnlab.errors import RunStatus
 from nnlab.runs.html import html_table
 from nnlab.storage.results import JsonObject
 from nnlab.text import short_value
 
 if TYPE_CHECKING:
+    import pandas
+
     from nnlab.runs.results import Sweep
+
+FINISHED = (RunStatus.COMPLETE, RunStatus.DIVERGED)  # statuses of a run that came to its end
 
 Value = bool | int | float | str | None
 """A value of a summary; None where it is missing."""
@@ -27,58 +32,76 @@ class Verdict(NamedTuple):
         bound: The bound in words: `>= 10`.
         value: The value of the number; None where there is none.
         holds: Whether the value is within the bound.
+        reason: Why there is no value, where that is known; else empty.
     """
 
     key: str
     bound: str
     value: Value
     holds: bool
+    reason: str = ""
 
 
 class Verdicts(tuple[Verdict, ...]):
     """The verdicts on all expectations of a run or a sweep, in the order of the file.
 
     It is true where the run is finished (complete or diverged) and every expectation holds, as the command
-    `nnlab check` exits with 0.
+    `nnlab check` exits with 0. Where nothing is expected, it is true of a complete run alone: one that
+    diverges must expect to.
 
     Attributes:
-        finished: Whether the run has come to its end.
+        status: That of the run or the sweep.
     """
 
-    finished: bool
+    status: RunStatus
 
-    def __new__(cls, verdicts: Iterable[Verdict], finished: bool) -> Verdicts:
+    def __new__(cls, verdicts: Iterable[Verdict], status: RunStatus) -> Verdicts:
         self = super().__new__(cls, verdicts)
-        self.finished = finished
+        self.status = status
         return self
 
-    def __getnewargs__(self) -> tuple[tuple[Verdict, ...], bool]:
-        return tuple(self), self.finished
+    def __getnewargs__(self) -> tuple[tuple[Verdict, ...], RunStatus]:
+        return tuple(self), self.status
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has come to its end."""
+        return self.status in FINISHED
+
+    @property
+    def pending(self) -> bool:
+        """Whether the numbers may still change: the run is under way, or was interrupted."""
+        return self.status in (RunStatus.RUNNING, RunStatus.INTERRUPTED)
 
     def __bool__(self) -> bool:
+        if not len(self):
+            return self.status is RunStatus.COMPLETE
         return self.finished and all(verdict.holds for verdict in self)
 
     def __repr__(self) -> str:
-        lines = [
-            f"{verdict.key} {verdict.bound}: {short_value(verdict.value)}, {holds_text(verdict)}"
-            for verdict in self
-        ]
+        lines = [f"{key} {bound}: {found}, {word}" for key, bound, found, word in self.rows()]
         lines += [] if self.finished else ["not finished"]
         return "\n".join(lines or ["no expectations"])
 
     def _repr_html_(self) -> str:
-        rows = [(v.key, v.bound, short_value(v.value), holds_text(v)) for v in self]
-        return html_table(("expects", "bound", "found", "verdict"), rows)
+        return html_table(("expects", "bound", "found", "verdict"), self.rows())
 
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        """The cells of a table: key, bound, what was found, and the verdict in words."""
+        return [(v.key, v.bound, short_value(v.value), self._in_words(v)) for v in self]
 
-def holds_text(verdict: Verdict) -> str:
-    """The verdict in one word."""
-    return "holds" if verdict.holds else "FAILS"
+    def _in_words(self, verdict: Verdict) -> str:
+        """`holds`, `FAILS` and why, or `not yet` of a run whose numbers may change."""
+        if self.pending:
+            return "not yet"
+        if verdict.holds:
+            return "holds"
+        return f"FAILS: {verdict.reason}" if verdict.reason else "FAILS"
 
 
 def run_verdicts(config: Config, summary: JsonObject) -> list[Verdict]:
     """The verdict on each expectation of a run."""
-    return [_verdict(key, bound, _value(summary, key)) for key, bound in config.build().expect.items()]
+    return [_verdict(summary, key, bound) for key, bound in config.build().expect.items()]
 
 
 def sweep_verdicts(sweep: Sweep) -> list[Verdict]:
@@ -95,15 +118,31 @@ def sweep_verdicts(sweep: Sweep) -> list[Verdict]:
     verdicts = []
     for key, bound in parts.expect.items():
         if key.partition(".")[0] in across or key == "status":
-            verdicts.append(_verdict(key, bound, _value(sweep.summary, key)))
+            verdicts.append(_verdict(sweep.summary, key, bound))
         else:
             values = (trials[key].tolist() if key in trials else []) or [None]
-            verdicts.append(_verdict(f"{key} (every trial)", bound, _worst(values, bound)))
+            worst = _worst(values, bound)
+            reason = _first_reason(trials, key) if _is_missing(worst) else ""
+            verdicts.append(Verdict(f"{key} (every trial)", str(bound), worst, bound.holds(worst), reason))
     return verdicts
 
 
-def _verdict(key: str, bound: Bound, value: Value) -> Verdict:
-    return Verdict(key, str(bound), value, bound.holds(value))
+def _verdict(summary: JsonObject, key: str, bound: Bound) -> Verdict:
+    value = _value(summary, key)
+    reason = _value(summary, f"{key.partition('.')[0]}.{REASON}") if _is_missing(value) else None
+    return Verdict(key, str(bound), value, bound.holds(value), str(reason or ""))
+
+
+def _is_missing(value: Value) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _first_reason(trials: pandas.DataFrame, key: str) -> str:
+    """Why the first of the trials without this number has none; empty where that is not known."""
+    column = f"{key.partition('.')[0]}.{REASON}"
+    if column not in trials:
+        return ""
+    return next((str(words) for words in trials.loc[trials[key].isna(), column].dropna()), "")
 
 
 def _value(summary: JsonObject, key: str) -> Value:

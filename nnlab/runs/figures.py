@@ -14,6 +14,7 @@ from nnlab.config.split_roles import recorded_splits, reported_split
 from nnlab.errors import InvalidValue, NnlabError, UsageError
 from nnlab.optim.schedules import Time
 from nnlab.runs.results import Run, Sweep
+from nnlab.runs.resume import Notify, ignore
 from nnlab.system.imports import Array, jax, jnp
 from nnlab.text import one_line, suggestion
 from nnlab.training.experiment import Experiment
@@ -56,7 +57,12 @@ def _figures_of(result: Run | Sweep) -> dict[str, DrawFunction]:
 
 
 def draw(
-    results: Results, folder: Path, names: Sequence[str] = (), form: str = "png", linked: bool = False
+    results: Results,
+    folder: Path,
+    names: Sequence[str] = (),
+    form: str = "png",
+    linked: bool = False,
+    notify: Notify = ignore,
 ) -> list[Path]:
     """Draw figures of runs, or of sweeps, to files.
 
@@ -67,6 +73,7 @@ def draw(
         form: `png`, `svg` or `pdf`.
         linked: Whether the folder may be a symbolic link. That of a run must not be, lest a run from
             elsewhere lead output out of itself.
+        notify: Called with a line for each figure that has nothing to show, unless it was named.
 
     Returns:
         The files, in the order of the figures. One that has nothing to show, and was not named, has none.
@@ -90,9 +97,11 @@ def draw(
         with plotting.style(), _damage_named(name, results):
             try:
                 figure = figures[name](labelled)
+                plotting.refuse_blank(figure)
             except InvalidValue as error:
                 if names:
                     raise UsageError(f"--figure {name}: {one_line(str(error))}") from None
+                notify(f"{path}: not drawn: {one_line(str(error))}")
                 continue
             plotting.save(figure, path)
         paths.append(path)
@@ -108,6 +117,7 @@ def draw_figure(results: Results, name: str) -> Figure:
     with plotting.style(), _damage_named(name, results):
         try:
             figure = figures[name](_with_distinct_labels(results))
+            plotting.refuse_blank(figure)
         except InvalidValue as error:
             raise UsageError(f"figure '{name}': {one_line(str(error))}") from None
         return plotting.shown_inline(figure)

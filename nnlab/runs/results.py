@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from nnlab.runs.prediction import Predictor
 
-FINISHED = (RunStatus.COMPLETE, RunStatus.DIVERGED)  # statuses of a run that came to its end
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Run:
@@ -93,7 +91,7 @@ class Run:
 
     def check(self) -> Verdicts:
         """Return the verdicts on the run's expectations; true where it is finished and all of them hold."""
-        return Verdicts(run_verdicts(self.config, self.summary), self.status in FINISHED)
+        return Verdicts(run_verdicts(self.config, self.summary), self.status)
 
     def figure(self, name: str = "") -> Figure:
         """Draw a figure, such as `training_curves` or one of a phenomenon.
@@ -207,7 +205,7 @@ class Sweep:
 
     def check(self) -> Verdicts:
         """Return the verdicts on its expectations; true where the sweep is complete and all of them hold."""
-        return Verdicts(sweep_verdicts(self), self.status in FINISHED)
+        return Verdicts(sweep_verdicts(self), self.status)
 
     def figure(self, name: str = "") -> Figure:
         """Draw a figure; see `Run.figure`."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from nnlab.config import Config, check_tree
 from nnlab.config.document import read
 from nnlab.errors import UsageError
-from nnlab.runs.results import FINISHED
+from nnlab.runs.expectations import FINISHED
 from nnlab.runs.resume import ResumePolicy
 from nnlab.storage.results import read_json
 from nnlab.storage.run_directory import RunDirectory

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nnlab.errors import InvalidValue, RunStatus
+from nnlab.errors import RunStatus
 from nnlab.runs.results import Run
 from nnlab.storage.results import JsonObject
 from nnlab.storage.tables import read_table, read_tables
@@ -56,12 +56,10 @@ def summarize(experiment: Experiment, path: Path, status: RunStatus, step: int, 
 
 def _numbers(phenomenon: RunPhenomenon, run: Run) -> JsonObject:
     """A phenomenon's numbers; each is None where a table of the training's end is missing."""
-    if not phenomenon.end_tables <= run.tables.keys():
-        return dict.fromkeys(phenomenon.fields)
-    try:
+    if phenomenon.end_tables <= run.tables.keys():
         return phenomenon.summarize(run)
-    except InvalidValue as error:
-        return {"not found": str(error)}
+    diverged = run.status is RunStatus.DIVERGED
+    return phenomenon.without_numbers("training diverged" if diverged else "training has not come to its end")
 
 
 def _best(metrics: pandas.DataFrame) -> dict[str, float]:

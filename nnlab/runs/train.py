@@ -78,7 +78,7 @@ def train(
         outcome = _run(bound, directory, policy, progress, notify)
         if outcome.signal:
             raise Interrupted(directory.path, outcome.signal)
-        return _opened(directory, plots)
+        return _opened(directory, plots, notify)
 
 
 def check_single(experiment: Config) -> None:
@@ -96,12 +96,12 @@ def default_directory(experiment: Config) -> Path:
 
 def _reuse(directory: RunDirectory, plots: bool, notify: Notify) -> Run:
     notify(f"{directory.path}: finished before, nothing to do (--force trains anew)")
-    return _opened(directory, plots and not (directory.path / "plots").exists())
+    return _opened(directory, plots and not (directory.path / "plots").exists(), notify)
 
 
-def _opened(directory: RunDirectory, plots: bool) -> Run:
+def _opened(directory: RunDirectory, plots: bool, notify: Notify) -> Run:
     run = open_run(directory.path)
-    return replace(run, plots=draw([run], run.path / "plots")) if plots else run
+    return replace(run, plots=draw([run], run.path / "plots", notify=notify)) if plots else run
 
 
 def _run(

@@ -166,8 +166,8 @@ def fold_sweep(experiment: Config, folds: int | None = None) -> Config:
 def best_epochs(result: Sweep) -> float:
     """The number of epochs that a sweep over folds chose. Raises NnlabError where none could be."""
     numbers = result.summary[PHENOMENON]
-    if "best_epoch" not in numbers:
-        raise NnlabError(f"{result.path}: no epoch could be chosen: {numbers['not found']}")
+    if numbers["best_epoch"] is None:
+        raise NnlabError(f"{result.path}: no epoch could be chosen: {numbers['reason']}")
     return float(numbers["best_epoch"])
 
 

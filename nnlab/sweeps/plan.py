@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nnlab.config import Config
 from nnlab.errors import UsageError
+from nnlab.runs.expectations import FINISHED
 from nnlab.runs.html import html_heading
-from nnlab.runs.results import FINISHED
 from nnlab.runs.resume import ResumePolicy
 from nnlab.storage.results import read_json
 from nnlab.sweeps import cost

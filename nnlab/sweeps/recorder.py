@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from nnlab.errors import InvalidValue, RunStatus
+from nnlab.errors import RunStatus
 from nnlab.runs.results import open_sweep
 from nnlab.storage.results import JsonObject, read_json
 from nnlab.sweeps.directory import ENDED, SweepDirectory
@@ -102,10 +102,4 @@ class SweepRecorder:
 
     def _phenomena_numbers(self) -> dict[str, Mapping[str, object]]:
         result = open_sweep(self.directory.path)
-        numbers: dict[str, Mapping[str, object]] = {}
-        for phenomenon in self.phenomena:
-            try:
-                numbers[phenomenon.name] = phenomenon.summarize(result)
-            except InvalidValue as error:  # too few trials are left, say
-                numbers[phenomenon.name] = {"not found": str(error)}
-        return numbers
+        return {phenomenon.name: phenomenon.summarize(result) for phenomenon in self.phenomena}

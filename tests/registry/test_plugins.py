@@ -171,7 +171,7 @@ def test_a_detector_that_finds_nothing_says_so_in_the_summary(folder, nnlab):
     trained = nnlab("train", "experiment.yaml", "--import", "my_detector", "--no-plots")
     assert trained.returncode == 0, trained.stderr
     summary = json.loads((results_of(folder) / "summary.json").read_text())
-    assert summary["nothing"] == {"not found": "there is nothing to see"}
+    assert summary["nothing"] == {"number": None, "reason": "there is nothing to see"}
     assert " nothing " in nnlab("list", "phenomenon", "--import", "my_detector").stdout
 
 
