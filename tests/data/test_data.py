@@ -269,15 +269,15 @@ def test_standardize_uses_training_statistics_alone(name, files):
 def test_what_is_added_to_a_feature_changes_nothing_that_is_scaled(tmp_path, normalize):
     """Seconds since 1970 differ by less than float32 can tell apart."""
     x = np.stack([np.arange(60.0), np.random.default_rng(0).standard_normal(60)], 1)
+    later = x + np.array([1.7e9, 0.0])
     np.savez(tmp_path / "plain.npz", x=x, y=np.arange(60) % 2)
-    np.savez(tmp_path / "added.npz", x=x + [1.7e9, 0.0], y=np.arange(60) % 2)
+    np.savez(tmp_path / "added.npz", x=later, y=np.arange(60) % 2)
     plain, added = (
         load({"type": "npz", "path": str(tmp_path / f"{name}.npz"), "normalize": normalize})
         for name in ("plain", "added")
     )
     np.testing.assert_allclose(added.test.inputs, plain.test.inputs, atol=1e-6)
-    rows = plain.test.rows
-    np.testing.assert_allclose(added.scale(x[rows] + [1.7e9, 0.0]), plain.test.inputs, atol=1e-6)
+    np.testing.assert_allclose(added.scale(later[plain.test.rows]), plain.test.inputs, atol=1e-6)
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-1.0, 1.0), (0.1, 0.9)])
