@@ -752,6 +752,79 @@ def test_csv_that_will_not_do_is_refused_in_one_line(tmp_path, text, target, sai
     assert caught.value.at in {("path",), ("target",)}
 
 
+@pytest.mark.parametrize(
+    ("names", "keys"),
+    [
+        (["x_train", "y_train", "x_test", "y_test"], {}),  # Keras's mnist.npz
+        (["x_train", "y_train", "x_test", "y_test"], {"inputs": "x_train"}),
+        (["x", "y", "x_test", "y_test", "x_valid", "y_valid"], {}),
+        (
+            ["X_train", "y_train", "X_test", "y_test", "X_val", "y_val"],
+            {"inputs": "X_train", "targets": "y_train"},
+        ),
+        (
+            ["train_images", "train_labels", "test_images", "test_labels", "val_images", "val_labels"],
+            {"inputs": "train_images", "targets": "train_labels"},
+        ),
+    ],
+)
+def test_npz_of_several_parts_is_taken_whole(tmp_path, names, keys):
+    x = np.arange(120.0).reshape(60, 2)
+    labels = np.array(["ant", "bee", "cat"])[np.arange(60) % 3]
+    cuts = (slice(30), slice(30, 45), slice(45, 60))
+    arrays = {}
+    for cut, name, label in zip(cuts, names[::2], names[1::2], strict=False):
+        arrays |= {name: x[cut], label: labels[cut]}
+    data = load(save_npz(tmp_path, **arrays) | keys)
+    assert list(data.splits) == ["train", "validation", "test"][:: 1 if len(names) == 6 else 2]
+    for part, cut in zip(("train", "test", "validation"), cuts[: len(names) // 2], strict=False):
+        np.testing.assert_array_equal(data.splits[part].inputs, x[cut].astype(np.float32))
+        np.testing.assert_array_equal(data.splits[part].targets, np.arange(60)[cut] % 3)
+    assert data.notes == ()
+
+
+def test_npz_says_which_arrays_it_does_not_use(tmp_path):
+    x, y = np.zeros((6, 2)), np.arange(6) % 2
+    config = save_npz(tmp_path, x=x, y=y, x_test=x, y_val=y, extra=np.array([{}], object))
+    (note,) = load(config).notes
+    assert note == f"'{config['path']}': not used: extra, x_test and y_val"
+    many = {f"a{number:02}": y for number in range(20)}
+    (note,) = load(save_npz(tmp_path, x=x, y=y, **many)).notes
+    assert note.endswith("a06, a07 and 12 more")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "keys", "said"),
+    [
+        (("X", "Y"), {}, "no array 'x'; it has X and Y; did you mean 'X'?"),
+        (("X_train", "y_train"), {}, "no array 'x'; it has X_train and y_train; did you mean 'X_train'?"),
+        (("a", "y"), {}, "no array 'x'; it has a and y"),
+        (("images", "labels"), {"inputs": "image", "targets": "labels"}, "did you mean 'images'?"),
+        (("y_train",), {"inputs": "x_train"}, "no array 'x_train'; it has y_train"),
+    ],
+)
+def test_npz_names_that_are_not_there_lead_to_those_that_are(tmp_path, arrays, keys, said):
+    config = save_npz(tmp_path, **dict.fromkeys(arrays, np.arange(6) % 2)) | keys
+    with pytest.raises(InvalidValue) as caught:
+        load(config)
+    assert str(caught.value).endswith(said)
+    assert caught.value.at == ("inputs",)
+
+
+def test_npz_parts_are_held_against_each_other(tmp_path):
+    x, y = np.zeros((6, 2)), np.arange(6) % 2
+    bad = {
+        "'x_test' and 'y_test' are 6 inputs but 4 targets": {"y": y, "x_test": x, "y_test": y[:4]},
+        "'x' and 'x_test' differ in shape": {"y": y, "x_test": x[:, :1], "y_test": y},
+        "'x_val' is empty": {"y": y, "x_val": x[:0], "y_val": y[:0]},
+        "of 'y' and 'y_test' one is text": {"y": y, "x_test": x, "y_test": y.astype(str)},
+    }
+    for said, arrays in bad.items():
+        with pytest.raises(InvalidValue, match=said) as caught:
+            load(save_npz(tmp_path, x=x, **arrays))
+        assert caught.value.at == ("path",)
+
+
 def test_npz_that_will_not_do_is_refused(tmp_path):
     x = np.zeros((5, 2))
     bad = {

@@ -12,8 +12,8 @@ from typing import IO
 
 import numpy as np
 
-from nnlab.data.datasets.arrays import find_idx_file, read_idx_pair
 from nnlab.data.datasets.fetch import Published, fetch
+from nnlab.data.datasets.idx import find_idx_file, read_idx_pair
 from nnlab.data.datasets.local_files import existing_path, read_at_most
 from nnlab.data.datasets.resize import Side, resize_examples
 from nnlab.data.examples import Examples, Source, classification_examples

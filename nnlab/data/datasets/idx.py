@@ -1,11 +1,10 @@
-"""Data sets from arrays: NPZ archives and IDX files. Neither can carry code: nothing is unpickled."""
+"""Data sets from IDX files."""
 
 from __future__ import annotations
 
 import gzip
 import math
 import re
-import zipfile
 import zlib
 from pathlib import Path
 
@@ -13,51 +12,11 @@ import numpy as np
 
 from nnlab.data.datasets.local_files import blame_path, existing_path, read_at_most
 from nnlab.data.datasets.resize import Side, resize_examples
-from nnlab.data.examples import (
-    Examples,
-    Source,
-    Task,
-    align_classes,
-    classification_examples,
-    examples_from_labels,
-)
+from nnlab.data.examples import Examples, Source, align_classes, classification_examples
 from nnlab.errors import InvalidValue
 from nnlab.registry import register
-from nnlab.text import join_words
 
 IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-
-
-@register("dataset")
-def npz(path: str, inputs: str = "x", targets: str = "y", task: Task = "classification") -> Source:
-    """A NumPy archive with an array of inputs `[N, ...]` and one of targets.
-
-    Where the archive holds `<inputs>_test` and `<targets>_test` too, they are the data set's own test
-    examples.
-
-    Args:
-        path: The .npz file; a relative path starts at the working directory.
-        inputs: The name of the array of inputs.
-        targets: The name of the array of targets: `[N]`, or `[N, K]` values for a regression.
-        task: `classification` numbers the different targets, sorted, which may be text; `regression` takes
-            numbers.
-    """
-
-    def load(_: int) -> tuple[Examples, Examples | None]:
-        arrays = _read_npz(existing_path(path), path)
-        has_test_set = f"{inputs}_test" in arrays and f"{targets}_test" in arrays
-        _check_npz(arrays, path, inputs, targets, has_test_set)
-        count = len(arrays[inputs])
-        if has_test_set:
-            arrays[inputs] = blame_path(np.concatenate, [arrays[inputs], arrays[f"{inputs}_test"]])
-            arrays[targets] = blame_path(np.concatenate, [arrays[targets], arrays[f"{targets}_test"]])
-        # both in one, so that the labels of both are numbered alike
-        together = blame_path(examples_from_labels, arrays[inputs], arrays[targets], task)
-        if not has_test_set:
-            return together, None
-        return together.take(slice(count)), together.take(slice(count, None))
-
-    return Source(load)
 
 
 @register("dataset")
@@ -89,38 +48,6 @@ def idx(path: str, size: Side | None = None) -> Source:
         return resize_examples(train, size), test and resize_examples(test, size)
 
     return Source(load)
-
-
-def _check_npz(
-    arrays: dict[str, np.ndarray], path: str, inputs: str, targets: str, has_test_set: bool
-) -> None:
-    """Refuse an archive without numeric arrays of the right names and shapes. Raises InvalidValue."""
-    for name in [inputs, targets] + ([f"{inputs}_test", f"{targets}_test"] if has_test_set else []):
-        if name not in arrays:
-            key = "inputs" if name == inputs else "targets"
-            raise InvalidValue(
-                f"'{path}' has no array '{name}'; it has {join_words(list(arrays), 'and')}", (key,)
-            )
-        is_text = name.startswith(targets) and arrays[name].dtype.kind == "U"
-        if arrays[name].dtype.kind not in "fiub" and not is_text:
-            raise InvalidValue(f"'{path}': array '{name}' holds no numbers", ("path",))
-    if arrays[inputs].ndim < 2:
-        raise InvalidValue(
-            f"'{path}': '{inputs}' must have an axis of examples and one of features", ("path",)
-        )
-    if has_test_set and arrays[inputs].shape[1:] != arrays[f"{inputs}_test"].shape[1:]:
-        raise InvalidValue(f"'{path}': '{inputs}' and '{inputs}_test' differ in shape", ("path",))
-
-
-def _read_npz(location: Path, path: str) -> dict[str, np.ndarray]:
-    try:
-        with location.open("rb") as stream:
-            archive = np.load(stream, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                raise ValueError("it is a single array, a .npy")
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise InvalidValue(f"'{path}' is no NPZ archive of plain arrays: {error}", ("path",)) from None
 
 
 def read_idx_pair(folder: Path, stem: str) -> Examples | None:
