@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 MAXIMUM_LINE_CHARACTERS = 800
 MAXIMUM_WORD_CHARACTERS = 300
@@ -85,3 +86,38 @@ def short_value(value: object) -> str:
 def exact_value(value: object) -> str:
     """A value with all its digits, for a cell of a table in which `-` stands for what is missing."""
     return "null" if value is None else str(value) if isinstance(value, float) else short_value(value)
+
+
+def in_words(value: object) -> str:
+    """A value of an experiment file without brackets: `sgd momentum 0.9`."""
+    if isinstance(value, Mapping):
+        rest = [f"{key} {in_words(inner)}" for key, inner in value.items() if key != "type"]
+        return " ".join([str(value["type"]), *rest] if "type" in value else rest)
+    if isinstance(value, list):
+        return ", ".join(in_words(item) for item in value) or "none"
+    if value is None or isinstance(value, float):
+        return "none" if value is None or math.isnan(value) else f"{value:g}"
+    return str(value).lower() if str(value) in ("True", "False") else str(value)
+
+
+def with_deviation(mean: float, deviation: float) -> str:
+    """`0.931 ± 0.012`: a mean to the second digit of its standard deviation, six digits at most.
+
+    The mean stands alone where there is no deviation.
+    """
+    if not (math.isfinite(mean) and math.isfinite(deviation)):
+        return short_value(float(mean))
+    if not deviation:
+        return f"{mean:.4g} ± 0"
+    magnitude, last = _magnitude(mean), _magnitude(deviation) - 1
+    if -4 <= magnitude < 6 and last > -7:
+        decimals = max(0, min(-last, 5 - max(magnitude, 0)))
+        spread = f"{deviation:.{decimals}f}" if deviation >= 10.0**-decimals else f"{deviation:.1g}"
+        return f"{mean:.{decimals}f} ± {spread}"
+    digits = min(max(magnitude - last + 1, 2), 6)
+    return f"{mean:.{digits - 1}e} ± {deviation:.1e}"
+
+
+def _magnitude(value: float) -> int:
+    """The power of ten of a number's first digit."""
+    return math.floor(math.log10(abs(value))) if value else 0

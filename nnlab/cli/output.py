@@ -20,6 +20,7 @@ from nnlab.text import short_value
 if TYPE_CHECKING:
     from nnlab.nn.layer import Setup, Shape
     from nnlab.runs.results import Run, Sweep
+    from nnlab.runs.sweep_points import PointTable
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
@@ -71,7 +72,11 @@ def _record_line(record: Mapping[str, object]) -> str:
 
 
 def print_sweep(sweep: Sweep) -> None:
-    """Print a sweep's outcome: how its trials ended, each phenomenon's numbers, the verdicts, the figures."""
+    """Print a sweep's outcome.
+
+    It is how its trials ended, each phenomenon's numbers, the verdicts, the figures, and what each point came
+    to.
+    """
     summary = sweep.summary
     words = ("complete", "pruned", "diverged", "failed", "missing")
     counts = [f"{summary[word]} {word}" for word in words if summary.get(word)]
@@ -85,6 +90,16 @@ def print_sweep(sweep: Sweep) -> None:
     print_verdicts(sweep.config.name, sweep.check())
     for path in sweep.plots:
         click.echo(path)
+    _print_points(sweep.points_in_words)
+
+
+def _print_points(points: PointTable) -> None:
+    """Print what each point of a sweep came to."""
+    click.echo(_printable(points.title))
+    if points.rows:
+        print_table(points.head, points.rows, points.right)
+    if points.left_out:
+        click.echo(f"... and {points.left_out:,} more, all in summary.csv")
 
 
 def _number_rows(summary: Mapping[str, object], name: str) -> list[tuple[str, str]]:

@@ -80,7 +80,7 @@ class SweepDefinition:
                 f"axes that move together need as many values each; there are {shown}", ("zip",)
             )
         self._check_paths()
-        count = self._trial_count()
+        count = self.trial_count()
         if count > MAXIMUM_TRIALS:
             shown = f"{count:,}" if count < 10**15 else "more than 10^15"
             raise InvalidValue(f"comes to {shown} trials; a sweep has at most {MAXIMUM_TRIALS:,}")
@@ -112,7 +112,8 @@ class SweepDefinition:
                     hint = "; give sweep.seeds" if name == "seed" else ""
                     raise InvalidValue(f"'{name}' cannot be an axis{hint}", self.place(path))
 
-    def _trial_count(self) -> int:
+    def trial_count(self) -> int:
+        """How many trials it comes to, equal ones counted apart."""
         zipped = max((_count(values) for values in self.zip.values()), default=1)
         draws = self.random.draws if self.random else 1
         seeds = self.seeds if isinstance(self.seeds, int) else len(self.seeds)

@@ -13,6 +13,7 @@ from nnlab.config.document import read
 from nnlab.errors import ConfigError, InvalidValue, RunStatus, UsageError
 from nnlab.runs.expectations import Value, Verdicts, run_verdicts, sweep_verdicts
 from nnlab.runs.html import html_heading, html_table
+from nnlab.runs.sweep_points import PointTable, sweep_points
 from nnlab.storage.results import JsonObject, read_summary
 from nnlab.storage.tables import read_table, read_tables, read_trials
 from nnlab.text import join_words, short_value, suggestion
@@ -203,6 +204,27 @@ class Sweep:
         """The numbers of the phenomena across the sweep by the keys of `expect:`."""
         return _numbers(self.config, self.summary)
 
+    @property
+    def points(self) -> pandas.DataFrame:
+        """A row for each point of the sweep, in its order.
+
+        Columns: the axes; mean and sample standard deviation over the seeds, and the folds of a
+        cross-validation, of the number that the best point is chosen by and of the one that is reported, such
+        as `final.validation_accuracy.mean`; how many trials that is the mean of, `count`, and how many are
+        `diverged`, `failed`, `pruned` and `missing`; and whether the point is `best`.
+
+        The number is the metric of a search, else the accuracy of a classification, else the loss: at the
+        last record (`final.`), or at the best where early stopping restores its weights (`selected.`). The
+        best point is chosen on the validation set, else on the training set, never on the test set, which is
+        reported. A point with a diverged trial is best only where there is no other.
+        """
+        return sweep_points(self).table
+
+    @property
+    def points_in_words(self) -> PointTable:
+        """`points` as the command `nnlab sweep` prints them."""
+        return sweep_points(self).in_words()
+
     def check(self) -> Verdicts:
         """Return the verdicts on its expectations; true where the sweep is complete and all of them hold."""
         return Verdicts(sweep_verdicts(self), self.status)
@@ -254,8 +276,9 @@ class Sweep:
         return f"<Sweep {self.config.name}: {self.status}, {len(self.trials)} trials, in {self.path}>"
 
     def _repr_html_(self) -> str:
-        status = f"{self.status}, {len(self.trials)} trials"
-        return _html(self.config.name, status, self.path, self.numbers, self.check())
+        status, table = f"{self.status}, {len(self.trials)} trials", self.points_in_words
+        shown = _html(self.config.name, status, self.path, self.numbers, self.check())
+        return f"{shown}{html_heading(table.title)}{html_table(table.head, table.rows)}"
 
 
 class SweepRuns(Sequence[Run]):

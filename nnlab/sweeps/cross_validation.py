@@ -16,6 +16,7 @@ from nnlab.runs.expectations import Verdicts
 from nnlab.runs.results import Run, Sweep
 from nnlab.runs.resume import Notify, ResumePolicy, ignore
 from nnlab.runs.reuse import may_hold
+from nnlab.runs.sweep_points import FOLD_AXIS
 from nnlab.runs.train import train
 from nnlab.storage.results import JsonObject
 from nnlab.sweeps.progress import EventCallback
@@ -24,7 +25,6 @@ from nnlab.sweeps.trials import single_run_tree
 from nnlab.system.imports import Array, jax
 from nnlab.training.experiment import build_experiment
 
-FOLD_AXIS = "data.split.fold"
 PHENOMENON = "cross_validation"  # chooses the number of epochs
 DEFAULT_FOLDS = 10
 DEFAULT_TEST_SHARE = 0.15  # where data are not divided by the experiment, nor of their own

@@ -84,9 +84,12 @@ class Plan(NamedTuple):
         """A line that says how much is to be run, and what it is likely to cost; see `estimate`."""
         if self.search is not None:
             return f"{self.path}: up to {self.draws} trials, chosen as it goes, {self.estimate(jobs)}"
+        sweep = self.config.build().sweep
+        named, count = sweep.trial_count() if sweep else 0, f"{len(self.trials)} trials"
+        count += f" (of {named} named; equal ones are run once)" if named > len(self.trials) else ""
         programs = "1 program" if len(self.groups) == 1 else f"{len(self.groups)} programs"
         return (
-            f"{self.path}: {len(self.trials)} trials, {len(self.finished)} done, {self.trials_left} to run "
+            f"{self.path}: {count}, {len(self.finished)} done, {self.trials_left} to run "
             f"as {programs}, {self.estimate(jobs)}"
         )
 

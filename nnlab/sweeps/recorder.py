@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from nnlab.errors import RunStatus
 from nnlab.runs.results import open_sweep
+from nnlab.runs.sweep_points import MISSING
 from nnlab.storage.results import JsonObject, read_json
 from nnlab.sweeps.directory import ENDED, SweepDirectory
 from nnlab.sweeps.engines.base import Event, Summary, TrialSource
@@ -18,7 +19,6 @@ from nnlab.sweeps.tables import row_of, write_summary, write_trials
 from nnlab.sweeps.trials import Trial
 
 TABLES_INTERVAL_SECONDS = 5.0  # between two writings of trials.csv while a sweep runs
-MISSING = "missing"  # of a trial that has not ended
 
 
 class SweepRecorder:
@@ -63,8 +63,8 @@ class SweepRecorder:
     def finish(self) -> Summary:
         """Write the tables and summary.json, and return the summary.
 
-        It holds how many trials ended how, the best trial of a search and, once every trial has ended, the
-        numbers of each phenomenon across trials.
+        It holds how many trials ended how, the best trial of a search, null where none is complete, and, once
+        every trial has ended, the numbers of each phenomenon across trials.
         """
         self.write_trials()
         write_summary(self.directory, self.axes)
@@ -79,9 +79,8 @@ class SweepRecorder:
             status = RunStatus.INTERRUPTED
         summary: JsonObject = {"name": self.config.name, "status": status, "trials": len(self.trials)}
         summary |= {word: counts[word] for word in (*ENDED, RunStatus.FAILED, MISSING)}
-        best = self.search.best() if self.search is not None else None
-        if best is not None:
-            summary["best"] = best
+        if self.search is not None:
+            summary["best"] = self.search.best()
         if not counts[MISSING]:
             summary |= self._phenomena_numbers()
         self.directory.write_json("summary.json", summary)

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from nnlab.config.document import dump
 from nnlab.runs.results import open_sweep
+from nnlab.runs.sweep_points import COUNTED, STATISTICS, numbers_of, statistics_of_points
 from nnlab.storage.tables import table_text
 from nnlab.sweeps.directory import SweepDirectory
 from nnlab.sweeps.engines.base import Summary
 from nnlab.sweeps.trials import Trial
-
-if TYPE_CHECKING:
-    import pandas
-
-STATISTICS = ("mean", "std", "median", "min", "max", "count")
 
 
 def row_of(trial: Trial, summary: Summary | None) -> dict[str, object]:
@@ -47,30 +42,23 @@ def write_trials(
 
 
 def write_summary(directory: SweepDirectory, axes: Sequence[str]) -> None:
-    """Write summary.csv: for each point and number, statistics over the seeds that are complete there."""
-    trials = open_sweep(directory.path).completed_trials
-    columns = [str(name) for name in trials]
-    metrics = [n for n in columns if "." in n and n not in axes and trials[n].dtype.kind in "fiu"]
-    head = [*axes, "metric", *STATISTICS]
-    if trials.empty or not metrics:
+    """Write summary.csv: a row for each point and number.
+
+    It has statistics over the seeds that are complete there, and counts those that ended otherwise.
+    """
+    trials = open_sweep(directory.path).trials
+    numbers = numbers_of(trials, axes)
+    head = [*axes, "metric", *STATISTICS, *COUNTED]
+    if trials.empty or not numbers:
         directory.write("summary.csv", table_text(head, []))
         return
-    statistics = _statistics(trials, axes, metrics)
-    statistics["count"] = statistics["count"].astype(int)
-    rows = statistics.rename_axis([*axes, "metric"]).reset_index().to_dict("records")
-    directory.write("summary.csv", table_text(head, [{str(n): v for n, v in row.items()} for row in rows]))
-
-
-def _statistics(trials: pandas.DataFrame, axes: Sequence[str], metrics: list[str]) -> pandas.DataFrame:
-    """A row per point and metric, a column per statistic."""
-    import pandas
-
-    if not axes:
-        return trials[metrics].agg(list(STATISTICS)).T
-    points = trials.groupby(list(axes), sort=False, dropna=False)
-    stacked = points[metrics].agg(list(STATISTICS)).stack(0, future_stack=True)
-    assert isinstance(stacked, pandas.DataFrame)  # noqa: S101 - of two levels of columns, one is left
-    return stacked
+    rows = []
+    for point in statistics_of_points(trials, axes, numbers).to_dict("records"):
+        for number in numbers:
+            statistics = {name: float(point[f"{number}.{name}"]) for name in STATISTICS}
+            statistics["count"] = int(statistics["count"])
+            rows.append({str(n): value for n, value in point.items()} | {"metric": number} | statistics)
+    directory.write("summary.csv", table_text(head, rows))
 
 
 def plain(value: object) -> object:

@@ -164,6 +164,7 @@ def test_summary_csv_has_the_statistics_over_seeds(done):
     table, summary = trials_table(out), pandas.read_csv(out / "summary.csv")
     assert summary.columns.tolist() == [
         "model.width", "metric", "mean", "std", "median", "min", "max", "count",
+        "diverged", "failed", "pruned",
     ]  # fmt: skip
     assert {f"final.{split}_{what}" for split in SPLITS for what in ("loss", "accuracy")} <= set(
         summary["metric"]
@@ -464,11 +465,10 @@ def test_a_trial_that_diverges_is_counted_and_drawn(folder):
     summary = summary_of(folder / "out")
     assert [summary[word] for word in ("complete", "diverged", "failed")] == [3, 1, 0]
     assert summary["double_descent"]["classical_capacity"] < 1
-    assert set(pandas.read_csv(folder / "out" / "summary.csv")["optimizer.learning_rate"]) == {
-        0.001,
-        0.002,
-        0.003,
-    }
+    table = pandas.read_csv(folder / "out" / "summary.csv").query("metric == 'final.train_loss'")
+    assert table["optimizer.learning_rate"].tolist() == [0.001, 0.002, 0.003, 1e30]
+    assert table[["count", "diverged", "failed"]].to_numpy().tolist() == [[1, 0, 0]] * 3 + [[0, 1, 0]]
+    assert table["mean"].isna().tolist() == [False] * 3 + [True]
     assert (folder / "out" / "plots" / "double_descent.png").stat().st_size > 1000
     when = moments(folder / "out")
     swept("tiny.yaml", "--out", "out", "--no-plots")
@@ -484,6 +484,9 @@ def test_a_sweep_whose_trials_all_diverge_has_ended(folder):
     summary = summary_of(folder / "out")
     assert summary["status"] in ("complete", "diverged", "failed"), "nothing of it is running any more"
     assert summary["diverged"] == 3
+    assert "no trial is complete, there is no best" in result.stdout
+    table = pandas.read_csv(folder / "out" / "summary.csv").query("metric == 'final.train_loss'")
+    assert table[["count", "diverged"]].to_numpy().tolist() == [[0, 1]] * 3
 
 
 # --- killed and interrupted ------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from nnlab.phenomena.base import (
     refuse_too_many_lines,
     sweep_column,
 )
-from nnlab.text import suggestion
+from nnlab.text import in_words, suggestion
 
 if TYPE_CHECKING:
     import pandas
@@ -156,15 +156,4 @@ def value_in_words(value: object, settings: ComparisonSettings) -> str:
         value = parse_value(value, "trials.csv").tree
     if isinstance(value, Mapping):
         value = {key: inner for key, inner in value.items() if f"{settings.along}.{key}" != settings.tuned}
-    return textwrap.shorten(_in_words(value), LABEL_CHARACTERS, placeholder=" ...")
-
-
-def _in_words(value: object) -> str:
-    if isinstance(value, Mapping):
-        rest = [f"{key} {_in_words(inner)}" for key, inner in value.items() if key != "type"]
-        return " ".join([str(value["type"]), *rest] if "type" in value else rest)
-    if isinstance(value, list):
-        return ", ".join(_in_words(item) for item in value) or "none"
-    if value is None or isinstance(value, float):
-        return "none" if value is None or math.isnan(value) else f"{value:g}"
-    return str(value).lower() if isinstance(value, (bool, np.bool_)) else str(value)
+    return textwrap.shorten(in_words(value), LABEL_CHARACTERS, placeholder=" ...")
