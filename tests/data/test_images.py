@@ -6,14 +6,12 @@ import io
 import sys
 import tarfile
 import threading
-import zlib
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 
 import numpy as np
 import pandas
 import pytest
-from PIL import Image
 from support import blobs, idx_bytes, put_image_sets
 
 from nnlab.config.resolve import resolve
@@ -327,126 +325,6 @@ def test_sizes_that_cannot_be_are_refused(tmp_path):
     said, at = refusal(type="mnist", size=4096)
     assert "would take 18.8 GB" in said
     assert at == ("size",)
-
-
-# --- a folder of images ----------------------------------------------------------------------------------
-
-COLOURS = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [0, 0, 0], [255, 255, 255], [9, 8, 7]]
-TWO_BY_THREE = np.array(COLOURS, np.uint8).reshape(2, 3, 3)
-
-
-def save(folder, name, pixels=TWO_BY_THREE, mode=None, **options):
-    (folder / name).parent.mkdir(parents=True, exist_ok=True)
-    image = Image.fromarray(np.asarray(pixels, np.uint8))
-    (image.convert(mode) if mode else image).save(folder / name, **options)
-
-
-def load_folder(folder, **keys):
-    return load(type="image_folder", path=str(folder), **{"split": {"train": 1.0}} | keys)
-
-
-def test_image_folder_numbers_its_sorted_subfolders(tmp_path):
-    for number, name in enumerate(("b/1.png", "a/1.PNG", "a/2.bmp", "c/x.ppm", "b/0.tiff")):
-        save(tmp_path, name, np.full((2, 3, 3), 10 * number))
-    (tmp_path / "a" / "notes.txt").write_text("no image")
-    (tmp_path / ".hidden").mkdir()
-    train = load_folder(tmp_path).train
-    assert train.classes == 3
-    assert train.inputs.shape == (5, 2, 3, 3)
-    assert dict(zip(np.round(train.inputs[:, 0, 0, 0] * 255), train.targets, strict=True)) == {
-        10: 0, 20: 0, 0: 1, 40: 1, 30: 2,
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize("mode", [None, "P", "RGBA", "CMYK"])
-def test_images_of_any_mode_are_colours_or_greys(tmp_path, mode):
-    save(tmp_path, f"a/x.{'tif' if mode == 'CMYK' else 'png'}", mode=mode)
-    found = load_folder(tmp_path).train.inputs[0]
-    grey = load_folder(tmp_path, grey=True).train.inputs[0]
-    assert grey.shape == (2, 3)
-    weights = np.array([0.299, 0.587, 0.114], np.float32)
-    np.testing.assert_allclose(grey, found @ weights, atol=0.5 / 255 + 1e-6)  # rounded to bytes
-    if mode != "P":  # whose colours are a palette's
-        np.testing.assert_array_equal(found, TWO_BY_THREE / np.float32(255))
-
-
-def test_train_and_test_make_the_own_test_set(tmp_path):
-    for part, count in (("train", 3), ("test", 2)):
-        for kind in "ab":
-            for number in range(count):
-                save(tmp_path, f"{part}/{kind}/{number}.png")
-    data = load_folder(tmp_path, split=None)
-    assert (len(data.train), data.validation, len(data.test)) == (6, None, 4)
-    np.testing.assert_array_equal(data.test.targets, [0, 0, 1, 1])
-    save(tmp_path, "test/c/0.png")
-    assert "class 'c' is in test, not in train" in refusal(type="image_folder", path=str(tmp_path))[0]
-    (tmp_path / "other").mkdir()
-    assert "holds 'other' beside train and test" in refusal(type="image_folder", path=str(tmp_path))[0]
-
-
-def test_images_of_different_sizes_need_a_size(tmp_path):
-    save(tmp_path, "a/0.png")
-    save(tmp_path, "b/1.png", np.zeros((5, 4, 3)))
-    said, at = refusal(type="image_folder", path=str(tmp_path))
-    assert "1.png' has 4 x 5 pixels, " in said
-    assert "0.png' 3 x 2; give the 'size'" in said
-    assert at == ("size",)
-    train = load_folder(tmp_path, size=6).train
-    assert train.inputs.shape == (2, 6, 6, 3)
-    np.testing.assert_allclose(
-        train.inputs[train.targets == 0], resize_images(TWO_BY_THREE[None] / np.float32(255), 6), atol=1e-7
-    )
-
-
-def png_of(width, height):
-    """A PNG whose header promises so many pixels."""
-    file = io.BytesIO()
-    Image.new("L", (1, 1)).save(file, "PNG")
-    content = bytearray(file.getvalue())
-    content[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
-    content[29:33] = zlib.crc32(bytes(content[12:29])).to_bytes(4, "big")
-    return bytes(content)
-
-
-def damaged(cut, start=0):
-    file = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)).save(file, "PNG")
-    return file.getvalue()[start:cut]
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"", "it is damaged, or no image"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "it is damaged, or no image"),
-        (damaged(30), ""),
-        (damaged(-500), "truncated"),
-        (png_of(20_000, 20_000), ""),
-        (png_of(9000, 9000), "9000 x 9000 pixels, more than"),
-        (png_of(2**31 - 1, 2**31 - 1), ""),
-    ],
-    ids=["empty", "postscript", "head", "cut", "bomb", "large", "huge"],
-)
-def test_images_that_will_not_do_are_refused(tmp_path, content, said):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "x.png").write_bytes(content)
-    found, at = refusal(type="image_folder", path=str(tmp_path))
-    assert found.startswith(f"'{tmp_path / 'a' / 'x.png'}' cannot be read: ")
-    assert said in found
-    assert at == ("path",)
-
-
-def test_folders_that_will_not_do_are_refused(tmp_path):
-    said = "has no subfolders; it must hold one a class"
-    assert said in refusal(type="image_folder", path=str(tmp_path))[0]
-    save(tmp_path, "a/0.png")
-    (tmp_path / "b").mkdir()
-    assert (
-        f"'{tmp_path / 'b'}' holds no images (.png, " in refusal(type="image_folder", path=str(tmp_path))[0]
-    )
-    assert "is no folder" in refusal(type="image_folder", path=str(tmp_path / "a" / "0.png"))[0]
-    Image.fromarray(np.full((2, 2), 40_000, np.uint16)).save(tmp_path / "b" / "deep.png")
-    assert "more than 8 bits" in refusal(type="image_folder", path=str(tmp_path))[0]
 
 
 # --- Parquet ---------------------------------------------------------------------------------------------

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import io
+import os
 import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
 from nnlab.data.datasets.local_files import existing_path
 from nnlab.data.datasets.resize import Side, check_image_memory, resize_images
-from nnlab.data.examples import Examples, Source, classification_examples
+from nnlab.data.examples import Examples, Loaded, Source, classification_examples
 from nnlab.errors import InvalidValue
 from nnlab.registry import register
 from nnlab.system import files
@@ -18,26 +23,46 @@ from nnlab.text import join_words
 
 # the formats that Pillow decodes by itself: for others it may start programs
 FORMATS = {
-    "PNG": (".png",),
-    "JPEG": (".jpg", ".jpeg"),
+    "PNG": (".png", ".apng"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp"),
     "BMP": (".bmp",),
+    "DIB": (".dib",),
     "GIF": (".gif",),
     "TIFF": (".tif", ".tiff"),
     "WEBP": (".webp",),
-    "PPM": (".ppm", ".pgm"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
 }
 SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+SPLITS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val"),
+    "test": ("test", "testing"),
+}
 MAXIMUM_PIXELS = 2**26  # of one image; its header says how many before it is decoded
+MAXIMUM_KINDS = 6  # of files that are left out, in a message
+
+BESIDE, IN, BELOW = "beside the class folders", "in class folders", "in subfolders of class folders"
+Files = list[list[Path]]  # of each class
+LeftOut = Counter[tuple[str, str]]  # how many files, by where they lie and of what kind they are
 
 
 @register("dataset")
 def image_folder(path: str, size: Side | None = None, grey: bool = False) -> Source:
     """A folder of image files with a subfolder for each class.
 
-    Files are PNG, JPEG, BMP, GIF, TIFF, WebP or PPM. The subfolders' names, sorted, number the classes. Where
-    the subfolders are `train` and `test`, each with the same classes in it, the latter is the data set's own
-    test set. Inputs are `[N, H, W, 3]`, or `[N, H, W]` if grey, bytes divided by 255. Transparency is
-    dropped, and of an animation the first image is taken.
+    The subfolders' names are those of the classes, and number them, sorted as text: `10` comes before `2`.
+    Where the subfolders are `train` and `test`, `train` and `validation`, or all three, each with the same
+    classes in it, the latter are the data set's own validation and test examples. `training`, `val`, `valid`
+    and `testing` will do as well, in upper or lower case.
+
+    Images are files of the suffixes .png, .apng, .jpg, .jpeg, .jpe, .jfif, .jif, .pjpeg, .pjp, .bmp, .dib,
+    .gif, .tif, .tiff, .webp, .ppm, .pgm, .pbm and .pnm, in upper or lower case. Other files, and hidden ones,
+    are left out and counted in a note. Images beside the class folders or in subfolders of them are refused,
+    as is what is called like an image and is no regular file.
+
+    Images are turned as their EXIF orientation says, so that they are as any viewer shows them. Transparency
+    is dropped, and of an animation the first image is taken. Inputs are `[N, H, W, 3]`, or `[N, H, W]` if
+    grey, bytes divided by 255.
 
     Args:
         path: The folder; a relative path starts at the working directory.
@@ -46,86 +71,214 @@ def image_folder(path: str, size: Side | None = None, grey: bool = False) -> Sou
         grey: Whether colours become 0.299 red + 0.587 green + 0.114 blue.
     """
 
-    def load(_: int) -> tuple[Examples, Examples | None]:
+    def load(_: int) -> Loaded:
         folder = existing_path(path)
         if not folder.is_dir():
             raise InvalidValue(f"'{path}' is no folder; name the one with a subfolder a class", ("path",))
-        names = _subfolders(folder)
-        if not {"train", "test"} <= set(names):
-            return _read([_files(folder, names)], size, grey)[0], None
-        if len(names) > 2:
-            other = next(name for name in names if name not in ("train", "test"))
-            raise InvalidValue(f"'{path}' holds '{other}' beside train and test; take it out", ("path",))
-        classes = _subfolders(folder / "train")
-        _check_same_classes(classes, _subfolders(folder / "test"), path)
-        parts = [_files(folder / part, classes) for part in ("train", "test")]
-        train, test = _read(parts, size, grey)
-        return train, test
+        try:
+            classes, parts, left_out = _scan(folder)
+        except OSError as error:
+            raise InvalidValue(f"'{error.filename}' cannot be read: {error.strerror}", ("path",)) from None
+        examples = dict(zip(parts, _read(list(parts.values()), folder, size, grey), strict=True))
+        names = tuple(map(_text, classes))
+        examples = {part: replace(each, class_names=names) for part, each in examples.items()}
+        notes = _notes(left_out, classes, path)
+        return Loaded(examples["train"], examples.get("test"), examples.get("validation"), notes)
 
     return Source(load)
 
 
-def _subfolders(folder: Path) -> list[str]:
-    """The names of the subfolders, sorted; hidden ones do not count."""
-    try:
-        return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != ".")
-    except OSError as error:
-        raise InvalidValue(f"'{folder}' cannot be read: {error.strerror}", ("path",)) from None
+def _scan(folder: Path) -> tuple[list[str], dict[str, Files], LeftOut]:
+    """The classes of a data set, the files of each of its parts, and what is left out.
+
+    Raises:
+        InvalidValue: The folder is not laid out as a data set.
+        OSError: A folder cannot be read.
+    """
+    names, left_out = _subfolders(folder)
+    places = {split: folder / name for split, name in _splits(names, folder).items()}
+    classes = {"train": names}
+    for split, place in places.items():
+        classes[split], others = _subfolders(place)
+        left_out += others
+        for name in sorted(set(classes["train"]) ^ set(classes[split])):
+            here, there = (places["train"], place) if name in classes["train"] else (place, places["train"])
+            message = f"'{folder}': class '{name}' is in {here.name}, not in {there.name}"
+            raise InvalidValue(message, ("path",))
+    parts: dict[str, Files] = {}
+    for split, place in (places or {"train": folder}).items():
+        parts[split] = []
+        for name in classes[split]:
+            images, others = _images(place / name)
+            parts[split].append(images)
+            left_out += others
+    return classes["train"], parts, left_out
 
 
-def _check_same_classes(train: list[str], test: list[str], path: str) -> None:
-    for name in sorted(set(train) ^ set(test)):
-        present, absent = ("train", "test") if name in train else ("test", "train")
-        raise InvalidValue(f"'{path}': class '{name}' is in {present}, not in {absent}", ("path",))
+def _splits(names: Sequence[str], folder: Path) -> dict[str, str]:
+    """The subfolders that are splits, by split; none where they are classes. Raises InvalidValue."""
+    found = {split: [name for name in names if name.lower() in words] for split, words in SPLITS.items()}
+    if not found["train"] or not (found["validation"] or found["test"]):
+        return {}
+    for split, several in found.items():
+        if len(several) > 1:
+            message = f"'{folder}' holds both {join_words(several, 'and')} for {split}; take one of them out"
+            raise InvalidValue(message, ("path",))
+    splits = {split: each[0] for split, each in found.items() if each}
+    other = next((name for name in names if name not in splits.values()), None)
+    if other is not None:
+        beside = join_words(list(splits.values()), "and")
+        raise InvalidValue(f"'{folder}' holds '{other}' beside {beside}; take it out", ("path",))
+    return splits
 
 
-def _files(folder: Path, classes: list[str]) -> list[list[Path]]:
-    """The image files of each class, sorted by name."""
-    if not classes:
-        raise InvalidValue(f"'{folder}' has no subfolders; it must hold one a class", ("path",))
-    files_of_classes = []
-    for name in classes:
-        try:
-            entries = sorted((folder / name).iterdir())
-        except OSError as error:
-            raise InvalidValue(f"'{folder / name}' cannot be read: {error.strerror}", ("path",)) from None
-        images = [e for e in entries if e.suffix.lower() in SUFFIXES and e.name[0] != "."]
-        if not images:
-            raise InvalidValue(f"'{folder / name}' holds no images ({join_words(SUFFIXES)})", ("path",))
-        files_of_classes.append(images)
-    return files_of_classes
+def _subfolders(folder: Path) -> tuple[list[str], LeftOut]:
+    """The names of the subfolders, sorted, and what lies beside them. Raises InvalidValue, OSError."""
+    names, images, left_out = [], [], LeftOut()
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith(".") or not (entry.is_dir() or _is_image(entry.name)):
+            left_out[BESIDE, _kind(entry.name)] += 1
+        elif entry.is_dir():
+            names.append(entry.name)
+        else:
+            images.append(entry.name)
+    if not names:
+        also = f"; {_count(images)} in the folder itself" if images else ""
+        raise InvalidValue(f"'{folder}' has no subfolders; it must hold one a class{also}", ("path",))
+    if images:
+        message = f"'{folder}' holds {_count(images)} beside its subfolders; move them into one, or away"
+        raise InvalidValue(message, ("path",))
+    return names, left_out
 
 
-def _read(parts: list[list[list[Path]]], size: int | None, grey: bool) -> list[Examples]:
-    """Examples of each part. A part has a list of files for each class."""
+def _images(folder: Path) -> tuple[list[Path], LeftOut]:
+    """The image files of a class, sorted by name, and what else is there. Raises InvalidValue, OSError."""
+    images, subfolders, left_out = [], [], LeftOut()
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith("."):
+            left_out[IN, _kind(entry.name)] += 1
+        elif _is_image(entry.name):
+            if not entry.is_file():
+                what = "a folder" if entry.is_dir() else "no regular file, or a link to none"
+                raise InvalidValue(f"'{entry}' is {what}; take it out, or name it otherwise", ("path",))
+            images.append(entry)
+        elif entry.is_dir():
+            subfolders.append(entry)
+        else:
+            left_out[IN, _kind(entry.name)] += 1
+    deeper = []
+    for place, name in _files_below(subfolders):
+        if _is_image(name) and not name.startswith("."):
+            deeper.append(str(Path(place, name).relative_to(folder)))
+        else:
+            left_out[BELOW, _kind(name)] += 1
+    if deeper:
+        raise InvalidValue(
+            f"'{folder}' holds {_count(deeper)} in subfolders, and a class's images lie in its own folder; "
+            "move them up or away, or let 'path' be the folder above the classes",
+            ("path",),
+        )
+    if not images:
+        others = f"; it holds {_kinds(left_out)}" if left_out else ""
+        raise InvalidValue(f"'{folder}' holds no images ({join_words(SUFFIXES)}){others}", ("path",))
+    return images, left_out
+
+
+def _files_below(subfolders: Sequence[Path]) -> Iterator[tuple[str, str]]:
+    """The folder and name of each file in some folders and those below them, and of hidden folders there,
+    which are not entered. Raises OSError."""
+    for subfolder in subfolders:
+        for place, folders, names in os.walk(subfolder, onerror=_reraise):
+            hidden = [name for name in folders if name.startswith(".")]
+            folders[:] = sorted(set(folders).difference(hidden))
+            for name in sorted([*hidden, *names]):
+                yield place, name
+
+
+def _reraise(error: OSError) -> NoReturn:
+    raise error
+
+
+def _is_image(name: str) -> bool:
+    return Path(name).suffix.lower() in SUFFIXES
+
+
+def _kind(name: str) -> str:
+    return "hidden" if name.startswith(".") else Path(name).suffix.lower() or "without suffix"
+
+
+def _count(names: Sequence[str]) -> str:
+    """`3 images (such as 'a.png')`."""
+    return f"{len(names):,} image{'s' * (len(names) > 1)} (such as '{names[0]}')"
+
+
+def _kinds(left_out: LeftOut) -> str:
+    """`2 .txt and 1 hidden`; of many kinds the most frequent ones."""
+    counts: Counter[str] = Counter()
+    for (_, kind), count in left_out.items():
+        counts[kind] += count
+    shown = counts.most_common(MAXIMUM_KINDS)
+    rest = counts.total() - sum(count for _, count in shown)
+    words = [f"{count:,} {kind}" for kind, count in shown] + [f"{rest:,} of other suffixes"] * (rest > 0)
+    return join_words(words, "and")
+
+
+def _notes(left_out: LeftOut, classes: Sequence[str], path: str) -> tuple[str, ...]:
+    """What was left out, where something was, and which class is which, where their order may surprise."""
+    notes = []
+    places = {
+        place: LeftOut({key: count for key, count in left_out.items() if key[0] == place})
+        for place in (BESIDE, IN, BELOW)
+    }
+    words = "; ".join(f"{_kinds(counts)} {place}" for place, counts in places.items() if counts)
+    if words:
+        notes.append(f"'{path}': left out {words}")
+    if all(name.isascii() and name.isdigit() for name in classes):
+        in_order = sorted(classes, key=int)
+        first = next((n for n, name in enumerate(classes) if name != in_order[n]), None)
+        if first is not None:
+            notes.append(f"'{path}': classes are sorted as text, so that class {first} is '{classes[first]}'")
+    return tuple(notes)
+
+
+def _read(parts: Sequence[Files], folder: Path, size: int | None, grey: bool) -> list[Examples]:
+    """Examples of each part."""
     paths = [file for part in parts for files in part for file in files]
-    images: list[np.ndarray] = []
-    for file in paths:
-        image = _decode(file, grey)
+    inputs = np.empty(0, np.float32)
+    for number, file in enumerate(paths):
+        image = _decode(file, grey) / np.float32(255)
         if size is not None:
-            image = resize_images(image[None] / np.float32(255), size)[0]
-        if not images:
+            image = resize_images(image[None], size)[0]
+        if number == 0:
             check_image_memory(len(paths), image.shape, "path" if size is None else "size")
-        elif image.shape != images[0].shape:
-            (height, width), (h, w) = image.shape[:2], images[0].shape[:2]
+            inputs = np.empty((len(paths), *image.shape), np.float32)
+        elif image.shape != inputs.shape[1:]:
+            height, width, h, w = *image.shape[:2], *inputs.shape[1:3]
             raise InvalidValue(
                 f"'{file}' has {width} x {height} pixels, '{paths[0]}' {w} x {h}; give the 'size' that all "
                 "are to have",
                 ("size",),
             )
-        images.append(image)
-    inputs = np.stack(images) if size is not None else np.stack(images) / np.float32(255)
+        inputs[number] = image
+    rows = np.array([_text(file.relative_to(folder).as_posix()) for file in paths])
     examples, start = [], 0
     for part in parts:
         labels = np.repeat(np.arange(len(part)), [len(files) for files in part])
-        examples.append(classification_examples(inputs[start : start + len(labels)], labels, len(part)))
+        chosen = slice(start, start + len(labels))
+        made = classification_examples(inputs[chosen], labels, len(part))
+        examples.append(replace(made, rows=rows[chosen]))
         start += len(labels)
     return examples
 
 
+def _text(name: str) -> str:
+    """A name as text that can be written; bytes that are no UTF-8 are spelt out."""
+    return os.fsencode(name).decode(errors="backslashreplace")
+
+
 def _decode(file: Path, grey: bool) -> np.ndarray:
     """The pixels of a file, `[H, W]` or `[H, W, 3]`, uint8. Raises InvalidValue."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
@@ -136,7 +289,7 @@ def _decode(file: Path, grey: bool) -> np.ndarray:
                     raise ValueError(f"it has {width} x {height} pixels, more than {MAXIMUM_PIXELS:,}")
                 if image.mode[0] in "IF":
                     raise ValueError("its grey has more than 8 bits; save it with 8")
-                return np.asarray(image.convert("L" if grey else "RGB"))
+                return np.asarray(ImageOps.exif_transpose(image).convert("L" if grey else "RGB"))
     except Exception as error:  # a damaged file can raise anything in Pillow's decoders
         unknown = isinstance(error, UnidentifiedImageError)
         reason = "it is damaged, or no image" if unknown else " ".join(str(error).split()) or "it is damaged"
