@@ -23,9 +23,15 @@ def dotted(path: tuple[str | int, ...]) -> str:
 def suggestion(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'dense'?`, or nothing where no known word is close."""
     words = list(known)
+    same_letters = (other for other in words if letters(word) == letters(other) and word != other)
     one_edit = (other for other in words if is_one_edit_apart(word, other))
-    close = next(one_edit, None) or _most_alike(word, words)
+    close = next(same_letters, None) or next(one_edit, None) or _most_alike(word, words)
     return f"; did you mean '{close}'?" if close else ""
+
+
+def letters(word: str) -> str:
+    """A word without what spellings differ in, `simplernn` for simple_rnn and SimpleRNN."""
+    return word.lower().replace("_", "").replace("-", "").replace(" ", "")
 
 
 def _most_alike(word: str, words: Sequence[str]) -> str | None:

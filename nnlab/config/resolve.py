@@ -29,7 +29,7 @@ from nnlab.registry import (
     components,
     spell_out,
 )
-from nnlab.text import is_one_edit_apart, suggestion
+from nnlab.text import is_one_edit_apart, letters, suggestion
 
 MAXIMUM_MISSPELT_KEYS = 50  # of one mapping, that a missing key is looked for among
 
@@ -183,7 +183,8 @@ def _no_type_text(kind: str, value: Mapping[str, ConfigValue]) -> str:
 
 def _unknown_component_text(kind: str, name: str) -> str:
     known = components(kind)
-    return f"unknown {kind} '{name}'{suggestion(name, known)} (`nnlab list {kind}` shows all {len(known)})"
+    near = KINDS[kind].elsewhere.get(letters(name)) or suggestion(name, known)
+    return f"unknown {kind} '{name}'{near} (`nnlab list {kind}` shows all {len(known)})"
 
 
 def _unknown_key_text(keyed: Keyed, key: str) -> str:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
+
 from nnlab.nn.layer import Activation, Layer, Output, Setup, Shape, Tree
 from nnlab.registry import NonNegative, adopter, register
 from nnlab.system.imports import Array, jax, jnp
 
 activation = register("activation")
+
+FAR = 1e6  # an activation that still rises or falls beyond has no greatest or least value
 
 
 @activation
@@ -169,3 +175,19 @@ def elementwise(function: Activation) -> Layer:
         return Output(function(x), intermediates={"slopes": {"": slope}})
 
     return Layer(setup, apply, type=getattr(function, "func", function).__name__)
+
+
+def output_range(function: Activation) -> tuple[float, float]:
+    """The least and the greatest value of an activation; -inf and inf where it has none.
+
+    It is measured, for any activation that a plug-in may bring, at z from -FAR^2 to FAR^2.
+    """
+    beyond_zero = np.geomspace(1e-3, FAR**2, 301)
+    z = np.concatenate([-beyond_zero[::-1], [0.0], beyond_zero])
+    values = np.asarray(function(jnp.asarray(z[:, None], jnp.float32)))[:, 0]
+    near, all_values = values[np.abs(z) <= FAR], values[~np.isnan(values)]
+    low, high = float(np.min(all_values)), float(np.max(all_values))
+    return (
+        low if low > np.nanmin(near) - 1 else -math.inf,
+        high if high < np.nanmax(near) + 1 else math.inf,
+    )

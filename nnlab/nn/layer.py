@@ -63,6 +63,7 @@ class Setup(NamedTuple):
         children: Setups of the layers inside, by name, in the order of the data.
         type: The layer's name in the registry.
         activation: The function f of a layer that applies one elementwise, else None.
+        state_activation: A function in whose range the outputs of a recurrent layer lie, else None.
         vocabulary: The number of tokens, where the layer's inputs are token numbers, else None.
         random: Whether the outputs are random in training.
         workspace_values: Values per example that the layer computes besides its outputs.
@@ -75,6 +76,7 @@ class Setup(NamedTuple):
     children: Mapping[str, Setup] = {}
     type: str = ""
     activation: Activation | None = None
+    state_activation: Activation | None = None
     vocabulary: int | None = None
     random: bool = False
     workspace_values: int = 0

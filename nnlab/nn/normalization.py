@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from nnlab.errors import InvalidValue
@@ -28,7 +30,8 @@ def batch_norm(momentum: BelowOne = 0.99, epsilon: Positive = 1e-3) -> Layer:
     four as learned.
 
     Shape:
-        `[B, ..., D]`, which is kept.
+        `[B, ..., D]`, which is kept. A batch must hold more than one value of a feature: of one, the variance
+        is 0 and y the shift.
 
     Args:
         momentum: Weight of the running averages in each update, in [0, 1). PyTorch's `momentum` is
@@ -83,6 +86,8 @@ def layer_norm(epsilon: Positive = 1e-5) -> Layer:
         if not input_shape:
             raise InvalidValue("layer_norm needs inputs with at least one axis")
         features = input_shape[-1:]
+        if features == (1,):
+            raise InvalidValue("of one feature is 0 whatever it is; leave it out")
         return Setup(input_shape, {"scale": Variable(features, _ones), "shift": Variable(features, zeros)})
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
@@ -117,6 +122,10 @@ def group_norm(groups: Count, epsilon: Positive = 1e-5) -> Layer:
         features = input_shape[-1:]
         if features[0] % groups:
             raise InvalidValue(f"{groups} groups must divide the {features[0]} features")
+        if math.prod(input_shape) == groups:
+            raise InvalidValue(
+                f"of one value in each of {groups} groups is 0 whatever it is; let there be fewer"
+            )
         return Setup(input_shape, {"scale": Variable(features, _ones), "shift": Variable(features, zeros)})
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:

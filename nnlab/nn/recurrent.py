@@ -22,9 +22,11 @@ from collections.abc import Callable
 import numpy as np
 
 from nnlab.errors import InvalidValue
+from nnlab.nn.activations import tanh
 from nnlab.nn.attention import Position, resolve_position
 from nnlab.nn.combinators import BoundChildren, setup_child
 from nnlab.nn.layer import (
+    Activation,
     ActivationLike,
     Initializer,
     InitializerLike,
@@ -81,7 +83,7 @@ def simple_rnn(
         return (activation(x_projected + state[0] @ params["recurrent_kernel"]),)
 
     initializers = _initializers(1, kernel_init, recurrent_init, bias_init if use_bias else None)
-    return _recurrent("simple_rnn", units, 1, 1, read, initializers, step)
+    return _recurrent("simple_rnn", units, 1, 1, read, initializers, step, activation)
 
 
 @layer
@@ -128,7 +130,7 @@ def lstm(
         return jax.nn.sigmoid(o) * jnp.tanh(c), c
 
     initializers = _initializers(4, kernel_init, recurrent_init, initial_bias if use_bias else None)
-    return _recurrent("lstm", units, 4, 2, read, initializers, step)
+    return _recurrent("lstm", units, 4, 2, read, initializers, step, tanh)
 
 
 @layer
@@ -176,7 +178,7 @@ def gru(
     initializers = _initializers(3, kernel_init, recurrent_init, bias_init if use_bias else None)
     if use_bias:
         initializers["recurrent_bias"] = bias_init
-    return _recurrent("gru", units, 3, 1, read, initializers, step)
+    return _recurrent("gru", units, 3, 1, read, initializers, step, tanh)
 
 
 RECURRENT = ("simple_rnn", "lstm", "gru")
@@ -207,7 +209,8 @@ def bidirectional(layer: LayerLike) -> Layer:
     def setup(input_shape: Shape) -> Setup:
         children = {name: setup_child(name, part, input_shape) for name, part in named.items()}
         *steps, units = children["forward"].output_shape
-        return Setup((*steps, 2 * units), children=children)
+        state_activation = children["forward"].state_activation
+        return Setup((*steps, 2 * units), children=children, state_activation=state_activation)
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
         children = BoundChildren(named, params, state, key, train)
@@ -242,8 +245,12 @@ def _recurrent(
     read: int | None,
     initializers: Initializers,
     step: Step,
+    activation: Activation,
 ) -> Layer:
-    """The layer that applies `step` along a sequence. memories: number of arrays in a State."""
+    """The layer that applies `step` along a sequence.
+
+    memories: number of arrays in a State; activation: a function in whose range the states lie.
+    """
 
     def setup(input_shape: Shape) -> Setup:
         if len(input_shape) not in (1, 2):
@@ -255,7 +262,12 @@ def _recurrent(
             for array, initializer in initializers.items()
         }
         output_shape = (length, units) if resolve_position(read, length) is None else (units,)
-        return Setup(output_shape, params, workspace_values=(gates + memories) * length * units)
+        return Setup(
+            output_shape,
+            params,
+            state_activation=activation,
+            workspace_values=(gates + memories) * length * units,
+        )
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
         position = resolve_position(read, x.shape[1])

@@ -23,11 +23,14 @@ class Loss(NamedTuple):
         correct: (outputs, class numbers `[B]`) -> `[B]`, 1 where the outputs are right, else 0.
         outputs_for: Number of classes (0 for a regression) -> K; None where the loss cannot serve the task,
             0 for "as many as there are target values".
+        applies: What the loss itself applies to the outputs, which are logits and may be any numbers; empty
+            where it compares the outputs as they are.
     """
 
     per_example: Callable[[Array, Array], Array]
     correct: Callable[[Array, Array], Array]
     outputs_for: Callable[[int], int | None]
+    applies: str = ""
 
 
 def _highest(outputs: Array, labels: Array) -> Array:
@@ -44,7 +47,7 @@ def _one_for_two(classes: int) -> int | None:
 
 @register("loss")
 def cross_entropy(label_smoothing: BelowOne = 0.0) -> Loss:
-    """-log softmax(outputs)[label], for one output per class; the outputs are logits.
+    """-log softmax(outputs)[label], for one output per class; the outputs are logits, without an activation.
 
     A uniform guess among K classes costs log K (2.303 for ten).
 
@@ -64,7 +67,7 @@ def cross_entropy(label_smoothing: BelowOne = 0.0) -> Loss:
             return of_label
         return (1.0 - label_smoothing) * of_label - label_smoothing * log_p.mean(-1)
 
-    return Loss(per_example, _highest, lambda classes: classes or None)
+    return Loss(per_example, _highest, lambda classes: classes or None, applies="softmax")
 
 
 @register("loss")
@@ -78,7 +81,7 @@ def binary_cross_entropy() -> Loss:
         logit = outputs[:, 0]
         return jax.nn.softplus(logit) - labels.astype(logit.dtype) * logit
 
-    return Loss(per_example, _positive, _one_for_two)
+    return Loss(per_example, _positive, _one_for_two, applies="sigmoid")
 
 
 @register("loss")
@@ -100,7 +103,7 @@ def perceptron() -> Loss:
         fires = jax.lax.stop_gradient((z > 0).astype(z.dtype))
         return (fires - labels.astype(z.dtype)) * z
 
-    return Loss(per_example, _positive, _one_for_two)
+    return Loss(per_example, _positive, _one_for_two, applies="a threshold")
 
 
 @register("loss")

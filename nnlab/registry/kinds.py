@@ -25,6 +25,7 @@ class Kind(NamedTuple):
         drawn_on_host: Whether its components run on the host, outside of the compiled program.
         example: A config value to show where one component is expected.
         example_list: A config value to show where a list of components is expected.
+        elsewhere: What to say of names that other frameworks have; the names as `text.letters` makes them.
     """
 
     name: str
@@ -36,7 +37,10 @@ class Kind(NamedTuple):
     drawn_on_host: bool = False
     example: ConfigValue = "..."
     example_list: Sequence[ConfigValue] = ()
+    elsewhere: Mapping[str, str] = MappingProxyType({})
 
+
+LOGITS = "; outputs are logits, and the loss cross_entropy applies softmax itself: leave it out"
 
 KINDS = {
     kind.name: kind
@@ -50,6 +54,18 @@ KINDS = {
             adopts="activation",
             example={"type": "lstm", "units": 10},
             example_list=({"type": "dense", "units": 10}, "relu"),
+            elsewhere={
+                "softmax": LOGITS,
+                "logsoftmax": LOGITS,
+                **dict.fromkeys(("linear", "fullyconnected"), "; here it is called 'dense'"),
+                **dict.fromkeys(("maxpool2d", "maxpooling2d"), "; here it is called 'max_pool'"),
+                **dict.fromkeys(("avgpool2d", "averagepooling2d"), "; here it is called 'average_pool'"),
+                **dict.fromkeys(
+                    ("adaptiveavgpool2d", "globalaveragepooling2d"), "; here it is called 'global_average_pool'"
+                ),
+                "rnn": "; here it is called 'simple_rnn'",
+                "swish": "; here it is called 'silu'",
+            },
         ),
         Kind("activation", "nnlab.nn", "an elementwise function; also a layer"),
         Kind("initializer", "nnlab.nn", "draws the first weights", drawn_on_host=True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,6 +18,7 @@ from nnlab.nn.model import Model
 from nnlab.text import join_words, suggestion
 from nnlab.training import memory
 from nnlab.training.memory import Footprint
+from nnlab.training.outputs import check_outputs
 
 
 @contextlib.contextmanager
@@ -49,7 +51,7 @@ def check_data_and_model(config: Config, plan: ExperimentPlan, data: Data, model
     if not any("kernel" in leaf.params for _, leaf in model.setup.leaves()):
         raise config.error(("model",), "has no kernel to train; give it a layer such as dense")
     _check_tokens(config, data, model)
-    _check_outputs(config, plan, data, model)
+    check_outputs(config, plan, data, model)
     check_expectations(config, plan, data)
     for position, phenomenon in enumerate(plan.phenomena):
         if not phenomenon.spans_sweep:
@@ -58,7 +60,7 @@ def check_data_and_model(config: Config, plan: ExperimentPlan, data: Data, model
 
 
 def check_training(config: Config, plan: ExperimentPlan, data: Data, model: Model, batch_size: int) -> None:
-    """Check that stopping criteria, parameter groups and augmentations suit model and data.
+    """Check that stopping criteria, parameter groups, batches and augmentations suit model and data.
 
     Args:
         config: The config.
@@ -72,6 +74,7 @@ def check_training(config: Config, plan: ExperimentPlan, data: Data, model: Mode
     """
     _check_stops(config, plan, data)
     _check_groups(config, plan, model)
+    _check_normalization(config, plan, model, batch_size)
     _check_augment(config, plan, data, model, batch_size)
 
 
@@ -175,25 +178,16 @@ def _check_tokens(config: Config, data: Data, model: Model) -> None:
             )
 
 
-def _check_outputs(config: Config, plan: ExperimentPlan, data: Data, model: Model) -> None:
-    """The model must have the outputs that loss and data ask for."""
-    classes = data.train.classes
-    needed = plan.loss.outputs_for(classes)
-    task = f"{classes} classes" if classes else "values to regress"
-    name = config.tree["loss"] if isinstance(config.tree["loss"], str) else config.tree["loss"]["type"]
-    if needed is None:
-        remedy = "" if classes else "; let loss be squared_error"
-        raise config.error(("loss",), f"{name} does not fit data with {task}{remedy}")
-    if not classes:
-        needed = data.train.targets.shape[1]
-    shape = model.setup.output_shape
-    if shape != (needed,):
-        raise config.error(
-            ("model",),
-            f"ends in outputs of shape {list(shape)}, but {name} on data with {task} needs [{needed}]; "
-            f"let the last layer be {{type: dense, units: {needed}}}, or mlp's outputs {needed}"
-            + (", after a flatten" if len(shape) > 1 else ""),
-        )
+def _check_normalization(config: Config, plan: ExperimentPlan, model: Model, batch_size: int) -> None:
+    """Of one value the variance is 0, and nothing of it passes a batch_norm."""
+    for path, leaf in model.setup.leaves():
+        one = leaf.type == "batch_norm" and batch_size * math.prod(leaf.output_shape[:-1]) == 1
+        if one and not plan.optimizer.frozen(path):
+            raise config.error(
+                ("data", "batch_size"),
+                f"is {batch_size}, and {path} would take the variance of one value a feature, which is 0; let "
+                "it be 2 or more, or take layer_norm",
+            )
 
 
 def _check_stops(config: Config, plan: ExperimentPlan, data: Data) -> None:

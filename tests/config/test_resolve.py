@@ -14,7 +14,7 @@ from nnlab.config.load import EXPERIMENT
 from nnlab.config.resolve import resolve
 from nnlab.errors import ConfigError
 from nnlab.registry import KINDS, Component, components
-from nnlab.text import is_one_edit_apart, suggestion
+from nnlab.text import is_one_edit_apart, letters, suggestion
 
 SHIPPED = sorted((Path(__file__).parents[2] / "experiments").glob("*.yaml"))
 
@@ -82,6 +82,18 @@ MISTAKES = {
         "unknown optimizer 'adm'; did you mean 'adam'? (`nnlab list optimizer` shows all ",
     ),
     "unknown component, bare": ("model: [§relo]", "model[0]", "unknown layer 'relo'; did you mean 'relu'?"),
+    "unknown component, in another case": ("model: [§LSTM]", "model[0]", "'LSTM'; did you mean 'lstm'?"),
+    "softmax": (
+        "model: [§softmax]",
+        "model[0]",
+        "unknown layer 'softmax'; outputs are logits, and the loss cross_entropy applies softmax itself: "
+        "leave it out",
+    ),
+    "name of another framework": (
+        "model: [{§type: MaxPool2d}]",
+        "model[0].type",
+        "unknown layer 'MaxPool2d'; here it is called 'max_pool'",
+    ),
     "unknown component inside": (
         "model: [{type: dense, units: 3, §kernel_init: hee_normal}]",
         "model[0].kernel_init",
@@ -376,6 +388,15 @@ def test_difflib_compares_few_words_and_short_ones(monkeypatch):
 @pytest.mark.parametrize("word", ["mlp", "lp", "mlpx", "xmlp", "mp", "mpl", "lmp", "mxp", ""])
 def test_one_letter_off(word):
     assert is_one_edit_apart(word, "mlp") == is_one_edit_apart("mlp", word) == (word not in ("mlp", ""))
+
+
+def test_names_of_other_frameworks_lead_to_names_that_are_known():
+    for name, kind in KINDS.items():
+        known = components(name)
+        for elsewhere, words in kind.elsewhere.items():
+            assert elsewhere == letters(elsewhere)
+            assert elsewhere not in map(letters, known)
+            assert set(re.findall("'(.+?)'", words)) <= set(known)
 
 
 def test_a_bad_value_is_cut_to_one_short_line():
