@@ -3,6 +3,7 @@
 import collections
 import difflib
 import inspect
+import re
 from pathlib import Path
 
 import pytest
