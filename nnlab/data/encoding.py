@@ -6,16 +6,14 @@ data has a value without a code. `N` is the number of rows, `k` that of differen
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
 from nnlab.data.examples import as_float32
+from nnlab.data.table import Column, Table, Text
 from nnlab.errors import InvalidValue, KeyPath
-from nnlab.text import join_words, suggestion
-
-if TYPE_CHECKING:
-    import pandas
+from nnlab.text import suggestion
 
 Code = Literal["one_hot", "binary", "ordinal"]
 Values = list[int | float | str]
@@ -25,55 +23,56 @@ MAXIMUM_ONE_HOT_INPUTS = 10_000  # from one column
 MAXIMUM_ONE_HOT_VALUES = 2**28  # of a one-hot column in all rows, 1 GB
 
 
-def encode_columns(table: pandas.DataFrame, coding: Encoding | None, path: str) -> np.ndarray:
-    """The columns of a table as inputs.
+def encode_columns(table: Table, names: list[str], coding: Encoding | None) -> np.ndarray:
+    """Columns of a table as inputs.
 
     Args:
-        table: The columns, in their order, with an index that numbers the rows as the file does.
+        table: The table.
+        names: The columns, in the order of the inputs.
         coding: How text becomes numbers; see the dataset `csv`.
-        path: The file, for messages.
 
     Returns:
-        `[N, D]`, float64 where a column is taken as it is, else float32.
+        `[N, D]`, float32 where all are codes, else float64.
 
     Raises:
-        InvalidValue: A column does not suit its code, or the table lacks a column that `coding` names.
+        InvalidValue: A column does not suit its code, or has none and needs one.
     """
-    import pandas
-
     by_column = coding if isinstance(coding, dict) else {}
-    for name in by_column:
-        if name not in table:
-            hint = (
-                suggestion(name, table.columns) or f"; it has {join_words(list(table.columns[:20]), 'and')}"
-            )
-            raise InvalidValue(f"'{path}' has no input column '{name}'{hint}", ("coding", name))
+    general = None if isinstance(coding, dict) else coding
     parts = []
-    for name in map(str, table.columns):
-        column = table[name]
-        if pandas.api.types.is_bool_dtype(column):
-            column = column.astype(int)
-        numeric = pandas.api.types.is_numeric_dtype(column)
-        default = None if numeric or isinstance(coding, dict) else coding
-        code = by_column.get(name, default)
+    for name in names:
+        column = table.columns[name]
+        code = by_column.get(name)
+        if code is None and isinstance(column, Text):
+            table.check_no_quantities(name, column, may_be_names=False)
+            code = general
+        at: KeyPath = ("path",) if coding is None else ("coding", name)
         try:
-            parts.append(_encode_column(column if numeric else column.astype(str), numeric, code))
-        except InvalidValue as error:
-            at: KeyPath = ("path",) if coding is None else ("coding", name)
-            raise InvalidValue(f"'{path}': column '{name}' {error}", at) from None
+            parts.append(_encode_column(table, name, code, at))
+        except _DoesNotSuit as error:
+            raise InvalidValue(f"'{table.path}': column '{name}' {error}", at) from None
     return np.concatenate(parts, axis=1)
 
 
-def _encode_column(column: pandas.Series, numeric: bool, code: Code | Values | None) -> np.ndarray:
+class _DoesNotSuit(Exception):  # noqa: N818 - read aloud at the raise site
+    """A column does not suit its code."""
+
+
+def _encode_column(table: Table, name: str, code: Code | Values | None, at: KeyPath) -> np.ndarray:
     """A column as inputs `[N, ...]`."""
-    if code is None and not numeric:
-        raise InvalidValue("holds text; inputs must be numbers, or be given a 'coding' such as one_hot")
-    if code is None:
-        return column.to_numpy(np.float64)[:, None]
-    numbers, k = _number_values(column, numeric, code)
+    column = table.columns[name]
+    if isinstance(column, Text):
+        if code is None:
+            what = "is text; inputs must be numbers, or be given a 'coding' such as one_hot"
+            raise table.refusal(0, name, what, at)
+        if not isinstance(code, list):
+            table.check_words_differ(name, column)
+    elif code is None:
+        return table.numbers(name, column)[:, None]
+    numbers, k = _number_values(table, name, code)
     if code == "one_hot":
-        if k > MAXIMUM_ONE_HOT_INPUTS or k * len(column) > MAXIMUM_ONE_HOT_VALUES:
-            raise InvalidValue(f"has {k:,} values, too many for a unit each; code it as binary or ordinal")
+        if k > MAXIMUM_ONE_HOT_INPUTS or k * len(numbers) > MAXIMUM_ONE_HOT_VALUES:
+            raise _DoesNotSuit(f"has {k:,} values, too many for a unit each; code it as binary or ordinal")
         return as_float32(numbers[:, None] == np.arange(k))
     if code == "binary":
         bit_positions = np.arange((k - 1).bit_length())[::-1]
@@ -81,30 +80,39 @@ def _encode_column(column: pandas.Series, numeric: bool, code: Code | Values | N
     return as_float32(numbers)[:, None]
 
 
-def _number_values(column: pandas.Series, numeric: bool, code: Code | Values) -> tuple[np.ndarray, int]:
+def _number_values(table: Table, name: str, code: Code | Values) -> tuple[np.ndarray, int]:
     """The number of each row's value `[N]`, from 0 on, and how many values there are.
 
     Values are numbered in the order in which `code` lists them, else sorted.
     """
-    import pandas
-
-    if column.nunique() < 2:
-        raise InvalidValue(f"holds one value alone, '{column.iloc[0]!s:.60}'; leave it out")
+    values, row_values = _sorted_values(table.columns[name])
+    if len(values) < 2:
+        raise _DoesNotSuit(f"holds one value alone, '{values[0]!s:.60}'; leave it out")
     if not isinstance(code, list):
-        numbers, values = pandas.factorize(column, sort=True)
-        return numbers, len(values)
+        return row_values, len(values)
+    is_text = isinstance(values[0], str)
     text_values = [value for value in code if isinstance(value, str)]
-    if numeric and text_values:
-        raise InvalidValue(f"holds numbers alone, and its coding lists the text '{text_values[0]:.60}'")
-    listed = pandas.Index(code if numeric else [str(value) for value in code])
-    if not listed.is_unique:
-        twice = listed[listed.duplicated()][0]
-        raise InvalidValue(f"has '{twice!s:.60}' listed twice in its coding; once is enough")
-    numbers = listed.get_indexer(pandas.Index(column))
-    if numbers.min() < 0:
-        row = int(numbers.argmin())
-        value = str(column.iloc[row])
-        hint = "" if numeric else suggestion(value, map(str, listed))
-        where = f"in {column.index.name} {column.index[row]}"
-        raise InvalidValue(f"holds '{value:.60}' {where}, which its coding does not list{hint}")
-    return numbers, len(listed)
+    if text_values and not is_text:
+        raise _DoesNotSuit(f"holds numbers alone, and its coding lists the text '{text_values[0]:.60}'")
+    numbers: dict[int | float | str, int] = {}
+    for value in [str(value) for value in code] if is_text else code:
+        if value in numbers:
+            raise _DoesNotSuit(f"has '{value!s:.60}' listed twice in its coding; once is enough")
+        numbers[value] = len(numbers)
+    row_numbers = np.array([numbers.get(value, -1) for value in values])[row_values]
+    if row_numbers.min() < 0:
+        cell = table.cell(int(row_numbers.argmin()), name)
+        hint = suggestion(cell.text, map(str, numbers)) if is_text else ""
+        raise _DoesNotSuit(f"holds '{cell.text:.60}' in {cell.place}, which its coding does not list{hint}")
+    return row_numbers, len(numbers)
+
+
+def _sorted_values(column: Column) -> tuple[list[int | float | str], np.ndarray]:
+    """The different values of a column, sorted, and which of them each row has, `[N]`."""
+    if isinstance(column, Text):
+        order = sorted(range(len(column.words)), key=column.words.__getitem__)
+        places = np.empty(len(order), np.int64)
+        places[order] = np.arange(len(order))
+        return [column.words[number] for number in order], places[column.numbers]
+    values, row_values = np.unique(column, return_inverse=True)
+    return values.tolist(), row_values.reshape(-1)

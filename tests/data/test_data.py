@@ -714,7 +714,7 @@ def test_csv_classification_and_regression(tmp_path):
     numeric = tmp_path / "b.csv"
     numeric.write_text("size,weight\n1,10.5\n2,20.5\n3,30.5\n4,40.5\n")
 
-    with pytest.raises(InvalidValue, match="'kind' holds text"):
+    with pytest.raises(InvalidValue, match="line 2, column 'kind': 'pear' is text"):
         load({**config, "target": "weight", "task": "regression"})
     file.write_text("size,weight,kind\n1,10.5,pear\n2,20.5,apple\n3,30.5,pear\n4,40.5,fig\n")
     data = load({**config, "target": "kind"})
@@ -737,7 +737,7 @@ def test_csv_classification_and_regression(tmp_path):
     [
         ("a,b\n1,2\nnan,3\n", "b", "line 3, column 'a'"),
         ("a,b\n1,2\n2,\n", "b", "line 3, column 'b'"),
-        ("a,b\n1,2\ninf,3\n", "b", "example 1"),
+        ("a,b\n1,2\ninf,3\n", "b", "line 3, column 'a': 'inf' is no number, but an infinity"),
         ("a,b\n1,2\n", "bb", "no column 'bb'; did you mean 'b'"),
         ("a,b\n", "b", "no rows"),
         ("b\n1\n", "b", "no column beside the target"),

@@ -102,8 +102,8 @@ def test_a_coding_of_text_leaves_numbers_as_they_are(read):
 @pytest.mark.parametrize(
     ("how", "says", "at"),
     [
-        (None, "column 'colour' holds text; inputs must be numbers, or be given a 'coding'", ("path",)),
-        ({"size": "one_hot"}, "column 'colour' holds text", ("coding", "colour")),
+        (None, "line 2, column 'colour': 'red' is text; inputs must be numbers, or be given", ("path",)),
+        ({"size": "one_hot"}, "column 'colour': 'red' is text", ("coding", "colour")),
         ({"color": "one_hot"}, "no input column 'color'; did you mean 'colour'?", ("coding", "color")),
         (
             {"label": "one_hot"},

@@ -371,11 +371,11 @@ def test_parquet_that_will_not_do_is_refused(tmp_path, table):
         assert "is no Parquet table" in said
         assert at == ("path",)
     table.assign(a=table.a.where(table.b != 4)).to_parquet(file)
-    assert "row 5, column 'a': empty or NaN" in refusal(**keys)[0]
+    assert "row 5, column 'a': 'null' is a gap" in refusal(**keys)[0]
     table.assign(a="word").to_parquet(file)
-    assert "column 'a' holds text" in refusal(**keys)[0]
+    assert "row 1, column 'a': 'word' is text" in refusal(**keys)[0]
     pyarrow.parquet.write_table(pyarrow.table([[1, 2], [3, 4], ["x", "y"]], ["a", "a", "kind"]), file)
-    assert "exists 2 times" in refusal(**keys)[0]
+    assert "'a' is the name of columns 1 and 2" in refusal(**keys)[0]
     table.to_parquet(file)
     assert "no column 'kinds'; did you mean 'kind'" in refusal(**keys | {"target": "kinds"})[0]
 

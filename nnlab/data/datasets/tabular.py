@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-import re
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nnlab.data.datasets.csv_file import MISSING, CsvFile
+from nnlab.data.datasets.csv_rows import CsvRows
+from nnlab.data.datasets.header import Choice, names_hint
 from nnlab.data.datasets.local_files import blame_path, existing_path
+from nnlab.data.datasets.parquet_file import read_parquet
 from nnlab.data.encoding import Encoding, encode_columns
 from nnlab.data.examples import Examples, Source, Task, examples_from_labels
+from nnlab.data.notation import Decimal
+from nnlab.data.table import Table, Text
 from nnlab.errors import InvalidValue
 from nnlab.registry import register
-from nnlab.text import suggestion
-
-if TYPE_CHECKING:
-    import pandas
-
-PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 
 
 @register("dataset", name="csv")
-def csv_file(path: str, target: str, task: Task = "classification", coding: Encoding | None = None) -> Source:
+def csv_file(
+    path: str,
+    target: str | list[str],
+    task: Task = "classification",
+    coding: Encoding | None = None,
+    separator: str = ",",
+    decimal: Decimal = ".",
+    missing: list[str] | None = None,
+    columns: list[str] | None = None,
+    drop: list[str] | None = None,
+) -> Source:
     """A CSV file with a header row: one column is the target, the others are inputs.
 
     Inputs are `[N, D]`, the columns in their order. Of a column with k different values, `coding` makes
@@ -34,97 +41,109 @@ def csv_file(path: str, target: str, task: Task = "classification", coding: Enco
     Values are numbered in sorted order. They are those of the whole file, whatever the split, since they are
     names, not statistics.
 
+    Nothing is guessed. The file is UTF-8 (`.gz` is unpacked), blank lines are skipped, and every row has a
+    cell for each name. A column is of one type, by all of its cells: numbers where each is one, truth values
+    (0 and 1) where each is true or false, else text. Thousands separators, NaN and infinities are no numbers,
+    nor are codes, digits that a number would not keep, such as 007. Text is refused where its cells, or its
+    different cells, are at least half numbers, dates or other quantities, unless `coding` names the column or
+    a cell is a code; and so is a gap. A first column without a name, of whole numbers or text, each once, is
+    row labels and left out.
+
     Args:
         path: The file; a relative path starts at the working directory.
-        target: The name of the target's column.
+        target: The name of the target's column; a list of several makes values `[N, K]` for a regression.
         task: `classification` numbers the target's different values, sorted; `regression` takes numbers.
         coding: How text becomes numbers: one code for every text column, or a mapping from columns (those of
             numbers too) each to its own code, or to a list of its values, which is ordinal with the numbers
             in this order. null allows no text.
+        separator: The character between two cells, or `tab`.
+        decimal: The decimal mark of numbers.
+        missing: The words, or numbers in quotes, that mean a gap, as an empty cell does. null is NA, N/A,
+            n/a, #N/A, #NA, <NA>, NaN, nan, NULL, null and None.
+        columns: The inputs, in this order. null is all columns but the target.
+        drop: Columns to leave out.
     """
+    mark = "\t" if separator == "tab" else separator
+    if len(mark) != 1 or mark.isalnum() or mark in "\"'\r\n.+-_":
+        raise InvalidValue(f"takes one character such as ; or tab, not '{separator}'", ("separator",))
+    choice = Choice(path, target, columns, drop)
+    words = frozenset(MISSING if missing is None else (word.strip() for word in missing))
 
-    def read(file: Path) -> pandas.DataFrame:
-        import pandas
+    def read(file: Path) -> Table:
+        return CsvFile(CsvRows(file, path, mark), decimal, words).read(choice)
 
-        try:
-            table = pandas.read_csv(file, encoding="utf-8")
-        except (ValueError, OSError, pandas.errors.ParserError) as error:
-            raise InvalidValue(f"'{path}' is no CSV table: {error}", ("path",)) from None
-        table.index = pandas.RangeIndex(2, len(table) + 2, name="line")
-        return table
-
-    return _from_table(read, path, target, task, coding)
+    return _source(read, choice, task, coding)
 
 
 @register("dataset")
-def parquet(path: str, target: str, task: Task = "classification", coding: Encoding | None = None) -> Source:
+def parquet(
+    path: str,
+    target: str | list[str],
+    task: Task = "classification",
+    coding: Encoding | None = None,
+    columns: list[str] | None = None,
+    drop: list[str] | None = None,
+) -> Source:
     """A Parquet file: one column is the target, the others are inputs.
 
-    Inputs are `[N, D]`, the columns in their order, without row labels that pandas wrote beside them. Needs
-    PyArrow, the extra `parquet`.
+    Inputs are `[N, D]`, the columns in their order, without row labels: what pandas wrote as such, and a
+    first column without a name as for `csv`. A column is of the type that the file declares: numbers, among
+    them decimals; truth values; text, also stored as categories. Gaps, times, lists and other types are
+    refused. Needs PyArrow, the extra `parquet`.
 
     Args:
         path: The file; a relative path starts at the working directory.
-        target: The name of the target's column.
+        target: The name of the target's column; a list of several makes values `[N, K]` for a regression.
         task: `classification` numbers the target's different values, sorted; `regression` takes numbers.
         coding: How text becomes numbers, as for `csv`.
+        columns: The inputs, in this order. null is all columns but the target.
+        drop: Columns to leave out.
     """
-
-    def read(file: Path) -> pandas.DataFrame:
-        try:
-            import pyarrow
-            import pyarrow.parquet
-        except ImportError:
-            raise InvalidValue("parquet needs PyArrow: pip install 'nnlab[parquet]'") from None
-        import pandas
-
-        try:
-            with file.open("rb") as stream:  # PyArrow would take a path for a folder of files, or an address
-                columns = pyarrow.parquet.ParquetFile(stream).read()
-            names = [name for name in columns.column_names if not PANDAS_INDEX.fullmatch(name)]
-            table = columns.select(names).to_pandas(ignore_metadata=True)  # metadata may name any type
-        except (ValueError, OSError, TypeError, KeyError, pyarrow.ArrowException) as error:
-            reason = textwrap.shorten(str(error), 240, placeholder=" ...")
-            raise InvalidValue(f"'{path}' is no Parquet table: {reason}", ("path",)) from None
-        table.index = pandas.RangeIndex(1, len(table) + 1, name="row")
-        return table
-
-    return _from_table(read, path, target, task, coding)
+    choice = Choice(path, target, columns, drop)
+    return _source(lambda file: read_parquet(file, path, choice), choice, task, coding)
 
 
-def _from_table(
-    read: Callable[[Path], pandas.DataFrame], path: str, target: str, task: Task, coding: Encoding | None
-) -> Source:
-    """The examples of a table. `read` returns one whose index numbers the rows as the file does."""
+def _source(read: Callable[[Path], Table], choice: Choice, task: Task, coding: Encoding | None) -> Source:
+    """The examples of the table that `read` finds in a file."""
+    if task == "classification" and len(choice.targets) > 1:
+        raise InvalidValue("names one column for a classification, several for a regression", ("target",))
 
     def load(_: int) -> tuple[Examples, None]:
-        import pandas
-
-        table = read(existing_path(path))
-        if target not in table:
-            raise InvalidValue(
-                f"'{path}' has no column '{target}'{suggestion(target, table.columns)}", ("target",)
-            )
-        _refuse_gaps(table, path)
-        inputs = table.drop(columns=target)
-        if inputs.shape[1] == 0:
-            raise InvalidValue(f"'{path}' has no column beside the target", ("path",))
-        if task == "regression" and not pandas.api.types.is_numeric_dtype(table[target]):
-            raise InvalidValue(f"'{path}': column '{target}' holds text, no values to regress", ("target",))
-        features = encode_columns(inputs, coding, path)
-        return blame_path(examples_from_labels, features, table[target].to_numpy(), task), None
+        file = existing_path(choice.path)
+        if not file.is_file():
+            raise InvalidValue(f"'{choice.path}' is no file", ("path",))
+        table = read(file)
+        names = choice.inputs(table)
+        for name in coding if isinstance(coding, dict) else ():
+            if name not in names:
+                raise InvalidValue(
+                    f"'{choice.path}' has no input column '{name}'{names_hint(name, names)}", ("coding", name)
+                )
+        inputs = encode_columns(table, names, coding)
+        targets = choice.targets
+        labels = _values(table, targets) if task == "regression" else _labels(table, targets[0])
+        return blame_path(examples_from_labels, inputs, labels, task), None
 
     return Source(load)
 
 
-def _refuse_gaps(table: pandas.DataFrame, path: str) -> None:
-    if table.empty:
-        raise InvalidValue(f"'{path}' has no rows", ("path",))
-    gaps = table.isna().to_numpy()
-    if gaps.any():
-        row, column = (int(i) for i in np.argwhere(gaps)[0])
-        raise InvalidValue(
-            f"'{path}' {table.index.name} {table.index[row]}, column '{table.columns[column]}': empty or NaN "
-            f"({int(gaps.sum())} such cells in all; NA, None and null count as such); fill or drop them",
-            ("path",),
-        )
+def _labels(table: Table, name: str) -> np.ndarray:
+    """The cells of the target of a classification `[N]`."""
+    column = table.columns[name]
+    if not isinstance(column, Text):
+        return column
+    table.check_no_quantities(name, column, may_be_names=True)
+    table.check_words_differ(name, column)
+    return np.array(column.words, object)[column.numbers]
+
+
+def _values(table: Table, names: list[str]) -> np.ndarray:
+    """The targets of a regression `[N, K]`."""
+    values = []
+    for name in names:
+        column = table.columns[name]
+        if isinstance(column, Text):
+            table.check_no_quantities(name, column, may_be_names=False)
+            raise table.refusal(0, name, "is text; a regression takes numbers", ("target",))
+        values.append(table.numbers(name, column))
+    return np.stack(values, axis=1)

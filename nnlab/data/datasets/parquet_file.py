@@ -1,0 +1,102 @@
+"""Reading of Parquet files by PyArrow: a column is of the type that the file declares, or refused."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nnlab.data.datasets.header import Choice
+from nnlab.data.table import Cell, Column, Table, Text
+from nnlab.errors import InvalidValue
+
+if TYPE_CHECKING:
+    import pyarrow
+
+
+def read_parquet(file: Path, path: str, choice: Choice) -> Table:
+    """The chosen columns of a Parquet file.
+
+    Args:
+        file: The file.
+        path: The file, as the experiment names it.
+        choice: The columns.
+
+    Raises:
+        InvalidValue: PyArrow is missing, the file is no table, or one of these columns has a gap or is of
+            another type than numbers, text and truth values.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise InvalidValue("parquet needs PyArrow: pip install 'nnlab[parquet]'") from None
+
+    def no_table(error: Exception) -> InvalidValue:
+        reason = textwrap.shorten(str(error), 240, placeholder=" ...")
+        return InvalidValue(f"'{path}' is no Parquet table: {reason}", ("path",))
+
+    unreadable = (ValueError, OSError, TypeError, KeyError, pyarrow.ArrowException)
+    try:
+        with file.open("rb") as stream:  # PyArrow would take a path for a folder of files, or an address
+            arrow = pyarrow.parquet.ParquetFile(stream).read()
+    except unreadable as error:
+        raise no_table(error) from None
+    places = choice.places(arrow.column_names, f"'{path}'")
+    if arrow.num_rows == 0:
+        raise InvalidValue(f"'{path}' has no rows", ("path",))
+    arrays = {arrow.column_names[place]: arrow.column(place) for place in places}
+
+    def cell(row: int, name: str) -> Cell:
+        value = arrays[name][row].as_py()
+        return Cell(f"row {row + 1}", "null" if value is None else str(value))
+
+    for name, array in arrays.items():
+        arrays[name] = array = _decoded(array)
+        if not (_is_number(array.type) or _is_text(array.type)):
+            raise InvalidValue(
+                f"'{path}': column '{name}' holds {array.type}, no numbers, text or truth values; convert "
+                f"it, or leave it out (drop: [{name}])",
+                ("path",),
+            )
+    gaps = {name: array.is_null(nan_is_null=True).to_numpy() for name, array in arrays.items()}
+    Table(path, {}, cell).check_cells(gaps, "is a gap; fill it or remove the row")
+    try:
+        return Table(path, {name: _column(array) for name, array in arrays.items()}, cell)
+    except unreadable as error:
+        raise no_table(error) from None
+
+
+def _decoded(array: pyarrow.ChunkedArray) -> pyarrow.ChunkedArray:
+    """The array with values in the place of numbers of categories."""
+    import pyarrow
+
+    return array.cast(array.type.value_type) if pyarrow.types.is_dictionary(array.type) else array
+
+
+def _is_number(kind: pyarrow.DataType) -> bool:
+    from pyarrow import types
+
+    return (
+        types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
+    )
+
+
+def _is_text(kind: pyarrow.DataType) -> bool:
+    from pyarrow import types
+
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+
+
+def _column(array: pyarrow.ChunkedArray) -> Column:
+    """An array without gaps as a column."""
+    import pyarrow
+
+    if _is_text(array.type):
+        coded = array.cast(pyarrow.large_string()).dictionary_encode().unify_dictionaries().combine_chunks()
+        return Text(coded.dictionary.to_pylist(), coded.indices.to_numpy())
+    if pyarrow.types.is_decimal(array.type):
+        return np.array([float(value) for value in array.to_pylist()])
+    return array.to_numpy()

@@ -1,0 +1,105 @@
+"""How numbers are written in a table's cells, and what is none but may be meant for one.
+
+All of it looks at cells one by one, so that it does not matter in which parts a column is read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+
+Decimal = Literal[".", ","]
+
+LARGEST_EXACT = 2**53  # beyond it float64 leaves whole numbers out
+
+_NAN_OR_UNDERSCORE = re.compile("[_nN]")  # 1_000, nan and inf are numbers to Python
+_LEADING_ZEROS = re.compile(r"\n\s*[+-]?0[0-9]+\s*\n")
+_NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+_NUMBERS: Mapping[Decimal, re.Pattern[str]] = {
+    ".": re.compile(_NUMBER),
+    ",": re.compile(_NUMBER.replace(r"\.", ",")),
+}
+
+
+def parse_numbers(cells: Sequence[str], decimal: Decimal) -> np.ndarray | None:
+    """The numbers that cells hold, or None where one of them holds none.
+
+    A number has digits, and where it needs them a sign, a decimal mark and an exponent: no thousands
+    separators, no NaN, no infinity. A code, of which a number would lose digits, is none. Spaces around it do
+    not count.
+
+    Returns:
+        `[N]`, int64 where no cell has a decimal mark or an exponent, else float64.
+    """
+    different = set(cells)
+    if 2 * len(different) < len(cells):
+        numbers = parse_numbers(tuple(different), decimal)
+        if numbers is None:
+            return None
+        number_of = dict(zip(different, numbers.tolist(), strict=True))
+        return np.fromiter(map(number_of.__getitem__, cells), numbers.dtype, len(cells))
+    if decimal == ",":
+        if any("." in cell for cell in cells):
+            return None
+        cells = [cell.replace(",", ".") for cell in cells]
+    text = "\n".join(cells)
+    if not text.isascii() or _NAN_OR_UNDERSCORE.search(text) or _LEADING_ZEROS.search(f"\n{text}\n"):
+        return None
+    try:
+        values = np.fromiter(map(float, cells), np.float64, len(cells))
+    except ValueError:
+        return None
+    large = np.flatnonzero(np.abs(values) >= LARGEST_EXACT)
+    if any(is_code(cells[row]) for row in large.tolist()):
+        return None
+    return values if len(large) or re.search("[.eE]", text) else values.astype(np.int64)
+
+
+def is_code(word: str) -> bool:
+    """Whether a word is digits that a number would not keep: 007, or 2^53 + 1, which float64 rounds."""
+    digits = word.strip().lstrip("+-")
+    if not (digits.isascii() and digits.isdigit()):
+        return False
+    rounded = 15 < len(digits) < 300 and int(float(digits)) != int(digits)
+    return rounded or (len(digits) > 1 and digits[0] == "0")
+
+
+def is_number(word: str, decimal: Decimal) -> bool:
+    """Whether a word is a number as `parse_numbers` takes it, or a code."""
+    return _NUMBERS[decimal].fullmatch(word.strip()) is not None
+
+
+def meant_quantity(word: str, decimal: Decimal) -> str | None:
+    """The quantity that a word seems to mean which is no number; None where it seems to mean none."""
+    stripped = word.strip()
+    kinds = _QUANTITIES[decimal].items()
+    return next((kind for kind, pattern in kinds if pattern.fullmatch(stripped)), None)
+
+
+_DAY = r"(?:\d{4}([-/.])\d\d?\1\d\d?|\d\d?([-/.])\d\d?\2(?:\d{4}|\d\d))"
+_TIME = r"\d\d?:\d\d(?::\d\d\S*)?(?: ?[AaPp][Mm])?"
+_DATE_OR_TIME, _WITH_A_UNIT = "a date or time", "one with a unit"
+NAMING_QUANTITIES = (_DATE_OR_TIME, _WITH_A_UNIT)  # those that are at times a class's name
+
+
+def _quantities(decimal: Decimal, other: Decimal) -> Mapping[str, re.Pattern[str]]:
+    number = _NUMBERS[decimal].pattern
+    thousands = rf"[+-]?\d{{1,3}}([ '\u00a0\u202f{other}])\d{{3}}(?:\1\d{{3}})*(?:{re.escape(decimal)}\d*)?"
+    texts = {
+        "an infinity": "[+-]?(?:inf|infinity|INF|Inf|Infinity)",
+        "one with thousands separators": thousands,
+        f'one with the decimal mark {other} (then say decimal: "{other}")': _NUMBERS[other].pattern,
+        _DATE_OR_TIME: rf"{_DAY}(?:[T ].*)?|{_TIME}",
+        "one behind a sign that is no hyphen": rf"[\u2212\u2013\u2014]{number}",
+        _WITH_A_UNIT: rf"[$€£¥] ?{number}|{number} ?[%‰$€£¥°]",
+    }
+    return {meaning: re.compile(text) for meaning, text in texts.items()}
+
+
+_QUANTITIES: Mapping[Decimal, Mapping[str, re.Pattern[str]]] = {
+    ".": _quantities(".", ","),
+    ",": _quantities(",", "."),
+}

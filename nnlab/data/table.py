@@ -1,0 +1,167 @@
+"""A table that was read from a file: columns of numbers or of text, and where each cell stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from nnlab.data.notation import LARGEST_EXACT, NAMING_QUANTITIES, Decimal, is_code, is_number, meant_quantity
+from nnlab.errors import InvalidValue, KeyPath
+
+FLOAT32_MAXIMUM = float(np.finfo(np.float32).max)
+
+
+class Text(NamedTuple):
+    """A column of text.
+
+    Attributes:
+        words: Its different cells, in the order in which they first appear.
+        numbers: Which of them each row holds, `[N]`, from 0 on.
+    """
+
+    words: list[str]
+    numbers: np.ndarray
+
+    def rows_with(self, chosen: Sequence[bool] | np.ndarray) -> np.ndarray:
+        """Which rows hold one of the words for which `chosen` is true, `[N]`."""
+        return np.array(chosen, bool)[self.numbers]
+
+
+Column: TypeAlias = np.ndarray | Text
+"""Numbers or truth values `[N]`, or text."""
+
+
+class Cell(NamedTuple):
+    """A cell in the file.
+
+    Attributes:
+        place: `line 7`, or `row 6` where there are no lines.
+        text: What it holds.
+    """
+
+    place: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of `N` rows.
+
+    Attributes:
+        path: The file, as the experiment names it.
+        columns: The columns by name, in the file's order.
+        cell: (row from 0, name) -> the cell.
+        decimal: The decimal mark of its numbers.
+    """
+
+    path: str
+    columns: dict[str, Column]
+    cell: Callable[[int, str], Cell]
+    decimal: Decimal = "."
+
+    def refusal(self, row: int, name: str, what: str, at: KeyPath = ("path",)) -> InvalidValue:
+        """An error about a cell, which it quotes; `what` goes on."""
+        cell = self.cell(row, name)
+        said = f"'{self.path}' {cell.place}, column '{name}': '{cell.text:.60}' {what}"
+        return InvalidValue(said, at)
+
+    def check_cells(self, wrong: Mapping[str, np.ndarray], what: str) -> None:
+        """Refuse the first wrong cell in the order of the file.
+
+        Args:
+            wrong: The name of a column -> which of its rows are wrong, `[N]`.
+            what: What is wrong with such a cell.
+
+        Raises:
+            InvalidValue: There is one.
+        """
+        cells = np.stack(list(wrong.values()), axis=1)
+        if cells.any():
+            row, place = divmod(int(cells.argmax()), cells.shape[1])
+            raise self.refusal(row, list(wrong)[place], f"{what} ({_cells(cells)})")
+
+    def numbers(self, name: str, column: np.ndarray) -> np.ndarray:
+        """A column of numbers as float64 `[N]`; truth values are 0 and 1.
+
+        Raises:
+            InvalidValue: A number is beyond float32's range, or whole and none of float64's.
+        """
+        values = column.astype(np.float64)
+        beyond = np.abs(values) > FLOAT32_MAXIMUM
+        if beyond.any():
+            what = f"is beyond float32, 3.4e38 ({_cells(beyond)}); scale the column"
+            raise self.refusal(int(beyond.argmax()), name, what)
+        if column.dtype.kind in "iu":
+            for row in np.flatnonzero(np.abs(values) >= LARGEST_EXACT):
+                if int(column[row]) != int(values[row]):
+                    what = "has more digits than float64 keeps (2^53); subtract an offset, or drop the column"
+                    raise self.refusal(int(row), name, what)
+        return values
+
+    def check_no_quantities(self, name: str, column: Text, may_be_names: bool) -> None:
+        """Refuse a column of text that is meant for numbers.
+
+        It is where at least half of its cells, or of its different cells, are numbers or seem to mean some
+        quantity, and none is a code.
+
+        Args:
+            name: The column's name.
+            column: The column.
+            may_be_names: Whether numbers may be names beside other words, as a target's may.
+
+        Raises:
+            InvalidValue: It is meant for numbers.
+        """
+        if any(is_code(word) for word in column.words):
+            return
+        plain = np.array([is_number(word, self.decimal) for word in column.words])
+        meanings = [
+            None if is_plain else meant_quantity(word, self.decimal)
+            for word, is_plain in zip(column.words, plain, strict=True)
+        ]
+        ignored = (None, *NAMING_QUANTITIES) if may_be_names else (None,)
+        meant = np.array([meaning not in ignored for meaning in meanings])
+        quantities = plain | meant
+        if max(quantities.mean(), quantities[column.numbers].mean()) < 0.5:
+            return
+        if may_be_names:
+            signs = np.array([not any(map(str.isalnum, word)) for word in column.words])
+            if not (meant | signs).any():
+                return
+        if plain.all():
+            what = "reads as a number, as all of the column does, and is kept as text; save it as a number"
+            raise self.refusal(0, name, what)
+        row = int(column.rows_with(~plain).argmax())
+        meaning = meanings[column.numbers[row]]
+        raise self.refusal(
+            row,
+            name,
+            f"is no number{f', but {meaning}' if meaning else ''} ({column.rows_with(~plain).sum():,} of the "
+            f"column's {len(column.numbers):,} cells are none); mend the column or remove such rows",
+        )
+
+    def check_words_differ(self, name: str, column: Text) -> None:
+        """Refuse a column of text two of whose words are one but for spaces or capitals.
+
+        Words of one or two letters may differ by capitals, as those of letters and of genes do.
+
+        Raises:
+            InvalidValue: There are two such words.
+        """
+        seen: dict[str, str] = {}
+        for number, word in enumerate(column.words):
+            key = " ".join(word.split())
+            first = seen.setdefault(key.casefold() if len(key) > 2 else key, word)
+            if first != word:
+                by = "spaces" if first.split() == word.split() else "capitals"
+                row = int((column.numbers == number).argmax())
+                what = f"differs by {by} alone from '{first:.60}', which stands above; mend one of them"
+                raise self.refusal(row, name, what)
+
+
+def _cells(wrong: np.ndarray) -> str:
+    count = int(wrong.sum())
+    return f"{count:,} such cell{'s' * (count > 1)} in all"
