@@ -619,6 +619,55 @@ def test_idx_plain_and_gzipped(tmp_path, suffix, separator):
         assert part.classes == 3
 
 
+LAYOUTS = {
+    "dots": "{part}-{kind}.idx{axes}-ubyte",
+    "folders": "{part}-{kind}-idx{axes}-ubyte/{part}-{kind}-idx{axes}-ubyte",  # of Kaggle's MNIST
+    "mixed folders": "{part}-{kind}-idx{axes}-ubyte/{part}-{kind}.idx{axes}-ubyte",
+    "test": "{test}-{kind}-idx{axes}-ubyte.gz",
+    "prefix": "emnist-letters-{test}-{kind}-idx{axes}-ubyte.gz",
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_idx_files_are_found_by_the_names_they_come_with(tmp_path, layout):
+    write_images(tmp_path, "train", 12)
+    test_images, _ = write_images(tmp_path, "t10k", 6, seed=1)
+    plain = load({"type": "idx", "path": str(tmp_path)})
+    for file in list(tmp_path.iterdir()):
+        part, kind, axes = file.name.split("-")[:3]
+        names = {"part": part, "test": part.replace("t10k", "test"), "kind": kind, "axes": axes[3]}
+        place = tmp_path / "new" / LAYOUTS[layout].format(**names)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        content = file.read_bytes()
+        place.write_bytes(gzip.compress(content) if place.suffix == ".gz" else content)
+        file.unlink()
+    data = load({"type": "idx", "path": str(tmp_path / "new")})
+    assert data.hash == plain.hash
+    assert data.notes == ()
+    np.testing.assert_array_equal(data.test.inputs, test_images / np.float32(255))
+    with pytest.raises(InvalidValue, match=f"; '{tmp_path / 'new'}' does"):
+        load({"type": "idx", "path": str(tmp_path)})
+
+
+def test_idx_files_that_are_not_one_data_set_are_told_or_refused(tmp_path):
+    config = {"type": "idx", "path": str(tmp_path)}
+    for name in ("emnist-letters", "emnist-digits"):
+        write_images(tmp_path, f"{name}-train", 12)
+    (tmp_path / "._emnist-letters-train-images-idx3-ubyte").touch()
+    with pytest.raises(
+        InvalidValue, match=r"several sets, emnist-digits-\.\.\. and emnist-letters-\.\.\.; put"
+    ):
+        load(config)
+    images, _ = write_images(tmp_path, "train", 9, seed=3)
+    data = load(config | {"split": WHOLE})
+    assert sum(data.train.inputs.ravel()) == pytest.approx(images.sum() / 255, rel=1e-5)
+    assert data.notes == (f"'{tmp_path}': not used: emnist-digits-... and emnist-letters-...",)
+    write_images(tmp_path, "t10k", 9)
+    (tmp_path / "t10k-labels-idx1-ubyte").unlink()
+    with pytest.raises(InvalidValue, match="t10k-images-idx3-ubyte' has no IDX file of labels beside it"):
+        load(config)
+
+
 def test_idx_without_a_test_set_is_split_like_any_other(tmp_path):
     write_images(tmp_path, "train", 100)
     data = load({"type": "idx", "path": str(tmp_path)})

@@ -66,6 +66,16 @@ def test_a_folder_or_the_cache_hold_the_same(name, whole, cache):
     assert {part: len(examples) for part, examples in there.splits.items()} == {"train": 300, "test": 100}
 
 
+@pytest.mark.parametrize("name", IDX_SETS)
+def test_idx_files_may_lie_in_folders_of_their_own_names(name, whole, tmp_path):
+    for file in (whole / name).iterdir():  # as in Kaggle's MNIST, where each is there twice
+        (tmp_path / file.name).mkdir()
+        (tmp_path / file.name / file.name).symlink_to(file)
+        if "labels" in file.name:
+            (tmp_path / file.name.replace("-idx", ".idx")).symlink_to(file)
+    assert load(type=name, path=str(tmp_path)).hash == load(type=name, path=str(whole / name)).hash
+
+
 def test_images_are_the_files_bytes_over_255(whole):
     images, labels = blobs(300, 28, seed=300)
     train = load(type="mnist", path=str(whole / "mnist")).train

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import math
 import re
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from nnlab.data.datasets.local_files import blame_path, existing_path, read_at_most
 from nnlab.data.datasets.resize import Side, resize_examples
-from nnlab.data.examples import Examples, Source, align_classes, classification_examples
+from nnlab.data.examples import Examples, Loaded, Source, align_classes, classification_examples
 from nnlab.errors import InvalidValue
 from nnlab.registry import register
+from nnlab.text import join_words
 
 IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+IDX_NAME = re.compile(
+    r"(?P<prefix>([^.].*-)?)(?P<part>train|t10k|test)-(?P<kind>images|labels)[-.]idx\d-ubyte(\.gz)?"
+)
 
 
 @register("dataset")
 def idx(path: str, size: Side | None = None) -> Source:
     """A folder of IDX files, the format of MNIST and its relatives.
 
-    The folder holds `train-images-...`, `train-labels-...` and, for a test set, `t10k-images-...` and
-    `t10k-labels-...`, gzipped or not. Inputs are `[N, H, W]`, bytes divided by 255.
+    The folder holds `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and, for a test set, the same with
+    `t10k` or `test`; also with a dot before `idx`, gzipped with `.gz` at the end, or each in a folder of its
+    own name, as in Kaggle's MNIST. All names may have the same beginning, as EMNIST's
+    `emnist-letters-train-images-idx3-ubyte.gz`, where the folder holds no other set. Inputs are `[N, H, W]`,
+    bytes divided by 255, rows and columns as in the file: in EMNIST's they have changed places.
 
     Args:
         path: The folder; a relative path starts at the working directory.
@@ -32,36 +41,47 @@ def idx(path: str, size: Side | None = None) -> Source:
             centres and without averaging first, as PyTorch's `interpolate` does. null keeps their size.
     """
 
-    def load(_: int) -> tuple[Examples, Examples | None]:
+    def load(_: int) -> Loaded:
         folder = existing_path(path)
         if not folder.is_dir():
             raise InvalidValue(f"'{path}' is no folder; name the one that holds the IDX files", ("path",))
-        train = read_idx_pair(folder, "train")
+        sets = find_idx_files(folder)
+        if "" not in sets and len(sets) > 1:
+            names = join_words([f"{prefix}..." for prefix in sets], "and")
+            message = f"'{path}' holds several sets, {names}; put the files of one into a folder of their own"
+            raise InvalidValue(message, ("path",))
+        chosen = min(sets, default="")  # the one without a prefix, if there is one
+        found = sets.get(chosen, {})
+        train, test = (read_idx_pair(found, stem) for stem in ("train", "t10k"))
         if train is None:
             raise InvalidValue(
                 f"'{path}' holds no train-images and train-labels IDX files (such as "
-                "train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz)",
+                f"train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz){_place_below(folder)}",
                 ("path",),
             )
-        test = read_idx_pair(folder, "t10k")
         train, test = (train, None) if test is None else align_classes(train, test)
-        return resize_examples(train, size), test and resize_examples(test, size)
+        others = [f"{prefix}..." for prefix in sets if prefix != chosen]
+        notes = (f"'{path}': not used: {join_words(others, 'and')}",) if others else ()
+        return Loaded(resize_examples(train, size), test and resize_examples(test, size), notes=notes)
 
     return Source(load)
 
 
-def read_idx_pair(folder: Path, stem: str) -> Examples | None:
-    """The examples of the IDX files `<stem>-images` and `<stem>-labels` of a folder.
+def read_idx_pair(files: Mapping[str, Path], stem: str) -> Examples | None:
+    """The examples of the IDX files `<stem>-images` and `<stem>-labels`, as `find_idx_files` names them.
 
     Returns:
-        None where the folder lacks one of the files.
+        None where both files are missing.
 
     Raises:
-        InvalidValue: A file is damaged, or they are not images and their labels.
+        InvalidValue: One is missing or damaged, or they are not images and their labels.
     """
-    images, labels = find_idx_file(folder, f"{stem}-images"), find_idx_file(folder, f"{stem}-labels")
-    if images is None or labels is None:
+    images, labels = files.get(f"{stem}-images"), files.get(f"{stem}-labels")
+    if images is None and labels is None:
         return None
+    if images is None or labels is None:
+        missing = "labels" if labels is None else "images"
+        raise InvalidValue(f"'{images or labels}' has no IDX file of {missing} beside it", ("path",))
     pixels, numbers = _read_idx(images), _read_idx(labels)
     if numbers.ndim != 1 or pixels.ndim < 2 or numbers.dtype.kind not in "iu":
         raise InvalidValue(f"'{labels}' holds no list of labels for the images of '{images}'", ("path",))
@@ -69,10 +89,35 @@ def read_idx_pair(folder: Path, stem: str) -> Examples | None:
     return blame_path(classification_examples, pixels / np.float32(scale), numbers)
 
 
-def find_idx_file(folder: Path, stem: str) -> Path | None:
-    """The IDX file of a folder whose name begins with `stem`, gzipped or not; None if there is none."""
-    pattern = re.compile(re.escape(stem) + r"[-.]idx\d-ubyte(\.gz)?")
-    return min((entry for entry in folder.iterdir() if pattern.fullmatch(entry.name)), default=None)
+def find_idx_files(folder: Path) -> dict[str, dict[str, Path]]:
+    """The IDX files of a folder, by what their names begin with, then by `train-images`, `train-labels`,
+    `t10k-images` or `t10k-labels`; of two for the same the plain one, and the one in the folder itself.
+
+    Raises:
+        InvalidValue: A folder cannot be read.
+    """
+    sets: dict[str, dict[str, Path]] = {}
+    try:
+        entries = sorted(entry for entry in folder.iterdir() if IDX_NAME.fullmatch(entry.name))
+        below = [file for entry in entries if entry.is_dir() for file in sorted(entry.iterdir())]
+        for file in [*entries, *below]:
+            name = IDX_NAME.fullmatch(file.name)
+            if name is not None and file.is_file():
+                part = "train" if name["part"] == "train" else "t10k"
+                sets.setdefault(name["prefix"], {}).setdefault(f"{part}-{name['kind']}", file)
+    except OSError as error:
+        raise InvalidValue(f"'{error.filename}' cannot be read: {error.strerror}", ("path",)) from None
+    return sets
+
+
+def _place_below(folder: Path) -> str:
+    """`; 'MNIST/raw' does`, where a folder one or two below holds IDX files."""
+    for pattern in ("*/", "*/*/"):
+        for below in sorted(folder.glob(pattern)):
+            with contextlib.suppress(InvalidValue):
+                if find_idx_files(below):
+                    return f"; '{below}' does"
+    return ""
 
 
 def _read_idx(file: Path) -> np.ndarray:
@@ -95,4 +140,4 @@ def _read_idx(file: Path) -> np.ndarray:
         raise InvalidValue(
             f"'{file}' is cut off or too long: its header {list(shape)} asks for {size} bytes", ("path",)
         )
-    return np.frombuffer(content, dtype).reshape(shape).astype(dtype.newbyteorder("="))
+    return np.frombuffer(content, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)

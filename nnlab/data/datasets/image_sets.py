@@ -13,7 +13,7 @@ from typing import IO
 import numpy as np
 
 from nnlab.data.datasets.fetch import Published, fetch
-from nnlab.data.datasets.idx import find_idx_file, read_idx_pair
+from nnlab.data.datasets.idx import find_idx_files, read_idx_pair
 from nnlab.data.datasets.local_files import existing_path, read_at_most
 from nnlab.data.datasets.resize import Side, resize_examples
 from nnlab.data.examples import Examples, Source, classification_examples
@@ -60,7 +60,7 @@ def mnist(path: str | None = None, size: Side | None = None) -> Source:
     Inputs are `[N, 28, 28]`, bytes divided by 255.
 
     Args:
-        path: A folder with the four IDX files, gzipped or not. null is `data/mnist` in the cache folder, into
+        path: A folder with the four IDX files, as for `idx`. null is `data/mnist` in the cache folder, into
             which missing files are fetched.
         size: The side in pixels, 1 to 4096, that images are resized to, as for `idx`; LeCun et al. 1989 have
             16. null keeps 28.
@@ -79,7 +79,7 @@ def fashion_mnist(path: str | None = None, size: Side | None = None) -> Source:
     boot (9). Inputs are `[N, 28, 28]`, bytes divided by 255.
 
     Args:
-        path: A folder with the four IDX files, gzipped or not. null is `data/fashion_mnist` in the cache
+        path: A folder with the four IDX files, as for `idx`. null is `data/fashion_mnist` in the cache
             folder, into which missing files are fetched.
         size: The side in pixels, 1 to 4096, that images are resized to, as for `idx`. null keeps 28.
 
@@ -139,15 +139,15 @@ def _published_source(
 
 
 def _contains_idx(folder: Path, file: str) -> bool:
-    return folder.is_dir() and find_idx_file(folder, file.partition("-idx")[0]) is not None
+    return folder.is_dir() and file.partition("-idx")[0] in find_idx_files(folder).get("", {})
 
 
 def _read_idx_folder(folder: Path) -> tuple[Examples, Examples]:
-    parts = []
+    parts, found = [], find_idx_files(folder)[""]
     for stem in ("train", "t10k"):
-        part = read_idx_pair(folder, stem)
+        part = read_idx_pair(found, stem)
         if part is None or part.inputs.shape[1:] != (28, 28) or part.classes > 10:
-            file = find_idx_file(folder, f"{stem}-images")
+            file = found[f"{stem}-images"]
             raise InvalidValue(f"'{file}' holds no images of 28 x 28 pixels and 10 classes", ("path",))
         parts.append(replace(part, classes=10))
     return parts[0], parts[1]
