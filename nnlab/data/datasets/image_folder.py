@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 
@@ -167,11 +166,11 @@ def _images(folder: Path) -> tuple[list[Path], LeftOut]:
         else:
             left_out[IN, _kind(entry.name)] += 1
     deeper = []
-    for place, name in _files_below(subfolders):
-        if _is_image(name) and not name.startswith("."):
-            deeper.append(str(Path(place, name).relative_to(folder)))
+    for file in _files_below(subfolders):
+        if _is_image(file.name) and not file.name.startswith("."):
+            deeper.append(str(file.relative_to(folder)))
         else:
-            left_out[BELOW, _kind(name)] += 1
+            left_out[BELOW, _kind(file.name)] += 1
     if deeper:
         raise InvalidValue(
             f"'{folder}' holds {_count(deeper)} in subfolders, and a class's images lie in its own folder; "
@@ -184,19 +183,19 @@ def _images(folder: Path) -> tuple[list[Path], LeftOut]:
     return images, left_out
 
 
-def _files_below(subfolders: Sequence[Path]) -> Iterator[tuple[str, str]]:
-    """The folder and name of each file in some folders and those below them, and of hidden folders there,
-    which are not entered. Raises OSError."""
-    for subfolder in subfolders:
-        for place, folders, names in os.walk(subfolder, onerror=_reraise):
-            hidden = [name for name in folders if name.startswith(".")]
-            folders[:] = sorted(set(folders).difference(hidden))
-            for name in sorted([*hidden, *names]):
-                yield place, name
+def _files_below(subfolders: Sequence[Path]) -> Iterator[Path]:
+    """What some folders and those below them hold; links and hidden folders are not entered.
 
-
-def _reraise(error: OSError) -> NoReturn:
-    raise error
+    Raises:
+        OSError: One cannot be read.
+    """
+    folders = list(subfolders)
+    for folder in folders:  # and those that are found meanwhile
+        for entry in sorted(folder.iterdir()):
+            if entry.is_dir() and not entry.is_symlink() and not entry.name.startswith("."):
+                folders.append(entry)
+            else:
+                yield entry
 
 
 def _is_image(name: str) -> bool:
