@@ -108,8 +108,9 @@ class Initialize:
     """First weights that were trained before, in place of drawn ones.
 
     A file that PyTorch saved is known by its names (features.0.weight): kernels are turned to nnlab's layout,
-    also those of a dense layer that follows flatten. Its batch_norm has epsilon 1e-5, nnlab's 1e-3; its
-    recurrent layers are not taken over.
+    also those of a dense layer that follows flatten, and the two biases of a recurrent layer are added up. Of
+    a bidirectional one, forward and backward have the same name there; of a stack (num_layers) the first one
+    is taken. Its batch_norm has epsilon 1e-5, nnlab's 1e-3.
 
     Args:
         from_: `from` in the file. A run directory, whose selected weights are taken, or a safetensors file;

@@ -60,9 +60,7 @@ KINDS = {
                 **dict.fromkeys(("linear", "fullyconnected"), "; here it is called 'dense'"),
                 **dict.fromkeys(("maxpool2d", "maxpooling2d"), "; here it is called 'max_pool'"),
                 **dict.fromkeys(("avgpool2d", "averagepooling2d"), "; here it is called 'average_pool'"),
-                **dict.fromkeys(
-                    ("adaptiveavgpool2d", "globalaveragepooling2d"), "; here it is called 'global_average_pool'"
-                ),
+                "adaptiveavgpool2d": "; here is 'global_average_pool', which makes one value of each channel",
                 "rnn": "; here it is called 'simple_rnn'",
                 "swish": "; here it is called 'silu'",
             },

@@ -185,8 +185,8 @@ def _check_normalization(config: Config, plan: ExperimentPlan, model: Model, bat
         if one and not plan.optimizer.frozen(path):
             raise config.error(
                 ("data", "batch_size"),
-                f"is {batch_size}, and {path} would take the variance of one value a feature, which is 0; let "
-                "it be 2 or more, or take layer_norm",
+                f"is {batch_size}, and {path} would take the variance of one value a feature, which is 0; "
+                "let it be 2 or more, or take layer_norm",
             )
 
 

@@ -5,10 +5,11 @@ Nothing but safetensors is read: files of other formats, PyTorch's own among the
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ from nnlab.system import files
 from nnlab.text import join_words, suggestion
 
 MAXIMUM_NAMES = 6  # of a kind, in a message
-PYTORCH_NAME = re.compile(r".+\.(weight|bias|running_mean|running_var)")
+PYTORCH_NAME = re.compile(r".+\.(weight|bias|running_mean|running_var|(weight|bias)_(ih|hh)_l0(_reverse)?)")
 NAMES_IN_PYTORCH = {
     "kernel": "weight",
     "embedding": "weight",
@@ -35,7 +36,14 @@ NAMES_IN_PYTORCH = {
     "mean": "running_mean",
     "variance": "running_var",
 }
+RECURRENT_IN_PYTORCH = {
+    "kernel": "weight_ih_l0",
+    "recurrent_kernel": "weight_hh_l0",
+    "bias": "bias_ih_l0",
+    "recurrent_bias": "bias_hh_l0",
+}
 PYTORCH_AXES = {2: (1, 0), 3: (2, 1, 0), 4: (2, 3, 1, 0)}  # [K, C, F, F] -> [F, F, C, K]
+KERNELS = ("kernel", "recurrent_kernel")
 PER_INPUT = ("kernel", "scale", "shift", "mean", "variance")  # have a row or value for each input of a layer
 
 
@@ -86,16 +94,28 @@ class _WantedArray(NamedTuple):
         variable: Its shape and initializer.
         flattened: The shape, channels last, of the images or signals that its layer takes as one axis; empty
             where it takes something else.
+        siblings: The names of all arrays of its layer.
     """
 
     layer: str
     name: str
     variable: Variable
     flattened: Shape = ()
+    siblings: Collection[str] = ()
 
     @property
     def path(self) -> str:
         return f"{self.layer}/{self.name}"
+
+    def names_in_pytorch(self, module: str) -> list[str]:
+        """The arrays of a PyTorch module whose sum it is: where nnlab has one bias, PyTorch may have two."""
+        if "recurrent_kernel" not in self.siblings:
+            return [f"{module}.{NAMES_IN_PYTORCH.get(self.name, self.name)}"]
+        direction = "_reverse" if self.layer.endswith("/backward") else ""
+        names = [RECURRENT_IN_PYTORCH[self.name]]
+        if self.name == "bias" and "recurrent_bias" not in self.siblings:
+            names.append(RECURRENT_IN_PYTORCH["recurrent_bias"])
+        return [f"{module}.{name}{direction}" for name in names]
 
 
 def load_pretrained(initialize: Initialize, setup: Setup, input_shape: Shape) -> PretrainedWeights:
@@ -115,24 +135,20 @@ def load_pretrained(initialize: Initialize, setup: Setup, input_shape: Shape) ->
     if pytorch and not initialize.names:
         raise InvalidValue(
             f"'{initialize.from_}' is of PyTorch ({_some(sorted(source))}); say which of its modules a layer "
-            f"is: {{{wanted_arrays[0].layer}: {pytorch[0].rpartition('.')[0]}}}",
+            f"is: {{{wanted_arrays[0].layer}: {_likely_module(source, wanted_arrays[0], pytorch)}}}",
             ("names",),
         )
     arrays: dict[str, np.ndarray] = {}
     used, missing, unfit = set(), [], []
     for wanted in wanted_arrays:
         module = initialize.names_in_file.get(wanted.layer, wanted.layer)
-        name = (
-            f"{module}.{NAMES_IN_PYTORCH.get(wanted.name, wanted.name)}"
-            if pytorch
-            else f"{module}/{wanted.name}"
-        )
-        array = source.get(name)
-        if array is None:
-            missing.append(wanted.path if name == wanted.path else f"{wanted.path} ({name})")
+        names = wanted.names_in_pytorch(module) if pytorch else [f"{module}/{wanted.name}"]
+        absent = [name for name in names if name not in source]
+        if absent:
+            missing.append(wanted.path if absent == [wanted.path] else f"{wanted.path} ({absent[0]})")
             continue
-        used.add(name)
-        array = _from_pytorch(array, wanted) if pytorch else array
+        used.update(names)
+        array = _from_pytorch(source, names, wanted) if pytorch else source[names[0]]
         if array.dtype.kind != "f":
             unfit.append(f"{wanted.path} ({array.dtype} there)")
         elif array.shape != wanted.variable.shape:
@@ -196,9 +212,8 @@ def _wanted_arrays(initialize: Initialize, setup: Setup, input_shape: Shape) -> 
         if len(leaf.output_shape) == 1 < len(shape) and leaf.output_shape[0] == math.prod(shape):
             flattened = shape if len(shape) > 2 or convolved else ()  # else [H, W], whose order is the same
         if path in asked:
-            wanted += [
-                _WantedArray(path, *named, flattened) for named in {**leaf.params, **leaf.state}.items()
-            ]
+            variables = {**leaf.params, **leaf.state}
+            wanted += [_WantedArray(path, *named, flattened, variables) for named in variables.items()]
         if "kernel" in leaf.params:
             flattened = ()
         convolved = convolved or leaf.type == "conv1d"
@@ -213,13 +228,28 @@ def _no_layer(name: str, known: list[str], at: tuple[str | int, ...]) -> Invalid
     )
 
 
-def _from_pytorch(array: np.ndarray, wanted: _WantedArray) -> np.ndarray:
-    """An array of PyTorch in nnlab's layout.
+def _likely_module(source: Arrays, wanted: _WantedArray, names: list[str]) -> str:
+    """The first module, by name or number, that holds an array of the shape that is wanted."""
+    by_number = functools.partial(re.sub, r"\d+", lambda digits: digits[0].zfill(9))
+    modules = sorted({name.rpartition(".")[0] for name in names}, key=by_number)
+    for module in modules:
+        parts = wanted.names_in_pytorch(module)
+        fits = all(name in source for name in parts)
+        if fits and _from_pytorch(source, parts, wanted).shape == wanted.variable.shape:
+            return module
+    return modules[0]
+
+
+def _from_pytorch(source: Arrays, names: list[str], wanted: _WantedArray) -> np.ndarray:
+    """An array in nnlab's layout, the sum of those that PyTorch has.
 
     Where its layer takes flattened images, PyTorch flattened them channels first; the rows or values per
     input are reordered to channels last.
     """
-    if wanted.name == "kernel" and array.ndim in PYTORCH_AXES:
+    array, *others = (source[name] for name in names)
+    for other in others:
+        array = array + other if array.shape == other.shape else array
+    if wanted.name in KERNELS and array.ndim in PYTORCH_AXES:
         array = array.transpose(PYTORCH_AXES[array.ndim])
     if wanted.flattened and wanted.name in PER_INPUT and array.shape == wanted.variable.shape:
         *places, channels = wanted.flattened

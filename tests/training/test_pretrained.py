@@ -338,12 +338,39 @@ def test_weights_of_pytorch_give_its_outputs(make, layers, names, shape, tmp_pat
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("both_ways", [False, True])
+@pytest.mark.parametrize(("layer", "theirs"), [("simple_rnn", "RNN"), ("lstm", "LSTM"), ("gru", "GRU")])
+def test_recurrent_weights_of_pytorch_give_its_outputs(layer, theirs, both_ways, tmp_path):
+    """With two biases where nnlab has one, and one after the other where it has forward and backward."""
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import save_file as save_state
+
+    torch.manual_seed(0)
+    module = getattr(torch.nn, theirs)(3, 4, batch_first=True, bidirectional=both_ways)
+    save_state({f"rnn.{name}": a for name, a in module.state_dict().items()}, tmp_path / "m.safetensors")
+    one = {"type": layer, "units": 4, "read": None}
+    config = {"type": "bidirectional", "layer": one} if both_ways else one
+    paths = [f"bidirectional_1/{way}" for way in ("forward", "backward")] if both_ways else [f"{layer}_1"]
+    net = build_model(build("layer", [config]), (5, 3))
+    asked = Initialize(str(tmp_path / "m.safetensors"), None, dict.fromkeys(paths, "rnn"))
+    weights = load_pretrained(asked, net.setup, (5, 3))
+    assert "of no use" not in weights.report
+    inputs = np.random.default_rng(0).normal(size=(7, 5, 3)).astype(np.float32)
+    params, state = (weights.replace_in(tree) for tree in net.init(0))
+    found = net.apply(params, state, inputs, key=jax.random.key(0), train=False).value
+    expected, _ = module(torch.from_numpy(inputs))
+    np.testing.assert_allclose(found, expected.detach(), rtol=1e-5, atol=1e-5)
+
+
 def test_a_file_of_pytorch_needs_names(tmp_path):
-    arrays = {"0.weight": np.zeros((5, 6), np.float32), "0.bias": np.zeros(5, np.float32)}
+    """The module that is named as an example is the first one whose weights fit."""
+    shapes = {"0": (4, 5), "10": (5, 6), "9": (5, 6)}  # BASE has 6 inputs and 5 units
+    arrays = {f"{name}.weight": np.zeros(shape, np.float32) for name, shape in shapes.items()}
     save_file(arrays, tmp_path / "model.safetensors")
     line = refusal(f"initialize: {{from: {tmp_path / 'model.safetensors'}}}\n{BASE}")
     assert line.startswith("test.yaml:1:1: initialize.names: ")
-    assert line.endswith("(0.bias, 0.weight); say which of its modules a layer is: {dense_1: 0}")
+    said = "(0.weight, 10.weight, 9.weight); say which of its modules a layer is: {dense_1: 9}"
+    assert line.endswith(said)
 
 
 def test_cached_layers_give_what_frozen_ones_do(source, tmp_path, nnlab):
