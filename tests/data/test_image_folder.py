@@ -123,10 +123,11 @@ def test_what_is_left_out_is_counted_by_suffix_and_depth(tmp_path):
         (tmp_path / name).touch()
     os.mkfifo(tmp_path / "b" / "pipe.sock")
     (tmp_path / "b" / "linked.png").symlink_to(tmp_path / "a" / "0.png")
+    (tmp_path / "c").symlink_to(tmp_path / "gone")
     data = load_folder(tmp_path)
     assert data.notes == (
-        f"'{tmp_path}': left out 2 hidden and 1 .csv beside the class folders; 2 hidden, 2 .txt, 1 .db, "
-        "1 without suffix and 1 .sock in class folders; 1 .cr2 in subfolders of class folders",
+        f"'{tmp_path}': left out 2 hidden, 1 broken link and 1 .csv beside the class folders; 2 hidden, "
+        "2 .txt, 1 .db, 1 without suffix and 1 .sock in class folders; 1 .cr2 in subfolders of class folders",
     )
     assert sorted(data.train.rows) == ["a/0.png", "b/1.png", "b/linked.png"]
     for number in range(9):
@@ -312,6 +313,9 @@ def test_images_that_will_not_do_are_refused(tmp_path, content, said):
 def test_folders_that_will_not_do_are_refused(tmp_path):
     said = "has no subfolders; it must hold one a class"
     assert said in refusal(tmp_path)[0]
+    save(tmp_path, "cat.0.png")
+    assert refusal(tmp_path)[0].endswith("1 image (such as 'cat.0.png') in the folder itself without a class")
+    (tmp_path / "cat.0.png").unlink()
     save(tmp_path, "a/0.png")
     (tmp_path / "b").mkdir()
     assert f"'{tmp_path / 'b'}' holds no images (.png, " in refusal(tmp_path)[0]

@@ -136,13 +136,13 @@ def _subfolders(folder: Path) -> tuple[list[str], LeftOut]:
     names, images, left_out = [], [], LeftOut()
     for entry in sorted(folder.iterdir()):
         if entry.name.startswith(".") or not (entry.is_dir() or _is_image(entry.name)):
-            left_out[BESIDE, _kind(entry.name)] += 1
+            left_out[BESIDE, _kind(entry)] += 1
         elif entry.is_dir():
             names.append(entry.name)
         else:
             images.append(entry.name)
     if not names:
-        also = f"; {_count(images)} in the folder itself" if images else ""
+        also = f"; {_count(images)} in the folder itself without a class" if images else ""
         raise InvalidValue(f"'{folder}' has no subfolders; it must hold one a class{also}", ("path",))
     if images:
         message = f"'{folder}' holds {_count(images)} beside its subfolders; move them into one, or away"
@@ -155,7 +155,7 @@ def _images(folder: Path) -> tuple[list[Path], LeftOut]:
     images, subfolders, left_out = [], [], LeftOut()
     for entry in sorted(folder.iterdir()):
         if entry.name.startswith("."):
-            left_out[IN, _kind(entry.name)] += 1
+            left_out[IN, _kind(entry)] += 1
         elif _is_image(entry.name):
             if not entry.is_file():
                 what = "a folder" if entry.is_dir() else "no regular file, or a link to none"
@@ -164,13 +164,13 @@ def _images(folder: Path) -> tuple[list[Path], LeftOut]:
         elif entry.is_dir():
             subfolders.append(entry)
         else:
-            left_out[IN, _kind(entry.name)] += 1
+            left_out[IN, _kind(entry)] += 1
     deeper = []
     for file in _files_below(subfolders):
         if _is_image(file.name) and not file.name.startswith("."):
             deeper.append(str(file.relative_to(folder)))
         else:
-            left_out[BELOW, _kind(file.name)] += 1
+            left_out[BELOW, _kind(file)] += 1
     if deeper:
         raise InvalidValue(
             f"'{folder}' holds {_count(deeper)} in subfolders, and a class's images lie in its own folder; "
@@ -202,8 +202,12 @@ def _is_image(name: str) -> bool:
     return Path(name).suffix.lower() in SUFFIXES
 
 
-def _kind(name: str) -> str:
-    return "hidden" if name.startswith(".") else Path(name).suffix.lower() or "without suffix"
+def _kind(entry: Path) -> str:
+    if entry.name.startswith("."):
+        return "hidden"
+    if entry.is_symlink() and not entry.exists():
+        return "broken link"
+    return entry.suffix.lower() or "without suffix"
 
 
 def _count(names: Sequence[str]) -> str:

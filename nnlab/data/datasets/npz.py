@@ -32,7 +32,8 @@ def npz(path: str, inputs: str = "x", targets: str = "y", task: Task = "classifi
     names with `test` in place of `train`, or at the end where there is none, they are the data set's own test
     examples; with `val`, `valid` or `validation`, its own validation examples: `x_test` and `y_test`, say, or
     `test_images` and `test_labels` beside `train_images` and `train_labels`. Arrays that are left over are
-    named in a note. Inputs are as in the archive: bytes are not divided by 255.
+    named in a note. Inputs are as in the archive: bytes are not divided by 255. Rows are counted on from the
+    training examples to those of test and of validation.
 
     Args:
         path: The .npz file; a relative path starts at the working directory.
