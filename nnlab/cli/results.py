@@ -46,7 +46,11 @@ def plot(paths: tuple[Path, ...], figures: tuple[str, ...], form: str, out: Path
         results = [nnlab.open(path) for path in paths]
         home = paths[0] if len(paths) == 1 else paths[0].parent
     folder, say = out or home / "plots", functools.partial(click.echo, err=True)
-    for path in draw(results, folder, figures, form, linked=out is not None, notify=say):
+    drawn = draw(results, folder, figures, form, linked=out is not None, notify=say)
+    if not drawn:
+        what = "it has" if len(paths) == 1 else "they have in common"
+        raise UsageError(f"{', '.join(map(str, paths))}: nothing is drawn: there is no figure that {what}")
+    for path in drawn:
         click.echo(path)
 
 

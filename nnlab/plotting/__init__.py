@@ -5,6 +5,7 @@ a grid of values.
 """
 
 from nnlab.plotting.axes import (
+    WIDE_RATIO,
     capacity_axis,
     colour_legend,
     integer_ticks,
@@ -46,6 +47,7 @@ from nnlab.plotting.style import (
 __all__ = [
     "COLOURS",
     "FORMATS",
+    "WIDE_RATIO",
     "Colour",
     "capacity_axis",
     "category_grid",

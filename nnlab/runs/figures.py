@@ -15,6 +15,8 @@ from nnlab.errors import InvalidValue, NnlabError, UsageError
 from nnlab.optim.schedules import Time
 from nnlab.runs.results import Run, Sweep
 from nnlab.runs.resume import Notify, ignore
+from nnlab.runs.sweep_figure import sweep_overview
+from nnlab.runs.sweep_points import check_axes
 from nnlab.system.imports import Array, jax, jnp
 from nnlab.text import one_line, suggestion
 from nnlab.training.experiment import Experiment
@@ -53,6 +55,8 @@ def _figures_of(result: Run | Sweep) -> dict[str, DrawFunction]:
     else:
         for phenomenon in result.config.build().sweep_phenomena:
             figures |= phenomenon.figures
+        if not figures:
+            figures["sweep"] = sweep_overview
     return figures
 
 
@@ -152,13 +156,11 @@ def _damage_named(name: str, results: Results) -> Iterator[None]:
 
 def _check_records(result: Run | Sweep) -> None:
     table = result.tables.get("metrics") if isinstance(result, Run) else result.completed_trials
-    if table is None or table.empty:
-        what = "records" if isinstance(result, Run) else "finished trials"
-        raise UsageError(f"{result.path}: has no {what} yet, nothing to draw")
     if isinstance(result, Sweep):
-        missing = [axis for axis in result.axes if axis not in table]
-        if missing:
-            raise UsageError(f"{result.path / 'trials.csv'}: damaged: has no column '{one_line(missing[0])}'")
+        check_axes(result)
+    if table is None or table.empty:
+        what = "records" if isinstance(result, Run) else "complete trials"
+        raise UsageError(f"{result.path}: has no {what}, nothing to draw")
 
 
 SPLIT_LINE_STYLES = {"train": "--", "validation": "-", "test": ":"}

@@ -77,6 +77,13 @@ class SweepPoints:
         rows = self.table[self.table["best"]]
         return rows.iloc[0] if len(rows) else None
 
+    @property
+    def means(self) -> np.ndarray:
+        """`[P]`, of the number that the best point is chosen by; NaN where no trial is complete."""
+        if self.metric is None:
+            return np.full(len(self.table), np.nan)
+        return self.table[f"{self.metric.selected_by}.mean"].to_numpy(float)
+
     def value(self, point: pandas.Series, metric: str) -> str:
         """A metric at a point in words: `0.931 ± 0.012`; `-` where no trial is complete there."""
         mean = point[f"{metric}.mean"]
@@ -98,13 +105,14 @@ class SweepPoints:
         counted = [word for word in words if self.table[word].any()]
         marked = len(self.table) > 1 and self.best is not None
         head = [*short_names(self.axes), *map(metric_in_words, self.metrics)]
-        head += [self.replicates.partition(" ")[2] or "trials", *counted, *([""] if marked else [])]
+        counted = ["count", *counted] if self.replicates else counted
+        head += ["trials" if word == "count" else word for word in counted] + ([""] if marked else [])
         labels = [labels_of(shown[axis].tolist()) for axis in self.axes]
         rows = [
             [
                 *(column[number] for column in labels),
                 *(self.value(row, metric) for metric in self.metrics),
-                *(str(row[word]) for word in ("count", *counted)),
+                *(str(row[word]) for word in counted),
                 *(["best" if row["best"] else ""] if marked else []),
             ]
             for number, (_, row) in enumerate(shown.iterrows())
@@ -117,6 +125,8 @@ class SweepPoints:
         means = f"mean ± std over {self.replicates}; " if self.replicates else ""
         if self.metric is None or self.best is None:
             return f"{means}no trial is complete, there is no best"
+        if len(self.table) < 2:
+            return means.removesuffix("; ")
         extreme = "smallest" if self.metric.direction == "minimize" else "largest"
         return f"{means}best: the {extreme} {self.metric.selected_by}"
 
@@ -201,18 +211,17 @@ def short_names(axes: Sequence[str]) -> list[str]:
 
 def labels_of(values: Sequence[object]) -> list[str]:
     """Cells of an axis in trials.csv in a few words each: `sgd momentum 0.9`."""
-    return [
-        textwrap.shorten(
-            in_words(
-                parse_value(value, "trials.csv").tree
-                if isinstance(value, str) and value.startswith(("{", "["))
-                else value
-            ),
-            LABEL_CHARACTERS,
-            placeholder=" ...",
-        )
-        for value in values
-    ]
+    return [_label(value) for value in values]
+
+
+def _label(value: object) -> str:
+    if isinstance(value, str) and value.startswith(("{", "[")):
+        value = parse_value(value, "trials.csv").tree
+    text, placeholder = in_words(value), " ..."
+    shortened = textwrap.shorten(text, LABEL_CHARACTERS, placeholder=placeholder)
+    if shortened != placeholder.strip():
+        return shortened
+    return f"{text[: LABEL_CHARACTERS // 3]}...{text[-LABEL_CHARACTERS // 2 :]}"  # one word, a path likely
 
 
 def _short(path: str, axis: str, axes: Sequence[str]) -> str:

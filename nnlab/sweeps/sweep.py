@@ -52,7 +52,7 @@ def sweep(
         fail_fast: Whether to stop at the first trial that fails.
         plots: Whether to draw the figures of the sweep into its folder plots/.
         progress: Whether to show a bar, or a function that is called with each `Event`.
-        notify: Called with each line that is worth knowing of the data.
+        notify: Called with each line that is worth knowing of the data, and of a figure with nothing in it.
 
     Returns:
         The sweep; its `status` says whether trials failed, its `check()` whether it came out as expected.
@@ -79,7 +79,7 @@ def sweep(
         outcome = _run(plan, directory, engine, fail_fast, progress, notify)
         if outcome.signal:
             raise Interrupted(directory.path, outcome.signal)
-        return _opened(directory, plots)
+        return _opened(directory, plots, notify)
 
 
 def plan_sweep(
@@ -150,11 +150,11 @@ def _run(
         return run_sweep(plan, directory, engine, fail_fast, on_event)
 
 
-def _opened(directory: SweepDirectory, plots: bool) -> Sweep:
+def _opened(directory: SweepDirectory, plots: bool, notify: Notify) -> Sweep:
     result = open_sweep(directory.path)
     if not plots or result.completed_trials.empty:  # all may have diverged
         return result
-    return replace(result, plots=draw([result], directory.path / "plots"))
+    return replace(result, plots=draw([result], directory.path / "plots", notify=notify))
 
 
 def _directory(experiment: Config, out: str | Path | None) -> SweepDirectory:

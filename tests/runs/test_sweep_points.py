@@ -83,7 +83,7 @@ def test_the_trials_that_did_not_come_through_are_counted_and_not_averaged():
         "width",
         "validation accuracy",
         "test accuracy",
-        "seeds",
+        "trials",
         "diverged",
         "failed",
         "missing",
@@ -126,7 +126,7 @@ def test_seeds_alone_are_one_point():
     table = sweep_of(
         [row(None, seed, value) for seed, value in enumerate([0.5, 0.7])], "", "seeds: 2"
     ).points_in_words
-    assert table.head == ["validation accuracy", "test accuracy", "seeds"]
+    assert table.head == ["validation accuracy", "test accuracy", "trials"]
     assert table.rows == [["0.60 ± 0.14", "0.60 ± 0.14", "2"]]
 
 
@@ -200,6 +200,8 @@ def test_a_search_is_judged_by_its_metric(metric, reported):
 def test_names_and_values_in_few_words():
     paths = ["optimizer.learning_rate", "model.0.units", "model.2.units", "model.1", "a.width,b.width"]
     assert short_names(paths) == ["learning_rate", "model.0.units", "model.2.units", "model.1", "width"]
+    paths = [f"data/of/a/long/path/to/table_{i}.csv" for i in (1, 2)]
+    assert labels_of(paths) == ["data/of/a/...h/to/table_1.csv", "data/of/a/...h/to/table_2.csv"]
     cells = ["{type: sgd, momentum: 0.9}", "[{type: dense, units: 2}, relu]", 0.1, True, np.nan, "adam"]
     assert labels_of(cells) == ["sgd momentum 0.9", "dense units 2, relu", "0.1", "true", "none", "adam"]
 
