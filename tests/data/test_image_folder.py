@@ -135,6 +135,15 @@ def test_what_is_left_out_is_counted_by_suffix_and_depth(tmp_path):
     assert "and 8 of other suffixes in class folders" in load_folder(tmp_path).notes[0]
 
 
+def test_later_images_of_a_file_are_counted(tmp_path):
+    frames = [Image.fromarray(np.full((2, 3, 3), grey, np.uint8)) for grey in (0, 100, 200)]
+    for name in ("a/x.gif", "a/y.png", "b/z.webp", "b/t.tiff"):
+        save(tmp_path, name, frames[0], save_all=True, append_images=frames[1:])
+    data = load_folder(tmp_path)
+    assert data.notes == (f"'{tmp_path}': left out 8 later frames in class folders",)
+    np.testing.assert_allclose(data.train.inputs, 0, atol=2 / 255)  # of WebP's loss
+
+
 @pytest.mark.parametrize(
     ("extra", "said"),
     [

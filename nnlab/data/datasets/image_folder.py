@@ -51,8 +51,8 @@ def image_folder(path: str, size: Side | None = None, grey: bool = False) -> Sou
 
     The subfolders' names are those of the classes, and number them, sorted as text: `10` comes before `2`.
     Where the subfolders are `train` and `test`, `train` and `validation`, or all three, each with the same
-    classes in it, the latter are the data set's own validation and test examples. `training`, `val`, `valid`
-    and `testing` will do as well, in upper or lower case.
+    classes in it, they are the data set's own division; `training`, `val`, `valid` and `testing` will do as
+    well, in upper or lower case.
 
     Images are files of the suffixes .png, .apng, .jpg, .jpeg, .jpe, .jfif, .jif, .pjpeg, .pjp, .bmp, .dib,
     .gif, .tif, .tiff, .webp, .ppm, .pgm, .pbm and .pnm, in upper or lower case. Other files, and hidden ones,
@@ -60,8 +60,8 @@ def image_folder(path: str, size: Side | None = None, grey: bool = False) -> Sou
     as is what is called like an image and is no regular file.
 
     Images are turned as their EXIF orientation says, so that they are as any viewer shows them. Transparency
-    is dropped, and of an animation the first image is taken. Inputs are `[N, H, W, 3]`, or `[N, H, W]` if
-    grey, bytes divided by 255.
+    is dropped. Of a file of several images, such as an animation, the first is taken, and a note counts the
+    others. Inputs are `[N, H, W, 3]`, or `[N, H, W]` if grey, bytes divided by 255.
 
     Args:
         path: The folder; a relative path starts at the working directory.
@@ -78,7 +78,8 @@ def image_folder(path: str, size: Side | None = None, grey: bool = False) -> Sou
             classes, parts, left_out = _scan(folder)
         except OSError as error:
             raise InvalidValue(f"'{error.filename}' cannot be read: {error.strerror}", ("path",)) from None
-        examples = dict(zip(parts, _read(list(parts.values()), folder, size, grey), strict=True))
+        read, left_out[IN, "later frames"] = _read(list(parts.values()), folder, size, grey)
+        examples = dict(zip(parts, read, strict=True))
         names = tuple(map(_text, classes))
         examples = {part: replace(each, class_names=names) for part, each in examples.items()}
         notes = _notes(left_out, classes, path)
@@ -230,7 +231,7 @@ def _notes(left_out: LeftOut, classes: Sequence[str], path: str) -> tuple[str, .
     """What was left out, where something was, and which class is which, where their order may surprise."""
     notes = []
     places = {
-        place: LeftOut({key: count for key, count in left_out.items() if key[0] == place})
+        place: LeftOut({key: count for key, count in left_out.items() if key[0] == place and count})
         for place in (BESIDE, IN, BELOW)
     }
     words = "; ".join(f"{_kinds(counts)} {place}" for place, counts in places.items() if counts)
@@ -244,12 +245,14 @@ def _notes(left_out: LeftOut, classes: Sequence[str], path: str) -> tuple[str, .
     return tuple(notes)
 
 
-def _read(parts: Sequence[Files], folder: Path, size: int | None, grey: bool) -> list[Examples]:
-    """Examples of each part."""
+def _read(parts: Sequence[Files], folder: Path, size: int | None, grey: bool) -> tuple[list[Examples], int]:
+    """Examples of each part, and how many images of animations are left out."""
     paths = [file for part in parts for files in part for file in files]
-    inputs = np.empty(0, np.float32)
+    inputs, later_frames = np.empty(0, np.float32), 0
     for number, file in enumerate(paths):
-        image = _decode(file, grey) / np.float32(255)
+        pixels, frames = _decode(file, grey)
+        later_frames += frames - 1
+        image = pixels / np.float32(255)
         if size is not None:
             image = resize_images(image[None], size)[0]
         if number == 0:
@@ -271,7 +274,7 @@ def _read(parts: Sequence[Files], folder: Path, size: int | None, grey: bool) ->
         made = classification_examples(inputs[chosen], labels, len(part))
         examples.append(replace(made, rows=rows[chosen]))
         start += len(labels)
-    return examples
+    return examples, later_frames
 
 
 def _text(name: str) -> str:
@@ -279,8 +282,9 @@ def _text(name: str) -> str:
     return os.fsencode(name).decode(errors="backslashreplace")
 
 
-def _decode(file: Path, grey: bool) -> np.ndarray:
-    """The pixels of a file, `[H, W]` or `[H, W, 3]`, uint8. Raises InvalidValue."""
+def _decode(file: Path, grey: bool) -> tuple[np.ndarray, int]:
+    """The pixels of a file's first image, `[H, W]` or `[H, W, 3]`, uint8, and how many images it has. Raises
+    InvalidValue."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
@@ -292,7 +296,8 @@ def _decode(file: Path, grey: bool) -> np.ndarray:
                     raise ValueError(f"it has {width} x {height} pixels, more than {MAXIMUM_PIXELS:,}")
                 if image.mode[0] in "IF":
                     raise ValueError("its grey has more than 8 bits; save it with 8")
-                return np.asarray(ImageOps.exif_transpose(image).convert("L" if grey else "RGB"))
+                pixels = np.asarray(ImageOps.exif_transpose(image).convert("L" if grey else "RGB"))
+                return pixels, getattr(image, "n_frames", 1)
     except Exception as error:  # a damaged file can raise anything in Pillow's decoders
         unknown = isinstance(error, UnidentifiedImageError)
         reason = "it is damaged, or no image" if unknown else " ".join(str(error).split()) or "it is damaged"
