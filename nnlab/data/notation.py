@@ -52,10 +52,11 @@ def parse_numbers(cells: Sequence[str], decimal: Decimal) -> np.ndarray | None:
         values = np.fromiter(map(float, cells), np.float64, len(cells))
     except ValueError:
         return None
-    large = np.flatnonzero(np.abs(values) >= LARGEST_EXACT)
-    if any(is_code(cells[row]) for row in large.tolist()):
+    sizes = np.abs(values)
+    if any(is_code(cells[row]) for row in np.flatnonzero(sizes >= LARGEST_EXACT).tolist()):
         return None
-    return values if len(large) or re.search("[.eE]", text) else values.astype(np.int64)
+    is_whole = not re.search("[.eE]", text) and sizes.max(initial=0) < 2**63
+    return values.astype(np.int64) if is_whole else values
 
 
 def is_code(word: str) -> bool:

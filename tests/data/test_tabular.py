@@ -131,6 +131,7 @@ REFUSED = {
     "a question mark": (f"a,y\n{ROWS}?,1\n?,0\n", {}, "line 22, column 'a': '?' is no number (2 of the column's 22 cells are none)"),
     "the same with a coding": (f"a,y\n{ROWS}?,1\n", {"coding": "one_hot"}, "line 22, column 'a': '?' is no number"),
     "mostly question marks": ("a,y\n1,0\n2,1\n?,0\n?,1\n?,1\n", {"coding": "one_hot"}, "line 4, column 'a': '?' is no"),
+    "several marks in a column of two numbers": ("a,y\n" + "0,1\n1,0\n" * 9 + "?,1\nx,0\nz,1\n", {"coding": "one_hot"}, "line 20, column 'a': '?' is no number (3 of the column's 21 cells are none)"),
     "a question mark among labels": ("a,y\n1,0\n2,1\n3,?\n", {}, "line 4, column 'y': '?' is no number"),
     "another decimal mark": ("a;y\n1,5;0\n2;1\n", {"separator": ";"}, "line 2, column 'a': '1,5' is no number, but one with the decimal mark , (then say decimal: \",\")"),
     "labels with another decimal mark": ("a;y\n1;1,5\n2;2,5\n", {"separator": ";"}, "line 2, column 'y': '1,5' is no number"),

@@ -21,6 +21,7 @@ from torture.kills import kills
 from torture.peaks import peaks
 from torture.smoke import smoke
 from torture.surroundings import surroundings
+from torture.tables import tables
 from torture.typos import typos
 
 PARTS: dict[str, tuple[str, Callable[[Path], Report]]] = {
@@ -30,6 +31,7 @@ PARTS: dict[str, tuple[str, Callable[[Path], Report]]] = {
     "damage": ("file cut or bit flipped", damage),
     "surroundings": ("full, read-only, taken, dying, back in time", surroundings),
     "hostile": ("damaged run or sweep that is read", lambda folder: hostile(folder, 5_000)),
+    "tables": ("generated CSV or Parquet file", lambda folder: tables(folder, 5_000, 500, seed=0)),
     "configs": ("generated or mutated experiment file", lambda _: generated(100_000, seed=0)),
     "typos": ("misspelt word", lambda _: typos(500, seed=0)),
     "smoke": ("shipped experiment", smoke),
