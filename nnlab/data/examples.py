@@ -8,11 +8,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from nnlab.data.labels import number_labels
 from nnlab.errors import InvalidValue
 
 Task = Literal["classification", "regression"]
-
-MAXIMUM_CLASSES = 10_000
 
 
 @dataclass(frozen=True)
@@ -26,6 +25,7 @@ class Examples:
         rows: Where each example stands in its source, `[N]`: the number of its row, counted from 0, or the
             file that it is read from.
         class_names: What the source calls the classes; empty where it only numbers them.
+        feature_names: What it calls the features of inputs `[N, D]`; empty where it only numbers them.
     """
 
     inputs: np.ndarray
@@ -33,6 +33,7 @@ class Examples:
     classes: int
     rows: np.ndarray
     class_names: tuple[str, ...] = ()
+    feature_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return self.inputs.shape[0]
@@ -140,12 +141,12 @@ def align_classes(train: Examples, test: Examples) -> tuple[Examples, Examples]:
 
 def concatenate_examples(*parts: Examples) -> Examples:
     """The examples of several parts of a data set, one part after the other."""
-    return Examples(
-        np.concatenate([part.inputs for part in parts]),
-        np.concatenate([part.targets for part in parts]),
-        max(part.classes for part in parts),
-        np.concatenate([part.rows for part in parts]),
-        parts[0].class_names,
+    return replace(
+        parts[0],
+        inputs=np.concatenate([part.inputs for part in parts]),
+        targets=np.concatenate([part.targets for part in parts]),
+        classes=max(part.classes for part in parts),
+        rows=np.concatenate([part.rows for part in parts]),
     )
 
 
@@ -154,19 +155,18 @@ def examples_from_labels(inputs: np.ndarray, labels: np.ndarray, task: Task) -> 
 
     Args:
         inputs: `[N, ...]`, of any numeric type.
-        labels: Targets `[N]`, or values `[N, K]`. For a classification the different targets, sorted, become
-            the classes 0, 1, ...; they may be text.
+        labels: For a classification, what `number_labels` takes: the different labels, sorted, become the
+            classes 0, 1, ... For a regression numbers `[N]` or `[N, K]`.
         task: What the targets are for.
 
     Raises:
-        InvalidValue: There are more than 10,000 classes, or as for the other functions here.
+        InvalidValue: The labels are not fit for the task, or as for the other functions here.
     """
     if task == "regression":
+        if labels.dtype.kind not in "biufO":
+            raise InvalidValue("the targets are text; a regression takes numbers")
         return regression_examples(inputs, np.asarray(labels, dtype=np.float64))
-    values, numbers = np.unique(labels, return_inverse=True)
-    if len(values) > MAXIMUM_CLASSES:
-        raise InvalidValue(f"the targets have {len(values)} different values; is this a task: regression?")
-    return classification_examples(inputs, numbers.reshape(-1), len(values))
+    return classification_examples(inputs, *number_labels(labels))
 
 
 def check_finite(examples: Examples) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from annotated_types import Ge
 
+from nnlab.data import precision
+from nnlab.data.classes import check_classes, select_classes, target_notes
 from nnlab.data.examples import Examples, Loaded, Source, as_float32, check_finite, concatenate_examples
 from nnlab.data.splits import Split, split_examples
 from nnlab.data.transforms import Transform
@@ -46,7 +48,8 @@ class Data(NamedTuple):
         validation: Examples to validate on, if any.
         test: Examples to test on, if any.
         scale: What `normalize` makes of inputs `[N, ...]`, float32; those of the splits are scaled already.
-        notes: Lines that are worth knowing: what was found beside the data and not read.
+        notes: Lines that are worth knowing: what was found beside the data and not read, classes without
+            examples, values that float32 cannot tell apart.
     """
 
     train: Examples
@@ -68,6 +71,10 @@ class Data(NamedTuple):
             validation=parts.get("validation", self.validation),
             test=parts.get("test", self.test),
         )
+
+    def with_notes(self, notes: Iterable[str]) -> Data:
+        """The same data with more notes."""
+        return self._replace(notes=(*self.notes, *map(one_line, notes)))
 
     @property
     def hash(self) -> str:
@@ -102,7 +109,7 @@ def prepare(
     label_noise: LabelNoise | None = None,
     batch_size: Count | Literal["full"] = 32,
     limit: Count | None = None,
-    keep_classes: list[ClassNumber] | None = None,
+    keep_classes: list[ClassNumber | str] | None = None,
     reconstruct: bool = False,
 ) -> DataPlan:
     """Keys of every data set, by which its examples are split, chosen and scaled.
@@ -116,8 +123,9 @@ def prepare(
         batch_size: Examples in a step, or `full` for all.
         limit: The largest number of examples, and of the data set's own validation and test examples each;
             null is all.
-        keep_classes: The classes whose examples are used. They are numbered anew from 0, in the order of this
-            list. null is all classes.
+        keep_classes: The classes whose examples are used, by number from 0, or by name where the data set
+            has names (a name of digits in quotes). They are numbered anew from 0, in the order of this list.
+            null is all classes.
         reconstruct: Whether the targets are the inputs, scaled and flattened to `[N, D]`, for an autoencoder
             (a regression: loss squared_error, D outputs).
 
@@ -132,8 +140,12 @@ def prepare(
         split_seed = seed if shares.seed is None else shares.seed
         loaded = Loaded(*source.load(split_seed))
         if keep_classes is not None:
-            loaded = _select_classes(loaded, keep_classes)
+            loaded = select_classes(loaded, keep_classes)
+        if not reconstruct:
+            check_classes(loaded)
         data = _divide(loaded, split, limit, source.train_on_all, split_seed)
+        if not reconstruct:
+            data = data.with_notes(target_notes(loaded, data.train))
         if label_noise is not None:
             noisy = _replace_labels(data.train, label_noise, generator(seed, "label noise"))
             data = data._replace(train=noisy)
@@ -160,37 +172,7 @@ def _divide(loaded: Loaded, split: Split | None, limit: int | None, train_on_all
             part and _subsample(part, limit, generator(seed, "limit")) for part in (test_set, validation_set)
         )
     train, validation, test = split_examples(examples, shares)
-    return Data(train, validation or validation_set, test or test_set, notes=tuple(map(one_line, notes)))
-
-
-def _select_classes(loaded: Loaded, kept: list[int]) -> Loaded:
-    """The examples of some classes, which become 0, 1, ... in the order of the list."""
-    examples = loaded.examples
-    if not examples.classes:
-        raise InvalidValue("needs class labels; this data set's targets are values", ("keep_classes",))
-    if not kept:
-        raise InvalidValue("is empty; name at least one class, or leave it out", ("keep_classes",))
-    for position, number in enumerate(kept):
-        if number >= examples.classes:
-            raise InvalidValue(
-                f"there is no class {number}; this data set's are 0 to {examples.classes - 1}",
-                ("keep_classes", position),
-            )
-        if number in kept[:position]:
-            raise InvalidValue(f"names class {number} twice; once is enough", ("keep_classes", position))
-    new_numbers = np.full(examples.classes, -1, np.int32)
-    new_numbers[kept] = np.arange(len(kept))
-
-    def select(part: Examples) -> Examples:
-        chosen = part.take(np.flatnonzero(new_numbers[part.targets] >= 0))
-        names = tuple(part.class_names[number] for number in kept) if part.class_names else ()
-        return replace(chosen, targets=new_numbers[chosen.targets], classes=len(kept), class_names=names)
-
-    train = select(examples)
-    if not len(train):
-        raise InvalidValue("there is no example of these classes", ("keep_classes",))
-    test, validation = (part and (select(part) or None) for part in (loaded.test, loaded.validation))
-    return loaded._replace(examples=train, test=test, validation=validation)
+    return Data(train, validation or validation_set, test or test_set).with_notes(notes)
 
 
 def _shuffle(examples: Examples, random: np.random.Generator) -> Examples:
@@ -216,8 +198,11 @@ def _replace_labels(examples: Examples, noise: LabelNoise, random: np.random.Gen
 
 
 def _scale(data: Data, transform: Transform | None) -> Data:
-    """The data as they are trained on: scaled in the precision of their source, then rounded to float32."""
+    """The data as they are trained on: scaled in the precision of their source, then rounded to float32.
+    Raises InvalidValue where that takes too much."""
     scaling = transform(data.train.inputs) if transform else lambda inputs: inputs
+    notes = precision.check_inputs(data.train, scaling(data.train.inputs), transform is not None)
+    notes += precision.check_targets(data.train)
 
     def scale(inputs: np.ndarray) -> np.ndarray:
         return as_float32(scaling(inputs))
@@ -227,7 +212,7 @@ def _scale(data: Data, transform: Transform | None) -> Data:
         targets = part.targets if part.classes else as_float32(part.targets)
         parts[name] = replace(part, inputs=scale(part.inputs), targets=targets)
         check_finite(parts[name])
-    return data.with_splits(parts)._replace(scale=scale)
+    return data.with_splits(parts)._replace(scale=scale).with_notes(notes)
 
 
 def _target_inputs(data: Data) -> Data:

@@ -102,7 +102,16 @@ def _sizes(total: int, split: Split) -> list[int]:
         raise InvalidValue(f"the shares add up to more than the {total} examples there are", ("split",))
     if ends[0] < 1:
         raise InvalidValue(f"no example of {total} is left to train on", ("split",))
-    return [end - start for start, end in zip([0, *ends[:2]], ends, strict=True)]
+    sizes = [end - start for start, end in zip([0, *ends[:2]], ends, strict=True)]
+    for name, share, count in (("validation", split.validation, sizes[1]), ("test", split.test, sizes[2])):
+        if share and not count:
+            least = math.ceil(1e6 / total) / 1e6
+            raise InvalidValue(
+                f"{name}: {share:g} of {total} examples comes to none; give at least {least:g}, or a count "
+                f"such as 1 (for {share:g} it takes {math.ceil(1 / share):,} examples)",
+                ("split", name),
+            )
+    return sizes
 
 
 def _split_folds(

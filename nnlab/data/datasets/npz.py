@@ -107,7 +107,7 @@ def _check(arrays: Mapping[str, Arrays], names: Mapping[str, Names], path: str) 
     train_inputs, train_targets = arrays["train"]
     for part, (inputs, targets) in arrays.items():
         x, y = names[part]
-        for name, array, kinds in ((x, inputs, "fiub"), (y, targets, "fiubU")):
+        for name, array, kinds in ((x, inputs, "fiub"), (y, targets, "fiubUS")):
             if array.dtype.kind not in kinds:
                 raise InvalidValue(f"'{path}': array '{name}' holds no numbers", ("path",))
         if inputs.ndim < 2:
@@ -122,7 +122,7 @@ def _check(arrays: Mapping[str, Arrays], names: Mapping[str, Names], path: str) 
             raise InvalidValue(f"'{path}': '{x}' is empty", ("path",))
         if inputs.shape[1:] != train_inputs.shape[1:]:
             raise InvalidValue(f"'{path}': '{names['train'][0]}' and '{x}' differ in shape", ("path",))
-        if (targets.dtype.kind == "U") != (train_targets.dtype.kind == "U"):
+        if (targets.dtype.kind in "US") != (train_targets.dtype.kind in "US"):
             message = f"'{path}': of '{names['train'][1]}' and '{y}' one is text, the other numbers"
             raise InvalidValue(message, ("path",))
 
