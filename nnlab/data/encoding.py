@@ -23,7 +23,9 @@ MAXIMUM_ONE_HOT_INPUTS = 10_000  # from one column
 MAXIMUM_ONE_HOT_VALUES = 2**28  # of a one-hot column in all rows, 1 GB
 
 
-def encode_columns(table: Table, names: list[str], coding: Encoding | None) -> np.ndarray:
+def encode_columns(
+    table: Table, names: list[str], coding: Encoding | None
+) -> tuple[np.ndarray, tuple[str, ...]]:
     """Columns of a table as inputs.
 
     Args:
@@ -32,7 +34,7 @@ def encode_columns(table: Table, names: list[str], coding: Encoding | None) -> n
         coding: How text becomes numbers; see the dataset `csv`.
 
     Returns:
-        `[N, D]`, float32 where all are codes, else float64.
+        `[N, D]`, float32 where all are codes, else float64; and of each input the name of its column.
 
     Raises:
         InvalidValue: A column does not suit its code, or has none and needs one.
@@ -51,7 +53,8 @@ def encode_columns(table: Table, names: list[str], coding: Encoding | None) -> n
             parts.append(_encode_column(table, name, code, at))
         except _DoesNotSuit as error:
             raise InvalidValue(f"'{table.path}': column '{name}' {error}", at) from None
-    return np.concatenate(parts, axis=1)
+    origins = [name for name, part in zip(names, parts, strict=True) for _ in range(part.shape[1])]
+    return np.concatenate(parts, axis=1), tuple(origins)
 
 
 class _DoesNotSuit(Exception):  # noqa: N818 - read aloud at the raise site

@@ -25,7 +25,8 @@ class Examples:
         rows: Where each example stands in its source, `[N]`: the number of its row, counted from 0, or the
             file that it is read from.
         class_names: What the source calls the classes; empty where it only numbers them.
-        feature_names: What it calls the features of inputs `[N, D]`; empty where it only numbers them.
+        feature_names: The column that each feature of inputs `[N, D]` comes from; empty where the source only
+            numbers them.
     """
 
     inputs: np.ndarray

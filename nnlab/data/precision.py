@@ -88,9 +88,9 @@ def _words(merged: MergedValues, title: str) -> str:
 
 
 def _feature_title(examples: Examples, column: int) -> str:
-    """`feature 'age'`, or by its number or place."""
+    """`column 'age'`, or `feature 3`."""
     if examples.feature_names:
-        return f"feature '{examples.feature_names[column]:.60}'"
+        return f"column '{examples.feature_names[column]:.60}'"
     place = [int(i) for i in np.unravel_index(column, examples.inputs.shape[1:])]
     return f"feature {place[0] if len(place) == 1 else place}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -119,10 +120,11 @@ def _source(read: Callable[[Path], Table], choice: Choice, task: Task, coding: E
                 raise InvalidValue(
                     f"'{choice.path}' has no input column '{name}'{names_hint(name, names)}", ("coding", name)
                 )
-        inputs = encode_columns(table, names, coding)
+        inputs, feature_names = encode_columns(table, names, coding)
         targets = choice.targets
         labels = _values(table, targets) if task == "regression" else _labels(table, targets[0])
-        return blame_path(examples_from_labels, inputs, labels, task), None
+        examples = blame_path(examples_from_labels, inputs, labels, task)
+        return replace(examples, feature_names=feature_names), None
 
     return Source(load)
 
