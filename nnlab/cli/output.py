@@ -23,13 +23,19 @@ if TYPE_CHECKING:
     from nnlab.runs.sweep_points import PointTable
 
 
-def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
+def print_table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    right: Sequence[int] = (),
+    unbroken: Sequence[int] = (0,),
+) -> None:
     """Print a table; where stdout is no terminal, nothing is cut.
 
     Args:
         head: The columns' titles.
         rows: The cells, as many in each row as there are titles.
         right: The numbers of the columns that are set flush right.
+        unbroken: The numbers of the columns whose cells keep to a line.
     """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for number, title in enumerate(head):
@@ -37,7 +43,7 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Seque
             escape(_printable(title)),
             justify="right" if number in right else "left",
             overflow="fold",
-            no_wrap=number == 0,
+            no_wrap=number in unbroken,
         )
     for row in rows:
         table.add_row(*(escape(_printable(cell)) for cell in row))
@@ -97,7 +103,7 @@ def _print_points(points: PointTable) -> None:
     """Print what each point of a sweep came to."""
     click.echo(_printable(points.title))
     if points.rows:
-        print_table(points.head, points.rows, points.right)
+        print_table(points.head, points.rows, points.right, unbroken=points.right)
     if points.left_out:
         click.echo(f"... and {points.left_out:,} more, all in summary.csv")
 

@@ -61,12 +61,14 @@ def draw_parallel(ax: Axes, points: SweepPoints, dimensions: Sequence[Dimension]
         ax.axvline(place, color="#555555", linewidth=0.8, zorder=2)
         ticks, words = dimension.ticks()
         for height, word in zip(dimension.share_of(np.array(ticks)), words, strict=True):
+            lines = textwrap.wrap(word, CATEGORY_CHARACTERS)
+            is_inner = len(lines) < 2 or 0 < height < 1
             ax.text(
                 place - 0.04,
                 height,
-                textwrap.fill(word, CATEGORY_CHARACTERS),
+                "\n".join(lines),
                 ha="right",
-                va="center",
+                va="center" if is_inner else "top" if height else "bottom",
                 fontsize=7.5,
                 zorder=4,
                 bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8},

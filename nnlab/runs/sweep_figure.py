@@ -155,11 +155,14 @@ def _mark_on_axis(ax: Axes, points: SweepPoints, dimension: Dimension) -> None:
     x, counts = dimension.places[diverged > 0], diverged[diverged > 0]
     totals = points.table[["count", "diverged", "failed", "pruned", "missing"]].sum(axis=1)[diverged > 0]
     transform = ax.get_xaxis_transform()
-    ax.plot(x, np.full(len(x), 0.04), "xk", transform=transform, label="diverged")
+    is_at_top = points.metric is not None and points.metric.direction == "maximize"  # away from bad points
+    height, alignment = (0.96, "top") if is_at_top else (0.04, "bottom")
+    ax.plot(x, np.full(len(x), height), "xk", transform=transform, label="diverged")
     if totals.max() > 1:
         for place, count, total in zip(x, counts, totals, strict=True):
             words = f"{count} of {total}"
-            ax.text(place, 0.07, words, transform=transform, ha="center", va="bottom", fontsize=7.5)
+            beside = height + (-0.03 if is_at_top else 0.03)
+            ax.text(place, beside, words, transform=transform, ha="center", va=alignment, fontsize=7.5)
 
 
 def _label_x(ax: Axes, dimension: Dimension) -> None:

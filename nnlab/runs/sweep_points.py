@@ -35,7 +35,7 @@ class PointTable(NamedTuple):
         title: What the numbers are, and what the best is chosen by.
         head: The titles of the columns.
         rows: The cells.
-        right: The numbers of the columns that are set flush right.
+        right: The numbers of the columns that hold numbers.
         left_out: How many points have no row.
     """
 
@@ -104,8 +104,9 @@ class SweepPoints:
         words = ("diverged", "failed", "pruned", MISSING)
         counted = [word for word in words if self.table[word].any()]
         marked = len(self.table) > 1 and self.best is not None
-        head = [*short_names(self.axes), *map(metric_in_words, self.metrics)]
-        counted = ["count", *counted] if self.replicates else counted
+        columns = [metric_in_words(metric).replace(" ", "\n", 1) for metric in self.metrics]
+        head = [*short_names(self.axes), *columns]
+        counted = ["count", *counted] if self.table["count"].nunique() > 1 else counted
         head += ["trials" if word == "count" else word for word in counted] + ([""] if marked else [])
         labels = [labels_of(shown[axis].tolist()) for axis in self.axes]
         rows = [
