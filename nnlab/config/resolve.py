@@ -126,7 +126,8 @@ def _resolve_arguments(
         elif not parameter.required:
             resolved[name] = _resolve_value(parameter, parameter.default, (*path, name), problems)
         elif not any(
-            suggestion(key, [name]) for key in unknown[:MAXIMUM_MISSPELT_KEYS]
+            suggestion(key, [name]) or _of_elsewhere(keyed, key) == name
+            for key in unknown[:MAXIMUM_MISSPELT_KEYS]
         ):  # else it is misspelt
             problems.append(Problem(path, f"'{name}' is missing: {parameter.spec.describe()}"))
     built = None
@@ -189,7 +190,17 @@ def _unknown_component_text(kind: str, name: str) -> str:
 
 def _unknown_key_text(keyed: Keyed, key: str) -> str:
     takes = f"{keyed.name} takes {', '.join(keyed.parameters) or 'no arguments'}"
-    return f"unknown{suggestion(key, keyed.parameters) or ';'} {takes}"
+    words = _of_elsewhere(keyed, key)
+    if words in keyed.parameters:
+        words = f"here it is called '{words}'"
+    near = f"; {words};" if words else suggestion(key, keyed.parameters) or ";"
+    return f"unknown{near} {takes}"
+
+
+def _of_elsewhere(keyed: Keyed, key: str) -> str:
+    """What a key of another framework is here: a key that the component has, or words; else empty."""
+    words = KINDS[keyed.kind].keys_elsewhere.get(letters(key), "") if isinstance(keyed, Component) else ""
+    return words if words in keyed.parameters or " " in words else ""
 
 
 def _not_allowed_text(parameter: Parameter, value: ConfigValue) -> str:

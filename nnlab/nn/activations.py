@@ -180,14 +180,26 @@ def elementwise(function: Activation) -> Layer:
 def output_range(function: Activation) -> tuple[float, float]:
     """The least and the greatest value of an activation; -inf and inf where it has none.
 
-    It is measured, for any activation that a plug-in may bring, at z from -FAR^2 to FAR^2.
+    It is measured, for any activation that a plug-in may bring.
     """
-    beyond_zero = np.geomspace(1e-3, FAR**2, 301)
-    z = np.concatenate([-beyond_zero[::-1], [0.0], beyond_zero])
-    values = np.asarray(function(jnp.asarray(z[:, None], jnp.float32)))[:, 0]
+    z = _probes()
+    values = np.asarray(function(jnp.asarray(z)))
     near, all_values = values[np.abs(z) <= FAR], values[~np.isnan(values)]
     low, high = float(np.min(all_values)), float(np.max(all_values))
     return (
         low if low > np.nanmin(near) - 1 else -math.inf,
         high if high < np.nanmax(near) + 1 else math.inf,
     )
+
+
+def is_flat(function: Activation) -> bool:
+    """Whether an activation's slope is 0 everywhere, measured likewise."""
+    z = jnp.asarray(_probes())
+    _, slopes = jax.jvp(function, (z,), (jnp.ones_like(z),))
+    return not np.asarray(slopes).any()
+
+
+def _probes() -> np.ndarray:
+    """z from -FAR^2 to FAR^2, `[B, 1]`."""
+    beyond_zero = np.geomspace(1e-3, FAR**2, 301)
+    return np.concatenate([-beyond_zero[::-1], [0.0], beyond_zero]).astype(np.float32)[:, None]

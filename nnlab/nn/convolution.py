@@ -21,6 +21,7 @@ from nnlab.nn.layer import Initializer, InitializerLike, Layer, Output, Setup, S
 from nnlab.nn.windows import (
     SINGLE_WINDOW,
     Padding,
+    Size,
     Span,
     lay_windows,
     pair,
@@ -33,7 +34,6 @@ from nnlab.system import device
 from nnlab.system.imports import Array, jax, jnp
 
 Channel = Annotated[int, Ge(0)]
-Size = Count | list[Count]
 
 
 @layer

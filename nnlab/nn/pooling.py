@@ -8,14 +8,24 @@ windows of F positions, padding P and stride S.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from nnlab.errors import InvalidValue
 from nnlab.nn.initializers import constant, zeros
 from nnlab.nn.layer import Layer, Output, Setup, Shape, Tree, Variable, layer
-from nnlab.nn.windows import SINGLE_WINDOW, Padding, Span, lay_windows, unseen_note, windows, with_channels
+from nnlab.nn.windows import (
+    SINGLE_WINDOW,
+    Padding,
+    Size,
+    Span,
+    lay_windows,
+    pair,
+    unseen_note,
+    windows,
+    with_channels,
+)
 from nnlab.registry import Count
 from nnlab.system.imports import Array, jax, jnp
 
@@ -23,7 +33,7 @@ Pool = Callable[[Array, tuple[Span, Span]], Array]  # of [B, H, W, C]
 
 
 @layer
-def max_pool(size: Count = 2, stride: Count | None = None, padding: Padding = "valid") -> Layer:
+def max_pool(size: Size = 2, stride: Size | None = None, padding: Padding = "valid") -> Layer:
     """Max pooling of images: the maximum of each window.
 
     The gradient goes to the maximum, or to the first of equal ones, as in PyTorch.
@@ -32,27 +42,31 @@ def max_pool(size: Count = 2, stride: Count | None = None, padding: Padding = "v
         `[B, H, W, C] -> [B, H', W', C]`, or `[B, H, W] -> [B, H', W']`.
 
     Args:
-        size: F, the side of the square windows, in pixels; 2 is that of Keras.
-        stride: S, the step from window to window. null is `size`: windows side by side.
+        size: F, the side of the windows, in pixels, or [height, width]; 2 is that of Keras.
+        stride: S, the step from window to window, or [height, width]. null is `size`: windows side by side.
         padding: As in conv2d; smaller than `size`. Padding is never the maximum.
     """
-    return _pool("max_pool", 2, size, stride, padding, _max_over_windows)
+    sizes = pair("size", size)
+    strides = sizes if stride is None else pair("stride", stride)
+    return _pool("max_pool", sizes, strides, padding, _max_over_windows)
 
 
 @layer
-def average_pool(size: Count = 2, stride: Count | None = None, padding: Padding = "valid") -> Layer:
+def average_pool(size: Size = 2, stride: Size | None = None, padding: Padding = "valid") -> Layer:
     """Average pooling of images: the mean of each window.
 
     Shape:
         `[B, H, W, C] -> [B, H', W', C]`, or `[B, H, W] -> [B, H', W']`.
 
     Args:
-        size: F, the side of the square windows, in pixels; 2 is that of Keras.
-        stride: S, the step from window to window. null is `size`: windows side by side.
+        size: F, the side of the windows, in pixels, or [height, width]; 2 is that of Keras.
+        stride: S, the step from window to window, or [height, width]. null is `size`: windows side by side.
         padding: As in conv2d; smaller than `size`. The mean leaves it out, as in TensorFlow and with
             PyTorch's count_include_pad=False.
     """
-    return _pool("average_pool", 2, size, stride, padding, _mean_over_windows)
+    sizes = pair("size", size)
+    strides = sizes if stride is None else pair("stride", stride)
+    return _pool("average_pool", sizes, strides, padding, _mean_over_windows)
 
 
 @layer
@@ -69,7 +83,7 @@ def max_pool1d(size: Count = 2, stride: Count | None = None, padding: Padding = 
         stride: S, the step from window to window. null is `size`: windows side by side.
         padding: As in conv1d; smaller than `size`. Padding is never the maximum.
     """
-    return _pool("max_pool1d", 1, size, stride, padding, _max_over_windows)
+    return _pool("max_pool1d", (size,), (stride or size,), padding, _max_over_windows)
 
 
 @layer
@@ -85,7 +99,7 @@ def average_pool1d(size: Count = 2, stride: Count | None = None, padding: Paddin
         padding: As in conv1d; smaller than `size`. The mean leaves it out, as in TensorFlow and with
             PyTorch's count_include_pad=False.
     """
-    return _pool("average_pool1d", 1, size, stride, padding, _mean_over_windows)
+    return _pool("average_pool1d", (size,), (stride or size,), padding, _mean_over_windows)
 
 
 @layer
@@ -145,14 +159,15 @@ def global_max_pool() -> Layer:
     return _global("global_max_pool", lambda x: _max_of_first(x[:, :, None], (1, 2)))
 
 
-def _pool(name: str, axes: int, size: int, stride: int | None, padding: Padding, pool: Pool) -> Layer:
-    """A layer that pools images (2 axes) or signals (1)."""
-    sizes, strides = (size,) * axes, (stride or size,) * axes
+def _pool(name: str, sizes: Sequence[int], strides: Sequence[int], padding: Padding, pool: Pool) -> Layer:
+    """A layer that pools images or signals: sizes and strides have an entry for each axis."""
+    axes = len(sizes)
 
     def setup(input_shape: Shape) -> Setup:
         *lengths, _ = with_channels(name, input_shape, axes)
         spans = lay_windows(lengths, sizes, strides, padding)
-        if any(max(axis.before, axis.after) >= size for axis in spans):
+        if any(max(axis.before, axis.after) >= axis.size for axis in spans):
+            size = min(axis.size for axis in spans)
             raise InvalidValue(f"padding must be smaller than the size, {size}, or windows are empty")
         output_shape = (*(axis.windows for axis in spans), *input_shape[axes:])
         return Setup(output_shape, note=unseen_note(lengths, spans))

@@ -15,10 +15,14 @@ from annotated_types import Ge, Le
 
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Shape
+from nnlab.registry import Count
 from nnlab.system.imports import Array, jax, jnp
 
 PaddedPositions = Annotated[int, Ge(0), Le(10**6)]
 Padding = Literal["valid", "same"] | PaddedPositions | list[PaddedPositions]
+
+Size = Count | list[Count]
+"""One number, or [height, width]."""
 
 
 class Span(NamedTuple):

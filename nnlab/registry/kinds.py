@@ -26,6 +26,7 @@ class Kind(NamedTuple):
         example: A config value to show where one component is expected.
         example_list: A config value to show where a list of components is expected.
         elsewhere: What to say of names that other frameworks have; the names as `text.letters` makes them.
+        keys_elsewhere: What keys of other frameworks are here: another key, or what to say of them.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Kind(NamedTuple):
     example: ConfigValue = "..."
     example_list: Sequence[ConfigValue] = ()
     elsewhere: Mapping[str, str] = MappingProxyType({})
+    keys_elsewhere: Mapping[str, str] = MappingProxyType({})
 
 
 LOGITS = "; outputs are logits, and the loss cross_entropy applies softmax itself: leave it out"
@@ -64,8 +66,30 @@ KINDS = {
                 "rnn": "; here it is called 'simple_rnn'",
                 "swish": "; here it is called 'silu'",
             },
+            keys_elsewhere={
+                **dict.fromkeys(("kernelsize", "poolsize"), "size"),
+                **dict.fromkeys(("outfeatures", "hiddensize"), "units"),
+                **dict.fromkeys(
+                    ("infeatures", "inchannels", "inputshape"), "known from the data; leave it out"
+                ),
+                "outchannels": "filters",
+                "numheads": "heads",
+                "eps": "epsilon",
+                "bias": "use_bias",
+                "p": "rate",
+                "activation": "an activation is a layer of its own, after this one",
+            },
         ),
-        Kind("activation", "nnlab.nn", "an elementwise function; also a layer"),
+        Kind(
+            "activation",
+            "nnlab.nn",
+            "an elementwise function; also a layer",
+            elsewhere={
+                "softmax": "; it is not elementwise; the loss cross_entropy applies it to the outputs itself",
+                "linear": "; here it is called 'identity'",
+                "swish": "; here it is called 'silu'",
+            },
+        ),
         Kind("initializer", "nnlab.nn", "draws the first weights", drawn_on_host=True),
         Kind("dataset", "nnlab.data", "examples to learn from"),
         Kind("transform", "nnlab.data", "scales inputs by training statistics"),

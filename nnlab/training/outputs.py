@@ -9,16 +9,18 @@ from nnlab.config import Config
 from nnlab.config.experiment_keys import ExperimentPlan
 from nnlab.data.prepare import Data
 from nnlab.errors import KeyPath
-from nnlab.nn.activations import output_range
+from nnlab.nn.activations import is_flat, output_range
+from nnlab.nn.layer import Shape
 from nnlab.nn.model import Model
 from nnlab.registry import ConfigValue, spell_out
 
 HAND_ON = ("dropout", "flatten", "reshape")  # layers whose outputs have the range of their inputs
 CHAINS = ("repeat", "sequential")
+BY_OUTPUTS: dict[Shape, str] = {(1,): "binary_cross_entropy", (2,): "cross_entropy"}  # for two classes
 
 
 def check_outputs(config: Config, plan: ExperimentPlan, data: Data, model: Model) -> None:
-    """The model must have as many outputs as loss and data ask for, and logits must not be bounded.
+    """The model must have as many outputs as loss and data ask for, and a last activation must suit the loss.
 
     Args:
         config: The config.
@@ -34,48 +36,54 @@ def check_outputs(config: Config, plan: ExperimentPlan, data: Data, model: Model
     task = f"{classes} classes" if classes else "values to regress"
     name = _name_of("loss", config.tree["loss"])
     if needed is None:
-        remedy = "" if classes else "; let loss be squared_error"
-        raise config.error(("loss",), f"{name} does not fit data with {task}{remedy}")
-    if plan.loss.applies:
-        _check_range(config, plan, model)
+        remedy = "cross_entropy" if classes else "squared_error"
+        raise config.error(("loss",), f"{name} does not fit data with {task}; let loss be {remedy}")
+    _check_last_activation(config, plan, model)
     if not classes:
         needed = data.train.targets.shape[1]
     shape = model.setup.output_shape
     if shape != (needed,):
-        of_two = name == "cross_entropy" and shape == (1,) and classes == 2
+        of_two = classes == 2 and name in BY_OUTPUTS.values()
+        other_loss = BY_OUTPUTS.get(shape, "") if of_two else ""
         raise config.error(
             ("model",),
             f"ends in outputs of shape {list(shape)}, but {name} on data with {task} needs [{needed}]; "
             f"let the last layer be {{type: dense, units: {needed}}}, or mlp's outputs {needed}"
             + (", after a flatten" if len(shape) > 1 else "")
-            + (", or loss be binary_cross_entropy" if of_two else ""),
+            + (f", or loss be {other_loss}" if other_loss else ""),
         )
 
 
-def _check_range(config: Config, plan: ExperimentPlan, model: Model) -> None:
-    """A last activation must not keep logits from being any numbers."""
+def _check_last_activation(config: Config, plan: ExperimentPlan, model: Model) -> None:
+    """A last activation must let logits be any numbers, and gradients pass."""
     layers = reversed(list(model.setup.children.items()))
     path, last = next((path, leaf) for path, leaf in layers if leaf.type not in HAND_ON)
     function = last.activation or last.state_activation
     if function is None:
         return
-    low, high = output_range(function)
-    if low == -math.inf and high == math.inf:
-        return
-    words = f"lie from {low:.3g} to {high:.3g}"
-    if high == math.inf:
-        words = f"are {low:.3g} or more"
-    elif low == -math.inf:
-        words = f"are {high:.3g} or less"
-    remedy = "leave it out" if last.activation else "let a dense layer follow"
     at, name = _last_entry(config)
+    remedy = "leave it out" if last.activation else "let a dense layer follow"
     if name != last.type:  # it is inside an architecture
         remedy += f" (`nnlab show layer {name}`)"
-    raise config.error(
-        at,
-        f"ends in {path}, whose outputs {words}; {_name_of('loss', config.tree['loss'])} takes logits, which "
-        f"can be any numbers, and applies {plan.loss.applies} itself: {remedy}",
-    )
+    low, high = output_range(function) if plan.loss.applies else (-math.inf, math.inf)
+    if low > -math.inf or high < math.inf:
+        words = f"lie from {low:.3g} to {high:.3g}"
+        if high == math.inf:
+            words = f"are {low:.3g} or more"
+        elif low == -math.inf:
+            words = f"are {high:.3g} or less"
+        loss = _name_of("loss", config.tree["loss"])
+        message = (
+            f"ends in {path}, whose outputs {words}; {loss} takes logits, which can be any numbers, and "
+            f"applies {plan.loss.applies} itself: {remedy}"
+        )
+        raise config.error(at, message)
+    trains = plan.train is not None and plan.train.steps != 0
+    if trains and is_flat(function):
+        message = (
+            f"ends in {path}, whose slope is 0 everywhere, so that no gradient reaches a weight: {remedy}"
+        )
+        raise config.error(at, message)
 
 
 def _last_entry(config: Config) -> tuple[KeyPath, str]:

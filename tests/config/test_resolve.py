@@ -95,6 +95,16 @@ MISTAKES = {
         "model[0].type",
         "unknown layer 'MaxPool2d'; here it is called 'max_pool'",
     ),
+    "key of another framework": (
+        "model: [{type: conv2d, filters: 3, §kernel_size: 3}]",
+        "model[0].kernel_size",
+        "unknown; here it is called 'size'; conv2d takes filters, size,",
+    ),
+    "activation as a key": (
+        "model: [{type: dense, units: 3, §activation: relu}]",
+        "model[0].activation",
+        "unknown; an activation is a layer of its own, after this one; dense takes units,",
+    ),
     "unknown component inside": (
         "model: [{type: dense, units: 3, §kernel_init: hee_normal}]",
         "model[0].kernel_init",
@@ -394,6 +404,10 @@ def test_one_letter_off(word):
 def test_names_of_other_frameworks_lead_to_names_that_are_known():
     for name, kind in KINDS.items():
         known = components(name)
+        keys = {key for component in known.values() for key in component.parameters}
+        for key, words in kind.keys_elsewhere.items():
+            assert key == letters(key)
+            assert " " in words or words in keys
         for elsewhere, words in kind.elsewhere.items():
             assert elsewhere == letters(elsewhere)
             assert elsewhere not in map(letters, known)

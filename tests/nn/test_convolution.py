@@ -234,6 +234,7 @@ def test_a_layer_notes_which_rows_and_columns_it_does_not_see(layer, note):
         (6, {"size": 3, "stride": 2, "padding": 1}),
         (9, {"size": 4, "padding": 1}),
         (6, {"size": 3, "padding": 1}),
+        (7, {"size": [3, 2], "stride": [1, 3], "padding": 1}),
     ],
     ids=str,
 )
@@ -241,6 +242,8 @@ def test_a_layer_notes_which_rows_and_columns_it_does_not_see(layer, note):
 @pytest.mark.parametrize("name", ["max", "average"])
 def test_pooling_equals_pytorch(name, axes, side, given):
     torch = pytest.importorskip("torch")
+    if axes == 1:  # [height, width] is of images
+        given = {name: value[0] if isinstance(value, list) else value for name, value in given.items()}
     make = {("max", 1): max_pool1d, ("max", 2): max_pool, ("average", 1): average_pool1d}.get(
         (name, axes), average_pool
     )
@@ -393,6 +396,9 @@ def test_resnet18_as_pytorch_counts_it():
         ),
         (lambda: max_pool(), (5, 1), r"width: floor\(\(1 - 2 \+ 0\)/2\) \+ 1 = 0: the window is larger"),
         (lambda: max_pool(padding=2), (4, 4), "padding must be smaller than the size, 2"),
+        (lambda: max_pool([3, 2], padding=2), (4, 4), "padding must be smaller than the size, 2"),
+        (lambda: max_pool([2]), (4, 4), r"size takes a number or \[height, width\], not \[2\]"),
+        (lambda: max_pool(2, [2]), (4, 4), r"stride takes a number or \[height, width\], not \[2\]"),
         (lambda: conv2d(2, 3), (9,), r"conv2d takes images, \[H, W\] or \[H, W, C\], not \[9\]"),
         (lambda: conv1d(2, 3), (9, 9, 1), r"conv1d takes signals, \[L\] or \[L, C\], not \[9, 9, 1\]"),
         (lambda: global_average_pool(), (9,), r"takes inputs with channels, \[..., C\], not \[9\]"),

@@ -17,9 +17,9 @@ BINARY = ("binary_cross_entropy", "perceptron")
 def built(folder):
     """Builds an experiment of two classes in which model and loss are these."""
 
-    def build(model, loss="cross_entropy", data="features: 4"):
+    def build(model, loss="cross_entropy", data="features: 4", train="{epochs: 1}"):
         (folder / "e.yaml").write_text(
-            f"name: e\nmodel: {model}\nloss: {loss}\ntrain: {{epochs: 1}}\n"
+            f"name: e\nmodel: {model}\nloss: {loss}\ntrain: {train}\n"
             f"data: {{type: gaussian, examples: 20, classes: 2, {data}}}\n"
         )
         return build_experiment(load(Path("e.yaml")))
@@ -117,9 +117,19 @@ def test_what_can_hold_the_outputs_is_taken(built, model, loss):
     built(model, loss)
 
 
+@pytest.mark.parametrize("activation", ["step", "sign"])
+def test_a_last_activation_must_let_gradients_pass(built, refused, activation):
+    line = refused(f"[{{type: dense, units: 2}}, §{activation}]", "squared_error")
+    assert f"ends in {activation}_1, whose slope is 0 everywhere" in line
+    assert line.endswith(": leave it out")
+    built(f"[{{type: dense, units: 2}}, {activation}]", "squared_error", train="{steps: 0}")
+
+
 def test_one_output_for_two_classes_is_binary_cross_entropy(built, refused):
     with pytest.raises(ConfigError, match="units: 2}, or mlp's outputs 2, or loss be binary_cross_entropy"):
         built("[{type: dense, units: 1}]")
+    with pytest.raises(ConfigError, match="units: 1}, or mlp's outputs 1, or loss be cross_entropy"):
+        built("[{type: dense, units: 2}]", "binary_cross_entropy")
     assert refused("[{type: dense, units: 1}, §sigmoid]").endswith("leave it out")
 
 
