@@ -1,6 +1,7 @@
 """Data sets and their preparation, against their sources and against NumPy."""
 
 import gzip
+import os
 import random
 import struct
 
@@ -882,7 +883,7 @@ def test_npz_that_will_not_do_is_refused(tmp_path):
         "has no array 'y'": {"x": x},
         "must have an axis": {"x": x[:, 0], "y": np.zeros(5, int)},
         "holds no numbers": {"x": x.astype("U3"), "y": np.zeros(5, int)},
-        "no NPZ archive": {"x": np.array([{}, {}], dtype=object), "y": np.zeros(2, int)},
+        "it holds Python objects, which": {"x": np.array([{}, {}], dtype=object), "y": np.zeros(2, int)},
     }
     for said, arrays in bad.items():
         with pytest.raises(InvalidValue, match=said):
@@ -892,6 +893,9 @@ def test_npz_that_will_not_do_is_refused(tmp_path):
         load({"type": "npz", "path": str(tmp_path / "a.npz")})
     with pytest.raises(InvalidValue, match="there is no"):
         load({"type": "npz", "path": str(tmp_path / "b.npz")})
+    os.mkfifo(tmp_path / "pipe.npz")
+    with pytest.raises(InvalidValue, match="is no file"):
+        load({"type": "npz", "path": str(tmp_path / "pipe.npz")})
 
 
 def test_test_images_of_another_size_are_refused(tmp_path):

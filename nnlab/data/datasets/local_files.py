@@ -31,6 +31,18 @@ def existing_path(path: str) -> Path:
     return location
 
 
+def existing_file(path: str) -> Path:
+    """The regular file that the key `path` names; a pipe might never end.
+
+    Raises:
+        InvalidValue: There is none, or it is something else.
+    """
+    location = existing_path(path)
+    if not location.is_file():
+        raise InvalidValue(f"'{path}' is no file", ("path",))
+    return location
+
+
 def blame_path(make: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
     """Call a function that makes arrays or examples of a file's content; its errors are those of `path`.
 

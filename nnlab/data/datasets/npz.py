@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.lib.npyio import NpzFile
 
-from nnlab.data.datasets.local_files import blame_path, existing_path
+from nnlab.data.datasets.local_files import blame_path, existing_file
 from nnlab.data.examples import Examples, Loaded, Source, Task, examples_from_labels
 from nnlab.errors import InvalidValue
 from nnlab.registry import register
@@ -138,7 +138,7 @@ def _examples(arrays: Sequence[Arrays], task: Task) -> Examples:
 @contextlib.contextmanager
 def _opened(path: str) -> Iterator[NpzFile]:
     """An archive, of which nothing is read before it is asked for. Raises InvalidValue, then as well."""
-    location = existing_path(path)
+    location = existing_file(path)
     try:
         with location.open("rb") as stream:
             archive = np.load(stream, allow_pickle=False)
@@ -149,4 +149,6 @@ def _opened(path: str) -> Iterator[NpzFile]:
     except InvalidValue:
         raise
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise InvalidValue(f"'{path}' is no NPZ archive of plain arrays: {error}", ("path",)) from None
+        objects = "it holds Python objects, which are not loaded; save numbers, or text by .astype(str)"
+        reason = objects if "allow_pickle" in str(error) else error
+        raise InvalidValue(f"'{path}' is no NPZ archive of plain arrays: {reason}", ("path",)) from None

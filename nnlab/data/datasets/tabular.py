@@ -11,7 +11,7 @@ import numpy as np
 from nnlab.data.datasets.csv_file import MISSING, CsvFile
 from nnlab.data.datasets.csv_rows import CsvRows
 from nnlab.data.datasets.header import Choice, names_hint
-from nnlab.data.datasets.local_files import blame_path, existing_path
+from nnlab.data.datasets.local_files import blame_path, existing_file
 from nnlab.data.datasets.parquet_file import read_parquet
 from nnlab.data.encoding import Encoding, encode_columns
 from nnlab.data.examples import Examples, Source, Task, examples_from_labels
@@ -110,9 +110,7 @@ def _source(read: Callable[[Path], Table], choice: Choice, task: Task, coding: E
         raise InvalidValue("names one column for a classification, several for a regression", ("target",))
 
     def load(_: int) -> tuple[Examples, None]:
-        file = existing_path(choice.path)
-        if not file.is_file():
-            raise InvalidValue(f"'{choice.path}' is no file", ("path",))
+        file = existing_file(choice.path)
         table = read(file)
         names = choice.inputs(table)
         for name in coding if isinstance(coding, dict) else ():
