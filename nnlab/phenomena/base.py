@@ -1,19 +1,24 @@
 """What a phenomenon is: numbers and figures that tell whether a run, or a sweep, shows something.
 
 Where there is nothing to see, a number is null, and so is a verdict: beside them the summary has `reason`, a
-text that says why. A detector that can find none of its numbers raises InvalidValue, whose message is the
-reason. One that finds some leaves the others None, and its result has a last field `reason`, a text or None,
-which comes into the summary where it is a text. An expectation of a number that is null fails, with the
-reason.
+text that says why. So it is with a number that is not finite. A detector that can find none of its numbers
+raises InvalidValue, whose message is the reason. One that finds some leaves the others None, and its result
+has a last field `reason`, a text or None, which comes into the summary where it is a text. An expectation of
+a number that is null fails, with the reason.
 
 A figure that has nothing to show raises InvalidValue, and is not drawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+
+import numpy as np
 
 from nnlab.config.experiment_keys import REASON
 from nnlab.config.sweep_keys import SweepDefinition, axis_values, split_path
@@ -117,14 +122,23 @@ class Phenomenon(Generic[View]):
         return tuple(name for name in self.result._fields if name != REASON)
 
     def summarize(self, view: View) -> dict[str, Any]:
-        """Its numbers by name, as they come into summary.json; where one is null, with the reason."""
-        try:
+        """Its numbers by name, and the reason where one is null. Raises InvalidValue where there are none."""
+        with quietly():
             numbers = self.detect(view)._asdict()
+        reason = numbers.pop(REASON, None)
+        endless = [n for n, value in numbers.items() if isinstance(value, float) and not math.isfinite(value)]
+        if endless:
+            words = f"{join_words(endless, 'and')} {'is' if len(endless) == 1 else 'are'} not finite"
+            numbers |= dict.fromkeys(endless)
+            reason = f"{reason}; {words}" if reason else words
+        return numbers | ({REASON: reason} if reason else {})
+
+    def numbers_or_reason(self, view: View) -> dict[str, Any]:
+        """What comes into summary.json: its numbers, or why there are none."""
+        try:
+            return self.summarize(view)
         except InvalidValue as error:
             return self.without_numbers(str(error))
-        if numbers.get(REASON) is None:
-            numbers.pop(REASON, None)
-        return numbers
 
     def without_numbers(self, reason: str) -> dict[str, Any]:
         """What comes into summary.json where none of its numbers can be found."""
@@ -213,6 +227,14 @@ class SweepPhenomenon(Phenomenon[SweepView]):
 def _all_differ(values: ConfigValue) -> bool:
     points = axis_values(values, as_integers=False)
     return all(point not in points[:place] for place, point in enumerate(points))
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Without NumPy's warnings of what is not finite: a number that comes of it is null, and told of."""
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        yield
 
 
 phenomenon = register("phenomenon")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Activation, Setup
 from nnlab.phenomena.probe import (
     Probe,
@@ -105,9 +106,9 @@ def hidden_layers(layers: pandas.DataFrame) -> pandas.DataFrame:
     """The hidden layers in the table `layers`, a row for each step and layer.
 
     A hidden layer is a layer with a kernel and what follows it up to the next kernel, such as dense,
-    batch_norm and sigmoid. The last one, the read-out, is left out unless it is the only one. Activation
-    columns are taken from the end of this group, all others from the layer with the kernel; `depth` counts
-    the groups from 1.
+    batch_norm and sigmoid; the last one is the read-out, and left out. Activation columns are taken from the
+    end of this group, all others from the layer with the kernel; `depth` counts the groups from 1. Raises
+    InvalidValue where there is none.
     """
     has_kernel = layers["fan_in"].notna()
     rows = layers.assign(depth=has_kernel.groupby(layers["step"]).cumsum())
@@ -117,4 +118,6 @@ def hidden_layers(layers: pandas.DataFrame) -> pandas.DataFrame:
     columns = [name for name in ACTIVATION_COLUMNS if name in layers]
     firsts[columns] = lasts[columns]
     hidden = firsts[firsts["depth"] < firsts["depth"].max()]
-    return hidden if len(hidden) else firsts
+    if hidden.empty:
+        raise InvalidValue("the model has no hidden layer")
+    return hidden

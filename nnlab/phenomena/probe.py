@@ -69,6 +69,7 @@ class Snapshot(NamedTuple):
         loss: The loss that training minimizes.
         key: A random key.
         weight_path: Where a probe needs it.
+        frozen: Whether the layer at a path keeps its first weights, and has gradients of 0.
     """
 
     params: Tree
@@ -83,6 +84,7 @@ class Snapshot(NamedTuple):
     loss: Loss
     key: Array
     weight_path: WeightPath | None = None
+    frozen: Callable[[str], bool] = lambda path: False
 
     def outputs(self, inputs: Array) -> Array:
         """The model's outputs in evaluation mode, at these weights."""

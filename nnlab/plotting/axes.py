@@ -139,6 +139,8 @@ def log_axis(axes: Axes) -> None:
     """A log y axis of at least two decades, so that small differences look small."""
     axes.set_yscale("log")
     low, high = axes.get_ylim()
+    if not 0 < low < high < math.inf:  # nothing to show
+        return
     missing_decades = max(0.0, 2 - math.log10(high / low)) / 2
     axes.set_ylim(low * 10**-missing_decades, high * 10**missing_decades)
 

@@ -6,9 +6,12 @@ import contextlib
 import functools
 import io
 import math
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from nnlab.system import files
 
@@ -42,11 +45,17 @@ _STYLE: dict[Any, Any] = {
 
 @contextlib.contextmanager
 def style() -> Iterator[None]:
-    """Apply the house style to everything that is drawn and saved inside."""
+    """Apply the house style to everything that is drawn and saved inside, without a library's warning.
+
+    What matplotlib and NumPy warn of is a scale without a value, a letter without a glyph, a mean of nothing:
+    a figure may still show something, and one that does not is refused (`refuse_blank`).
+    """
     import matplotlib
     from cycler import cycler
 
-    with matplotlib.rc_context({**_STYLE, "axes.prop_cycle": cycler(color=COLOURS)}):
+    look = matplotlib.rc_context({**_STYLE, "axes.prop_cycle": cycler(color=COLOURS)})
+    with look, np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         yield
 
 

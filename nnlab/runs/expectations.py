@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from nnlab.config import Config
@@ -14,10 +15,9 @@ from nnlab.storage.results import JsonObject
 from nnlab.text import short_value
 
 if TYPE_CHECKING:
-    import pandas
-
     from nnlab.runs.results import Sweep
 
+EVERY_TRIAL = " (every trial)"  # after the key of a number that each trial of a sweep has
 FINISHED = (RunStatus.COMPLETE, RunStatus.DIVERGED)  # statuses of a run that came to its end
 
 Value = bool | int | float | str | None
@@ -32,14 +32,12 @@ class Verdict(NamedTuple):
         bound: The bound in words: `>= 10`.
         value: The value of the number; None where there is none.
         holds: Whether the value is within the bound.
-        reason: Why there is no value, where that is known; else empty.
     """
 
     key: str
     bound: str
     value: Value
     holds: bool
-    reason: str = ""
 
 
 class Verdicts(tuple[Verdict, ...]):
@@ -51,17 +49,21 @@ class Verdicts(tuple[Verdict, ...]):
 
     Attributes:
         status: That of the run or the sweep.
+        reasons: By key, why a number has no value, where that is known.
     """
 
     status: RunStatus
+    reasons: Mapping[str, str]
 
-    def __new__(cls, verdicts: Iterable[Verdict], status: RunStatus) -> Verdicts:
+    def __new__(
+        cls, verdicts: Iterable[Verdict], status: RunStatus, reasons: Mapping[str, str] = MappingProxyType({})
+    ) -> Verdicts:
         self = super().__new__(cls, verdicts)
-        self.status = status
+        self.status, self.reasons = status, reasons
         return self
 
-    def __getnewargs__(self) -> tuple[tuple[Verdict, ...], RunStatus]:
-        return tuple(self), self.status
+    def __getnewargs__(self) -> tuple[tuple[Verdict, ...], RunStatus, dict[str, str]]:
+        return tuple(self), self.status, dict(self.reasons)
 
     @property
     def finished(self) -> bool:
@@ -96,12 +98,20 @@ class Verdicts(tuple[Verdict, ...]):
             return "not yet"
         if verdict.holds:
             return "holds"
-        return f"FAILS: {verdict.reason}" if verdict.reason else "FAILS"
+        reason = self.reasons.get(verdict.key)
+        return f"FAILS: {reason}" if reason else "FAILS"
 
 
 def run_verdicts(config: Config, summary: JsonObject) -> list[Verdict]:
     """The verdict on each expectation of a run."""
-    return [_verdict(summary, key, bound) for key, bound in config.build().expect.items()]
+    return [_verdict(key, bound, _value(summary, key)) for key, bound in config.build().expect.items()]
+
+
+def run_reasons(config: Config, summary: JsonObject) -> dict[str, str]:
+    """Why numbers that a run is expected to have are null, by key, where its summary says so."""
+    keys = [key for key in config.build().expect if _is_missing(_value(summary, key))]
+    reasons = {key: _value(summary, f"{key.partition('.')[0]}.{REASON}") for key in keys}
+    return {key: str(reason) for key, reason in reasons.items() if reason}
 
 
 def sweep_verdicts(sweep: Sweep) -> list[Verdict]:
@@ -118,31 +128,31 @@ def sweep_verdicts(sweep: Sweep) -> list[Verdict]:
     verdicts = []
     for key, bound in parts.expect.items():
         if key.partition(".")[0] in across or key == "status":
-            verdicts.append(_verdict(sweep.summary, key, bound))
+            verdicts.append(_verdict(key, bound, _value(sweep.summary, key)))
         else:
             values = (trials[key].tolist() if key in trials else []) or [None]
-            worst = _worst(values, bound)
-            reason = _first_reason(trials, key) if _is_missing(worst) else ""
-            verdicts.append(Verdict(f"{key} (every trial)", str(bound), worst, bound.holds(worst), reason))
+            verdicts.append(_verdict(key + EVERY_TRIAL, bound, _worst(values, bound)))
     return verdicts
 
 
-def _verdict(summary: JsonObject, key: str, bound: Bound) -> Verdict:
-    value = _value(summary, key)
-    reason = _value(summary, f"{key.partition('.')[0]}.{REASON}") if _is_missing(value) else None
-    return Verdict(key, str(bound), value, bound.holds(value), str(reason or ""))
+def sweep_reasons(sweep: Sweep) -> dict[str, str]:
+    """`run_reasons` of a sweep; of a number of its trials, why the first one without it has none."""
+    reasons = run_reasons(sweep.config, sweep.summary)
+    for key in sweep.config.build().expect:
+        column = f"{key.partition('.')[0]}.{REASON}"
+        if key in sweep.trials and column in sweep.trials:
+            known = sweep.trials.loc[sweep.trials[key].isna(), column].dropna()
+            if len(known):
+                reasons[key + EVERY_TRIAL] = str(known.iloc[0])
+    return reasons
+
+
+def _verdict(key: str, bound: Bound, value: Value) -> Verdict:
+    return Verdict(key, str(bound), value, bound.holds(value))
 
 
 def _is_missing(value: Value) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def _first_reason(trials: pandas.DataFrame, key: str) -> str:
-    """Why the first of the trials without this number has none; empty where that is not known."""
-    column = f"{key.partition('.')[0]}.{REASON}"
-    if column not in trials:
-        return ""
-    return next((str(words) for words in trials.loc[trials[key].isna(), column].dropna()), "")
 
 
 def _value(summary: JsonObject, key: str) -> Value:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast, overload
 from nnlab.config import Config, check_tree
 from nnlab.config.document import read
 from nnlab.errors import ConfigError, InvalidValue, RunStatus, UsageError
-from nnlab.runs.expectations import Value, Verdicts, run_verdicts, sweep_verdicts
+from nnlab.runs.expectations import Value, Verdicts, run_reasons, run_verdicts, sweep_reasons, sweep_verdicts
 from nnlab.runs.html import html_heading, html_table
 from nnlab.runs.sweep_points import PointTable, sweep_points
 from nnlab.storage.results import JsonObject, read_summary
@@ -92,7 +92,8 @@ class Run:
 
     def check(self) -> Verdicts:
         """Return the verdicts on the run's expectations; true where it is finished and all of them hold."""
-        return Verdicts(run_verdicts(self.config, self.summary), self.status)
+        reasons = run_reasons(self.config, self.summary)
+        return Verdicts(run_verdicts(self.config, self.summary), self.status, reasons)
 
     def figure(self, name: str = "") -> Figure:
         """Draw a figure, such as `training_curves` or one of a phenomenon.
@@ -227,7 +228,7 @@ class Sweep:
 
     def check(self) -> Verdicts:
         """Return the verdicts on its expectations; true where the sweep is complete and all of them hold."""
-        return Verdicts(sweep_verdicts(self), self.status)
+        return Verdicts(sweep_verdicts(self), self.status, sweep_reasons(self))
 
     def figure(self, name: str = "") -> Figure:
         """Draw a figure; see `Run.figure`."""

@@ -57,7 +57,7 @@ def summarize(experiment: Experiment, path: Path, status: RunStatus, step: int, 
 def _numbers(phenomenon: RunPhenomenon, run: Run) -> JsonObject:
     """A phenomenon's numbers; each is None where a table of the training's end is missing."""
     if phenomenon.end_tables <= run.tables.keys():
-        return phenomenon.summarize(run)
+        return phenomenon.numbers_or_reason(run)
     diverged = run.status is RunStatus.DIVERGED
     return phenomenon.without_numbers("training diverged" if diverged else "training has not come to its end")
 

@@ -101,4 +101,4 @@ class SweepRecorder:
 
     def _phenomena_numbers(self) -> dict[str, Mapping[str, object]]:
         result = open_sweep(self.directory.path)
-        return {phenomenon.name: phenomenon.summarize(result) for phenomenon in self.phenomena}
+        return {phenomenon.name: phenomenon.numbers_or_reason(result) for phenomenon in self.phenomena}

@@ -149,6 +149,7 @@ class Recorder:
             loss=self.components.loss,
             key=jax.random.key(self.arguments.seed),
             weight_path=self.weight_path(state),
+            frozen=self.optimizer.frozen,
         )
 
     def weight_path(self, state: State) -> WeightPath | None:

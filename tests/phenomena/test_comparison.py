@@ -39,7 +39,7 @@ def make_comparison(along=OPTIMIZER, **arguments):
 def compared(sweep, **arguments):
     """The detector's numbers."""
     found = make_comparison(**arguments).summarize(sweep)
-    assert tuple(found) == Comparison._fields
+    assert tuple(found) == (*make_comparison(**arguments).fields, *(["reason"] if "reason" in found else []))
     return Comparison(**found)
 
 
@@ -213,8 +213,9 @@ def test_a_reference_that_never_gets_there_counts_as_the_last_step():
 @pytest.mark.parametrize("curves", [{"sgd": [NEVER], "adam": [None]}, {"sgd": [None, NEVER, AT_10]}])
 def test_none_gets_there(curves):
     found = compared(trained(curves), **LEVEL)
-    assert (found.best, found.worst) == ("sgd", "sgd")
+    assert (found.best, found.worst) == (None, None), "none is named as the best of nothing"
     assert (found.best_score, found.ratio, found.gain, found.reached) == (None, None, None, 0)
+    assert found.reason.startswith("the median trial of sgd")
 
 
 def test_what_is_there_from_the_start_counts_as_one_step():
@@ -479,7 +480,7 @@ def test_the_title_says_what_comes_out(curves, said):
     ("scores", "said"),
     [
         ({"sgd": {1.0: [0.5]}, "adam": {1.0: [0.25]}}, "adam best: 0.25, sgd 0.5; 2 at an end of the axis"),
-        ({"sgd": {1.0: [0.5], 2.0: [0.4], 4.0: [0.5]}}, "sgd best: 0.4"),
+        ({"sgd": {1.0: [0.5], 2.0: [0.4], 4.0: [0.5]}}, "sgd alone: 0.4"),
         ({"sgd": {1.0: [NAN]}, "adam": {1.0: [0.25]}}, "adam best: 0.25, sgd none; 1 at an end of the axis"),
     ],
 )

@@ -220,7 +220,7 @@ def test_filters_lie_over_the_inputs(layers, shape, picture, count):
     for column, params in (("initial", initial), ("final", final)):
         expected = np.moveaxis(params[path]["kernel"], -1, 0)[:5].reshape(-1, *picture)
         np.testing.assert_array_equal(examples.images_in(tables["filters"], column), expected)
-    assert set(phenomenon.summarize(FakeRun(tables, {}))) == set(filters.Filters._fields)
+    assert set(phenomenon.summarize(FakeRun(tables, {}))) == set(phenomenon.fields)
 
 
 @pytest.mark.parametrize(

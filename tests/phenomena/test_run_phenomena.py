@@ -202,16 +202,23 @@ def test_the_numbers_of_a_run_that_overfits():
         ([3, 2, 1, 0.5], [3, 2, 9.0, 2.0], "does not"),  # and back again
         ([3, 2, 1, 2.1], [3, 2, 2.1, 3.0], "does not"),  # training rises too
         ([3, 2, 1, 0.5], [3, 2, 1.0, 0.9], "does not"),
-        ([3, 2, 1, math.nan], [3, 2, 9, math.nan], "does not"),
-        ([3, 2, 1, math.inf], [3, 2, 9, math.inf], "does not"),
-        ([math.nan], [math.nan], "does not"),
-        ([1.0], [1.0], "does not"),
+        ([3, 2, 1, math.nan], [3, 2, 9, math.nan], None),
+        ([3, 2, 1, math.inf], [3, 2, 9, math.inf], None),
         ([1, 1, 0.5, 0], [1, 0, 1, 1], "overfits"),
-        ([1, 1, 0.5, 0], [1, 0, 0, 0], "does not"),
+        ([1, 1, 0.5, 0], [1, 0, 0, 0], None),
+        ([0, 0, 0], [0, 0, 0], None),
     ],
 )
 def test_overfitting_on_both_sides_of_each_bound(train, validation, verdict):
-    assert overfitting.detect(losses(train, validation)).verdict == verdict
+    found = overfitting.detect(losses(train, validation))
+    assert found.verdict == verdict
+    assert verdict is not None or found.reason
+
+
+@pytest.mark.parametrize("seen", [[math.nan] * 3, [1.0]])
+def test_without_two_records_that_are_finite_nothing_overfits(seen):
+    with pytest.raises(InvalidValue, match=r"never finite|two records"):
+        overfitting.detect(losses(seen, seen))
 
 
 @pytest.mark.parametrize(("best", "verdict"), [(90, "overfits"), (91, "does not")])
@@ -253,8 +260,10 @@ def test_dropout_makes_training_look_worse_and_without_it_the_modes_agree(traine
 
 def test_the_numbers_are_null_where_no_record_is_in_the_first_half(tmp_path):
     found = first_numbers(NET, ["training_mode", "incoming_norms"], tmp_path)
-    assert set(found["training_mode"].values()) == {None}
+    assert {value for name, value in found["training_mode"].items() if name != "reason"} == {None}
+    assert found["training_mode"]["reason"].startswith("no record lies in the first half")
     assert found["incoming_norms"]["largest"] is None
+    assert found["incoming_norms"]["reason"] == "there is no record after step 0"
 
 
 @pytest.mark.parametrize("name", ["overfitting", "training_mode"])
@@ -324,7 +333,8 @@ def test_a_path_that_does_not_move_has_no_straightness():
         "metrics": pandas.DataFrame({"train_loss": [1.0, 1.0]}),
     }
     found = trajectory.detect(FakeRun(tables, {}))
-    assert found == trajectory.Trajectory(0.0, None, 0, pytest.approx(5**0.5), 1.0)
+    expected = trajectory.Trajectory(0.0, None, None, pytest.approx(5**0.5), 1.0, "the weights do not move")
+    assert found == expected
 
 
 @pytest.mark.parametrize(
@@ -491,20 +501,29 @@ def test_blowing_up_is_a_quarter_of_the_fall_or_no_number(ending, status, blew_u
 
 
 @pytest.mark.parametrize(
-    "seen",
+    ("seen", "reason"),
     [
-        rising([2.0] * 20, 0.1, 0.1),
-        rising([2.0] * 20, 0.1, 0.9),
-        rising([2.0] * 20, 1.0, 1e-4),
-        rising([2.0] * 4),
-        rising([math.nan] * 20),
-        FakeRun({"metrics": pandas.DataFrame({"step": [0], "train_loss": [1.0]})}, {}),  # solved for
+        (rising([2.0] * 20, 0.1, 0.1), "does not rise tenfold"),
+        (rising([2.0] * 20, 0.1, 0.9), "does not rise tenfold"),
+        (rising([2.0] * 20, 1.0, 1e-4), "does not rise tenfold"),
+        (rising([2.0] * 4), "does not rise tenfold"),
+        (rising([math.nan] * 20), "diverged before"),
+        (rising([2.0, 3.0, math.inf], status="diverged"), "diverged before"),
+        (FakeRun({"metrics": pandas.DataFrame({"step": [0], "train_loss": [1.0]})}, {}), "closed-form"),
     ],
 )
-def test_a_rate_that_does_not_rise_has_no_range(seen):
-    assert learning_rate_range.detect(seen) == learning_rate_range.LearningRateRange(None, None, None, False)
-    with pytest.raises(InvalidValue, match="does not rise tenfold"):
-        learning_rate_range.loss_by_rate([seen])
+def test_a_rate_that_does_not_rise_has_no_range(seen, reason):
+    for look in (learning_rate_range.detect, lambda seen: learning_rate_range.loss_by_rate([seen])):
+        with pytest.raises(InvalidValue, match=reason):
+            look(seen)
+
+
+@pytest.mark.parametrize("losses", [[0.0] * 20, [2.0] * 20, [2.0, *np.geomspace(2.0, 1e9, 19)]])
+def test_a_loss_that_only_rises_turns_nowhere(losses):
+    found = learning_rate_range.detect(rising(losses))
+    assert found[:3] == (None, None, None)
+    assert found.blew_up is (losses[-1] > 2)
+    assert "does not fall" in found.reason
 
 
 @pytest.mark.parametrize("count", [5, 6, 400, 100_000])
@@ -571,5 +590,5 @@ def test_a_training_of_a_constant_rate_has_no_figure_of_rates(trained, tmp_path)
     one = open_run(tmp_path / "run")
     assert one.summary["learning_rate_range"]["suggested_rate"] is None
     assert [path.stem for path in figures.draw([one], tmp_path / "all")] == ["training_curves"]
-    with pytest.raises(UsageError, match="--figure learning_rate_range: the learning rate of constant"):
+    with pytest.raises(UsageError, match="--figure learning_rate_range: the learning rate does not rise"):
         figures.draw([one], tmp_path / "named", ["learning_rate_range"])

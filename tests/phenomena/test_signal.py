@@ -12,6 +12,7 @@ from support import FakeRun
 
 from nnlab.config import check_tree
 from nnlab.config.document import Document
+from nnlab.errors import InvalidValue
 from nnlab.phenomena.base import RunPhenomenon, SweepPhenomenon
 from nnlab.phenomena.signal import gradient_flow, symmetry
 from nnlab.phenomena.signal.gradient_flow import verdict
@@ -158,8 +159,13 @@ def test_activations_are_those_of_the_end_of_a_layer():
 
 def test_gradients_of_zero():
     nothing = gradient_flow.detect(layers_table([0.0] * 4, [0.0] * 4))
-    assert (nothing.first_to_last_ratio, nothing.decay_per_layer, nothing.activation_spread) == (0, 0, 0)
-    assert nothing.verdict == "collapsing"
+    assert nothing[:3] == (None, None, 0)
+    assert (nothing.verdict, nothing.reason) == (
+        "collapsing",
+        "at step 0 the gradients of all hidden layers are 0",
+    )
+    flat = gradient_flow.detect(layers_table([0.0] * 4))
+    assert (flat.first_to_last_ratio, flat.verdict) == (None, None)
     first = gradient_flow.detect(layers_table([0.0, 0.1, 1.0]))
     assert (first.first_to_last_ratio, first.decay_per_layer, first.verdict) == (0, 0, "vanishing")
     last = gradient_flow.detect(layers_table([1.0, 0.1, 0.0]))
@@ -177,10 +183,31 @@ def test_gradients_that_are_no_numbers(norms):
 
 def test_a_net_of_one_hidden_layer_or_none():
     one = gradient_flow.detect(layers_table([0.3]))
-    assert (one.first_to_last_ratio, one.decay_per_layer, one.activation_spread) == (1.0, 1.0, 1.0)
+    assert (one.first_to_last_ratio, one.decay_per_layer, one.activation_spread) == (None, None, None)
+    assert (one.verdict, one.reason) == (None, "there is a single hidden layer, and none to compare it with")
+    assert gradient_flow.detect(layers_table([0.3], dead=1.0)).verdict == "dead"
+    assert gradient_flow.detect(layers_table([0.3], saturated=1.0)).verdict == "saturated"
     table = layers_table([0.3])
-    only = gradient_flow.detect(table[table["index"] == 2])
-    assert only.first_to_last_ratio == 1.0
+    with pytest.raises(InvalidValue, match="no hidden layer"):
+        gradient_flow.detect(table[table["index"] == 2])
+
+
+def test_frozen_layers_are_left_out():
+    """Their kernel has no gradient, and their grad_norm is 0; in a layer that diverges that is NaN."""
+
+    def detected(frozen):
+        norms = [math.nan if i in frozen else norm for i, norm in enumerate([0.5, 0.2, 0.1])]
+        every = [0.0 if i in frozen else 1.0 for i in range(3)]
+        return gradient_flow.detect(layers_table(norms, [9.0, 2.0, 1.0], grad_norm=every))
+
+    assert (detected([0]).first_to_last_ratio, detected([0]).activation_spread) == (2.0, 0.5)
+    assert detected([0]).verdict == "healthy"
+    assert (detected([0, 1]).verdict, detected([0, 1]).first_to_last_ratio) == (None, None)
+    assert detected([0, 1]).reason == "there is a single trained hidden layer, and none to compare it with"
+    with pytest.raises(InvalidValue, match="every hidden layer is frozen"):
+        detected([0, 1, 2])
+    diverged = layers_table([math.nan, 1.0], grad_norm=[math.nan, 1.0])
+    assert gradient_flow.detect(diverged).verdict == "exploding"
 
 
 # --- symmetry --------------------------------------------------------------------------------------------
@@ -284,8 +311,8 @@ def test_numbers_are_those_of_the_summary(net):
     tables, asked = run(NETS[net], PHENOMENA, steps=1)
     assert [phenomenon.name for phenomenon in asked] == PHENOMENA
     for phenomenon in asked:
-        found = phenomenon.summarize(FakeRun(tables, {"classes": 3}))
-        assert tuple(found) == phenomenon.fields
+        found = phenomenon.numbers_or_reason(FakeRun(tables, {"classes": 3}))
+        assert tuple(name for name in found if name != "reason") == phenomenon.fields
         for probe in phenomenon.probes:
             assert set(probe.columns) <= set(tables[probe.table])
             steps = set(tables[probe.table]["step"])

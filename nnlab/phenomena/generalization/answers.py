@@ -43,11 +43,13 @@ class Answers(NamedTuple):
         never_right: Share of the held-out pairs, 0 to 1, that are right at no record; null if there are none.
         median_lasting_step: Training step from which on a held-out pair stays right, median over the pairs
             that are right at the last record; null if there are none.
+        reason: Why numbers are null.
     """
 
     pairs: int
     never_right: float | None
     median_lasting_step: float | None
+    reason: str | None = None
 
 
 @phenomenon
@@ -78,6 +80,11 @@ def detect(table: pandas.DataFrame) -> Answers:
         pairs=int((table["step"] == table["step"].min()).sum()),
         never_right=float(1 - right.any(0).mean()) if right.size else None,
         median_lasting_step=float(np.median(lasting_steps)) if lasting_steps.size else None,
+        reason=None
+        if lasting_steps.size
+        else "no held-out pair is right at the last record"
+        if right.size
+        else "no pair is held out",
     )
 
 

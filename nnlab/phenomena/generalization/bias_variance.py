@@ -21,6 +21,7 @@ from nnlab import plotting
 from nnlab.errors import InvalidValue
 from nnlab.phenomena.base import SweepPhenomenon, SweepView, phenomenon, refuse_non_numeric, sweep_column
 from nnlab.phenomena.examples import read_test_predictions
+from nnlab.phenomena.generalization.capacity_curve import MINIMUM_POINTS
 
 if TYPE_CHECKING:
     import pandas
@@ -43,19 +44,21 @@ class BiasVariance(NamedTuple):
 
     Attributes:
         variance_peak: Largest variance over all capacities, 0 or more.
-        variance_peak_capacity: Its capacity, in the unit of the axis.
+        variance_peak_capacity: Its capacity, in the unit of the axis; null where the variance is 0.
         variance_peaks_sharply: Whether the variance at the smallest and at the largest capacity is below a
             tenth of the peak.
         bias_falls: Whether bias^2 is lower at the largest capacity than at the smallest.
         decomposition_error: Largest |bias^2 + variance - risk| / risk over all capacities, where the risk is
             the mean test loss of the trials; about 0 for the loss squared_error.
+        reason: Why numbers are null.
     """
 
     variance_peak: float
-    variance_peak_capacity: float
+    variance_peak_capacity: float | None
     variance_peaks_sharply: bool
     bias_falls: bool
     decomposition_error: float
+    reason: str | None = None
 
 
 @phenomenon
@@ -83,15 +86,18 @@ def bias_variance(capacity: str) -> SweepPhenomenon:
 def detect(sweep: SweepView, capacity: str) -> BiasVariance:
     """The detector's numbers. Raises InvalidValue, see `decompose`."""
     curves = decompose(sweep, capacity)
+    if len(curves) < MINIMUM_POINTS:
+        raise InvalidValue(f"a curve over '{capacity}' needs three points or more; there are {len(curves)}")
     variance, bias = curves["variance"].to_numpy(), curves["bias_squared"].to_numpy()
     peak = int(variance.argmax())
     difference = (curves["bias_squared"] + curves["variance"] - curves["test_loss"]).abs()
     return BiasVariance(
         variance_peak=float(variance[peak]),
-        variance_peak_capacity=curves.index[peak].item(),
+        variance_peak_capacity=curves.index[peak].item() if variance[peak] > 0 else None,
         variance_peaks_sharply=bool(max(variance[0], variance[-1]) < SHARP_PEAK_SHARE * variance[peak]),
         bias_falls=bool(bias[-1] < bias[0]),
         decomposition_error=float((difference / curves["test_loss"]).max()),
+        reason=None if variance[peak] > 0 else "the variance is 0 at every capacity",
     )
 
 

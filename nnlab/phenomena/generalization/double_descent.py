@@ -53,6 +53,7 @@ class DoubleDescent(NamedTuple):
         peak_at_threshold: Whether there is a peak that stands out, at most one capacity of the sweep away
             from the threshold.
         verdict: `double descent`, `peak` or `none`, see `double_descent`.
+        reason: Why numbers are null.
     """
 
     metric: Metric
@@ -70,6 +71,7 @@ class DoubleDescent(NamedTuple):
     second_descent: float | None
     peak_at_threshold: bool
     verdict: Verdict
+    reason: str | None = None
 
 
 @phenomenon
@@ -129,6 +131,7 @@ def detect(curve: CapacityCurve, epsilon: float, statistic: Statistic) -> Double
     train, test = curve.over_seeds(statistic)
     threshold = _threshold(train, epsilon, curve.counts_examples)
     lowest = int(np.nanargmin(test))
+    unfitted = [] if threshold is not None else [f"no train {curve.metric} is {epsilon:g} or less"]
     without_peak = DoubleDescent(
         metric=curve.metric,
         statistic=statistic,
@@ -145,6 +148,7 @@ def detect(curve: CapacityCurve, epsilon: float, statistic: Statistic) -> Double
         second_descent=None,
         peak_at_threshold=False,
         verdict="none",
+        reason="; ".join([*unfitted, "no inner point rises above both sides"]),
     )
     peak = _most_prominent_point(test)
     if peak is None:
@@ -170,6 +174,7 @@ def detect(curve: CapacityCurve, epsilon: float, statistic: Statistic) -> Double
         second_descent=second_descent,
         peak_at_threshold=stands_out and threshold is not None and abs(peak - threshold) <= 1,
         verdict=verdict,
+        reason="; ".join(unfitted) or None,
     )
 
 

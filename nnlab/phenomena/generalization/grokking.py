@@ -10,6 +10,7 @@ from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup
 from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon
+from nnlab.text import join_words
 
 if TYPE_CHECKING:
     import pandas
@@ -41,6 +42,7 @@ class Grokking(NamedTuple):
         final_train_accuracy: Training accuracy at the last record.
         final_validation_accuracy: Held-out accuracy at the last record.
         verdict: `grokking`, `generalised`, `memorised` or `neither`, see `grokking`.
+        reason: Why numbers are null.
     """
 
     memorisation_step: int | None
@@ -52,6 +54,7 @@ class Grokking(NamedTuple):
     final_train_accuracy: float
     final_validation_accuracy: float
     verdict: Verdict
+    reason: str | None = None
 
 
 @phenomenon
@@ -87,10 +90,12 @@ def _check_data(setup: Setup, data: Data) -> None:
 
 
 def detect(run: RunView) -> Grokking:
-    """The detector's numbers. Raises InvalidValue if the number of classes is not known."""
+    """The detector's numbers. Raises InvalidValue if the number of classes is not known, or of one record."""
     metrics, classes = run.tables["metrics"], run.summary.get("classes")
     if not isinstance(classes, int) or classes < 1:
         raise InvalidValue(f"the summary of {run.label} does not say how many classes there are")
+    if len(metrics) < 2:
+        raise InvalidValue("a delay needs two records or more")
     held_out = metrics[f"{held_out_split(metrics)}_accuracy"]
     return detect_delay(metrics["step"], metrics["train_accuracy"], held_out, 1 / classes)
 
@@ -119,6 +124,14 @@ def detect_delay(
         verdict = "grokking" if is_delayed and is_near_chance else "generalised"
     else:
         verdict = "memorised" if final_train >= MEMORISED_ACCURACY else "neither"
+    never = [
+        f"{what} accuracy never reaches {100 * bound:.0f} %"
+        for what, bound, step in (
+            ("the training", MEMORISED_ACCURACY, memorisation_step),
+            ("the held-out", GENERALISED_ACCURACY, generalisation_step),
+        )
+        if step is None
+    ]
     return Grokking(
         memorisation_step=memorisation_step,
         generalisation_step=generalisation_step,
@@ -129,6 +142,7 @@ def detect_delay(
         final_train_accuracy=final_train,
         final_validation_accuracy=final_held_out,
         verdict=verdict,
+        reason=join_words(never, "and") or None,
     )
 
 

@@ -43,18 +43,20 @@ class GrokkingDelay(NamedTuple):
         greatest_delay_ratio: Largest finite median of `grokking.delay_ratio`; null if there is none.
         least_delay_ratio: Smallest finite median of `grokking.delay_ratio`; null if there is none.
         falls: Whether the median delay_ratio falls from each point to the next along the axis, and is finite
-            at three points or more.
+            at three points or more; null of fewer points.
         rises: Whether it rises from each point to the next, likewise.
         speedup: Median generalisation step at the first point over that at the last; 0 if the last never
             generalises, null if the first does not.
+        reason: Why numbers are null.
     """
 
     generalising_points: int
     greatest_delay_ratio: float | None
     least_delay_ratio: float | None
-    falls: bool
-    rises: bool
+    falls: bool | None
+    rises: bool | None
     speedup: float | None
+    reason: str | None = None
 
 
 @phenomenon
@@ -115,13 +117,20 @@ def grokking_numbers(trials: pandas.DataFrame, name: str) -> np.ndarray:
 def detect(ratios: np.ndarray, steps: np.ndarray) -> GrokkingDelay:
     """Compare the median delay ratios and generalisation steps, `[points]` each."""
     finite = ratios[np.isfinite(ratios)]
+    has_trend = len(ratios) >= MINIMUM_TREND_POINTS
+    reasons = [] if has_trend else [f"a trend needs {MINIMUM_TREND_POINTS} points or more"]
+    if not finite.size:
+        reasons.append("no median seed generalises")
+    elif not np.isfinite(steps[0]):
+        reasons.append("at the first point the median seed does not generalise")
     return GrokkingDelay(
         generalising_points=int(np.isfinite(steps).sum()),
         greatest_delay_ratio=float(finite.max()) if finite.size else None,
         least_delay_ratio=float(finite.min()) if finite.size else None,
-        falls=_falls(ratios),
-        rises=_falls(ratios[::-1]),
+        falls=_falls(ratios) if has_trend else None,
+        rises=_falls(ratios[::-1]) if has_trend else None,
         speedup=float(steps[0] / max(1.0, steps[-1])) if np.isfinite(steps[0]) else None,
+        reason="; ".join(reasons) or None,
     )
 
 

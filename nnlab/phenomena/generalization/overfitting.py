@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+import numpy as np
+
 from nnlab import plotting
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
@@ -30,17 +32,20 @@ class Overfitting(NamedTuple):
         best_step: Training step of the smallest validation loss of all records.
         best_loss: That validation loss, 0 or more.
         final_loss: Validation loss at the last record.
-        rise: final_loss / best_loss, 1 or more; infinite if only best_loss is 0.
+        rise: final_loss / best_loss, 1 or more; null where best_loss is 0, or training diverged.
         gap: final_loss minus the training loss, at the last record.
-        verdict: `overfits` or `does not`, see `overfitting`.
+        verdict: `overfits` or `does not`, see `overfitting`; null where the loss is 0 at all records, or
+            training diverged.
+        reason: Why numbers are null.
     """
 
     best_step: int
     best_loss: float
     final_loss: float
-    rise: float
+    rise: float | None
     gap: float
-    verdict: Verdict
+    verdict: Verdict | None
+    reason: str | None = None
 
 
 @phenomenon
@@ -69,19 +74,34 @@ def _check_data(setup: Setup, data: Data) -> None:
 
 
 def detect(metrics: pandas.DataFrame) -> Overfitting:
-    """The detector's numbers of the table `metrics`."""
+    """The detector's numbers of the table `metrics`. Raises InvalidValue where they have no two records."""
+    if len(metrics) < 2:
+        raise InvalidValue("a curve needs two records or more")
+    if not np.isfinite(metrics["validation_loss"]).any():
+        raise InvalidValue("the validation loss is never finite")
     best, last = metrics.iloc[metrics["validation_loss"].fillna(math.inf).argmin()], metrics.iloc[-1]
     best_loss, final_loss = float(best["validation_loss"]), float(last["validation_loss"])
-    rise = final_loss / best_loss if best_loss else 1.0 if final_loss == 0 else math.inf
+    rise = final_loss / best_loss if best_loss else math.inf
     best_is_early = best["step"] <= LATEST_BEST_SHARE * last["step"]
     train_loss_falls = last["train_loss"] < best["train_loss"]
+    verdict: Verdict | None = (
+        "overfits" if rise > MINIMUM_RISE and best_is_early and train_loss_falls else "does not"
+    )
+    reason = None
+    if final_loss == best_loss == 0:
+        verdict, reason = None, "the validation loss is 0 where it is best and at the end"
+    elif not best_loss:
+        reason = "the smallest validation loss is 0"
+    elif not math.isfinite(final_loss):
+        verdict, reason = None, "the last validation loss is not finite"
     return Overfitting(
         best_step=int(best["step"]),
         best_loss=best_loss,
         final_loss=final_loss,
-        rise=rise,
+        rise=rise if math.isfinite(rise) else None,
         gap=final_loss - float(last["train_loss"]),
-        verdict="overfits" if rise > MINIMUM_RISE and best_is_early and train_loss_falls else "does not",
+        verdict=verdict,
+        reason=reason,
     )
 
 
@@ -96,8 +116,6 @@ def overfitting_curves(runs: Sequence[RunView]) -> Figure:
 def _draw_losses(ax: Axes, run: RunView) -> str:
     """Draw the curves of a run; returns the panel's title."""
     metrics = run.tables["metrics"]
-    if len(metrics) < 2:
-        raise InvalidValue("a curve needs two records or more")
     numbers, validation = detect(metrics), metrics["validation_loss"]
     colour = plotting.COLOURS[0]
     ax.plot(metrics["step"], metrics["train_loss"], "--", color=plotting.COLOURS[1], label="train")
@@ -106,8 +124,11 @@ def _draw_losses(ax: Axes, run: RunView) -> str:
     ax.fill_between(metrics["step"], numbers.best_loss, validation, where=past_best, color=colour, alpha=0.15)
     ax.plot(numbers.best_step, numbers.best_loss, "o", color=colour, markersize=5)
     ax.axvline(numbers.best_step, color="#555555", linewidth=0.8, linestyle=":")
-    finding = f"best at step {numbers.best_step:,}, ends {numbers.rise:.3g} times as high"
-    verdict = "overfits" if numbers.verdict == "overfits" else "does not overfit"
+    finding = f"best at step {numbers.best_step:,}"
+    finding += "" if numbers.rise is None else f", ends {numbers.rise:.3g} times as high"
+    verdict = {"overfits": "overfits", "does not": "does not overfit"}.get(
+        numbers.verdict or "", "no verdict"
+    )
     ax.set_ylabel("mean loss")
     plotting.step_axis(ax, metrics["step"].tolist())
     plotting.legend(ax)

@@ -43,7 +43,8 @@ class ProgressMeasures(NamedTuple):
         initial_key_share: Share of the embedding's power, 0 to 1, in its strongest `keys` frequencies, at the
             first record.
         final_key_share: The same at the last record.
-        key_frequencies: Those frequencies at the last record, 1 to F, strongest first, separated by spaces.
+        key_frequencies: Those frequencies at the last record, 1 to F, strongest first, separated by spaces;
+            null if the embedding has no power.
         final_restricted_loss: Mean loss of all pairs with the key waves alone, at the last record.
         final_excluded_loss: Mean loss of the training pairs without the key waves, at the last record.
     """
@@ -52,7 +53,7 @@ class ProgressMeasures(NamedTuple):
     final_ipr: float
     initial_key_share: float
     final_key_share: float
-    key_frequencies: str
+    key_frequencies: str | None
     final_restricted_loss: float
     final_excluded_loss: float
 
@@ -106,7 +107,7 @@ def detect(run: RunView, keys: int) -> ProgressMeasures:
         final_ipr=float(progress["ipr"].iloc[-1]),
         initial_key_share=float(first.sum(min_count=1)),
         final_key_share=float(last.sum(min_count=1)),
-        key_frequencies=" ".join(str(frequency) for frequency in last.index),
+        key_frequencies=" ".join(map(str, last.index)) if last.notna().all() else None,
         final_restricted_loss=float(progress["restricted_loss"].iloc[-1]),
         final_excluded_loss=float(progress["excluded_loss"].iloc[-1]),
     )

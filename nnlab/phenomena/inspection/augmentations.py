@@ -41,10 +41,12 @@ class Augmentations(NamedTuple):
         mean_change: Mean of |x' - x| over all values of all versions, in standard deviations of the examples'
             values; 0 or more, null if that is 0.
         changed_fraction: Share of the versions, 0 to 1, that differ from their example.
+        reason: Why numbers are null.
     """
 
     mean_change: float | None
     changed_fraction: float
+    reason: str | None = None
 
 
 @phenomenon
@@ -116,6 +118,7 @@ def detect(table: pandas.DataFrame) -> Augmentations:
     return Augmentations(
         mean_change=float(changes.mean()) / deviation if deviation else None,
         changed_fraction=float(is_changed.mean()),
+        reason=None if deviation else "the examples' values are all the same",
     )
 
 

@@ -36,13 +36,15 @@ class Embeddings(NamedTuple):
         explained_by_two: Share of the variance, at the end, along the two components that are drawn.
         separation: Share of the variance, at the end, that is between the class means: 0 where the classes
             lie on each other (of N examples, about classes / N), 1 where each is one point; null if all
-            examples are in one place.
+            examples are in one place, or of one class.
         initial_separation: The same at the start.
+        reason: Why numbers are null.
     """
 
     explained_by_two: float | None
     separation: float | None
     initial_separation: float | None
+    reason: str | None = None
 
 
 @phenomenon
@@ -91,11 +93,13 @@ def embeddings(layer: str | None = None, examples: Count = 500) -> RunPhenomenon
 
 def detect(run: RunView) -> Embeddings:
     """The numbers of the tables `embeddings` and `initial_embeddings`."""
-    final = run.tables["embeddings"]
-    return Embeddings(
-        explained_by_two=explained_by_two(final),
-        separation=separation(final),
-        initial_separation=separation(run.tables["initial_embeddings"]),
+    final, initial = run.tables["embeddings"], run.tables["initial_embeddings"]
+    numbers = Embeddings(explained_by_two(final), separation(final), separation(initial))
+    if None not in numbers[:3]:
+        return numbers
+    reason = "all examples are in one place"
+    return numbers._replace(
+        reason=reason if final["class"].nunique() > 1 else "all examples are of one class"
     )
 
 
@@ -105,7 +109,9 @@ def explained_by_two(table: pandas.DataFrame) -> float | None:
 
 
 def separation(table: pandas.DataFrame) -> float | None:
-    """The share of the sum of squares that is between classes."""
+    """The share of the sum of squares that is between classes; None of a single class."""
+    if table["class"].nunique() < 2:
+        return None
     return _share(table["class_spread"].sum(), table["spread"].sum())
 
 

@@ -17,6 +17,7 @@ from nnlab.phenomena.examples import image_shape, images_in, mosaic, pixel_rows
 from nnlab.phenomena.probe import Probe, RowLabels, Snapshot, subtree
 from nnlab.registry import Count
 from nnlab.system.imports import Array, jnp
+from nnlab.text import join_words
 
 if TYPE_CHECKING:
     import pandas
@@ -32,10 +33,12 @@ class Filters(NamedTuple):
     Attributes:
         smoothness: At the end; null if all weights are 0.
         initial_smoothness: At the start; null if all weights are 0.
+        reason: Why numbers are null.
     """
 
     smoothness: float | None
     initial_smoothness: float | None
+    reason: str | None = None
 
 
 class FirstKernel(NamedTuple):
@@ -108,10 +111,10 @@ def first_kernel(setup: Setup, inputs: Shape) -> FirstKernel:
 
 def detect(table: pandas.DataFrame) -> Filters:
     """The numbers of the table `filters`."""
-    return Filters(
-        smoothness=smoothness(images_in(table, "final")),
-        initial_smoothness=smoothness(images_in(table, "initial")),
-    )
+    final, initial = (smoothness(images_in(table, column)) for column in ("final", "initial"))
+    moments = [moment for moment, value in (("start", initial), ("end", final)) if value is None]
+    zero = f"all weights are 0 at the {join_words(moments, 'and the')}" if moments else None
+    return Filters(final, initial, zero)
 
 
 def smoothness(weights: np.ndarray) -> float | None:

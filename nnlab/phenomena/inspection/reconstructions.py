@@ -61,6 +61,7 @@ class Reconstructions(NamedTuple):
         noisy_error: Of the noisy inputs themselves.
         denoised_error: Of their reconstruction, against the inputs without noise.
         noise_removed: 1 - denoised_error / noisy_error, at most 1; negative where the net adds to the error.
+        reason: Why numbers are null.
     """
 
     error: float
@@ -72,6 +73,7 @@ class Reconstructions(NamedTuple):
     noisy_error: float | None
     denoised_error: float | None
     noise_removed: float | None
+    reason: str | None = None
 
 
 @phenomenon
@@ -201,7 +203,13 @@ def detect(table: pandas.DataFrame) -> Reconstructions:
     train, reported = table.iloc[0], table.iloc[-1]
     noisy, denoised = float(reported["noisy_error"]), float(reported["denoised_error"])
     noise_numbers = (noisy, denoised, 1 - denoised / noisy) if noisy > 0 else (None, None, None)
-    return Reconstructions(*_pca_numbers(reported), *_pca_numbers(train), *noise_numbers)
+    numbers = Reconstructions(*_pca_numbers(reported), *_pca_numbers(train), *noise_numbers)
+    reasons = [] if noisy > 0 else ["there is no noise"]
+    if numbers.pca_error is None:
+        reasons.insert(0, "no layer is narrower than the inputs")
+    elif None in (numbers.over_pca, numbers.train_over_pca):
+        reasons.insert(0, "the principal components leave no error")
+    return numbers._replace(reason="; ".join(reasons) or None)
 
 
 def _pca_numbers(row: pandas.Series) -> tuple[float, float | None, float | None]:

@@ -30,11 +30,13 @@ class Translation(NamedTuple):
         accuracy_unshifted: Of the inputs as they are.
         accuracy_shifted: At the greatest shift, mean over the directions.
         kept: accuracy_shifted / accuracy_unshifted; null if accuracy_unshifted is 0.
+        reason: Why numbers are null.
     """
 
     accuracy_unshifted: float
     accuracy_shifted: float
     kept: float | None
+    reason: str | None = None
 
 
 @phenomenon
@@ -85,7 +87,9 @@ def _check_inputs(setup: Setup, data: Data, pixels: int) -> None:
 def detect(table: pandas.DataFrame) -> Translation:
     """The numbers of the table `translation`."""
     unshifted, shifted = (float(table["accuracy"].iloc[row]) for row in (0, -1))
-    return Translation(unshifted, shifted, shifted / unshifted if unshifted > 0 else None)
+    if not unshifted > 0:
+        return Translation(unshifted, shifted, None, "no unshifted example is right")
+    return Translation(unshifted, shifted, shifted / unshifted)
 
 
 def _accuracies(snapshot: Snapshot, pixels: int, examples: int) -> Array:

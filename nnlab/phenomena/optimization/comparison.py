@@ -21,6 +21,7 @@ from nnlab.phenomena.optimization.compared_values import (
     value_in_words,
 )
 from nnlab.phenomena.optimization.comparison_figure import TRIAL_METRICS, ComparedSweep, draw_comparison
+from nnlab.text import join_words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,11 +31,12 @@ class Comparison(NamedTuple):
     """Each value of an axis at its own best value of the tuned axis (of equal ones the middle one).
 
     Scores are medians over the seeds, in the unit of the metric or, where there is a level, in steps. Of
-    equal values the first is named. The axis' first value is the reference.
+    equal values the first is named. The axis' first value is the reference; where it is the only one, nothing
+    is best.
 
     Attributes:
-        best: Label of the value with the best score.
-        worst: Label of the value with the worst score.
+        best: Label of the value with the best score; null where none has a score.
+        worst: Label of the value with the worst score; null likewise.
         best_score: Null where the median trial never reaches the level, or has diverged.
         worst_score: Likewise.
         reference_score: Likewise.
@@ -48,10 +50,11 @@ class Comparison(NamedTuple):
         gain: How much better the best is than the reference, likewise.
         at_edge: How many of those with a score do best at an end of the tuned axis, so that more of it should
             be tried; 0 without a tuned axis.
+        reason: Why numbers are null.
     """
 
-    best: str
-    worst: str
+    best: str | None
+    worst: str | None
     best_score: float | None
     worst_score: float | None
     reference_score: float | None
@@ -62,6 +65,7 @@ class Comparison(NamedTuple):
     ratio: float | None
     gain: float | None
     at_edge: int
+    reason: str | None = None
 
 
 @phenomenon
@@ -161,11 +165,12 @@ def detect(settings: ComparisonSettings, contenders: Sequence[Contender], last: 
     scored = [contender for contender in contenders if contender.has_score]
     reference_cost = reference.cost if reference.has_score else last
     ratio = gain = None
-    if scored and reference_cost is not None:
+    is_comparison = len(contenders) > 1
+    if is_comparison and scored and reference_cost is not None:
         ratio, gain = _ratio(reference_cost, best.cost, settings), reference_cost - best.cost
     return Comparison(
-        best=best.label,
-        worst=worst.label,
+        best=best.label if scored and is_comparison else None,
+        worst=worst.label if scored and is_comparison else None,
         best_score=_score(best, settings),
         worst_score=_score(worst, settings),
         reference_score=_score(reference, settings),
@@ -176,7 +181,20 @@ def detect(settings: ComparisonSettings, contenders: Sequence[Contender], last: 
         ratio=ratio,
         gain=gain,
         at_edge=sum(contender.at_edge for contender in scored) if settings.tuned else 0,
+        reason=_reason(settings, contenders, ratio),
     )
+
+
+def _reason(settings: ComparisonSettings, contenders: Sequence[Contender], ratio: float | None) -> str | None:
+    """Why there are numbers that are null; None where there are none."""
+    lacking = [contender.label for contender in contenders if not contender.has_score]
+    why = "diverges or fails" if settings.level is None else f"never comes to {settings.score_name}"
+    reasons = [f"the median trial of {join_words(lacking, 'and')} {why}"] if lacking else []
+    if len(contenders) < 2:
+        reasons.append("there is one value, and none to compare it with")
+    elif not lacking and ratio is None:
+        reasons.append("scores that are not above 0 have no ratio")
+    return "; ".join(reasons + ([] if settings.tuned else ["nothing is tuned"])) or None
 
 
 def _score(contender: Contender, settings: ComparisonSettings) -> float | None:

@@ -164,6 +164,8 @@ def _outcome(compared: ComparedSweep, settings: ComparisonSettings) -> str:
     result, reference = compared.result, compared.contenders[0]
     if result.best_score is None:
         return f"none comes to {settings.score_name}" if settings.level is not None else "none has a score"
+    if result.best is None:  # it is compared with none
+        return f"{reference.label} alone: {result.best_score:.3g}"
     if settings.level is not None:
         best = f"{result.best} first: {result.best_score:,.0f} steps"
         at_least = "" if reference.has_score else "at least "

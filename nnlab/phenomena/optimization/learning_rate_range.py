@@ -18,25 +18,29 @@ if TYPE_CHECKING:
 AVERAGING_DECADES = 0.1  # to each side of a rate
 MINIMUM_RATE_RATIO = 10.0  # last rate over first
 MINIMUM_RECORDS = 5
+MINIMUM_FALL_SHARE = 0.01  # of the first loss, which the averaged one must fall by to have a turning point
 MAXIMUM_LOSS_RATIO = 2.0  # to the first loss: what is beyond tells no more, and would spoil the averages
 REGAINED_FALL_SHARE = 0.25  # more than noise; a net that dies rises only to the loss of a guess
 
 
 class LearningRateRange(NamedTuple):
-    """The training loss over the logarithm of the learning rate; null where the rate does not rise tenfold.
+    """The training loss over the logarithm of the learning rate.
 
     Attributes:
-        steepest_rate: Learning rate, up to turning_rate, at which the averaged loss falls fastest.
-        turning_rate: Learning rate at which the averaged loss is smallest, before it blows up.
-        suggested_rate: turning_rate / 10.
+        steepest_rate: Learning rate, up to turning_rate, at which the averaged loss falls fastest; null where
+            it does not fall by a hundredth.
+        turning_rate: Learning rate at which the averaged loss is smallest, before it blows up; null likewise.
+        suggested_rate: turning_rate / 10; null likewise.
         blew_up: Whether beyond turning_rate the loss rose again, by more than a quarter of its fall, or the
             training diverged; false says that the rate did not rise far enough.
+        reason: Why numbers are null.
     """
 
     steepest_rate: float | None
     turning_rate: float | None
     suggested_rate: float | None
     blew_up: bool
+    reason: str | None = None
 
 
 class LossByRate(NamedTuple):
@@ -83,35 +87,43 @@ def learning_rate_range() -> RunPhenomenon:
 
 
 def detect(run: RunView) -> LearningRateRange:
-    """The numbers of the table `metrics`."""
+    """The numbers of the table `metrics`. Raises InvalidValue, see `read_loss_by_rate`."""
     curve = read_loss_by_rate(run)
-    if curve is None:
-        return LearningRateRange(None, None, None, False)
     turn = int(curve.averaged.argmin())
     last = run.tables["metrics"]["train_loss"].to_numpy(float)[-1:]
     lowest = curve.averaged[turn]
     regained = lowest + REGAINED_FALL_SHARE * max(0.0, curve.losses[0] - lowest)
     blew_up = (curve.losses[turn:] > regained).any() or not np.isfinite(last).all()
+    blew_up = bool(blew_up or run.summary.get("status") == "diverged")
+    if lowest >= (1 - MINIMUM_FALL_SHARE) * curve.averaged[0]:
+        return LearningRateRange(None, None, None, blew_up, "the loss does not fall as the rate rises")
     turning = float(curve.rates[turn])
     return LearningRateRange(
         steepest_rate=float(curve.rates[curve.slopes[: turn + 1].argmin()]),
         turning_rate=turning,
         suggested_rate=turning / 10,
-        blew_up=bool(blew_up or run.summary.get("status") == "diverged"),
+        blew_up=blew_up,
     )
 
 
-def read_loss_by_rate(run: RunView) -> LossByRate | None:
-    """The records at which the rate is above all before; None where it does not rise tenfold."""
+def read_loss_by_rate(run: RunView) -> LossByRate:
+    """The records at which the rate is above all before. Raises InvalidValue where it does not rise tenfold
+    while the loss is finite."""
     metrics = run.tables["metrics"]
-    if "learning_rate" not in metrics:  # a closed-form solution has none
-        return None
+    if "learning_rate" not in metrics:
+        raise InvalidValue("a closed-form solution has no learning rate")
     rates, losses = (metrics[name].to_numpy(float) for name in ("learning_rate", "train_loss"))
     rises = rates > np.maximum.accumulate(np.concatenate([[0.0], rates[:-1]]))
     kept = rises & np.isfinite(losses)
     rates, losses = rates[kept], losses[kept]
     if len(rates) < MINIMUM_RECORDS or rates[-1] < MINIMUM_RATE_RATIO * rates[0]:
-        return None
+        diverged = rises.sum() > kept.sum() or run.summary.get("status") == "diverged"
+        raise InvalidValue(
+            f"training diverged before the learning rate had risen tenfold over {MINIMUM_RECORDS} records; "
+            "begin at a lower one"
+            if diverged
+            else f"the learning rate does not rise tenfold over {MINIMUM_RECORDS} records or more"
+        )
     decades = np.log10(rates)
     sums = np.concatenate([[0.0], np.minimum(losses, MAXIMUM_LOSS_RATIO * losses[0]).cumsum()])
     reach = AVERAGING_DECADES + 1e-9  # evenly spaced records must not be in or out by rounding
@@ -125,12 +137,10 @@ def loss_by_rate(runs: Sequence[RunView]) -> Figure:
 
     def draw(ax: Axes, run: RunView) -> str:
         curve, result = read_loss_by_rate(run), detect(run)
-        if curve is None:
-            raise InvalidValue(f"the learning rate of {run.label} does not rise tenfold")
         curves.append(curve)
         _draw_curve(ax, curve, result)
         outcome = "the loss turns up" if result.blew_up else "the rate did not rise far enough"
-        return f"{run.label}\n{outcome}"
+        return f"{run.label}\n{result.reason or outcome}"
 
     figure, axes = plotting.panel_per_result(runs, draw, sharey=True)
     low, first = min(curve.averaged.min() for curve in curves), max(curve.losses[0] for curve in curves)
@@ -147,8 +157,8 @@ def _draw_curve(ax: Axes, curve: LossByRate, result: LearningRateRange) -> None:
         ("steepest", result.steepest_rate, ":", plotting.COLOURS[1]),
         ("turning", result.turning_rate, "-.", plotting.COLOURS[3]),
     ):
-        assert rate is not None  # noqa: S101 - there is a curve
-        label = f"{name}: {plotting.scientific(rate)}"
-        ax.axvline(rate, color=colour, linestyle=style, linewidth=1.2, label=label)
+        if rate is not None:
+            label = f"{name}: {plotting.scientific(rate)}"
+            ax.axvline(rate, color=colour, linestyle=style, linewidth=1.2, label=label)
     ax.set(ylabel="mean loss", xscale="log", xlabel="learning rate (log)")
     plotting.legend(ax, loc="upper left", frameon=True, edgecolor="none", framealpha=1.0)

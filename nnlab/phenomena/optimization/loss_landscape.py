@@ -46,14 +46,16 @@ class LossLandscape(NamedTuple):
         low_share: Share of the points whose loss is below half of a guess's: how wide the low ground is; 0 to
             1, null where a guess costs nothing (perceptron).
         curved_down: Share of the inner points at which the loss curves downward along a line of the grid, by
-            more than a thousandth of the sharpest curve; 0 to 1, 0 where it is convex.
+            more than a thousandth of the sharpest curve; 0 to 1, 0 where it is convex, null where it is flat.
         rise: Mean loss on the rim over a guess's; null where a guess costs nothing.
+        reason: Why numbers are null.
     """
 
     minimum: float
     low_share: float | None
-    curved_down: float
+    curved_down: float | None
     rise: float | None
+    reason: str | None = None
 
 
 @phenomenon
@@ -177,15 +179,19 @@ def detect(table: pandas.DataFrame) -> LossLandscape:
     guess = float(table["guess"].iloc[0])
     middle = losses[losses.shape[0] // 2, losses.shape[1] // 2]
     rim = [losses[0], losses[-1]] + ([losses[:, 0], losses[:, -1]] if losses.shape[1] > 1 else [])
+    curved_down = _curved_down(losses)
+    reasons = [] if guess > 0 else ["a guess costs nothing"]
+    reasons += [] if curved_down is not None else ["the loss is flat"]
     return LossLandscape(
         minimum=float(middle),
         low_share=float((losses < guess / 2).mean()) if guess > 0 else None,
-        curved_down=_curved_down(losses),
+        curved_down=curved_down,
         rise=float(np.concatenate(rim).mean()) / guess if guess > 0 else None,
+        reason="; ".join(reasons) or None,
     )
 
 
-def _curved_down(losses: np.ndarray) -> float:
+def _curved_down(losses: np.ndarray) -> float | None:
     """`LossLandscape.curved_down` of losses `[X, Y]`."""
     losses = np.minimum(losses, 1e30)  # an infinite loss has no curvature
     curvatures = []
@@ -194,8 +200,8 @@ def _curved_down(losses: np.ndarray) -> float:
             second = np.diff(losses, 2, axis=axis)
             inner = slice(1, -1) if losses.shape[1 - axis] > 2 else slice(None)
             curvatures.append(second[:, inner] if axis == 0 else second[inner])
-    least = np.min(curvatures, axis=0)
-    return float((least < -CURVED_DOWN_SHARE * np.max(np.abs(curvatures))).mean())
+    least, sharpest = np.min(curvatures, axis=0), np.max(np.abs(curvatures))
+    return float((least < -CURVED_DOWN_SHARE * sharpest).mean()) if sharpest > 0 else None
 
 
 def pivot_losses(table: pandas.DataFrame, x: str, y: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -218,9 +224,7 @@ def draw_landscapes(runs: Sequence[RunView]) -> Figure:
     tables = [run.tables["loss_landscape"] for run in runs]
     if any(table["across"].nunique() == 1 for table in tables):
         return _draw_lines(runs)
-    top = max(_top(table) for table in tables)
-    if top <= 0:
-        raise InvalidValue("the loss is 0 all around")
+    top = _top(tables)
     bottom = min(max(min(float(table["loss"].min()) for table in tables), top / 300), top / 3)
     levels = np.geomspace(bottom, top, CONTOUR_LEVELS)
     filled = []
@@ -239,17 +243,26 @@ def draw_landscapes(runs: Sequence[RunView]) -> Figure:
     return figure
 
 
-def _top(table: pandas.DataFrame) -> float:
-    """The highest loss that is drawn: the greatest of the table, or some times a guess's."""
-    losses, guess = table["loss"], float(table["guess"].iloc[0])
+def _top(tables: Sequence[pandas.DataFrame]) -> float:
+    """The highest loss that is drawn: the greatest of the tables, or some times a guess's. Raises
+    InvalidValue where none is above 0."""
+    highest = [_highest(table["loss"], float(table["guess"].iloc[0])) for table in tables]
+    top = float(np.nanmax([0.0, *highest]))
+    if top <= 0:
+        raise InvalidValue("the loss is 0, or not finite, all around")
+    return top
+
+
+def _highest(losses: pandas.Series, guess: float) -> float:
     highest = float(losses[np.isfinite(losses)].max())
     return min(highest, MAXIMUM_GUESSES * guess) if guess > 0 else highest
 
 
 def _outcome(run: RunView) -> str:
     result = detect(run.tables["loss_landscape"])
-    low = "" if result.low_share is None else f"low ground {100 * result.low_share:.0f} %, "
-    return f"{low}curved down {100 * result.curved_down:.0f} %"
+    shares = {"low ground": result.low_share, "curved down": result.curved_down}
+    known = [f"{name} {100 * share:.0f} %" for name, share in shares.items() if share is not None]
+    return ", ".join(known) or str(result.reason)
 
 
 def _draw_lines(runs: Sequence[RunView]) -> Figure:
@@ -276,4 +289,4 @@ def draw_surfaces(runs: Sequence[RunView]) -> Figure:
         for run, table in zip(runs, tables, strict=True)
     ]
     labels = ("first direction", "second direction", "training loss")
-    return plotting.surfaces(surfaces, max(_top(table) for table in tables), labels)
+    return plotting.surfaces(surfaces, _top(tables), labels)

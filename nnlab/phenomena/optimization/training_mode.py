@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class TrainingMode(NamedTuple):
-    """Mean losses over the records of the first half of training, without step 0; null where there are none.
+    """Mean losses over the records of the first half of training, without step 0.
 
     Attributes:
         training_mode_loss: Loss of the step's batch in training mode.
@@ -79,8 +79,10 @@ def losses_by_step(run: RunView) -> pandas.DataFrame:
 
 
 def detect(table: pandas.DataFrame) -> TrainingMode:
-    """The numbers of the records, see `losses_by_step`."""
+    """The numbers of the records, see `losses_by_step`. Raises InvalidValue where the first half has none."""
     early = table[(table["step"] > 0) & (table["step"] <= table["step"].max() / 2)]
+    if early.empty:
+        raise InvalidValue("no record lies in the first half of the training, past step 0")
     training, evaluation, validation = (
         float(early[column].mean()) for column in ("batch_loss", "train_loss", "validation_loss")
     )

@@ -36,16 +36,18 @@ class TrainingPath(NamedTuple):
     """The path of the weights, and the loss along it.
 
     Attributes:
-        explained_by_two: Share of the path's variance around its end that lies in the plane, 0 to 1; null
-            where nothing moved.
+        explained_by_two: Share of the path's variance around its end that lies in the plane, 0 to 1.
         detour: Length of the path, from point to point, over the distance from its start to its end; 1 is a
-            straight line, null where nothing moved.
-        fall: Training loss at the first weights over that at the last, both projected into the plane; from 0.
+            straight line, null where it ends where it starts.
+        fall: Training loss at the first weights over that at the last, both projected into the plane; from 0,
+            null where the last is 0.
+        reason: Why numbers are null.
     """
 
-    explained_by_two: float | None
+    explained_by_two: float
     detour: float | None
-    fall: float
+    fall: float | None
+    reason: str | None = None
 
 
 class PathPlane(NamedTuple):
@@ -153,19 +155,25 @@ def _losses_around(setup: Setup, snapshot: Snapshot, points: int, examples: int)
 
 
 def detect(run: RunView) -> TrainingPath:
-    """The numbers of the tables `training_path` and `path_landscape`."""
+    """The numbers of the tables `training_path` and `path_landscape`. Raises InvalidValue where the weights
+    do not move."""
     table = run.tables["training_path"].dropna().sort_values("at_step", kind="stable")
     points = table[["first", "second", "off"]].to_numpy(float)
     total = float(np.square(points).sum())
+    if not total:
+        raise InvalidValue("the weights do not move")
     straight = float(np.linalg.norm(points[0]))  # the end is at (0, 0), at no distance from the plane
     moves = np.diff(points, axis=0)
     length = float(np.linalg.norm(moves, axis=1).sum())  # turns outside the plane do not lengthen it
     grid = run.tables["path_landscape"]
     start, end = (_loss_near(grid, place) for place in (points[0], np.zeros(2)))
+    reasons = [] if straight else ["the path ends where it starts"]
+    reasons += [] if end > 0 else ["the last loss is 0"]
     return TrainingPath(
-        explained_by_two=1 - float(np.square(points[:, 2]).sum()) / total if total else None,
+        explained_by_two=1 - float(np.square(points[:, 2]).sum()) / total,
         detour=length / straight if straight else None,
-        fall=start / end if end > 0 else float("inf"),
+        fall=start / end if end > 0 else None,
+        reason="; ".join(reasons) or None,
     )
 
 
@@ -205,5 +213,5 @@ def _draw_path(ax: Axes, run: RunView) -> str:
     ax.plot(*points[["first", "second"]].iloc[0], "s", color="white", markersize=6)
     ax.plot(0, 0, "*", color="white", markersize=11)
     ax.set(xlabel="first principal component", ylabel="second")
-    percent = 100 * (result.explained_by_two or 0.0)
+    percent = 100 * result.explained_by_two
     return f"{run.label}\nsquare to star: {percent:.0f} % of the path lies in its plane"

@@ -36,15 +36,18 @@ class Trajectory(NamedTuple):
         straightness: Distance from start to end over length; 1 is a straight line, null where nothing moved.
         turns: How often the way across the ravine, along the direction of greatest curvature, changes its
             sign from one move to the next; moves below a thousandth of the longest do not count.
+            Null likewise.
         final_distance: From the last weights to the nearest ones of least loss; from 0.
         final_loss: Training loss at the last record.
+        reason: Why numbers are null.
     """
 
     length: float
     straightness: float | None
-    turns: int
+    turns: int | None
     final_distance: float
     final_loss: float
+    reason: str | None = None
 
 
 class Surface(NamedTuple):
@@ -113,16 +116,21 @@ def detect(run: RunView) -> Trajectory:
     return Trajectory(
         length=length,
         straightness=float(np.linalg.norm(end - weights[0])) / length if length else None,
-        turns=count_turns(moves @ steepest),
+        turns=count_turns(moves @ steepest) if length else None,
         final_distance=float(np.linalg.norm(end - surface.nearest_minimum(end))),
         final_loss=float(run.tables["metrics"]["train_loss"].iloc[-1]),
+        reason=None if length else "the weights do not move",
     )
 
 
 def read_weights(table: pandas.DataFrame) -> np.ndarray:
-    """The weights `[R, 2]` in the table `trajectory`, up to where training diverges."""
+    """The weights `[R, 2]` in the table `trajectory`, up to where training diverges. Raises
+    InvalidValue where none is finite."""
     weights = table[["w_1", "w_2"]].to_numpy(float)
-    return weights[np.isfinite(weights).all(axis=1)]
+    finite = weights[np.isfinite(weights).all(axis=1)]
+    if not len(finite):
+        raise InvalidValue("no weights are finite")
+    return finite
 
 
 def read_surface(table: pandas.DataFrame) -> Surface:
@@ -198,5 +206,6 @@ def _figure(runs: Sequence[RunView]) -> Figure:
 
 def _outcome(run: RunView) -> str:
     result = detect(run)
-    straight = "" if result.straightness is None else f"; straightness {result.straightness:.2f}"
-    return f"{run.label}: {result.turns} turns{straight}"
+    if result.straightness is None:
+        return f"{run.label}: {result.reason}"
+    return f"{run.label}: {result.turns} turns; straightness {result.straightness:.2f}"

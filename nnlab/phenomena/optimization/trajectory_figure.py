@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from nnlab import plotting
+from nnlab.errors import InvalidValue
 from nnlab.phenomena.base import refuse_too_many_lines
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def draw_trajectories(trajectories: Sequence[LabelledTrajectory]) -> Figure:
     Those of one surface and one title share a panel; where that is crowded, each gets a panel of its own, of
     the same extent.
     """
+    if not trajectories:
+        raise InvalidValue("no trial is complete")
     refuse_too_many_lines(len(trajectories), "paths")
     groups: list[list[int]] = []
     for number, trajectory in enumerate(trajectories):

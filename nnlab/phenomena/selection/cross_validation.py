@@ -128,6 +128,8 @@ def learning_curves(sweep: SweepView, metric: Metric) -> list[LearningCurve]:
     curves = []
     for _, records in rows.groupby("trial"):
         epochs, scores = records["epoch"].to_numpy(float), records[metric].to_numpy(float)
+        if len(scores) < 2:
+            raise InvalidValue("a curve needs two records or more")
         best = scores.argmax() if metric == "validation_accuracy" else scores.argmin()
         curves.append(LearningCurve(epochs, scores, int(best)))
     return curves

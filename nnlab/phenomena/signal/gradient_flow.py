@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from nnlab.data.prepare import Data
+from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Activation, Setup
 from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon
 from nnlab.phenomena.layer_table import hidden_layers
@@ -47,37 +48,40 @@ Verdict = Literal["collapsing", "exploding", "vanishing", "dead", "saturated", "
 
 
 class GradientFlow(NamedTuple):
-    """How signals travel through the hidden layers.
+    """How signals travel through the hidden layers, frozen ones left out.
 
     Gradients are those of the kernels: those of biases do not depend on the size of the activations, and
     would hide a collapse.
 
     Attributes:
-        first_to_last_ratio: Gradient norm of the first over that of the last hidden layer, at step 0; from 0.
+        first_to_last_ratio: Gradient norm of the first over that of the last hidden layer, at step 0; from 0,
+            null for a single layer and where all gradients are 0.
         decay_per_layer: Factor by which the gradient norm changes per layer towards the input, at step 0: 10
-            to minus the slope of log10 of the norm over depth; from 0, 1 for a single layer.
+            to minus the slope of log10 of the norm over depth; from 0, null likewise.
         activation_spread: Standard deviation of the last over that of the first hidden layer's activations,
-            at step 0; from 0.
+            at step 0; from 0, null for a single layer.
         dead_fraction: Share of dead units, mean over the hidden layers at step 0; 0 to 1.
         saturated_fraction: Share of saturated activations, mean over the hidden layers at step 0; 0 to 1.
-        verdict: At step 0, see `gradient_flow`.
+        verdict: At step 0, see `gradient_flow`; null where there is too little to see.
         final_first_to_last_ratio: As first_to_last_ratio, at the last record.
         final_dead_fraction: As dead_fraction, at the last record.
         final_saturated_fraction: As saturated_fraction, at the last record.
         first_layer_change: Distance of the first layer's weights from their start over the norm of the start
             (the distance itself where that is 0), at the last record; from 0.
+        reason: Why numbers are null.
     """
 
-    first_to_last_ratio: float
-    decay_per_layer: float
-    activation_spread: float
+    first_to_last_ratio: float | None
+    decay_per_layer: float | None
+    activation_spread: float | None
     dead_fraction: float
     saturated_fraction: float
-    verdict: Verdict
-    final_first_to_last_ratio: float
+    verdict: Verdict | None
+    final_first_to_last_ratio: float | None
     final_dead_fraction: float
     final_saturated_fraction: float
     first_layer_change: float
+    reason: str | None = None
 
 
 @phenomenon
@@ -85,10 +89,12 @@ def gradient_flow() -> RunPhenomenon:
     """Do gradients vanish or explode, activations collapse or explode, units die or saturate?
 
     The gradient's ratio alone would call ReLU with Glorot weights healthy (0.9 at depth 50, while activations
-    fall to 2e-8), and sigmoid with N(0, 1) weights too (0.2 to 0.5, its units flat).
+    fall to 2e-8), and sigmoid with N(0, 1) weights too (0.2 to 0.5, its units flat). Frozen layers have no
+    gradient, and are left out.
 
     Verdicts:
-        Of step 0, over the hidden layers; the first that applies. What is not finite is exploding.
+        Of step 0, over the hidden layers; the first that applies. What is not finite is exploding. A single
+        layer, or one without any gradient, can be dead or saturated; else there is no verdict.
         collapsing: The activations' standard deviation falls below a hundredth from first to last layer.
         exploding: It grows more than a hundredfold, or the gradient more than twentyfold towards the input.
         vanishing: The gradient falls below a hundredth towards the input.
@@ -130,19 +136,22 @@ def with_results(
     return draw_detected
 
 
-def verdict(ratio: float, spread: float, saturated: float, dead: float) -> Verdict:
+def verdict(ratio: float | None, spread: float | None, saturated: float, dead: float) -> Verdict | None:
     """The verdict of `gradient_flow`, from first_to_last_ratio, activation_spread and the two fractions."""
-    if not (math.isfinite(ratio) and math.isfinite(spread)):
+    known = [number for number in (ratio, spread) if number is not None]
+    if not all(map(math.isfinite, known)):
         return "exploding"
-    if spread < COLLAPSING_SPREAD:
+    if spread is not None and spread < COLLAPSING_SPREAD:
         return "collapsing"
-    if spread > EXPLODING_SPREAD or ratio > EXPLODING_RATIO:
+    if (spread or 0.0) > EXPLODING_SPREAD or (ratio or 0.0) > EXPLODING_RATIO:
         return "exploding"
-    if ratio < VANISHING_RATIO:
+    if ratio is not None and ratio < VANISHING_RATIO:
         return "vanishing"
     if dead > DEAD_FRACTION:
         return "dead"
-    return "saturated" if saturated > SATURATED_FRACTION else "healthy"
+    if saturated > SATURATED_FRACTION:
+        return "saturated"
+    return "healthy" if len(known) == 2 else None
 
 
 def detect_in(run: RunView) -> GradientFlow:
@@ -151,26 +160,56 @@ def detect_in(run: RunView) -> GradientFlow:
 
 
 def detect(layers: pandas.DataFrame) -> GradientFlow:
-    """The numbers of the table `layers`."""
-    hidden = hidden_layers(layers)
+    """The numbers of the table `layers`. Raises InvalidValue where no hidden layer is trained."""
+    every = hidden_layers(layers)
+    hidden = _trained(every)
     first = hidden[hidden["step"] == hidden["step"].min()]
     last = hidden[hidden["step"] == hidden["step"].max()]
     norms, stds = first["kernel_grad_norm"].to_numpy(float), first["activation_std"].to_numpy(float)
     final_norms = last["kernel_grad_norm"].to_numpy(float)
-    ratio, spread = _ratio(norms[0], norms[-1]), _ratio(stds[-1], stds[0])
+    ratio, final_ratio = _gradient_ratio(norms), _gradient_ratio(final_norms)
+    spread = _ratio(stds[-1], stds[0]) if len(stds) > 1 else None
     dead, saturated = float(first["dead_fraction"].mean()), float(first["saturated_fraction"].mean())
     return GradientFlow(
         first_to_last_ratio=ratio,
-        decay_per_layer=_decay(norms),
+        decay_per_layer=None if ratio is None else _decay(norms),
         activation_spread=spread,
         dead_fraction=dead,
         saturated_fraction=saturated,
         verdict=verdict(ratio, spread, saturated, dead),
-        final_first_to_last_ratio=_ratio(final_norms[0], final_norms[-1]),
+        final_first_to_last_ratio=final_ratio,
         final_dead_fraction=float(last["dead_fraction"].mean()),
         final_saturated_fraction=float(last["saturated_fraction"].mean()),
         first_layer_change=float(last["change_from_start"].iloc[0]),
+        reason=_reason(norms, final_norms, len(every) > len(hidden)),
     )
+
+
+def _trained(hidden: pandas.DataFrame) -> pandas.DataFrame:
+    """The hidden layers that are not frozen. Raises InvalidValue where all are."""
+    if "grad_norm" not in hidden:
+        return hidden
+    trained = hidden[
+        hidden["kernel_grad_norm"].notna() | (hidden["grad_norm"] != 0)
+    ]  # NaN where one diverges
+    if trained.empty:
+        raise InvalidValue("every hidden layer is frozen")
+    return trained
+
+
+def _reason(norms: np.ndarray, final_norms: np.ndarray, some_are_frozen: bool) -> str | None:
+    """Why there are numbers that are null; None where there are none."""
+    if len(norms) < 2:
+        which = "trained hidden layer" if some_are_frozen else "hidden layer"
+        return f"there is a single {which}, and none to compare it with"
+    if not norms.any():
+        return "at step 0 the gradients of all hidden layers are 0"
+    return None if final_norms.any() else "at the last record the gradients of all hidden layers are 0"
+
+
+def _gradient_ratio(norms: np.ndarray) -> float | None:
+    """The first over the last gradient norm; None where there is nothing to compare."""
+    return _ratio(norms[0], norms[-1]) if len(norms) > 1 and norms.any() else None
 
 
 def _ratio(numerator: float, denominator: float) -> float:
@@ -182,9 +221,7 @@ def _ratio(numerator: float, denominator: float) -> float:
 
 
 def _decay(norms: np.ndarray) -> float:
-    """10^(-slope) of log10(norm) over depth; 0 where a norm is 0, 1 for a single layer."""
-    if len(norms) < 2:
-        return 1.0
+    """10^(-slope) of log10(norm) over depth; 0 where a norm is 0."""
     if (norms == 0).any():
         return 0.0
     if not np.isfinite(norms).all():
@@ -196,13 +233,14 @@ def _decay(norms: np.ndarray) -> float:
 
 
 def _gradient_and_change(setup: Setup, snapshot: Snapshot) -> tuple[Array, Array]:
-    """The gradient norm of each kernel (NaN where there is none), and the distance from the first weights."""
+    """The gradient norm of each kernel (NaN where there is none, or it is frozen), and the distance from the
+    first weights."""
     kernels = [
         [subtree(snapshot.gradients, layer.path)["kernel"]] if layer.has_kernel else []
         for layer in stages(setup)
     ]
-    has_kernel = np.array([bool(kernel) for kernel in kernels])
-    norm = jnp.where(has_kernel, layer_norms_without_underflow(kernels), jnp.nan)
+    has_gradient = np.array([s.has_kernel and not snapshot.frozen(s.path) for s in stages(setup)])
+    norm = jnp.where(has_gradient, layer_norms_without_underflow(kernels), jnp.nan)
     change = jax.tree.map(jnp.subtract, snapshot.params, snapshot.initial_params)
     distance = layer_norms_without_underflow(arrays_by_layer(change, setup))
     start = layer_norms(arrays_by_layer(snapshot.initial_params, setup))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nnlab import plotting
+from nnlab.errors import InvalidValue
 from nnlab.phenomena.base import RunView, refuse_sparse_grid, refuse_too_many_lines
 from nnlab.phenomena.layer_table import hidden_layers
 
@@ -38,12 +39,18 @@ def gradient_over_time(runs: Sequence[RunView], results: Sequence[GradientFlow])
         ax.grid(visible=False)
         plotting.step_axis(ax, steps.tolist())
         plotting.integer_ticks(ax.yaxis)
-        ratio = plotting.scientific(results[number].first_to_last_ratio)
-        return f"{runs[number].label}\n{results[number].verdict}: first / last hidden layer {ratio}"
+        return f"{runs[number].label}\n{_finding(results[number])}"
 
     figure, axes = plotting.panel_per_result(range(len(runs)), draw, panel_width=3.6, extra_width=0.8)
-    figure.colorbar(meshes[-1], ax=axes, label="log10 of the gradient norm (grey: 0 or not finite)")
+    figure.colorbar(meshes[-1], ax=axes, label="log10 of the gradient norm (grey: 0, frozen or not finite)")
     return figure
+
+
+def _finding(result: GradientFlow) -> str:
+    ratio = result.first_to_last_ratio
+    if ratio is None:
+        return str(result.verdict or result.reason)
+    return f"{result.verdict}: first / last hidden layer {plotting.scientific(ratio)}"
 
 
 def _gradient_norms(run: RunView) -> pandas.DataFrame:
@@ -60,7 +67,7 @@ def depth_profile(runs: Sequence[RunView], results: Sequence[GradientFlow]) -> F
     for run, result, colour in zip(runs, results, plotting.colours(len(runs)), strict=True):
         hidden = hidden_layers(run.tables["layers"])
         first = hidden[hidden["step"] == hidden["step"].min()]
-        label = f"{run.label} ({result.verdict})"
+        label = f"{run.label} ({result.verdict})" if result.verdict else run.label
         for ax, column in zip(axes[0], ("kernel_grad_norm", "activation_std"), strict=True):
             values = first[column].where(first[column] > 0)
             ax.plot(first["depth"], values, marker="o", markersize=3, color=colour, label=label)
@@ -137,6 +144,8 @@ def activation_slope(runs: Sequence[RunView]) -> Figure:
     import pandas
 
     table = pandas.concat([run.tables["activations"] for run in runs]).drop_duplicates(["activation", "z"])
+    if table.empty:
+        raise InvalidValue("the model has no activations")
     refuse_too_many_lines(table["activation"].nunique(), "activations")
     figure, axes = plotting.panels(1, 2, width=7.4, height=3.5)
     for name, rows in table.groupby("activation", sort=False):

@@ -51,6 +51,7 @@ class GradientThroughTime(NamedTuple):
         final_first_to_last_ratio: As first_to_last_ratio, at the last record.
         final_spectral_radius: As spectral_radius, at the last record.
         final_verdict: As verdict, at the last record.
+        reason: Why numbers are null.
     """
 
     factor_per_step: float | None
@@ -63,6 +64,7 @@ class GradientThroughTime(NamedTuple):
     final_first_to_last_ratio: float | None
     final_spectral_radius: float | None
     final_verdict: Verdict
+    reason: str | None = None
 
 
 @phenomenon
@@ -120,7 +122,23 @@ def detect(tables: Mapping[str, pandas.DataFrame]) -> GradientThroughTime:
         final_first_to_last_ratio=last.ratio,
         final_spectral_radius=last.radius,
         final_verdict=verdict(last.ratio),
+        reason=_reason(first, last),
     )
+
+
+def _reason(first: GradientProfile, last: GradientProfile) -> str | None:
+    """Why there are numbers that are null; None where there are none."""
+    reasons = []
+    for profile, moment in ((first, "step 0"), (last, "the last record")):
+        if profile.ratio is None:
+            reasons.append(f"at {moment} there is no gradient")
+        elif profile.factor is None:
+            reasons.append(f"at {moment} the gradient is positive and finite at fewer than two states")
+    if first.radius is None:
+        reasons.append("a layer with gates has no spectral radius")
+    elif not reasons and _slope_over_log_radius(first.factor, first.radius) is None:
+        reasons.append("a spectral radius of 0 or 1 has no slope to compare with")
+    return "; ".join(reasons) or None
 
 
 def _slope_over_log_radius(factor: float | None, radius: float | None) -> float | None:
@@ -166,8 +184,10 @@ def _gradient_profile(tables: Mapping[str, pandas.DataFrame], step: int) -> Grad
     by_distance, kernel = (tables[name] for name in ("gradient_through_time", "recurrent_kernel"))
     rows = by_distance[by_distance["step"] == step].sort_values("distance")
     radius = float(kernel.loc[kernel["step"] == step, "spectral_radius"].iloc[0])
-    norms = rows["gradient_norm"].to_numpy(float)
-    return GradientProfile(norms[~np.isnan(norms)], None if math.isnan(radius) else radius)
+    norms = rows["gradient_norm"].dropna().to_numpy(float)
+    if not norms.size:
+        raise InvalidValue(f"at step {step} there are no gradients")
+    return GradientProfile(norms, None if math.isnan(radius) else radius)
 
 
 # --- probes ----------------------------------------------------------------------------------------------

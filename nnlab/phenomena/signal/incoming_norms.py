@@ -25,11 +25,13 @@ class IncomingNorms(NamedTuple):
         initial_largest: At the first weights, to which no constraint has been applied.
         largest: Over all records after step 0; null where there are none.
         final_largest: At the last record.
+        reason: Why numbers are null.
     """
 
     initial_largest: float
-    largest: float
+    largest: float | None
     final_largest: float
+    reason: str | None = None
 
 
 @phenomenon
@@ -53,10 +55,12 @@ def incoming_norms() -> RunPhenomenon:
 def detect(layers: pandas.DataFrame) -> IncomingNorms:
     """The numbers of the table `layers`."""
     greatest = layers.groupby("step")["incoming_norm"].max()
+    trained = greatest[greatest.index > 0]
     return IncomingNorms(
         initial_largest=float(greatest.iloc[0]),
-        largest=float(greatest[greatest.index > 0].max()),
+        largest=float(trained.max()) if len(trained) else None,
         final_largest=float(greatest.iloc[-1]),
+        reason=None if len(trained) else "there is no record after step 0",
     )
 
 

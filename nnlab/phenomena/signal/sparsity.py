@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -35,12 +36,12 @@ class Sparsity(NamedTuple):
 
     Attributes:
         initial_fraction: Share of weights next to zero at the first record; 0 to 1.
-        final_fraction: The same at the last record.
+        final_fraction: The same at the last record; null where weights are no numbers any longer.
         largest_weight: Greatest |w| at the last record, from 0.
     """
 
     initial_fraction: float
-    final_fraction: float
+    final_fraction: float | None
     largest_weight: float
 
 
@@ -81,10 +82,11 @@ def sparsity(below: Positive = 1e-3) -> RunPhenomenon:
 def detect(table: pandas.DataFrame) -> Sparsity:
     """The numbers of the table `sparsity`."""
     first, last = table.iloc[0], table.iloc[-1]
+    largest = float(last["largest_weight"])
     return Sparsity(
         initial_fraction=float(first["near_zero_fraction"]),
-        final_fraction=float(last["near_zero_fraction"]),
-        largest_weight=float(last["largest_weight"]),
+        final_fraction=None if math.isnan(largest) else float(last["near_zero_fraction"]),
+        largest_weight=largest,
     )
 
 
@@ -112,8 +114,8 @@ def sparsity_curves(runs: Sequence[RunView], below: float) -> Figure:
         _draw_curve(ax, runs[0], "all weights", "#000000", "--")
     else:
         for run, colour in zip(runs, plotting.colours(len(runs)), strict=True):
-            percent = 100 * detect(run.tables["sparsity"]).final_fraction
-            _draw_curve(ax, run, f"{run.label}: {percent:.1f} %", colour, "-")
+            share = _percent(detect(run.tables["sparsity"]).final_fraction)
+            _draw_curve(ax, run, f"{run.label}: {share}", colour, "-")
     plotting.step_axis(ax, runs[0].tables["sparsity"]["step"].tolist())
     ax.set(title=_title(runs), ylabel=f"share of weights with |w| < {below:g}")
     ax.set_ylim(0, max(MINIMUM_AXIS_SHARE, 1.05 * max(line.get_ydata().max() for line in ax.get_lines())))
@@ -126,11 +128,15 @@ def _draw_curve(ax: Axes, run: RunView, label: str, colour: plotting.Colour, sty
     ax.plot(table["step"], table["near_zero_fraction"], color=colour, linestyle=style, label=label)
 
 
+def _percent(share: float | None) -> str:
+    return "?" if share is None else f"{100 * share:.1f} %"
+
+
 def _title(runs: Sequence[RunView]) -> str:
     if len(runs) > 1:
         return "Weights next to zero"
     result = detect(runs[0].tables["sparsity"])
     return (
-        f"{runs[0].label}: {100 * result.final_fraction:.1f} % of the weights end next to zero,\n"
+        f"{runs[0].label}: {_percent(result.final_fraction)} of the weights end next to zero,\n"
         f"the largest is {plotting.scientific(result.largest_weight)}"
     )

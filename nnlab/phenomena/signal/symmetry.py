@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from nnlab import plotting
+from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup
 from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon
 from nnlab.phenomena.layer_table import hidden_layers
@@ -27,14 +29,14 @@ class Symmetry(NamedTuple):
     Attributes:
         unit_spread: How far the incoming weights of a hidden layer's units lie from their mean, relative to
             their norm, in the layer where that is greatest, at step 0; 0 when all units are alike, about 1
-            when they are random.
+            when they are random. A layer of one unit does not count.
         final_unit_spread: The same at the last record.
-        herding: Whether final_unit_spread is below 0.001.
+        herding: Whether final_unit_spread is below 0.001; null where that is not finite.
     """
 
     unit_spread: float
     final_unit_spread: float
-    herding: bool
+    herding: bool | None
 
 
 @phenomenon
@@ -56,16 +58,21 @@ def symmetry() -> RunPhenomenon:
 
 
 def detect(layers: pandas.DataFrame) -> Symmetry:
-    """The numbers of the table `layers`."""
+    """The numbers of the table `layers`. Raises InvalidValue where no hidden layer has two units."""
     greatest = hidden_layers(layers).groupby("step")["unit_spread"].max()
-    final = float(greatest.iloc[-1])
-    return Symmetry(float(greatest.iloc[0]), final, final < HERDING_SPREAD)
+    first, final = float(greatest.iloc[0]), float(greatest.iloc[-1])
+    if math.isnan(first):
+        raise InvalidValue("no hidden layer has two units that could differ")
+    return Symmetry(first, final, final < HERDING_SPREAD if math.isfinite(final) else None)
 
 
 def _unit_spreads(setup: Setup, snapshot: Snapshot) -> tuple[Array]:
-    """||K - mean of K over units|| / ||K|| of each kernel; 0 for one of zeros, NaN where there is none."""
+    """||K - mean of K over units|| / ||K|| of each kernel; 0 for one of zeros, NaN of a single unit and where
+    there is none."""
 
     def spread(kernel: Array) -> Array:
+        if kernel.shape[-1] == 1:
+            return jnp.full((), jnp.nan)
         mean = jnp.broadcast_to(kernel.mean(-1, keepdims=True), kernel.shape)
         size = jnp.sqrt(jnp.square(kernel).sum())
         return jnp.sqrt(jnp.square(kernel - mean).sum()) / jnp.where(size > 0, size, 1.0)
@@ -80,7 +87,7 @@ def unit_spread(runs: Sequence[RunView]) -> Figure:
         draw_layer_curves(ax, hidden_layers(run.tables["layers"]), "unit_spread")
         ax.set(ylabel="spread of the units' weights / their norm", ylim=(-0.05, 1.1))
         plotting.legend(ax, ncols=2)
-        herding = detect(run.tables["layers"]).herding
-        return f"{run.label}: {'units stay alike' if herding else 'units differ'}"
+        outcome = {True: "units stay alike", False: "units differ", None: "diverged"}
+        return f"{run.label}: {outcome[detect(run.tables['layers']).herding]}"
 
     return plotting.panel_per_result(runs, draw, panel_width=3.6, sharey=True)[0]
