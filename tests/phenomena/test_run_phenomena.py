@@ -522,7 +522,7 @@ def test_a_rate_that_does_not_rise_has_no_range(seen, reason):
 def test_a_loss_that_only_rises_turns_nowhere(losses):
     found = learning_rate_range.detect(rising(losses))
     assert found[:3] == (None, None, None)
-    assert found.blew_up is (losses[-1] > 2)
+    assert found.blew_up == (losses[-1] > 2)
     assert "does not fall" in found.reason
 
 
