@@ -125,7 +125,7 @@ def _print_plan(experiment: Config, out: Path | None, policy: ResumePolicy, quie
         click.echo(experiment.text, nl=False)
     size = memory.format_bytes(memory.resident_bytes() + bound.footprint.additional_bytes)
     steps = f"{bound.total_steps} steps, {len(bound.record_steps)} records"
-    for note in bound.data.notes:
+    for note in bound.notes:
         say(f"note: {note}", quiet)
     say(f"{path}: {steps}, about {size} of memory; not trained", quiet)
 
@@ -168,7 +168,7 @@ def _run_size(config: Config) -> tuple[str, Iterable[str]]:
 
     experiment = build_experiment(config)
     parameters = experiment.model.setup.count("params")
-    return f"{parameters:,} parameters, {experiment.total_steps:,} steps", experiment.data.notes
+    return f"{parameters:,} parameters, {experiment.total_steps:,} steps", experiment.notes
 
 
 def _sweep_size(config: Config) -> tuple[str, Iterable[str]]:
@@ -195,7 +195,7 @@ def summary(config: Path, overrides: tuple[str, ...]) -> None:
     frozen = optimizer.frozen if optimizer else lambda path: False
     inputs = experiment.data.train.inputs.shape[1:]
     print_model(experiment.config.name, inputs, experiment.model.setup, frozen)
-    _echo_notes(config, experiment.data.notes)
+    _echo_notes(config, experiment.notes)
 
 
 @click.command(short_help="Write a shipped experiment to start from.")

@@ -185,6 +185,7 @@ def _no_type_text(kind: str, value: Mapping[str, ConfigValue]) -> str:
 def _unknown_component_text(kind: str, name: str) -> str:
     known = components(kind)
     near = KINDS[kind].elsewhere.get(letters(name)) or suggestion(name, known)
+    near = near or "; where a plug-in registers it, --import MODULE loads that"
     return f"unknown {kind} '{name}'{near} (`nnlab list {kind}` shows all {len(known)})"
 
 

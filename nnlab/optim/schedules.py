@@ -46,20 +46,26 @@ class Schedule(NamedTuple):
         init: () -> state before the first record.
         update: (state, loss of the record, time) -> state. The loss is that of the validation split where
             there is one, else of the training split.
+        unreached: (T, steps of an epoch) -> what of the schedule lies beyond the end of the training, in
+            words; empty where nothing does.
     """
 
     rate: Callable[[PyTree, Time], Array]
     init: Callable[[], PyTree] = tuple
     update: Callable[[PyTree, Array, Time], PyTree] = lambda state, loss, time: state
+    unreached: Callable[[int, int], str] = lambda total, per_epoch: ""
 
 
-def by_time(rate: Callable[[Time], Array]) -> Schedule:
+def by_time(
+    rate: Callable[[Time], Array], unreached: Callable[[int, int], str] = lambda total, per_epoch: ""
+) -> Schedule:
     """A schedule that depends on the time alone.
 
     Args:
         rate: time -> eta.
+        unreached: See `Schedule`.
     """
-    return Schedule(lambda state, time: rate(time))
+    return Schedule(lambda state, time: rate(time), unreached=unreached)
 
 
 @register("schedule")
@@ -99,7 +105,12 @@ def piecewise(
         passed = sum(((_float(time) >= bound).astype(jnp.int32) for bound in bounds), jnp.int32(0))
         return jnp.asarray(values, jnp.float32)[passed]
 
-    return by_time(rate)
+    def unreached(total: int, per_epoch: int) -> str:
+        scale = 1.0 if epochs is None else per_epoch
+        beyond = [bound for bound in boundaries or () if bound * scale >= total]
+        return f"the boundary at {beyond[0]:g} {name} is beyond the end" if beyond else ""
+
+    return by_time(rate, unreached)
 
 
 @register("schedule")
@@ -162,7 +173,13 @@ def cosine(
         progress = jnp.minimum(_float(time) / _in_steps(time, steps, epochs), 1.0)
         return peak * (floor + (1.0 - floor) * 0.5 * (1.0 + jnp.cos(jnp.pi * progress)))
 
-    return by_time(rate)
+    def unreached(total: int, per_epoch: int) -> str:
+        length = steps or (epochs or 0.0) * per_epoch
+        return (
+            f"the cosine falls for {length:g} steps and does not come to its floor" if length > total else ""
+        )
+
+    return by_time(rate, unreached)
 
 
 @register("schedule")
@@ -221,7 +238,13 @@ def warmup(steps: Count | None = None, epochs: Length | None = None, then: Sched
         updated, begun = then.update(state, loss, later(time)), time.step >= steps_of(time)
         return jax.tree.map(lambda new, old: jnp.where(begun, new, old), updated, state)
 
-    return Schedule(rate, then.init, update)
+    def unreached(total: int, per_epoch: int) -> str:
+        length = steps or round((epochs or 0.0) * per_epoch) or round(total / 10)
+        if length < total:
+            return then.unreached(total - length, per_epoch)
+        return f"the warm-up takes {length:,} steps and never ends"
+
+    return Schedule(rate, then.init, update, unreached)
 
 
 @register("schedule")

@@ -61,7 +61,7 @@ class RunRecorder:
             self._continue_from(start.meta, drifts, notify)
             return
         pretrained = [experiment.pretrained.report] if experiment.pretrained.arrays else []
-        for line in (*(f"note: {note}" for note in experiment.data.notes), *pretrained):
+        for line in (*(f"note: {note}" for note in experiment.notes), *pretrained):
             directory.log(line)
             notify(line)
 

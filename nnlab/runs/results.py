@@ -14,9 +14,9 @@ from nnlab.errors import ConfigError, InvalidValue, RunStatus, UsageError
 from nnlab.runs.expectations import Value, Verdicts, run_reasons, run_verdicts, sweep_reasons, sweep_verdicts
 from nnlab.runs.html import html_heading, html_table
 from nnlab.runs.sweep_points import PointTable, sweep_points
-from nnlab.storage.results import JsonObject, read_summary
+from nnlab.storage.results import JsonObject, read_json, read_summary
 from nnlab.storage.tables import read_table, read_tables, read_trials
-from nnlab.text import join_words, short_value, suggestion
+from nnlab.text import join_words, one_line, short_value, suggestion
 
 if TYPE_CHECKING:
     import numpy as np
@@ -349,7 +349,17 @@ def _config(file: Path) -> Config:
         return check_tree(read(file))
     except ConfigError as error:
         first, *others = str(error).splitlines()
-        raise UsageError(first + (f" (and {len(others)} more)" if others else "")) from None
+        more = f" (and {len(others)} more)" if others else ""
+        raise UsageError(first + more + _plugins_of(file.parent)) from None
+
+
+def _plugins_of(directory: Path) -> str:
+    """The plug-ins that a run was made with, in words; empty where its environment.json names none."""
+    try:
+        names = list(read_json(directory / "environment.json").get("plugins", ()))
+    except UsageError:
+        return ""
+    return f"; it was made with {' '.join(f'--import {one_line(name)}' for name in names)}" if names else ""
 
 
 def _numbers(config: Config, summary: JsonObject) -> dict[str, Value]:

@@ -12,12 +12,15 @@ import numpy as np
 from nnlab.config import check_tree
 from nnlab.config.document import read
 from nnlab.errors import DriftError, InvalidValue, UsageError
+from nnlab.optim.schedules import Time
 from nnlab.registry import plugins_used
 from nnlab.storage import checkpoints
 from nnlab.storage.checkpoints import Checkpoint, CheckpointMeta
 from nnlab.storage.results import JsonObject
 from nnlab.storage.run_directory import RunDirectory
+from nnlab.storage.tables import read_table
 from nnlab.system import device, files
+from nnlab.system.imports import jax, jnp
 from nnlab.training.experiment import Experiment, TrainedExperiment
 from nnlab.training.lanes import validate_state
 from nnlab.training.record_tables import Chunk
@@ -145,6 +148,8 @@ def find_resume_points(
         return None
     for task, checkpoint in zip(tasks, chosen, strict=True):
         _check(task, checkpoint, policy.allow_drift)
+        if jump := _rate_jump(task, checkpoint.meta):
+            notify(f"{task.directory.path}: {jump}")
     return chosen
 
 
@@ -199,6 +204,25 @@ def _check(task: RunTask, checkpoint: Checkpoint, allow_drift: bool) -> None:
                 validate_state(task.experiment, checkpoint.arrays())
         except InvalidValue as error:
             raise UsageError(f"{path}: cannot be gone on with: {error}; --force trains anew") from None
+
+
+def _rate_jump(task: RunTask, meta: CheckpointMeta) -> str:
+    """That the learning rate was another one when the last record was made, in words; empty where it was not,
+    or goes by the loss."""
+    experiment = task.experiment
+    if not isinstance(experiment, TrainedExperiment) or experiment.config.hash == meta.provenance["config"]:
+        return ""
+    schedule = experiment.optimizer.learning_rate
+    memory, metrics = schedule.init(), read_table(task.directory.path / "metrics.csv")
+    if jax.tree.leaves(memory) or "learning_rate" not in metrics:
+        return ""
+    record = metrics[metrics["step"] <= meta.step].iloc[-1]
+    step, was = int(record["step"]), float(record["learning_rate"])
+    time = Time(jnp.int32(step), experiment.total_steps, experiment.steps_per_epoch)
+    now = float(schedule.rate(memory, time))
+    if math.isclose(was, now, rel_tol=1e-4, abs_tol=1e-12):
+        return ""
+    return f"the learning rate jumps: at step {step:,} it was {was:.3g}, and is {now:.3g} with this config"
 
 
 def _check_columns(task: RunTask) -> None:

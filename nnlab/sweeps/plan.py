@@ -178,7 +178,7 @@ def group_trials(config: Config, trials: Sequence[Trial]) -> list[TrialGroup]:
         experiment = build_experiment(group[0].config)
         check_expectations(config, experiment.plan, experiment.data)
         flops, size = cost.trial_flops(experiment), cost.trial_bytes(experiment)
-        groups.append(TrialGroup(key, group, flops, size, experiment.data.notes))
+        groups.append(TrialGroup(key, group, flops, size, experiment.notes))
     return groups
 
 

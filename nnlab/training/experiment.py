@@ -68,6 +68,11 @@ class Experiment(abc.ABC):
         """The number of parameters that are not frozen."""
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What is worth knowing of it."""
+        return self.data.notes
+
+    @property
     def last_tables(self) -> set[str]:
         """The tables that are written once, after the training."""
         return {"predictions"}
@@ -172,6 +177,16 @@ class TrainedExperiment(Experiment):
     def traced_values(self) -> dict[str, float]:
         """The numbers that the compiled program takes as arguments, by their path in the config."""
         return traced_values(self.config)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """That of its data, and what of the learning rates the training is too short for."""
+        schedules = self.optimizer.schedules
+        unreached = [schedule.unreached(self.total_steps, self.steps_per_epoch) for schedule in schedules]
+        told = (
+            f"learning_rate: {words} in a training of {self.total_steps:,}" for words in unreached if words
+        )
+        return (*super().notes, *dict.fromkeys(told))
 
     def build_components(self, values: Mapping[str, Array]) -> Components:
         """The components of the program.

@@ -252,3 +252,28 @@ def test_range_test_from_low_to_high():
 )
 def test_what_does_not_fit_is_refused(config, message):
     assert message in problems_of(config)[0]
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"type": "warmup", "steps": 50}, "the warm-up takes 50 steps and never ends"),
+        ({"type": "warmup", "epochs": 6}, "the warm-up takes 60 steps and never ends"),
+        ({"type": "warmup", "steps": 49}, ""),
+        ({"type": "warmup", "then": {"type": "cosine", "peak": 1.0, "steps": 46}}, "the cosine falls for 46"),
+        ({"type": "warmup", "then": {"type": "cosine", "peak": 1.0, "steps": 45}}, ""),
+        ({"type": "cosine", "peak": 1.0, "epochs": 5.5}, "the cosine falls for 55 steps"),
+        ({"type": "cosine", "peak": 1.0}, ""),
+        ({"type": "piecewise", "values": [1, 2, 3], "epochs": [2, 5]}, "the boundary at 5 epochs is beyond"),
+        ({"type": "piecewise", "values": [1, 2, 3], "steps": [20, 49]}, ""),
+        ({"type": "piecewise", "values": [1, 2, 3]}, ""),
+        (0.1, ""),
+    ],
+)
+def test_what_a_training_of_50_steps_of_10_an_epoch_does_not_reach(config, said):
+    problems = []
+    schedule = build("schedule", resolve("schedule", config, (), problems))
+    assert problems == []
+    found = schedule.unreached(50, 10)
+    assert found.startswith(said)
+    assert bool(found) is bool(said)

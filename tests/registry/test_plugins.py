@@ -132,7 +132,8 @@ def test_a_plug_in_that_breaks_off_is_told_alike_each_time(folder):
 
 def test_a_module_beside_the_experiment(folder, nnlab):
     (folder / "my_layers.py").write_text(LAYER.format(name="enlarge"))
-    assert "unknown layer 'enlarge'" in refused(nnlab("validate", "experiment.yaml"))
+    line = refused(nnlab("validate", "experiment.yaml"))
+    assert "unknown layer 'enlarge'; where a plug-in registers it, --import MODULE loads that" in line
     checked = nnlab("validate", "experiment.yaml", "--import", "my_layers")
     assert checked.returncode == 0, checked.stderr
     assert "[my_layers " in nnlab("list", "layer", "--import", "my_layers").stdout

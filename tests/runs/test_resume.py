@@ -249,6 +249,7 @@ def test_another_config_goes_on_where_drift_is_allowed(tmp_path, often, nnlab):
     assert result.exit_code == 0, result.stderr
     assert "goes on from step" in result.stderr
     assert "config differs" in result.stderr
+    assert "the learning rate jumps: at step " in result.stderr
     assert "peak: 0.5" in (tmp_path / "run" / "config.yaml").read_text()
     assert json.loads((tmp_path / "run" / "environment.json").read_text())["drift"][0]["what"] == "config"
 
@@ -260,6 +261,7 @@ def test_a_finished_run_is_lengthened_where_drift_is_allowed(tmp_path, often, nn
     (tmp_path / "base.yaml").write_text(text.replace("steps: 60", "steps: 90"))
     result = nnlab("train", tmp_path / "base.yaml", "--out", tmp_path / "run", "--no-plots", "--allow-drift")
     assert "goes on from step 60" in result.stderr
+    assert "jumps" not in result.stderr
     steps = [line.split(b",")[0] for line in left_by(tmp_path / "run")["metrics.csv"].splitlines()[1:]]
     assert steps == [str(step).encode() for step in range(0, 91, 3)]
     assert left_by(tmp_path / "run")["metrics.csv"] == expected["metrics.csv"]
