@@ -198,7 +198,8 @@ def test_frozen_layers_are_left_out():
     def detected(frozen):
         norms = [math.nan if i in frozen else norm for i, norm in enumerate([0.5, 0.2, 0.1])]
         every = [0.0 if i in frozen else 1.0 for i in range(3)]
-        return gradient_flow.detect(layers_table(norms, [9.0, 2.0, 1.0], grad_norm=every))
+        table = layers_table(norms, [9.0, 2.0, 1.0], every=every).rename(columns={"every": "grad_norm"})
+        return gradient_flow.detect(table)
 
     assert (detected([0]).first_to_last_ratio, detected([0]).activation_spread) == (2.0, 0.5)
     assert detected([0]).verdict == "healthy"
@@ -206,7 +207,7 @@ def test_frozen_layers_are_left_out():
     assert detected([0, 1]).reason == "there is a single trained hidden layer, and none to compare it with"
     with pytest.raises(InvalidValue, match="every hidden layer is frozen"):
         detected([0, 1, 2])
-    diverged = layers_table([math.nan, 1.0], grad_norm=[math.nan, 1.0])
+    diverged = layers_table([math.nan, 1.0], every=[math.nan, 1.0]).rename(columns={"every": "grad_norm"})
     assert gradient_flow.detect(diverged).verdict == "exploding"
 
 
