@@ -79,7 +79,7 @@ def _finding(points: SweepPoints, dimensions: Sequence[Dimension]) -> str:
     values = [f"{metric_in_words(metric)} {points.value(best, metric)}" for metric in points.metrics]
     where = [f"{d.name} {d.words_at(place)}" for d in dimensions]
     found = f"best {', '.join(where)}: " if where else ""
-    found += ", ".join(values) + (f" ({points.replicates})" if points.replicates else "")
+    found += ", ".join(values) + (f" (n = {best['count']})" if points.replicates else "")
     return textwrap.fill(found.replace(" ± ", "\xa0±\xa0"), TITLE_CHARACTERS)
 
 

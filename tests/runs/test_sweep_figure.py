@@ -134,7 +134,7 @@ def test_curves_are_the_means_over_the_seeds_and_shades_their_range():
     best = sweep.points[sweep.points["best"]].iloc[0]
     assert lines["best"].get_xdata()[0] == best[WIDTH] != 32
     assert title_of(ax).startswith(f"swept\nbest width {best[WIDTH]}: validation accuracy 0.")
-    assert "(2 seeds)" in title_of(ax)
+    assert "(n = 2)" in title_of(ax)
 
 
 def test_values_that_are_no_numbers_are_categories_without_lines_between():
