@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -55,12 +55,14 @@ class Table:
         columns: The columns by name, in the file's order.
         cell: (row from 0, name) -> the cell.
         decimal: The decimal mark of its numbers.
+        notes: Lines that are worth knowing, added as the columns are used.
     """
 
     path: str
     columns: dict[str, Column]
     cell: Callable[[int, str], Cell]
     decimal: Decimal = "."
+    notes: list[str] = field(default_factory=list)
 
     def refusal(self, row: int, name: str, what: str, at: KeyPath = ("path",)) -> InvalidValue:
         """An error about a cell, which it quotes; `what` goes on."""
@@ -115,9 +117,12 @@ class Table:
         Raises:
             InvalidValue: It is meant for numbers.
         """
-        if any(is_code(word) for word in column.words):
-            return
         plain = np.array([is_number(word, self.decimal) for word in column.words])
+        code = next((word for word in column.words if is_code(word)), None)
+        if code is not None:
+            if plain.all() and not may_be_names:
+                self.notes.append(f"'{self.path}': column '{name}' is text, since '{code:.60}' is a code")
+            return
         meanings = [
             None if is_plain else meant_quantity(word, self.decimal)
             for word, is_plain in zip(column.words, plain, strict=True)
@@ -144,22 +149,28 @@ class Table:
         )
 
     def check_words_differ(self, name: str, column: Text) -> None:
-        """Refuse a column of text two of whose words are one but for spaces or capitals.
+        """Refuse a column of text two of whose words differ by spaces alone; note two that do by capitals.
 
         Words of one or two letters may differ by capitals, as those of letters and of genes do.
 
         Raises:
-            InvalidValue: There are two such words.
+            InvalidValue: There are two words that differ by spaces alone.
         """
-        seen: dict[str, str] = {}
+        by_letters: dict[str, str] = {}
+        by_sound: dict[str, str] = {}
         for number, word in enumerate(column.words):
-            key = " ".join(word.split())
-            first = seen.setdefault(key.casefold() if len(key) > 2 else key, word)
+            letters = " ".join(word.split())
+            first = by_letters.setdefault(letters, word)
             if first != word:
-                by = "spaces" if first.split() == word.split() else "capitals"
                 row = int((column.numbers == number).argmax())
-                what = f"differs by {by} alone from '{first:.60}', which stands above; mend one of them"
+                what = f"differs by spaces alone from '{first:.60}', which stands above; mend one of them"
                 raise self.refusal(row, name, what)
+            first = by_sound.setdefault(letters.casefold(), word)
+            if first != word and len(letters) > 2:
+                both = f"'{first:.60}' and '{word:.60}'"
+                self.notes.append(
+                    f"'{self.path}': column '{name}' has {both}, which differ by capitals alone"
+                )
 
 
 def _cells(wrong: np.ndarray) -> str:

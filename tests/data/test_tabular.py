@@ -122,6 +122,8 @@ REFUSED = {
     "tabs": ("a\ty\n1\t0\n", {}, "Then say separator: tab"),
     "commas": ("a,y\n1,0\n", {"separator": ";"}, 'Then say separator: ","'),
     "a remark above": ("# by a logger\na,y\n1,0\n", {}, "line 2 has 2 cells, the header 1 (2 such rows in all): is the header, '# by a logger', a remark?"),
+    "a remark with commas": ("# by a, b, c\na,y\n1,0\n", {}, "is the header, '# by a', a remark?"),
+    "Excel's remark": ("sep=;\na;b;y\n1;2;0\n", {"separator": ";"}, "is the header, 'sep=', a remark?"),
     "no header": ("0.5,1\n1.5,0\n", {"target": "1"}, "line 1: '0.5,1' are numbers and no names; add a header"),
     "a space before a name": ("a, y\n1,0\n", {}, "no column 'y'; did you mean ' y'? it has a and ' y'"),
     "capitals of a name": ("a,Y\n1,0\n", {}, "no column 'y'; did you mean 'Y'? it has a and Y"),
@@ -154,7 +156,6 @@ REFUSED = {
     "numbers that are missing": ("a,y\n1,0\n-999.0,1\n", {"missing": ["-999"]}, "line 3, column 'a': '-999.0' is a gap"),
     "a gap in the last line of a cell": ('b,a,y\n"u\nv",,0\n', {}, "line 3, column 'a': '' is a gap"),
     "spaces after a label": ("a,y\n1,cat\n2,dog\n3,cat \n", {}, "line 4, column 'y': 'cat ' differs by spaces alone from 'cat'"),
-    "capitals of labels": ("a,y\n1,Yes\n2,no\n3,yes\n", {}, "line 4, column 'y': 'yes' differs by capitals alone"),
     "spaces after a category": ("a,y\nUS,0\nUS ,1\n", {"coding": "one_hot"}, "line 3, column 'a': 'US ' differs"),
     "text to regress": ("a,y\n1,x\n", {"task": "regression"}, "line 2, column 'y': 'x' is text; a regression takes"),
     "an open quote": ('a,y\n1,0\n\n2,"1\n3,0\n', {}, "line 4 has a quote that opens a cell, and none closes it"),
@@ -175,6 +176,21 @@ REFUSED = {
 def test_what_is_refused(refusal, name):
     text, keys, says = REFUSED[name]
     assert says in refusal(text, **keys)
+
+
+@pytest.mark.parametrize(
+    ("text", "coding", "says"),
+    [
+        (",a,y\n4,1,0\n2,2,1\n", None, ["the first column, '', is taken for row labels and left out"]),
+        ("a,y\n1,Yes\n2,no\n3,yes\n", None, ["column 'y' has 'Yes' and 'yes', which differ by capitals alone"]),
+        ("a,y\n01,A\n2,a\n3,A\n", "ordinal", ["column 'a' is text, since '01' is a code"]),
+        ("a,y\n01,0\nB2,1\n", "ordinal", []),
+    ],
+)  # fmt: skip
+def test_what_is_worth_knowing_is_noted(tmp_path, text, coding, says):
+    (tmp_path / "t.csv").write_text(text)
+    notes = csv_source(str(tmp_path / "t.csv"), "y", coding=coding).load(0).notes
+    assert notes == tuple(f"'{tmp_path / 't.csv'}': {note}" for note in says)
 
 
 def test_a_column_has_one_type_however_long_the_file_is(read, refusal, monkeypatch):

@@ -352,9 +352,8 @@ def values_of(column: Column, keys: dict[str, Any], is_target: bool) -> np.ndarr
             return 0, "is text"
         first: dict[str, str] = {}
         for row, value in enumerate(values):
-            key = " ".join(value.split())
-            if first.setdefault(key if len(key) < 3 else key.casefold(), value) != value:
-                return row, "differs by"
+            if first.setdefault(" ".join(value.split()), value) != value:
+                return row, "differs by spaces alone"
     different = sorted(set(values))
     if is_target:
         return np.array([different.index(value) for value in values])

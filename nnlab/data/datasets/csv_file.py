@@ -129,7 +129,7 @@ class CsvFile:
         more = 0
         with contextlib.suppress(InvalidValue):  # of what follows, only how many such rows there are
             more = sum(len(other.cells) != len(names) for other in others)
-        if len(names) == 1:
+        if len(names) == 1 or names[0].startswith(("#", "sep=")):
             cause = f"is the header, '{names[0]:.60}', a remark? Then remove what stands above the names"
         elif len(row.cells) < len(names):
             cause = "give it a cell for each name, or remove it"

@@ -113,6 +113,9 @@ class Choice:
                     f"numbers or text, each once; give it a name, or leave it out (drop: ['{name}'])",
                     ("path",),
                 )
+            table.notes.append(
+                f"'{self.path}': the first column, '{name}', is taken for row labels and left out"
+            )
         inputs = self.columns or [name for name in names if not self._is_nameless(name)]
         if not inputs:
             raise InvalidValue(f"'{self.path}' has no column beside the target", ("path",))

@@ -14,7 +14,7 @@ from nnlab.data.datasets.header import Choice, names_hint
 from nnlab.data.datasets.local_files import blame_path, existing_file
 from nnlab.data.datasets.parquet_file import read_parquet
 from nnlab.data.encoding import Encoding, encode_columns
-from nnlab.data.examples import Examples, Source, Task, examples_from_labels
+from nnlab.data.examples import Loaded, Source, Task, examples_from_labels
 from nnlab.data.notation import Decimal
 from nnlab.data.table import Table, Text
 from nnlab.errors import InvalidValue
@@ -109,7 +109,7 @@ def _source(read: Callable[[Path], Table], choice: Choice, task: Task, coding: E
     if task == "classification" and len(choice.targets) > 1:
         raise InvalidValue("names one column for a classification, several for a regression", ("target",))
 
-    def load(_: int) -> tuple[Examples, None]:
+    def load(_: int) -> Loaded:
         file = existing_file(choice.path)
         table = read(file)
         names = choice.inputs(table)
@@ -122,7 +122,7 @@ def _source(read: Callable[[Path], Table], choice: Choice, task: Task, coding: E
         targets = choice.targets
         labels = _values(table, targets) if task == "regression" else _labels(table, targets[0])
         examples = blame_path(examples_from_labels, inputs, labels, task)
-        return replace(examples, feature_names=feature_names), None
+        return Loaded(replace(examples, feature_names=feature_names), notes=tuple(table.notes))
 
     return Source(load)
 
