@@ -46,8 +46,12 @@ def encode_columns(
         column = table.columns[name]
         code = by_column.get(name)
         if code is None and isinstance(column, Text):
-            table.check_no_quantities(name, column, may_be_names=False)
+            table.check_no_quantities(name, column, "input")
             code = general
+            if general is not None and len(column.words) == len(column.numbers):
+                table.notes.append(
+                    f"'{table.path}': column '{name}' has another word in every row; is it of use?"
+                )
         at: KeyPath = ("path",) if coding is None else ("coding", name)
         try:
             parts.append(_encode_column(table, name, code, at))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -29,6 +29,8 @@ class Text(NamedTuple):
         """Which rows hold one of the words for which `chosen` is true, `[N]`."""
         return np.array(chosen, bool)[self.numbers]
 
+
+Use = Literal["input", "label", "value"]
 
 Column: TypeAlias = np.ndarray | Text
 """Numbers or truth values `[N]`, or text."""
@@ -103,7 +105,7 @@ class Table:
                     raise self.refusal(int(row), name, what)
         return values
 
-    def check_no_quantities(self, name: str, column: Text, may_be_names: bool) -> None:
+    def check_no_quantities(self, name: str, column: Text, use: Use) -> None:
         """Refuse a column of text that is meant for numbers.
 
         It is where at least half of its cells, or of its different cells, are numbers or seem to mean some
@@ -112,7 +114,7 @@ class Table:
         Args:
             name: The column's name.
             column: The column.
-            may_be_names: Whether numbers may be names beside other words, as a target's may.
+            use: What the column is for. Numbers beside other words may be labels.
 
         Raises:
             InvalidValue: It is meant for numbers.
@@ -120,33 +122,32 @@ class Table:
         plain = np.array([is_number(word, self.decimal) for word in column.words])
         code = next((word for word in column.words if is_code(word)), None)
         if code is not None:
-            if plain.all() and not may_be_names:
+            if plain.all() and use == "input":
                 self.notes.append(f"'{self.path}': column '{name}' is text, since '{code:.60}' is a code")
             return
         meanings = [
             None if is_plain else meant_quantity(word, self.decimal)
             for word, is_plain in zip(column.words, plain, strict=True)
         ]
-        ignored = (None, *NAMING_QUANTITIES) if may_be_names else (None,)
+        ignored = (None, *NAMING_QUANTITIES) if use == "label" else (None,)
         meant = np.array([meaning not in ignored for meaning in meanings])
         quantities = plain | meant
         if max(quantities.mean(), quantities[column.numbers].mean()) < 0.5:
             return
-        if may_be_names:
+        if use == "label":
             signs = np.array([not any(map(str.isalnum, word)) for word in column.words])
             if not (meant | signs).any():
                 return
         if plain.all():
             what = "reads as a number, as all of the column does, and is kept as text; save it as a number"
             raise self.refusal(0, name, what)
-        row = int(column.rows_with(~plain).argmax())
+        strange = column.rows_with(~plain)
+        row, count = int(strange.argmax()), int(strange.sum())
         meaning = meanings[column.numbers[row]]
-        raise self.refusal(
-            row,
-            name,
-            f"is no number{f', but {meaning}' if meaning else ''} ({column.rows_with(~plain).sum():,} of the "
-            f"column's {len(column.numbers):,} cells are none); mend the column or remove such rows",
-        )
+        but = f", but {meaning}" if meaning else ""
+        none = f"{count:,} of the column's {len(strange):,} cells {'is' if count == 1 else 'are'} none"
+        remedy = f"mend them{', drop the column' * (use == 'input')} or remove such rows"
+        raise self.refusal(row, name, f"is no number{but} ({none}); {remedy}")
 
     def check_words_differ(self, name: str, column: Text) -> None:
         """Refuse a column of text two of whose words differ by spaces alone; note two that do by capitals.

@@ -120,6 +120,7 @@ REFUSED = {
     "row labels alone": (",y\n1,1\n2,0\n", {}, "has no column beside the target"),
     "semicolons": ("a;b;y\n1,5;2;0\n", {}, "line 1: the header is one name, 'a;b;y'; is a semicolon between the cells? Then say separator: \";\""),
     "tabs": ("a\ty\n1\t0\n", {}, "Then say separator: tab"),
+    "spaces": ("a b y\n1 2 0\n", {}, "Then say separator: \" \""),
     "commas": ("a,y\n1,0\n", {"separator": ";"}, 'Then say separator: ","'),
     "a remark above": ("# by a logger\na,y\n1,0\n", {}, "line 2 has 2 cells, the header 1 (2 such rows in all): is the header, '# by a logger', a remark?"),
     "a remark with commas": ("# by a, b, c\na,y\n1,0\n", {}, "is the header, '# by a', a remark?"),
@@ -130,7 +131,7 @@ REFUSED = {
     "no such name": ("a,b\n1,0\n", {}, "has no column 'y'; it has a and b"),
     "no such column": ("a,y\n1,0\n", {"columns": ["b", "c"]}, "has no column 'b'; it has a and y"),
     "no such column to drop": ("a,y\n1,0\n", {"drop": ["b"]}, "has no column 'b'; it has a and y"),
-    "a question mark": (f"a,y\n{ROWS}?,1\n?,0\n", {}, "line 22, column 'a': '?' is no number (2 of the column's 22 cells are none)"),
+    "a question mark": (f"a,y\n{ROWS}?,1\n?,0\n", {}, "line 22, column 'a': '?' is no number (2 of the column's 22 cells are none); mend them, drop the column or remove such rows"),
     "the same with a coding": (f"a,y\n{ROWS}?,1\n", {"coding": "one_hot"}, "line 22, column 'a': '?' is no number"),
     "mostly question marks": ("a,y\n1,0\n2,1\n?,0\n?,1\n?,1\n", {"coding": "one_hot"}, "line 4, column 'a': '?' is no"),
     "several marks in a column of two numbers": ("a,y\n" + "0,1\n1,0\n" * 9 + "?,1\nx,0\nz,1\n", {"coding": "one_hot"}, "line 20, column 'a': '?' is no number (3 of the column's 21 cells are none)"),
@@ -151,8 +152,8 @@ REFUSED = {
     "an empty cell": ('a,y\n"1\n",0\n\n,1\n,0\n', {}, "line 5, column 'a': '' is a gap"),
     "a cell of spaces": ("a,y\n1,0\n  ,1\n", {}, "line 3, column 'a': '  ' is a gap"),
     "two gaps": ("a,b,y\n1,2,0\n1,,1\nNA,3,1\n", {}, "line 3, column 'b': '' is a gap"),
-    "a category called NA": ("a,y\nNA,0\nwood,1\n", {"coding": "one_hot"}, "'NA' is a gap (#N/A, #NA, <NA>, N/A, NA,"),
-    "words that are missing": ("a,y\n1,0\n?,1\n", {"missing": ["?"]}, "'?' is a gap (? and empty cells are such"),
+    "a category called NA": ("a,y\nNA,0\nwood,1\n", {"coding": "one_hot"}, "'NA' is a gap (missing: empty cells, NA, NaN, None, null and their like)"),
+    "words that are missing": ("a,y\n1,0\n?,1\n", {"missing": ["?"]}, "'?' is a gap (missing: ?)"),
     "numbers that are missing": ("a,y\n1,0\n-999.0,1\n", {"missing": ["-999"]}, "line 3, column 'a': '-999.0' is a gap"),
     "a gap in the last line of a cell": ('b,a,y\n"u\nv",,0\n', {}, "line 3, column 'a': '' is a gap"),
     "spaces after a label": ("a,y\n1,cat\n2,dog\n3,cat \n", {}, "line 4, column 'y': 'cat ' differs by spaces alone from 'cat'"),
@@ -183,8 +184,9 @@ def test_what_is_refused(refusal, name):
     [
         (",a,y\n4,1,0\n2,2,1\n", None, ["the first column, '', is taken for row labels and left out"]),
         ("a,y\n1,Yes\n2,no\n3,yes\n", None, ["column 'y' has 'Yes' and 'yes', which differ by capitals alone"]),
-        ("a,y\n01,A\n2,a\n3,A\n", "ordinal", ["column 'a' is text, since '01' is a code"]),
-        ("a,y\n01,0\nB2,1\n", "ordinal", []),
+        ("a,y\n01,A\n2,a\n2,A\n", "ordinal", ["column 'a' is text, since '01' is a code"]),
+        ("a,y\n01,0\nB2,1\nB2,0\n", "ordinal", []),
+        ("a,y\nx,0\ny,1\n", "ordinal", ["column 'a' has another word in every row; is it of use?"]),
     ],
 )  # fmt: skip
 def test_what_is_worth_knowing_is_noted(tmp_path, text, coding, says):
@@ -299,7 +301,7 @@ def test_parquet_says_what_a_column_holds(refusal, kind):
 @pytest.mark.parametrize(
     ("cells", "keys", "says"),
     [
-        ([1, None, None], {}, "row 2, column 'a': 'null' is a gap; fill it or remove the row (2 such cells in all)"),
+        ([1, None, None], {}, "row 2, column 'a': 'null' is a gap; fill it, remove the row, or drop the column (2 such cells in all)"),
         ([1.0, 2.0, float("nan")], {}, "row 3, column 'a': 'nan' is a gap"),
         ([1.0, float("inf"), 2.0], {}, "row 2, column 'a': 'inf' is beyond float32"),
         ([1, 2, 2**53 + 1], {}, "row 3, column 'a': '9007199254740993' has more digits than float64 keeps"),

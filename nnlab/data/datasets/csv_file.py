@@ -14,15 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnlab.data.datasets.csv_rows import CsvRows, Row
-from nnlab.data.datasets.header import Choice
+from nnlab.data.datasets.header import MAXIMUM_LISTED_NAMES, Choice
 from nnlab.data.notation import Decimal, is_number, parse_numbers
 from nnlab.data.table import Column, Table, Text
 from nnlab.errors import InvalidValue
 
-MISSING = ("#N/A", "#NA", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null")
+MISSING = frozenset(("#N/A", "#NA", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"))
 """The words that mean a gap where the experiment names none."""
 
-_SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
+_SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar", " ": "a space"}
 _CELLS_OF_A_BLOCK = 2**19
 _TRUTH_VALUES = {"true": True, "false": False}
 
@@ -78,12 +78,13 @@ class CsvFile:
             raise self.rows.no_table("it is empty")
         if "\0" in "".join(names):
             raise self.rows.no_table("it holds NUL bytes, as UTF-16 and binary files do; save it as UTF-8")
-        others = [mark for mark in _SEPARATORS if mark in names[0] and mark != self.rows.separator]
-        if len(names) == 1 and others:
-            named = "tab" if others[0] == "\t" else f'"{others[0]}"'
-            what = f"is {_SEPARATORS[others[0]]} between the cells? Then say separator: {named}"
-            raise InvalidValue(f"{header}: the header is one name, '{names[0]:.60}'; {what}", ("path",))
         first = next(rows, None)
+        if len(names) == 1:
+            others = [mark for mark in _SEPARATORS if mark in names[0] and mark != self.rows.separator]
+            if others and (others[0] != " " or first is None or len(first.cells) == 1):
+                named = "tab" if others[0] == "\t" else f'"{others[0]}"'
+                what = f"is {_SEPARATORS[others[0]]} between the cells? Then say separator: {named}"
+                raise InvalidValue(f"{header}: the header is one name, '{names[0]:.60}'; {what}", ("path",))
         if first is not None and len(first.cells) != len(names):
             raise self._wrong_count(names, first, rows)
         if len(names) > 1 and all(is_number(name, self.decimal) for name in names) and not _counts(names):
@@ -108,11 +109,11 @@ class CsvFile:
 
     def _check_words(self, table: Table) -> None:
         """Refuse the first gap, or else the first NUL byte, in the order of the file."""
-        words = f"{', '.join(sorted(self.missing)[:20])} and empty cells" if self.missing else "empty cells"
+        listed = ", ".join(sorted(self.missing)[:MAXIMUM_LISTED_NAMES])
+        words = "empty cells, NA, NaN, None, null and their like" if self.missing == MISSING else listed
         gaps = {name: self._gaps_of(column) for name, column in table.columns.items()}
-        table.check_cells(
-            gaps, f"is a gap ({words} are such, or what missing lists); fill it or remove the row"
-        )
+        what = f"is a gap (missing: {words or 'empty cells'}); fill it, remove the row, or drop the column"
+        table.check_cells(gaps, what)
         nuls = {name: _nuls_of(column) for name, column in table.columns.items()}
         table.check_cells(nuls, "holds a NUL byte, as files that are no text do")
 

@@ -68,7 +68,7 @@ def csv_file(
     if len(mark) != 1 or mark.isalnum() or mark in "\"'\r\n.+-_":
         raise InvalidValue(f"takes one character such as ; or tab, not '{separator}'", ("separator",))
     choice = Choice(path, target, columns, drop)
-    words = frozenset(MISSING if missing is None else (word.strip() for word in missing))
+    words = MISSING if missing is None else frozenset(word.strip() for word in missing)
 
     def read(file: Path) -> Table:
         return CsvFile(CsvRows(file, path, mark), decimal, words).read(choice)
@@ -132,7 +132,7 @@ def _labels(table: Table, name: str) -> np.ndarray:
     column = table.columns[name]
     if not isinstance(column, Text):
         return column
-    table.check_no_quantities(name, column, may_be_names=True)
+    table.check_no_quantities(name, column, "label")
     table.check_words_differ(name, column)
     return np.array(column.words, object)[column.numbers]
 
@@ -143,7 +143,7 @@ def _values(table: Table, names: list[str]) -> np.ndarray:
     for name in names:
         column = table.columns[name]
         if isinstance(column, Text):
-            table.check_no_quantities(name, column, may_be_names=False)
+            table.check_no_quantities(name, column, "value")
             raise table.refusal(0, name, "is text; a regression takes numbers", ("target",))
         values.append(table.numbers(name, column))
     return np.stack(values, axis=1)
