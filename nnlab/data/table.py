@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from nnlab.data.labels import SHORTEST_WORD
 from nnlab.data.notation import LARGEST_EXACT, NAMING_QUANTITIES, Decimal, is_code, is_number, meant_quantity
 from nnlab.errors import InvalidValue, KeyPath
 
@@ -150,28 +151,20 @@ class Table:
         raise self.refusal(row, name, f"is no number{but} ({none}); {remedy}")
 
     def check_words_differ(self, name: str, column: Text) -> None:
-        """Refuse a column of text two of whose words differ by spaces alone; note two that do by capitals.
-
-        Words of one or two letters may differ by capitals, as those of letters and of genes do.
+        """Refuse a column of text two of whose words are one but for spaces or capitals.
 
         Raises:
-            InvalidValue: There are two words that differ by spaces alone.
+            InvalidValue: There are two such words.
         """
-        by_letters: dict[str, str] = {}
-        by_sound: dict[str, str] = {}
+        seen: dict[str, str] = {}
         for number, word in enumerate(column.words):
             letters = " ".join(word.split())
-            first = by_letters.setdefault(letters, word)
+            first = seen.setdefault(letters.casefold() if len(letters) >= SHORTEST_WORD else letters, word)
             if first != word:
+                by = "spaces" if first.split() == word.split() else "capitals"
                 row = int((column.numbers == number).argmax())
-                what = f"differs by spaces alone from '{first:.60}', which stands above; mend one of them"
+                what = f"differs by {by} alone from '{first:.60}', which stands above; mend one of them"
                 raise self.refusal(row, name, what)
-            first = by_sound.setdefault(letters.casefold(), word)
-            if first != word and len(letters) > 2:
-                both = f"'{first:.60}' and '{word:.60}'"
-                self.notes.append(
-                    f"'{self.path}': column '{name}' has {both}, which differ by capitals alone"
-                )
 
 
 def _cells(wrong: np.ndarray) -> str:

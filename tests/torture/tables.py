@@ -11,6 +11,7 @@ import csv
 import datetime
 import decimal
 import io
+import math
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nnlab.data import labels
 from nnlab.data.datasets.tabular import csv_file, parquet
 from nnlab.errors import InvalidValue
 from torture import Report
@@ -217,7 +219,7 @@ def expected_of_csv(rows: list[Row], broken: list[tuple[str, ...]], keys: dict[s
         return Expected(None, None, [*broken, ("is no CSV table: it is empty",)])
     (header, names), *rows = rows
     defects = [*broken, *defects_of_names(names, keys, f"line {header}")]
-    if len(names) == 1 and any(other in names[0] for other in ",;\t|" if other != mark):
+    if len(names) == 1 and any(other in names[0] for other in ",;\t| " if other != mark):
         defects.append((f"line {header}", "the header is one name"))
     if all(number_of(name, keys["decimal"]) is not None or re.fullmatch("[0-9]+", name) for name in names):
         defects.append((f"line {header}", "are numbers and no names"))
@@ -332,10 +334,8 @@ def values_of(column: Column, keys: dict[str, Any], is_target: bool) -> np.ndarr
     values, to_regress = column.values, is_target and keys["task"] == "regression"
     is_text = isinstance(values[0], str)
     if is_nameless(column.name):
-        labels = is_text or all(type(value) is int for value in values)
-        if labels and len(set(values)) == len(values):
-            return np.zeros(0)  # to be left out
-        return "the first column has no name"
+        are_labels = len(set(values)) == len(values) and (is_text or all(type(v) is int for v in values))
+        return np.zeros(0) if are_labels else "the first column has no name"  # labels are left out
     if not is_text and (to_regress or not is_target):
         wrong = [row for row, value in enumerate(values) if abs(value) > float(np.finfo(np.float32).max)]
         whole = [(row, value) for row, value in enumerate(values) if isinstance(value, int)]
@@ -352,15 +352,32 @@ def values_of(column: Column, keys: dict[str, Any], is_target: bool) -> np.ndarr
             return 0, "is text"
         first: dict[str, str] = {}
         for row, value in enumerate(values):
-            if first.setdefault(" ".join(value.split()), value) != value:
-                return row, "differs by spaces alone"
+            key = " ".join(value.split())
+            if first.setdefault(key if len(key) < 3 else key.casefold(), value) != value:
+                return row, "differs by"
     different = sorted(set(values))
+    places = {value: place for place, value in enumerate(different)}
+    numbers = np.array([places[value] for value in values])
     if is_target:
-        return np.array([different.index(value) for value in values])
+        infinite = [row for row, value in enumerate(values) if value in (math.inf, -math.inf)]
+        measured = not is_text and not infinite and are_measured(different, len(values))
+        return (infinite[0], "is no class") if infinite else "give task: regression" if measured else numbers
     if len(different) == 1:
         return f"column '{column.name}' holds one value alone"
-    numbers = np.array([different.index(value) for value in values])
-    return np.eye(len(different))[numbers] if keys["coding"] == "one_hot" else numbers.astype(float)
+    if keys["coding"] == "ordinal" or not is_text:
+        return numbers.astype(float)
+    if len(different) > 10_000 or len(different) * len(values) > 2**28:
+        return "too many for a unit each"
+    return np.eye(len(different))[numbers]
+
+
+def are_measured(different: Sequence[float], count: int) -> bool:
+    """Whether numbers, sorted, are too many, too scattered or too rare for classes."""
+    rare = 2 * len(different) > count
+    if any(value != int(value) for value in different):
+        return rare or len(different) > labels.MAXIMUM_FRACTIONS
+    most = labels.MINIMUM_SCATTERED if rare else labels.MAXIMUM_SCATTERED
+    return different[-1] - different[0] >= 2 * len(different) and len(different) > most
 
 
 def stray(values: Sequence[str], point: str, may_be_names: bool) -> int | None:

@@ -131,6 +131,9 @@ def _labels(table: Table, name: str) -> np.ndarray:
     """The cells of the target of a classification `[N]`."""
     column = table.columns[name]
     if not isinstance(column, Text):
+        infinite = np.isinf(column)
+        if infinite.any():
+            raise table.refusal(int(infinite.argmax()), name, "is no class; mend it or remove the row")
         return column
     table.check_no_quantities(name, column, "label")
     table.check_words_differ(name, column)
