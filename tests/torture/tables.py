@@ -355,20 +355,37 @@ def values_of(column: Column, keys: dict[str, Any], is_target: bool) -> np.ndarr
             key = " ".join(value.split())
             if first.setdefault(key if len(key) < 3 else key.casefold(), value) != value:
                 return row, "differs by"
-    different = sorted(set(values))
-    places = {value: place for place, value in enumerate(different)}
-    numbers = np.array([places[value] for value in values])
-    if is_target:
-        infinite = [row for row, value in enumerate(values) if value in (math.inf, -math.inf)]
-        measured = not is_text and not infinite and are_measured(different, len(values))
-        return (infinite[0], "is no class") if infinite else "give task: regression" if measured else numbers
+    return labelled(values) if is_target else coded(values, keys["coding"])
+
+
+def labelled(values: Sequence[Any]) -> np.ndarray | tuple[int, str] | str:
+    """A target's classes, by the sorted values."""
+    infinite = [row for row, value in enumerate(values) if value in (math.inf, -math.inf)]
+    if infinite:
+        return infinite[0], "is no class"
+    different, numbers = numbered(values)
+    if not isinstance(values[0], str) and are_measured(different, len(values)):
+        return "give task: regression"
+    return numbers
+
+
+def coded(words: Sequence[str], coding: str) -> np.ndarray | str:
+    """Words as inputs."""
+    different, numbers = numbered(words)
     if len(different) == 1:
-        return f"column '{column.name}' holds one value alone"
-    if keys["coding"] == "ordinal" or not is_text:
+        return "holds one value alone"
+    if coding == "ordinal":
         return numbers.astype(float)
-    if len(different) > 10_000 or len(different) * len(values) > 2**28:
+    if len(different) > 10_000 or len(different) * len(words) > 2**28:
         return "too many for a unit each"
     return np.eye(len(different))[numbers]
+
+
+def numbered(values: Sequence[Any]) -> tuple[list[Any], np.ndarray]:
+    """The different values, sorted, and the place of each value among them."""
+    different = sorted(set(values))
+    places = {value: place for place, value in enumerate(different)}
+    return different, np.array([places[value] for value in values])
 
 
 def are_measured(different: Sequence[float], count: int) -> bool:
