@@ -60,10 +60,12 @@ def print_run(run: Run) -> None:
         f"{config.name}: {summary['status']} at step {summary.get('step', 0)}{stop_note}, in {run.path}"
     )
     click.echo(f"  {_record_line(final)}")
-    selected = summary.get("selected", {})
-    if "validation_loss" in selected and selected.get("step") != final.get("step"):
-        click.echo(f"  smallest validation loss: {_record_line(selected)}")
-    for phenomenon in config.build().phenomena:
+    plan, selected = config.build(), summary.get("selected", {})
+    metric = plan.restoring_metric or "validation_loss"
+    if metric in selected and selected.get("step") != final.get("step"):
+        adjective = "smallest" if metric == "validation_loss" else "best"
+        click.echo(f"  {adjective} {metric.replace('_', ' ')}: {_record_line(selected)}")
+    for phenomenon in plan.phenomena:
         rows = _number_rows(summary, phenomenon.name)
         if rows:
             print_table((phenomenon.name, "found"), rows, right=[1])

@@ -14,7 +14,7 @@ from nnlab.config.sweep_keys import SweepDefinition
 from nnlab.config.training_keys import RECORD_EACH_EPOCH, Initialize, Record, Train
 from nnlab.errors import InvalidValue, KeyPath, RunStatus
 from nnlab.registry import Built, ComponentOf, section
-from nnlab.text import suggestion
+from nnlab.text import join_words, suggestion
 
 REASON = "reason"  # in a summary, beside the numbers of a phenomenon: why some of them are null
 MAXIMUM_NAME_CHARACTERS = 80
@@ -67,6 +67,7 @@ class ExperimentPlan:
         model: A layer; a list of layers is a chain of them.
         seed: Of everything that is drawn at random.
         loss: What training makes small.
+        metrics: What is recorded of each split beside the loss and, for a classification, the accuracy.
         regularizers: Penalties on the weights, added to the loss.
         constraints: What weights are brought back to after each step.
         augment: Changes the training inputs at random, anew at each step, one after the other.
@@ -85,6 +86,7 @@ class ExperimentPlan:
     model: Annotated[Built, ComponentOf("layer")]
     seed: Annotated[int, Ge(0), Lt(2**32)] = 0
     loss: Annotated[Built, ComponentOf("loss")] = "cross_entropy"
+    metrics: Sequence[Annotated[Built, ComponentOf("metric")]] = ()
     regularizers: Sequence[Annotated[Built, ComponentOf("regularizer")]] = ()
     constraints: Sequence[Annotated[Built, ComponentOf("constraint")]] = ()
     augment: Sequence[Annotated[Built, ComponentOf("augmentation")]] = ()
@@ -105,6 +107,14 @@ class ExperimentPlan:
             raise InvalidValue("'train' is missing: a mapping of epochs, steps, stop")
         elif self.optimizer is None:
             raise InvalidValue("'optimizer' is missing: give one, or a solver")
+        _check_columns([metric.title for metric in self.metrics])
+        stops = self.train.stop if self.train is not None else ()
+        restored = sorted({stop.metric for stop in stops if stop.restores})
+        if len(restored) > 1:
+            message = (
+                f"returns the best weights by {join_words(restored, 'and by')}; give one of these criteria"
+            )
+            raise InvalidValue(message, ("train", "stop"))
         names = [phenomenon.name for phenomenon in self.phenomena]
         if len(set(names)) < len(names):
             raise InvalidValue("names a phenomenon twice; once is enough", ("phenomena",))
@@ -117,9 +127,14 @@ class ExperimentPlan:
                 raise InvalidValue(
                     f"{phenomenon.name} reads the numbers of {other}; add {other} to 'phenomena'", at
                 )
-        criteria = [stop.name for stop in self.train.stop] if self.train is not None else []
+        criteria = [stop.name for stop in stops]
         for key, bound in self.expect.items():
             _check_expectation(key, bound, self.phenomena, criteria)
+
+    @property
+    def restoring_metric(self) -> str | None:
+        """The metric by which a stopping criterion returns the best weights, if one does."""
+        return next((stop.metric for stop in self.train.stop if stop.restores), None) if self.train else None
 
     @property
     def run_phenomena(self) -> list[Built]:
@@ -145,6 +160,14 @@ def _check_name(name: str) -> None:
         )
     if RESERVED.fullmatch(name):
         raise InvalidValue(f"'{name}' is the name of a device on Windows; give another", ("name",))
+
+
+def _check_columns(titles: list[str]) -> None:
+    """Two metrics of one column are one too many."""
+    for position, title in enumerate(titles):
+        if title in ("loss", *titles[:position]):
+            message = f"there would be two columns train_{title}; one is enough"
+            raise InvalidValue(message, ("metrics", position))
 
 
 def _check_solved(plan: ExperimentPlan) -> None:

@@ -34,7 +34,7 @@ def reported_split(splits: Iterable[str]) -> str:
 
 
 def recorded_splits(columns: Iterable[str], metric: str) -> set[str]:
-    """The splits for which a table or a summary has a metric, `loss` or `accuracy`."""
+    """The splits for which a table or a summary has a metric, such as `loss` or `accuracy`."""
     names = set(columns)
     return {split for split in REPORTING_ORDER if f"{split}_{metric}" in names}
 

@@ -13,6 +13,7 @@ import numpy as np
 from annotated_types import Gt, Le
 
 from nnlab.errors import InvalidValue
+from nnlab.optim.stopping import refuse_test_metric
 from nnlab.registry import TRACED, BelowOne, ComponentOf, Count, Fraction, NonNegative, Positive, register
 from nnlab.system.imports import Array, PyTree, jax, jnp
 
@@ -44,7 +45,9 @@ class Schedule(NamedTuple):
     Attributes:
         rate: (state, time) -> eta.
         init: () -> state before the first record.
-        update: (state, loss of the record, time) -> state. The loss is that of the validation split where
+        update: (state, cost of the record, time) -> state. The cost is its metric, negated where higher
+            values are better.
+        metric: What it watches, a column of metrics.csv; empty for the loss of the validation split where
             there is one, else of the training split.
         unreached: (T, steps of an epoch) -> what of the schedule lies beyond the end of the training, in
             words; empty where nothing does.
@@ -52,7 +55,8 @@ class Schedule(NamedTuple):
 
     rate: Callable[[PyTree, Time], Array]
     init: Callable[[], PyTree] = tuple
-    update: Callable[[PyTree, Array, Time], PyTree] = lambda state, loss, time: state
+    update: Callable[[PyTree, Array, Time], PyTree] = lambda state, cost, time: state
+    metric: str = ""
     unreached: Callable[[int, int], str] = lambda total, per_epoch: ""
 
 
@@ -234,8 +238,8 @@ def warmup(steps: Count | None = None, epochs: Length | None = None, then: Sched
         rising = jnp.minimum((_float(time) + 1.0) / (steps_of(time) + 1), 1.0)
         return rising * then.rate(state, later(time))
 
-    def update(state: PyTree, loss: Array, time: Time) -> PyTree:
-        updated, begun = then.update(state, loss, later(time)), time.step >= steps_of(time)
+    def update(state: PyTree, cost: Array, time: Time) -> PyTree:
+        updated, begun = then.update(state, cost, later(time)), time.step >= steps_of(time)
         return jax.tree.map(lambda new, old: jnp.where(begun, new, old), updated, state)
 
     def unreached(total: int, per_epoch: int) -> str:
@@ -244,7 +248,7 @@ def warmup(steps: Count | None = None, epochs: Length | None = None, then: Sched
             return then.unreached(total - length, per_epoch)
         return f"the warm-up takes {length:,} steps and never ends"
 
-    return Schedule(rate, then.init, update, unreached)
+    return Schedule(rate, then.init, update, then.metric, unreached)
 
 
 @register("schedule")
@@ -253,6 +257,7 @@ def performance(
     factor: Annotated[BelowOne, TRACED] = 0.5,
     patience: Count = 5,
     minimum: Annotated[NonNegative, TRACED] = 0.0,
+    metric: str | None = None,
 ) -> Schedule:
     """Multiplies the rate by `factor` each time the loss has not fallen for `patience` records (lecture 004).
 
@@ -264,16 +269,19 @@ def performance(
         factor: Of the rate, at each cut.
         patience: How many records to wait for a fall.
         minimum: The rate goes no lower.
+        metric: What to watch in place of that loss: a loss or metric of train or validation, such as
+            validation_accuracy; one that is better the higher it is must rise.
     """
+    refuse_test_metric(metric or "")
 
     def init() -> PyTree:
         return {"best": np.float32(np.inf), "waited": np.int32(0), "cuts": np.int32(0)}
 
-    def update(state: PyTree, loss: Array, time: Time) -> PyTree:
-        waited = jnp.where(loss < state["best"], 0, state["waited"] + 1)
+    def update(state: PyTree, cost: Array, time: Time) -> PyTree:
+        waited = jnp.where(cost < state["best"], 0, state["waited"] + 1)
         cut = waited >= patience
         return {
-            "best": jnp.minimum(state["best"], loss),
+            "best": jnp.minimum(state["best"], cost),
             "waited": jnp.where(cut, 0, waited),
             "cuts": state["cuts"] + cut.astype(jnp.int32),
         }
@@ -281,7 +289,7 @@ def performance(
     def rate(state: PyTree, time: Time) -> Array:
         return jnp.maximum(start * factor ** state["cuts"].astype(jnp.float32), minimum)
 
-    return Schedule(rate, init, update)
+    return Schedule(rate, init, update, metric or "")
 
 
 @register("schedule")

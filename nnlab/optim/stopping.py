@@ -6,19 +6,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from nnlab.errors import InvalidValue
+from nnlab.optim.metrics import Better
 from nnlab.registry import Count, NonNegative, Positive, register
 from nnlab.system.imports import Array, PyTree, jnp
 
 ROUNDING_MARGIN = 1e-6  # 1 - 0.9 is not 0.1 in binary
 
-Metrics = Mapping[str, Array]
-"""The losses and accuracies of a record, by column of metrics.csv."""
-
-MonitoredLoss = Literal["train_loss", "validation_loss"]
+Costs = Mapping[str, Array]
+"""The metrics of a record by column of metrics.csv, such as validation_loss; those of which higher values are
+better, such as validation_accuracy, are negated, so that the smaller is the better."""
 
 
 class Stop(NamedTuple):
@@ -26,58 +27,65 @@ class Stop(NamedTuple):
 
     Attributes:
         init: () -> its state before the first record.
-        update: (state, metrics of a record) -> (state, whether to end).
+        update: (state, costs of a record) -> (state, whether to end).
         metric: The metric that it monitors.
-        restores: Whether training returns the weights at the record with the smallest validation loss.
+        better: Which values of the metric must be better for it to make sense; None where it does not matter.
+        restores: Whether training returns the weights at the record that is best by the metric.
         name: Its name in the registry.
     """
 
     init: Callable[[], PyTree]
-    update: Callable[[PyTree, Metrics], tuple[PyTree, Array]]
+    update: Callable[[PyTree, Costs], tuple[PyTree, Array]]
     metric: str
+    better: Better | None = None
     restores: bool = False
     name: str = ""
 
 
 @register("stop")
-def early_stopping(patience: Count = 20, min_delta: NonNegative = 0.0) -> Stop:
+def early_stopping(
+    patience: Count = 20, min_delta: NonNegative = 0.0, metric: str = "validation_loss"
+) -> Stop:
     """Ends when the validation loss has not fallen for `patience` records (lectures 002 and 004).
 
     Training returns the weights at the record with the smallest validation loss: best.safetensors, `selected`
     in the summary and predictions.csv are of them (no_decrease keeps the last ones). Keras's EarlyStopping
-    with restore_best_weights, at min_delta 0.
+    with restore_best_weights, at min_delta 0. With another metric, all of this goes by that one, and one that
+    is better the higher it is must rise.
 
     Args:
-        patience: How many records to wait for a fall.
-        min_delta: The loss must fall by more than this to count.
+        patience: How many records to wait for the metric to improve.
+        min_delta: The metric must improve by more than this to count.
+        metric: A loss or metric of train or validation, such as validation_accuracy, or validation_f1 with
+            `metrics: [f1]`.
     """
-    return _without_fall("validation_loss", patience, min_delta)._replace(restores=True)
+    return _without_improvement(metric, patience, min_delta)._replace(restores=True)
 
 
 @register("stop")
-def no_decrease(
-    patience: Count = 20, min_delta: NonNegative = 0.0, metric: MonitoredLoss = "train_loss"
-) -> Stop:
+def no_decrease(patience: Count = 20, min_delta: NonNegative = 0.0, metric: str = "train_loss") -> Stop:
     """Ends when a loss has not fallen by more than `min_delta` for `patience` records; the last weights stay.
 
-    Lecture 002: "no decrease in error".
+    Lecture 002: "no decrease in error". A metric that is better the higher it is must rise.
 
     Args:
-        patience: How many records to wait for a fall.
-        min_delta: The loss must fall by more than this to count.
-        metric: The loss, of training or of validation.
+        patience: How many records to wait for the metric to improve.
+        min_delta: The metric must improve by more than this to count.
+        metric: A loss or metric of train or validation.
     """
-    return _without_fall(metric, patience, min_delta)
+    return _without_improvement(metric, patience, min_delta)
 
 
-def _without_fall(metric: str, patience: int, min_delta: float) -> Stop:
+def _without_improvement(metric: str, patience: int, min_delta: float) -> Stop:
+    refuse_test_metric(metric)
+
     def init() -> PyTree:
         return {"best": np.float32(np.inf), "waited": np.int32(0)}
 
-    def update(state: PyTree, metrics: Metrics) -> tuple[PyTree, Array]:
-        fell = metrics[metric] < state["best"] - min_delta
+    def update(state: PyTree, costs: Costs) -> tuple[PyTree, Array]:
+        fell = costs[metric] < state["best"] - min_delta
         waited = jnp.where(fell, 0, state["waited"] + 1)
-        best = jnp.where(fell, metrics[metric], state["best"])
+        best = jnp.where(fell, costs[metric], state["best"])
         return {"best": best, "waited": waited}, waited >= patience
 
     return Stop(init, update, metric)
@@ -85,44 +93,65 @@ def _without_fall(metric: str, patience: int, min_delta: float) -> Stop:
 
 @register("stop")
 def threshold(
-    below: NonNegative,
-    metric: Literal["train_error", "train_loss", "validation_error", "validation_loss"] = "train_error",
+    below: NonNegative | None = None, metric: str = "train_error", above: float | None = None
 ) -> Stop:
     """Ends at the first record at which a loss or error is `below` or less.
 
-    Lecture 002: a threshold on the training error.
+    Lecture 002: a threshold on the training error. Of a metric that is better the higher it is, at the first
+    at which it is `above` or more.
 
     Args:
-        below: The threshold.
-        metric: A loss, or an error: the share of examples that a classification gets wrong, 1 - accuracy.
+        below: The threshold of a metric that is better the lower it is.
+        metric: A loss or metric of train or validation; or train_error or validation_error, the share of
+            examples that a classification gets wrong, 1 - accuracy.
+        above: The threshold of a metric that is better the higher it is.
     """
-    name = metric.replace("_error", "_accuracy")
+    refuse_test_metric(metric)
+    if (below is None) == (above is None):
+        raise InvalidValue("give 'below', or 'above' for a metric that is better the higher it is")
+    split, _, what = metric.partition("_")
+    is_error = what == "error"
+    if is_error and above is not None:
+        message = f"an error is better the lower it is; give 'below', or metric: {split}_accuracy"
+        raise InvalidValue(message, ("above",))
+    name = f"{split}_accuracy" if is_error else metric
+    highest = -above if above is not None else below or 0.0
 
-    def update(state: PyTree, metrics: Metrics) -> tuple[PyTree, Array]:
-        value = 1.0 - metrics[name] if name != metric else metrics[name]
-        return state, value <= below + ROUNDING_MARGIN
+    def update(state: PyTree, costs: Costs) -> tuple[PyTree, Array]:
+        cost = 1.0 + costs[name] if is_error else costs[name]
+        return state, cost <= highest + ROUNDING_MARGIN
 
-    return Stop(tuple, update, name)
+    return Stop(tuple, update, name, "higher" if is_error or above is not None else "lower")
 
 
 @register("stop")
-def rise(by: Positive = 0.1, metric: MonitoredLoss = "validation_loss") -> Stop:
+def rise(by: Positive = 0.1, metric: str = "validation_loss") -> Stop:
     """Ends when a loss exceeds (1 + by) times its smallest value so far; the last weights stay.
 
     Lecture 002: "increased error on a validation set".
 
     Args:
         by: Prechelt's generalization loss, as a fraction.
-        metric: The loss, of training or of validation.
+        metric: A loss or metric of train or validation that is better the lower it is.
 
     Reference:
         Prechelt 1998, "Early stopping - but when?".
     """
+    refuse_test_metric(metric)
 
     def init() -> PyTree:
         return np.float32(np.inf)
 
-    def update(smallest: Array, metrics: Metrics) -> tuple[PyTree, Array]:
-        return jnp.minimum(smallest, metrics[metric]), metrics[metric] > (1.0 + by) * smallest
+    def update(smallest: Array, costs: Costs) -> tuple[PyTree, Array]:
+        return jnp.minimum(smallest, costs[metric]), costs[metric] > (1.0 + by) * smallest
 
-    return Stop(init, update, metric)
+    return Stop(init, update, metric, "lower")
+
+
+def refuse_test_metric(metric: str) -> None:
+    """Refuse a metric of the test set. Raises InvalidValue."""
+    if metric.startswith("test_"):
+        raise InvalidValue(
+            f"'{metric}' is of the test set, which never chooses anything; give train_... or validation_...",
+            ("metric",),
+        )

@@ -90,6 +90,10 @@ class Snapshot(NamedTuple):
         """The model's outputs in evaluation mode, at these weights."""
         return self.evaluate(self.params, inputs).value
 
+    def target_values(self, inputs: Array) -> Array:
+        """The target values that the outputs stand for."""
+        return self.loss.target_values(self.outputs(inputs))
+
 
 class Probe(NamedTuple):
     """Some columns of a table. Probes of one table must agree in `rows` and `record_at`.

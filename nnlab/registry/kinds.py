@@ -100,6 +100,7 @@ KINDS = {
             label="name",
         ),
         Kind("loss", "nnlab.optim", "what training makes small"),
+        Kind("metric", "nnlab.optim", "what is recorded beside the loss", label="name"),
         Kind("regularizer", "nnlab.optim", "a penalty on the weights, added to the loss"),
         Kind("constraint", "nnlab.optim", "what weights are brought back to after each step"),
         Kind("optimizer", "nnlab.optim", "how weights follow the gradient"),

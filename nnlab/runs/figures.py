@@ -167,10 +167,13 @@ SPLIT_LINE_STYLES = {"train": "--", "validation": "-", "test": ":"}
 
 
 def training_curves(runs: Sequence[Run]) -> Figure:
-    """Draw loss and, for a classification, error over training: a line style for each split, a colour for
-    each run."""
+    """Draw loss, for a classification error, and other metrics over training: a line style for each split, a
+    colour for each run."""
+    asked = [metric.title for run in runs for metric in run.config.build().metrics]
     columns = [
-        what for what in ("loss", "accuracy") if any(f"train_{what}" in r.tables["metrics"] for r in runs)
+        what
+        for what in dict.fromkeys(["loss", "accuracy", *asked])
+        if any(f"train_{what}" in run.tables["metrics"] for run in runs)
     ]
     figure, axes = plotting.panels(1, len(columns), width=4.1 * len(columns), height=3.4 + 0.15 * len(runs))
     for ax, what in zip(axes[0], columns, strict=True):
@@ -183,9 +186,11 @@ def training_curves(runs: Sequence[Run]) -> Figure:
         if what == "loss":
             ax.set(ylabel="mean loss", title=runs[0].label if len(runs) == 1 else "Loss")
             plotting.log_if_wide(ax, heights)
-        else:
+        elif what == "accuracy":
             ax.set(ylabel="error, % of examples", title=_error_title(runs))
             ax.set_ylim(0, 100 if max(heights) > 50 else None)
+        else:
+            ax.set(ylabel=what.replace("_", " "), title=_metric_title(runs, what))
     if len(runs) == 1:
         plotting.legend(axes[0][0])
         return figure
@@ -204,11 +209,20 @@ def _draw_splits(ax: Axes, run: Run, what: str, colour: plotting.Colour | None) 
         if f"{split}_{what}" not in metrics:
             continue
         values = metrics[f"{split}_{what}"]
-        values = values if what == "loss" else 100 * (1 - values)
+        values = 100 * (1 - values) if what == "accuracy" else values
         label = None if colour else split
         ax.plot(metrics["step"], values, style, color=colour or plotting.COLOURS[number], label=label)
         heights += values.tolist()
     return heights
+
+
+def _metric_title(runs: Sequence[Run], what: str) -> str:
+    words = what.replace("_", " ")
+    if len(runs) > 1:
+        return words
+    final = runs[0].tables["metrics"].iloc[-1]
+    split = reported_split(recorded_splits(final.index, what))
+    return f"{split} {words} ends at {final[f'{split}_{what}']:.3g}"
 
 
 def _error_title(runs: Sequence[Run]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,7 +46,8 @@ def progress_bar(experiment: Experiment) -> Iterator[ChunkCallback]:
             before = chunk.step
             metrics = chunk.tables["metrics"]
             if len(metrics["step"]):
-                values[:] = [f"{name} {metrics[name][-1]:.4g}" for name in _headline(metrics)]
+                titles = [metric.title for metric in experiment.plan.metrics]
+                values[:] = [f"{name} {metrics[name][-1]:.4g}" for name in _headline(metrics, titles)]
             bar.update(task, completed=chunk.step, shown="  ".join([*values, f"{rate:,.0f} steps/s"]))
 
         yield show
@@ -62,7 +63,8 @@ def progress_console() -> Console:
     return console
 
 
-def _headline(metrics: Mapping[str, np.ndarray]) -> list[str]:
-    """The loss and accuracy to show while training: of the validation set where there is one."""
+def _headline(metrics: Mapping[str, np.ndarray], titles: Sequence[str]) -> list[str]:
+    """What to show while training: losses and other metrics, of the validation set where there is one."""
     split = selection_split(recorded_splits(metrics, "loss"))
-    return [name for name in ("train_loss", f"{split}_loss", f"{split}_accuracy") if name in metrics]
+    names = ["train_loss", *(f"{split}_{title}" for title in ("loss", "accuracy", *titles))]
+    return [name for name in dict.fromkeys(names) if name in metrics]

@@ -90,8 +90,9 @@ def _save(task: RunTask, chunk: Chunk) -> None:
     groups = array_groups(state)
     if not all(np.isfinite(array).all() for array in groups["weights"]().values()):
         return  # its next step diverges; the last finite checkpoint is worth more
-    loss = float(state.best.loss)
-    best = {"step": int(state.best.step), "loss": loss} if math.isfinite(loss) else {}
+    cost, metric = float(state.best.cost), task.experiment.selection_metric
+    value = -cost if task.experiment.metric_columns[metric] == "higher" else cost
+    best = {"step": int(state.best.step), metric: value} if math.isfinite(cost) else {}
     tables = task.directory.sync()
     meta = CheckpointMeta(chunk.step, chunk.done, provenance(task.experiment), tables, best, chunk.stopped)
     checkpoints.save(task.directory.checkpoints, meta, groups)

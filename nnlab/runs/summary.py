@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from nnlab.training.experiment import Experiment
 if TYPE_CHECKING:
     import pandas
 
+    from nnlab.optim.metrics import Better
     from nnlab.phenomena.base import RunPhenomenon
 
 
@@ -44,8 +46,8 @@ def summarize(experiment: Experiment, path: Path, status: RunStatus, step: int, 
     if status is RunStatus.DIVERGED:
         summary["diverged_at"] = step
     summary["final"] = {name: metrics[name].iloc[-1] for name in metrics}
-    summary["best"] = _best(metrics)
-    summary["selected"] = _selected(metrics, experiment.selection_metric)
+    summary["best"] = _best(metrics, experiment.metric_columns)
+    summary["selected"] = _selected(metrics, experiment)
     if stopped:
         summary["stopped_by"] = experiment.stops[stopped - 1].name
     phenomena = experiment.plan.run_phenomena
@@ -62,15 +64,16 @@ def _numbers(phenomenon: RunPhenomenon, run: Run) -> JsonObject:
     return phenomenon.without_numbers("training diverged" if diverged else "training has not come to its end")
 
 
-def _best(metrics: pandas.DataFrame) -> dict[str, float]:
-    """The best value of each loss and accuracy among the records all of whose numbers are finite."""
+def _best(metrics: pandas.DataFrame, columns: Mapping[str, Better]) -> dict[str, float]:
+    """The best value of each metric among the records all of whose numbers are finite."""
     finite = metrics[np.isfinite(metrics.to_numpy(np.float64)).all(axis=1)]
-    measured = [str(name) for name in metrics if str(name).endswith(("_loss", "_accuracy"))]
-    return {n: finite[n].min() if n.endswith("_loss") else finite[n].max() for n in measured}
+    return {n: finite[n].min() if better == "lower" else finite[n].max() for n, better in columns.items()}
 
 
-def _selected(metrics: pandas.DataFrame, selection_metric: str) -> dict[str, float]:
-    """The record of the best weights: the first one with the smallest loss of validation, else training."""
-    losses = metrics[selection_metric].to_numpy(np.float64)
-    row = int(np.argmin(np.where(np.isfinite(losses), losses, np.inf)))
+def _selected(metrics: pandas.DataFrame, experiment: Experiment) -> dict[str, float]:
+    """The record of the best weights: the first one that is best by the selection metric."""
+    name = experiment.selection_metric
+    values = metrics[name].to_numpy(np.float64)
+    costs = -values if experiment.metric_columns[name] == "higher" else values
+    row = int(np.argmin(np.where(np.isfinite(costs), costs, np.inf)))
     return {str(name): metrics[name].iloc[row] for name in metrics}

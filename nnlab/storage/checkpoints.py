@@ -2,7 +2,7 @@
 
     checkpoints/step-0000001200/
         weights.safetensors     the weights and the layers' running averages, by path: dense_1/kernel
-        best.safetensors        the same at the record with the smallest loss
+        best.safetensors        the same at the record that is best by the selection metric
         training.safetensors    what else training hands from step to step: the optimizer's state, the step
         manifest.json           size and SHA-256 of each file and of the tables so far, and what made them
 
@@ -46,7 +46,7 @@ class CheckpointMeta(NamedTuple):
         done: Whether the training has come to its end and made its last record.
         provenance: All that its bytes depend on.
         tables: How far each table went.
-        best: Step and loss of the best weights; empty before there are any.
+        best: Step and selection metric of the best weights; empty before there are any.
         stopped: The number of the rule that stopped the training, counted from 1; 0 if none did.
     """
 

@@ -31,9 +31,11 @@ class Arguments(NamedTuple):
         traced_values: Numbers of the config by path, such as the learning rate.
         initial_params: The weights of step 0.
         data: The examples, in the layout of `EvalBlocks`.
+        class_weights: `[C]`, of a loss that weights the classes; else an empty tuple.
     """
 
     seed: Array
     traced_values: Mapping[str, Array]
     initial_params: Tree
     data: DeviceData
+    class_weights: Array | tuple[()] = ()

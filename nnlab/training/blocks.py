@@ -80,6 +80,11 @@ class EvalBlocks(NamedTuple):
         shape = (self.block_count, self.block_size)
         return jax.tree.map(lambda array: array.reshape(*shape, *array.shape[1:]), data)
 
+    def unblocked(self, values: Array, split: str) -> Array:
+        """The rows of a split's examples, `[N, K]` of `[blocks, size, K]`."""
+        first, blocks, count = self.spans[split]
+        return values[first : first + blocks].reshape(-1, values.shape[-1])[:count]
+
     def examples(self, data: DeviceData) -> dict[str, Batch]:
         """All examples by split."""
         return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -12,13 +12,20 @@ from nnlab.config import Config
 from nnlab.config.experiment_keys import ExperimentPlan
 from nnlab.data.augment import check_mixing
 from nnlab.data.prepare import Data
-from nnlab.errors import InvalidValue
+from nnlab.errors import InvalidValue, KeyPath
 from nnlab.nn.layer import path_matches
 from nnlab.nn.model import Model
+from nnlab.optim.metrics import Better, metric_columns, task_of
 from nnlab.text import join_words, suggestion
 from nnlab.training import memory
 from nnlab.training.memory import Footprint
 from nnlab.training.outputs import check_outputs
+
+TASK_WORDS = {
+    "classes": "classes",
+    "labels": "labels of 0 and 1 under binary_cross_entropy",
+    "values": "targets that are values",
+}
 
 
 @contextlib.contextmanager
@@ -52,6 +59,7 @@ def check_data_and_model(config: Config, plan: ExperimentPlan, data: Data, model
         raise config.error(("model",), "has no kernel to train; give it a layer such as dense")
     _check_tokens(config, data, model)
     check_outputs(config, plan, data, model)
+    _check_metrics(config, plan, data)
     check_expectations(config, plan, data)
     for position, phenomenon in enumerate(plan.phenomena):
         if not phenomenon.spans_sweep:
@@ -73,6 +81,7 @@ def check_training(config: Config, plan: ExperimentPlan, data: Data, model: Mode
         ConfigError: One does not; the message names its place in the file.
     """
     _check_stops(config, plan, data)
+    _check_schedules(config, plan, data)
     _check_groups(config, plan, model)
     _check_normalization(config, plan, model, batch_size)
     _check_augment(config, plan, data, model, batch_size)
@@ -190,15 +199,68 @@ def _check_normalization(config: Config, plan: ExperimentPlan, model: Model, bat
             )
 
 
+def _check_metrics(config: Config, plan: ExperimentPlan, data: Data) -> None:
+    """Loss and metrics must suit the targets, and have a number on every split."""
+    classes, targets = data.train.classes, {split: part.targets for split, part in data.splits.items()}
+    for split, values in targets.items() if plan.loss.takes_probabilities and not classes else ():
+        outside = values[(values < 0) | (values > 1)]
+        if outside.size:
+            raise config.error(
+                ("loss",),
+                f"takes targets from 0 to 1, and among those of the {split} split is {outside[0]:g}; scale "
+                "them, or let loss be squared_error",
+            )
+    task = task_of(plan.loss, classes, targets.values())
+    for number, metric in enumerate(plan.metrics):
+        with blame(config, "metrics", number):
+            if task not in metric.tasks:
+                suited = join_words([TASK_WORDS[suits] for suits in metric.tasks])
+                raise InvalidValue(f"{metric.name} is of {suited}; here are {TASK_WORDS[task]}")
+            for split, values in targets.items():
+                if why := metric.why_undefined(values, classes):
+                    remedy = "leave it out, or change data.split"
+                    raise InvalidValue(f"{metric.name} of the {split} split {why}; {remedy}")
+
+
 def _check_stops(config: Config, plan: ExperimentPlan, data: Data) -> None:
     """The metrics of stopping criteria must be recorded."""
+    columns = metric_columns(plan.metrics, data.splits, data.train.classes)
     for number, stop in enumerate(plan.train.stop if plan.train else ()):
-        split, _, what = stop.metric.partition("_")
-        at = ("train", "stop", number)
-        if split not in data.splits:
-            raise config.error(at, f"{stop.name} needs a {split} split; give data.split one")
-        if what == "accuracy" and not data.train.classes:
-            raise config.error(at, f"{stop.name} of an error needs classes; give it a loss to look at")
+        with blame(config, "train", "stop", number):
+            if stop.metric.endswith("_accuracy") and not data.train.classes and stop.metric not in columns:
+                raise InvalidValue(f"{stop.name} of an error needs classes; give it a loss to look at")
+            _check_watched(stop.metric, stop.name, columns, data)
+            better = columns[stop.metric]
+            if stop.better not in (None, better):
+                raise InvalidValue(
+                    f"{stop.metric} is better the {better} it is, and what is given suits a metric that is "
+                    f"better the {stop.better} (`nnlab show stop {stop.name}`)"
+                )
+
+
+def _check_schedules(config: Config, plan: ExperimentPlan, data: Data) -> None:
+    """The metrics that schedules watch must be recorded."""
+    columns = metric_columns(plan.metrics, data.splits, data.train.classes)
+    places: list[KeyPath] = [(), *(("groups", number) for number in range(len(plan.optimizer.groups)))]
+    for place, part in zip(places, (plan.optimizer, *plan.optimizer.groups), strict=True):
+        if part.learning_rate is not None and part.learning_rate.metric:
+            with blame(config, "optimizer", *place, "learning_rate"):
+                _check_watched(part.learning_rate.metric, "the schedule", columns, data)
+
+
+def _check_watched(metric: str, who: str, columns: Mapping[str, Better], data: Data) -> None:
+    """A metric that training is steered by must be recorded. Raises InvalidValue."""
+    split = metric.partition("_")[0]
+    if split == "validation" and split not in data.splits:
+        raise InvalidValue(f"{who} needs a {split} split; give data.split one")
+    watched = [column for column in columns if not column.startswith("test_")]
+    if metric not in watched:
+        near = suggestion(metric, watched) or ";"
+        raise InvalidValue(
+            f"{who} has no metric '{metric}' to look at{near} there are {join_words(watched, 'and')}"
+            " (give others in metrics)",
+            ("metric",),
+        )
 
 
 def _check_groups(config: Config, plan: ExperimentPlan, model: Model) -> None:
@@ -237,8 +299,7 @@ def _check_augment(config: Config, plan: ExperimentPlan, data: Data, model: Mode
 
 def _unknown_metric(key: str, plan: ExperimentPlan, data: Data) -> str:
     """What is wrong with the name of a final or best metric; empty where nothing is."""
-    what = ("loss", "accuracy") if data.train.classes else ("loss",)
-    best = [f"{split}_{name}" for split in data.splits for name in what]
+    best = list(metric_columns(plan.metrics, data.splits, data.train.classes))
     specific = ["smallest_singular_value"] if plan.solver is not None else ["learning_rate"]
     specific += ["grad_norm"] if plan.solver is None and plan.record.layers else []
     row = ["step", "epoch", *specific, *best, "weight_norm"]

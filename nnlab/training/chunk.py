@@ -45,6 +45,8 @@ class Core(NamedTuple):
 def build_core(experiment: TrainedExperiment, arguments: Arguments) -> Core:
     """The functions of an experiment, for arguments that may be traced."""
     components = experiment.build_components(arguments.traced_values)
+    if not isinstance(arguments.class_weights, tuple):
+        components = components._replace(loss=components.loss.weighted(arguments.class_weights))
     blocks, classes = EvalBlocks.of(experiment), experiment.data.train.classes
     total_steps, steps_per_epoch = experiment.total_steps, experiment.steps_per_epoch
     train_step = TrainStep(components, arguments.seed, total_steps, steps_per_epoch)

@@ -19,9 +19,10 @@ from nnlab.data.examples import Examples
 from nnlab.nn.combinators import sequential
 from nnlab.nn.features import NUMPY_LAYERS
 from nnlab.nn.layer import Shape, Tree, Variable, VariableCollection
+from nnlab.optim.metrics import added_metrics
 from nnlab.optim.solvers import Solution
 from nnlab.registry import build, spell_out
-from nnlab.system.imports import Array, PyTree, jax
+from nnlab.system.imports import Array, PyTree, jax, jnp
 from nnlab.training.experiment import SolvedExperiment
 from nnlab.training.predictions import predictions_table
 from nnlab.training.record_tables import Chunk, Table
@@ -80,6 +81,10 @@ def _metrics(
             row[f"{name}_loss"] = per_example.mean()
             if part.classes:
                 row[f"{name}_accuracy"] = (outputs[name].argmax(1) == part.targets).mean()
+            for metric in added_metrics(experiment.plan.metrics, part.classes):
+                with jax.enable_x64(True):
+                    value = metric.of(experiment.plan.loss, *map(jnp.asarray, (outputs[name], part.targets)))
+                row[f"{name}_{metric.title}"] = float(value)
         row["weight_norm"] = np.linalg.norm(solution.kernel)
     row["smallest_singular_value"] = solution.singular_values[-1]
     return {"step": np.zeros(1, np.int32)} | {k: np.array([v], np.float64) for k, v in row.items()}

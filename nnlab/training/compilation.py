@@ -66,7 +66,7 @@ def _compile(lanes: Lanes) -> Programs:
     def outputs(arguments: Arguments, state: State) -> dict[str, Array]:
         return build_core(lead, arguments).outputs(state)
 
-    lane_axes: list[PyTree] = [0, 0, 0, None if lanes.shares_data else 0]
+    lane_axes: list[PyTree] = [0, 0, 0, None if lanes.shares_data else 0, 0]
     axes = Arguments(*lane_axes)
     init = jax.jit(lanes.vmap(lead.optimizer.init, (0,)))
     inputs = chunk_inputs(lanes, [BatchOrder(lead)] * lanes.count, 0, [])

@@ -1,8 +1,9 @@
-"""Losses, accuracies and outputs of all splits, in evaluation mode."""
+"""Losses, accuracies, other metrics and outputs of all splits, in evaluation mode."""
 
 from __future__ import annotations
 
 from nnlab.nn.layer import Output, Tree
+from nnlab.optim.metrics import added_metrics
 from nnlab.system.imports import Array, jax, jnp
 from nnlab.training.arguments import DeviceData
 from nnlab.training.blocks import EvalBlocks
@@ -18,23 +19,34 @@ class Evaluator:
     ) -> None:
         self.model, self.loss = components.model, components.loss
         self.seed, self.data, self.blocks, self.classes = seed, data, blocks, classes
+        self.added = added_metrics(components.metrics, classes)
 
     def metrics(self, state: State) -> dict[str, Array]:
-        """The mean loss of each split and, for a classification, its accuracy."""
+        """The mean loss of each split, weighted if the loss is; for a classification, its accuracy; and the
+        metrics that the file asks for."""
 
-        def sums(block: DeviceData) -> tuple[Array, ...]:
+        def evaluate(block: DeviceData) -> tuple[tuple[Array, ...], Array | None]:
             outputs = self.apply(state.params, state.layer_state, block.inputs).value
             losses = self.loss.per_example(outputs, block.targets)
             correct = self.loss.correct(outputs, block.targets) if self.classes else losses
-            return tuple(jnp.where(block.real, values, 0.0).sum() for values in (losses, correct))
+            weights = () if self.loss.weight_of is None else (self.loss.weight_of(block.targets),)
+            values = (losses, correct, *weights)
+            sums = tuple(jnp.where(block.real, value, 0.0).sum() for value in values)
+            return sums, outputs if self.added else None
 
-        loss, correct = jax.lax.map(sums, self.blocks.by_block(self.data))
+        (loss, correct, *weight), outputs = jax.lax.map(evaluate, self.blocks.by_block(self.data))
+        examples = self.blocks.examples(self.data) if self.added else {}
         metrics = {}
         for split, (first, blocks, count) in self.blocks.spans.items():
-            metrics[f"{split}_loss"] = loss[first : first + blocks].sum() / count
+            of_split = slice(first, first + blocks)
+            weighed = weight[0][of_split].sum() if weight else count
+            metrics[f"{split}_loss"] = loss[of_split].sum() / weighed
             if self.classes:  # XLA would multiply by 1 / count, and n of n would not be 1
                 total = jax.lax.optimization_barrier(jnp.float32(count))
-                metrics[f"{split}_accuracy"] = correct[first : first + blocks].sum() / total
+                metrics[f"{split}_accuracy"] = correct[of_split].sum() / total
+            for metric in self.added:
+                values = metric.of(self.loss, self.blocks.unblocked(outputs, split), examples[split].targets)
+                metrics[f"{split}_{metric.title}"] = values
         return metrics
 
     def outputs(self, state: State) -> dict[str, Array]:
@@ -44,10 +56,7 @@ class Evaluator:
             return self.apply(state.params, state.layer_state, block.inputs).value
 
         outputs = jax.lax.map(block_outputs, self.blocks.by_block(self.data))
-        return {
-            split: outputs[first : first + blocks].reshape(-1, outputs.shape[-1])[:count]
-            for split, (first, blocks, count) in self.blocks.spans.items()
-        }
+        return {split: self.blocks.unblocked(outputs, split) for split in self.blocks.spans}
 
     def apply(self, params: Tree, layer_state: Tree, inputs: Array) -> Output:
         """The model in evaluation mode.

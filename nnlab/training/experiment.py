@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from nnlab.config import Config
 from nnlab.config.experiment_keys import ExperimentPlan
 from nnlab.config.split_roles import selection_split
@@ -17,6 +19,7 @@ from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Tree
 from nnlab.nn.model import Model, build_model
+from nnlab.optim.metrics import Better, metric_columns
 from nnlab.optim.parameter_groups import Optimizer
 from nnlab.optim.solvers import Solver
 from nnlab.optim.stopping import Stop
@@ -24,6 +27,7 @@ from nnlab.phenomena.layer_table import LAYER_PROBE
 from nnlab.phenomena.probe import WEIGHT_PATH_POINTS, Probe
 from nnlab.system.imports import Array
 from nnlab.training.checks import blame, check_data_and_model, check_memory, check_solver, check_training
+from nnlab.training.class_weights import class_weights
 from nnlab.training.memory import FLOAT_BYTES, Footprint
 from nnlab.training.pretrained import NO_PRETRAINED_WEIGHTS, PretrainedWeights, load_pretrained
 from nnlab.training.program import Components, build_components, group_key, traced_values
@@ -77,10 +81,27 @@ class Experiment(abc.ABC):
         """The tables that are written once, after the training."""
         return {"predictions"}
 
+    @functools.cached_property
+    def metric_columns(self) -> dict[str, Better]:
+        """The columns of metrics.csv that measure a split, and which values are better."""
+        return metric_columns(self.plan.metrics, self.data.splits, self.data.train.classes)
+
+    @property
+    def selection_loss(self) -> str:
+        """The loss that drives schedules: never that of the test set."""
+        return f"{selection_split(self.data.splits)}_loss"
+
     @property
     def selection_metric(self) -> str:
-        """The loss that selects the best weights and drives schedules: never that of the test set."""
-        return f"{selection_split(self.data.splits)}_loss"
+        """What selects the best weights: the metric of a criterion that returns them, else that loss."""
+        return self.plan.restoring_metric or self.selection_loss
+
+    @functools.cached_property
+    def class_weights(self) -> np.ndarray | tuple[()]:
+        """Those of the loss, `[C]`; empty where it has none. Raises InvalidValue."""
+        if self.plan.loss.class_weights is None:
+            return ()
+        return class_weights(self.plan.loss.class_weights, self.data.train)
 
     @property
     def stops(self) -> Sequence[Stop]:
@@ -266,6 +287,8 @@ def _build_trained(
         frozen_prefix=_frozen_prefix(config, plan, model),
     )
     check_memory(config, experiment.footprint, "about")
+    with blame(config, "loss", "class_weights"):
+        _ = experiment.class_weights
     return experiment
 
 

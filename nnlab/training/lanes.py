@@ -75,6 +75,7 @@ class Lanes:
                 self.stack(values),
                 self.stack([e.first_weights()[0] for e in self.experiments]),
                 data[0] if self.shares_data else self.stack(data),
+                self.stack([e.class_weights for e in self.experiments]),
             )
         )
 
@@ -88,8 +89,8 @@ class Lanes:
         params, layer_state = (self.stack([weights[part] for weights in first_weights]) for part in (0, 1))
         step = self.stack([np.zeros((), np.int32)] * self.count)
         finite = self.stack([np.array(True)] * self.count)
-        loss = self.stack([np.array(np.inf, np.float32)] * self.count)
-        best = jax.tree.map(np.copy, Best(params, layer_state, loss, step))
+        cost = self.stack([np.array(np.inf, np.float32)] * self.count)
+        best = jax.tree.map(np.copy, Best(params, layer_state, cost, step))
         monitors = self.stack([_first_monitors(e) for e in self.experiments])
         path = self.stack([_empty_path(e) for e in self.experiments])
         placed = jax.device_put((params, layer_state, step, finite, best, monitors, path))

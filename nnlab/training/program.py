@@ -16,6 +16,7 @@ from nnlab.errors import KeyPath
 from nnlab.nn.layer import Shape, Tree
 from nnlab.nn.model import Model, build_model
 from nnlab.optim.losses import Loss
+from nnlab.optim.metrics import Metric
 from nnlab.optim.parameter_groups import Optimizer
 from nnlab.registry import build, replace_arguments
 from nnlab.system.imports import Array
@@ -23,6 +24,7 @@ from nnlab.text import dotted
 
 PROGRAM_PARTS = {"model": "layer", "loss": "loss", "optimizer": "optimizer"}  # key in the config -> kind
 PROGRAM_LISTS = {  # likewise, of lists
+    "metrics": "metric",
     "regularizers": "regularizer",
     "constraints": "constraint",
     "augment": "augmentation",
@@ -35,6 +37,7 @@ class Components(NamedTuple):
     Attributes:
         model: The layers that are trained; a frozen prefix is not among them.
         loss: What training minimizes.
+        metrics: What is recorded beside it.
         optimizer: With its schedules.
         regularizers: params -> penalty, each.
         constraints: kernel -> kernel, each.
@@ -43,6 +46,7 @@ class Components(NamedTuple):
 
     model: Model
     loss: Loss
+    metrics: Sequence[Metric]
     optimizer: Optimizer
     regularizers: Sequence[Callable[[Tree], Array]]
     constraints: Sequence[Callable[[Array], Array]]
@@ -94,6 +98,7 @@ def build_components(
     return Components(
         model=trained,
         loss=built["loss"],
+        metrics=lists["metrics"],
         optimizer=built["optimizer"],
         regularizers=lists["regularizers"],
         constraints=lists["constraints"],

@@ -97,9 +97,8 @@ def _tables(experiment: TrainedExperiment, records: Record) -> dict[str, Table]:
 def _metrics(experiment: TrainedExperiment, steps: np.ndarray, tables: Mapping[str, Table]) -> Table:
     """The columns of the table `metrics`; norms are summed up from those of the layers, where there are."""
     measured = tables["metrics"]
-    losses = [f"{split}_{metric}" for split in experiment.data.splits for metric in ("loss", "accuracy")]
     table: Table = {"step": steps, "epoch": steps / experiment.steps_per_epoch}
-    table |= {column: measured[column] for column in ["learning_rate", *losses] if column in measured}
+    table |= {column: measured[column] for column in ["learning_rate", *experiment.metric_columns]}
     for column in ("grad_norm", "weight_norm") if "layers" in tables else ():
         squares = np.square(tables["layers"][column].astype(np.float64))
         table[column] = np.sqrt(squares.sum(-1)).astype(np.float32)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from nnlab.data.augment import apply_augmentations
 from nnlab.nn.layer import Output, Tree
+from nnlab.optim.stopping import Costs
 from nnlab.phenomena.probe import Batch, Snapshot, WeightPath
 from nnlab.system.imports import Array, PyTree, jax, jnp
 from nnlab.training.arguments import Arguments
@@ -47,7 +48,8 @@ class Recorder:
         self.components, self.arguments = components, arguments
         self.train_step, self.evaluator = train_step, evaluator
         self.optimizer, self.stops = components.optimizer, experiment.stops
-        self.selection_metric = experiment.selection_metric
+        self.selection_loss, self.selection_metric = experiment.selection_loss, experiment.selection_metric
+        self.better = experiment.metric_columns
         self.restores = any(stop.restores for stop in self.stops)
         # the weight norm of all layers is summed up on the host, where the table `layers` has them all
         self.measures_weight_norm = not experiment.plan.record.layers or experiment.frozen_prefix > 0
@@ -67,14 +69,15 @@ class Recorder:
             batch: () -> the batch of the state's step.
         """
         metrics = self.evaluator.metrics(state)
-        monitored = state._replace(monitors=self.update_monitors(state, metrics))
+        costs = {name: -v if self.better[name] == "higher" else v for name, v in metrics.items()}
+        monitored = state._replace(monitors=self.update_monitors(state, costs))
         tables = {"metrics": self.metrics_row(monitored, metrics)}
         after = monitored
         if self.probes["every_record"]:
             after, snapshot = self.observed_step(monitored, batch())
             tables |= self.measure("every_record", snapshot)
-        loss = metrics[self.selection_metric]
-        best = state.best.update(state.params, state.layer_state, loss, state.step)
+        cost = costs[self.selection_metric]
+        best = state.best.update(state.params, state.layer_state, cost, state.step)
         continues = state.running & (until > state.step)
         monitors = jax.tree.map(
             lambda new, old: jnp.where(continues, new, old), after.monitors, state.monitors
@@ -87,15 +90,14 @@ class Recorder:
         after = after._replace(best=best, monitors=monitors, path=path)
         return after, Record(state.running, state.step, tables)
 
-    def update_monitors(self, state: State, metrics: Columns) -> MonitorState:
+    def update_monitors(self, state: State, costs: Costs) -> MonitorState:
         """What schedules and stopping criteria remember after one more record."""
         before, time = state.monitors, self.train_step.time(state)
-        loss = metrics[self.selection_metric]
         schedules = tuple(
-            schedule.update(memory, loss, time)
+            schedule.update(memory, costs[schedule.metric or self.selection_loss], time)
             for schedule, memory in zip(self.optimizer.schedules, before.schedules, strict=True)
         )
-        updates = [stop.update(s, metrics) for stop, s in zip(self.stops, before.stops, strict=True)]
+        updates = [stop.update(s, costs) for stop, s in zip(self.stops, before.stops, strict=True)]
         stopped = before.stopped
         for number, (_, ends) in enumerate(updates, 1):
             stopped = jnp.where((stopped == 0) & ends, number, stopped)

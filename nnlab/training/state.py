@@ -16,31 +16,31 @@ ArrayGroups = Mapping[str, Mapping[str, np.ndarray]]
 
 
 class Best(NamedTuple):
-    """The weights at the record with the smallest selection loss so far.
+    """The weights at the record that is best by the selection metric so far.
 
     Attributes:
         params: The weights.
         layer_state: What the layers carry along.
-        loss: The loss of validation where there is one, else of training; infinite before the first record.
+        cost: The metric there, negated where higher is better; infinite before the first record.
         step: The step of the record.
     """
 
     params: Tree
     layer_state: Tree
-    loss: Array
+    cost: Array
     step: Array
 
-    def update(self, params: Tree, layer_state: Tree, loss: Array, step: Array) -> Best:
-        """The better of these weights and others; a loss that is not finite is never better.
+    def update(self, params: Tree, layer_state: Tree, cost: Array, step: Array) -> Best:
+        """The better of these weights and others; a cost that is not finite is never better.
 
         Args:
             params: The other weights.
             layer_state: What their layers carry along.
-            loss: Their selection loss.
+            cost: Their selection metric, negated where higher is better.
             step: The step of their record.
         """
-        better = jnp.isfinite(loss) & (loss < self.loss)
-        other = Best(params, layer_state, loss, step)
+        better = jnp.isfinite(cost) & (cost < self.cost)
+        other = Best(params, layer_state, cost, step)
         return jax.tree.map(lambda new, old: jnp.where(better, new, old), other, self)
 
 
@@ -192,7 +192,7 @@ class _Remainder(NamedTuple):
 
 def _remainder(state: State) -> _Remainder:
     best = state.best
-    return _Remainder(state.optimizer_state, state.step, best.loss, best.step, state.monitors, state.path)
+    return _Remainder(state.optimizer_state, state.step, best.cost, best.step, state.monitors, state.path)
 
 
 def _named_weights(params: Tree, layer_state: Tree) -> dict[str, np.ndarray]:

@@ -100,7 +100,7 @@ def reconstructions(noise: NonNegative = 0.0, examples: Count = 8) -> RunPhenome
         inputs = snapshot.examples[split].inputs[:examples]
         noisy = _noisy_inputs(snapshot, split, noise)[:examples]
         projected = _pca_projection(snapshot, narrowest_width(setup))(_flatten(noisy))
-        images = (inputs, noisy, snapshot.outputs(noisy), projected)
+        images = (inputs, noisy, snapshot.target_values(noisy), projected)
         return tuple(values.reshape(-1) for values in images)
 
     def measure_errors(setup: Setup, snapshot: Snapshot) -> tuple[Array, ...]:
@@ -189,13 +189,13 @@ def _errors(
     def mean_squared_error(values: Array) -> Array:
         return jnp.square(values - clean).mean()
 
-    error = mean_squared_error(map_in_blocks(snapshot.outputs, inputs))
+    error = mean_squared_error(map_in_blocks(snapshot.target_values, inputs))
     pca_error = mean_squared_error(project(clean))
     if noise == 0.0:
         return error, pca_error, jnp.full((), jnp.nan), jnp.full((), jnp.nan)
     noisy = _noisy_inputs(snapshot, split, noise)
     noisy_error = mean_squared_error(_flatten(noisy))
-    return error, pca_error, noisy_error, mean_squared_error(map_in_blocks(snapshot.outputs, noisy))
+    return error, pca_error, noisy_error, mean_squared_error(map_in_blocks(snapshot.target_values, noisy))
 
 
 def detect(table: pandas.DataFrame) -> Reconstructions:

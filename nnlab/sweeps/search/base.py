@@ -8,6 +8,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from nnlab.sweeps.trials import AxisValues
 
+Direction = Literal["minimize", "maximize"]
+
 Distribution = Mapping[str, Sequence[Any]]
 """Name of a distribution -> its bounds or choices, as `sweep.random.axes` has it."""
 
@@ -57,14 +59,14 @@ class Search(NamedTuple):
 
     Attributes:
         metric: The number of a run's summary to optimize, such as `final.validation_loss`.
-        direction: Whether it is to be small or large.
+        direction: Whether it is to be small or large; None for what is better by the metric itself.
         prune: Whether trials may be ended early.
         require: Raises UsageError where a package is missing.
-        study: (space, seed, journal) -> the study; no other process writes its journal.
+        study: (direction, space, seed, journal) -> the study; no other process writes its journal.
     """
 
     metric: str
-    direction: Literal["minimize", "maximize"]
+    direction: Direction | None
     prune: bool
     require: Callable[[], None]
-    study: Callable[[Space, int, Path], Study]
+    study: Callable[[Direction, Space, int, Path], Study]

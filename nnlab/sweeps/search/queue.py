@@ -10,7 +10,7 @@ from nnlab.config.sweep_keys import SweepDefinition
 from nnlab.storage.tables import read_table
 from nnlab.sweeps.directory import ENDED, SweepDirectory
 from nnlab.sweeps.engines.base import MAXIMUM_ATTEMPTS, Assignment, Summary
-from nnlab.sweeps.search.base import Proposal, Search
+from nnlab.sweeps.search.base import Direction, Proposal, Search
 from nnlab.sweeps.trials import Trial, TrialSpace
 from nnlab.text import join_words, suggestion
 from nnlab.training.checks import check_metric
@@ -39,6 +39,14 @@ def check_search(config: Config, sweep: SweepDefinition, experiment: Experiment)
             raise config.error(("expect", key), message + f"it has {join_words(known, 'and')}")
 
 
+def _direction_of(metric: str, config: Config) -> Direction:
+    """Whether a number of a summary is to be small or large."""
+    plan = config.build()
+    title = metric.partition(".")[2].partition("_")[2]
+    higher = {"accuracy"} | {one.title for one in plan.metrics if one.better == "higher"}
+    return "maximize" if title in higher else "minimize"
+
+
 class SearchQueue:
     """The trials of a search: those that an interrupted sweep left open, then new proposals.
 
@@ -56,7 +64,8 @@ class SearchQueue:
         self.search: Search = sweep.method
         self.directory, self.draws = directory, sweep.random.draws
         self.seed, self.prunes = self.space.seeds[0], self.search.prune
-        self.study = self.search.study(sweep.random.axes, self.seed, directory.journal)
+        self.direction = self.search.direction or _direction_of(self.search.metric, config)
+        self.study = self.search.study(self.direction, sweep.random.axes, self.seed, directory.journal)
         self.trials: list[Trial] = []
         self.summaries: dict[str, Summary | None] = {}
         self._proposal_count = 0
@@ -107,7 +116,7 @@ class SearchQueue:
 
     def best(self) -> dict[str, object] | None:
         """The best complete trial, its value and those of its axes; the first of equals."""
-        sign = 1 if self.search.direction == "minimize" else -1
+        sign = 1 if self.direction == "minimize" else -1
         values = [(trial, self._value(trial)) for trial in self.trials]
         complete = [(sign * value, trial) for trial, value in values if value is not None]
         if not complete:

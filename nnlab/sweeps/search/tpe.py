@@ -8,11 +8,11 @@ import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from nnlab.errors import InvalidValue, UsageError
 from nnlab.registry import Count, register
-from nnlab.sweeps.search.base import Distribution, Proposal, Reports, Search, Space
+from nnlab.sweeps.search.base import Direction, Distribution, Proposal, Reports, Search, Space
 from nnlab.sweeps.trials import AxisValues
 from nnlab.system import files
 from nnlab.system.imports import optuna
@@ -28,7 +28,7 @@ FIRST_JUDGED_RUNG = 4  # of 20: the first fifth of a training is not judged
 @register("search", name="optuna")
 def tpe(
     metric: str = "final.validation_loss",
-    direction: Literal["minimize", "maximize"] = "minimize",
+    direction: Direction | None = None,
     prune: bool = True,
     startup: Count = 10,
 ) -> Search:
@@ -38,7 +38,7 @@ def tpe(
 
     Args:
         metric: final.NAME, best.NAME or selected.NAME, a number of a trial's summary.
-        direction: Whether the metric is to be small or large.
+        direction: Whether the metric is to be small or large; null is what is better by the metric itself.
         prune: End a trial whose metric, at its best so far, is worse than the median of the complete trials
             at that part of their training.
         startup: Number of trials drawn at random before the search learns, and of complete trials before one
@@ -51,7 +51,7 @@ def tpe(
     if prefix not in ("final", "best", "selected") or not column:
         raise InvalidValue(f"'{metric}' is no metric; begin with final., best. or selected.", ("metric",))
 
-    def study(space: Space, seed: int, journal: Path) -> OptunaStudy:
+    def study(direction: Direction, space: Space, seed: int, journal: Path) -> OptunaStudy:
         name = json.dumps([metric, direction, seed, space], sort_keys=True)
         return OptunaStudy(name, direction, startup if prune else None, startup, space, seed, journal)
 
@@ -74,7 +74,7 @@ class OptunaStudy:
     def __init__(
         self,
         name: str,
-        direction: Literal["minimize", "maximize"],
+        direction: Direction,
         prune_after: int | None,
         startup: int,
         space: Space,
