@@ -35,7 +35,8 @@ class Metric(NamedTuple):
         compute: (outputs `[N, K]`, targets) -> a number; of a metric of `values`, the outputs are values.
         tasks: Those that it suits.
         better: Whether lower or higher values are better.
-        why_undefined: (targets of a split, C or 0) -> why there is no number for them; empty where there is.
+        why_undefined: (targets of a split, C or 0) -> why there is no number for them, and the remedy; empty
+            where there is one.
         column: What its columns are called after `train_`; its name in the registry where it is left out.
         name: Its name in the registry.
     """
@@ -127,7 +128,9 @@ def top_k(k: Count = 5) -> Metric:
         return _share((above.sum(-1) < k).sum(dtype=jnp.int32), len(labels))
 
     def why_undefined(labels: np.ndarray, classes: int) -> str:
-        return f"is 1 whatever the outputs: k is {k} of {classes} classes" if k >= classes else ""
+        if k < classes:
+            return ""
+        return f"is 1 whatever the outputs, for {classes} classes and k {k}; give a smaller k"
 
     return Metric(compute, ("classes",), why_undefined=why_undefined, column=f"top_{k}_accuracy")
 
@@ -214,7 +217,12 @@ def auc() -> Metric:
     def why_undefined(targets: np.ndarray, classes: int) -> str:
         if classes:
             absent = np.flatnonzero(np.bincount(targets, minlength=classes) == 0)
-            return f"needs examples of every class; there is none of class {absent[0]}" if absent.size else ""
+            if not absent.size:
+                return ""
+            return (
+                f"needs an example of every class, and there is none of class {absent[0]}; leave it out, or "
+                "give every split its share with data.split's stratify"
+            )
         return _why_alike(targets)
 
     return Metric(compute, ("classes", "labels"), why_undefined=why_undefined)
@@ -264,7 +272,7 @@ def _why_alike(targets: np.ndarray) -> str:
     alike = np.flatnonzero((targets == targets[:1]).all(0))
     if not alike.size:
         return ""
-    return f"needs targets that vary, and target {alike[0]} is always {targets[0, alike[0]]:g}"
+    return f"needs targets that vary, and target {alike[0]} is always {targets[0, alike[0]]:g}; leave it out"
 
 
 def _averaged(

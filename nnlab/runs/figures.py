@@ -164,6 +164,7 @@ def _check_records(result: Run | Sweep) -> None:
 
 
 SPLIT_LINE_STYLES = {"train": "--", "validation": "-", "test": ":"}
+MAXIMUM_PANELS_ACROSS = 3
 
 
 def training_curves(runs: Sequence[Run]) -> Figure:
@@ -175,8 +176,12 @@ def training_curves(runs: Sequence[Run]) -> Figure:
         for what in dict.fromkeys(["loss", "accuracy", *asked])
         if any(f"train_{what}" in run.tables["metrics"] for run in runs)
     ]
-    figure, axes = plotting.panels(1, len(columns), width=4.1 * len(columns), height=3.4 + 0.15 * len(runs))
-    for ax, what in zip(axes[0], columns, strict=True):
+    across = min(len(columns), MAXIMUM_PANELS_ACROSS)
+    rows = -(-len(columns) // across)
+    figure, axes = plotting.panels(rows, across, width=4.1 * across, height=3.4 * rows + 0.15 * len(runs))
+    for ax in axes.flat[len(columns) :]:
+        ax.remove()
+    for ax, what in zip(axes.flat, columns, strict=False):
         heights = [
             value
             for run, colour in zip(runs, plotting.colours(len(runs)), strict=True)

@@ -218,8 +218,7 @@ def _check_metrics(config: Config, plan: ExperimentPlan, data: Data) -> None:
                 raise InvalidValue(f"{metric.name} is of {suited}; here are {TASK_WORDS[task]}")
             for split, values in targets.items():
                 if why := metric.why_undefined(values, classes):
-                    remedy = "leave it out, or change data.split"
-                    raise InvalidValue(f"{metric.name} of the {split} split {why}; {remedy}")
+                    raise InvalidValue(f"{metric.name} of the {split} split {why}")
 
 
 def _check_stops(config: Config, plan: ExperimentPlan, data: Data) -> None:

@@ -10,7 +10,15 @@ import pytest
 from nnlab.nn.combinators import sequential
 from nnlab.nn.dense import dense
 from nnlab.nn.model import build_model
-from nnlab.optim.losses import binary_cross_entropy, cross_entropy, perceptron, squared_error
+from nnlab.optim.losses import (
+    absolute_error,
+    binary_cross_entropy,
+    cross_entropy,
+    hinge,
+    huber,
+    perceptron,
+    squared_error,
+)
 from nnlab.registry import components
 
 RANDOM = np.random.default_rng(0)
@@ -21,6 +29,8 @@ BITS = RANDOM.integers(0, 2, 40).astype(np.int32)
 VALUES = RANDOM.standard_normal((40, 7)).astype(np.float32)
 ONE_HOT = np.eye(7, dtype=np.float32)[LABELS]
 SIGNS = 2 * ONE_HOT - 1
+MANY_LABELS = RANDOM.integers(0, 2, (40, 7)).astype(np.float32)
+SHARES = RANDOM.random((40, 7)).astype(np.float32)
 
 
 def smoothed(smoothing):
@@ -39,6 +49,18 @@ def distance_to_the_right_side(torch, z):
     return torch.relu((1 - 2 * torch.tensor(BITS)) * z[:, 0]).mean()
 
 
+def log_losses(targets):
+    return lambda torch, z: torch.nn.functional.binary_cross_entropy_with_logits(z, torch.tensor(targets))
+
+
+def margin(torch, z):
+    return torch.relu(1 - (2 * torch.tensor(BITS) - 1) * z[:, 0]).mean()
+
+
+def margins(torch, z):
+    return torch.nn.functional.multi_margin_loss(z, torch.tensor(LABELS).long())
+
+
 def squares_from(targets, factor):
     return lambda torch, z: factor * torch.nn.functional.mse_loss(z, torch.tensor(targets))
 
@@ -46,7 +68,29 @@ def squares_from(targets, factor):
 # loss -> [(loss, outputs, targets, the mean of PyTorch's: (torch, outputs) -> tensor)]
 CASES = {
     "cross_entropy": [smoothed(smoothing) for smoothing in (0.0, 0.1, 0.99)],
-    "binary_cross_entropy": [(binary_cross_entropy(), LOGITS, BITS, log_loss)],
+    "binary_cross_entropy": [
+        (binary_cross_entropy(), LOGITS, BITS, log_loss),
+        (binary_cross_entropy(), OUTPUTS, MANY_LABELS, log_losses(MANY_LABELS)),
+        (binary_cross_entropy(), OUTPUTS, SHARES, log_losses(SHARES)),
+    ],
+    "hinge": [(hinge(), LOGITS, BITS, margin), (hinge(), OUTPUTS, LABELS, margins)],
+    "absolute_error": [
+        (
+            absolute_error(),
+            OUTPUTS,
+            VALUES,
+            lambda torch, z: torch.nn.functional.l1_loss(z, torch.tensor(VALUES)),
+        )
+    ],
+    "huber": [
+        (
+            huber(delta),
+            OUTPUTS,
+            VALUES,
+            lambda torch, z, d=delta: torch.nn.functional.huber_loss(z, torch.tensor(VALUES), delta=d),
+        )
+        for delta in (0.5, 1.0, 3.0)
+    ],
     "perceptron": [(perceptron(), LOGITS, BITS, distance_to_the_right_side)],
     "squared_error": [
         (squared_error(), OUTPUTS, VALUES, squares_from(VALUES, 1.0)),
@@ -183,10 +227,10 @@ def accuracy(loss, outputs, targets):
 def test_accuracy_equals_numpy():
     right = OUTPUTS.argmax(1) == LABELS
     assert 0 < right.mean() < 1
-    for loss in (cross_entropy(), cross_entropy(0.5), squared_error(), squared_error(outputs="sum")):
+    for loss in (cross_entropy(), cross_entropy(0.5), hinge(), squared_error(), squared_error(outputs="sum")):
         np.testing.assert_array_equal(accuracy(loss, OUTPUTS, LABELS), right)
     right = (LOGITS[:, 0] > 0) == BITS
-    for loss in (binary_cross_entropy(), perceptron()):
+    for loss in (binary_cross_entropy(), hinge(), perceptron()):
         np.testing.assert_array_equal(accuracy(loss, LOGITS, BITS), right)
 
 
@@ -197,7 +241,12 @@ def test_accuracy_equals_numpy():
         (cross_entropy(), 0, None),
         (binary_cross_entropy(), 2, 1),
         (binary_cross_entropy(), 3, None),
-        (binary_cross_entropy(), 0, None),
+        (binary_cross_entropy(), 0, 0),
+        (hinge(), 2, 1),
+        (hinge(), 3, 3),
+        (hinge(), 0, None),
+        (absolute_error(), 0, 0),
+        (huber(), 3, None),
         (perceptron(), 2, 1),
         (perceptron(), 3, None),
         (perceptron(), 0, None),

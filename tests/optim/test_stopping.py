@@ -59,8 +59,9 @@ def ends_at(config, values):
     """The record at which it ends, the metric taking these values; None where it never does."""
     stop = criterion(config)
     memory = stop.init()
+    sign = -1 if stop.metric.endswith("_accuracy") else 1  # higher is better
     for record, value in enumerate(values):
-        memory, ends = stop.update(memory, {stop.metric: jnp.float32(value)})
+        memory, ends = stop.update(memory, {stop.metric: jnp.float32(sign * value)})
         if bool(ends):
             return record
     return None
@@ -78,6 +79,10 @@ def ends_at(config, values):
         ({"type": "threshold", "below": 0.5, "metric": "validation_loss"}, None),
         ({"type": "rise", "by": 0.2}, 2),
         ({"type": "rise", "by": 0.3}, None),
+        ({"type": "early_stopping", "patience": 3, "metric": "validation_accuracy"}, 3),  # it must rise
+        ({"type": "no_decrease", "patience": 8, "metric": "train_accuracy"}, 8),
+        ({"type": "threshold", "above": 3.0, "metric": "train_accuracy"}, 0),
+        ({"type": "threshold", "above": 3.1, "metric": "train_accuracy"}, None),
     ],
 )
 def test_criteria_by_hand(config, record):
@@ -114,7 +119,7 @@ def test_a_run_that_diverges_is_not_ended_by_a_criterion(tmp_path):
 
 @pytest.mark.parametrize("name", components("stop"))
 def test_no_criterion_looks_at_the_test_set(name):
-    required = {p.name: 0.1 for p in components("stop")[name].parameters.values() if p.required}
+    required = {"below": 0.1} if name == "threshold" else {}
     assert not criterion({"type": name, **required}).metric.startswith("test")
     for metric in ("test_loss", "test_accuracy", "test_error"):
         problems = []
@@ -262,7 +267,30 @@ def test_lanes_end_each_at_its_time_and_go_on_without_those_that_did(tmp_path, m
         ("train: 30, validation: 30", "train: 60, validation: 0", "early_stopping needs a validation split"),
         ("early_stopping, patience: 4", "early_stoping", "did you mean 'early_stopping'"),
         ("patience: 4", "patience: 0", "a whole number >= 1"),
-        ("early_stopping, patience: 4", "threshold", "'below' is missing"),
+        ("early_stopping, patience: 4", "threshold", "give 'below', or 'above'"),
+        (
+            "early_stopping, patience: 4",
+            "threshold, above: 0.9",
+            "an error is better the lower it is; give 'below', or metric: train_accuracy",
+        ),
+        (
+            "early_stopping, patience: 4",
+            "threshold, below: 0.9, metric: train_accuracy",
+            "train_accuracy is better the higher it is, .* better the lower",
+        ),
+        ("early_stopping, patience: 4", "rise, metric: train_accuracy", "suits a metric .* the lower"),
+        (
+            "early_stopping, patience: 4",
+            "early_stopping, metric: validation_f1",
+            "no metric 'validation_f1' to look at.* give others in metrics",
+        ),
+        (
+            "{type: early_stopping, patience: 4}",
+            "early_stopping, {type: early_stopping, metric: validation_accuracy}",
+            "by validation_accuracy and by validation_loss; give one",
+        ),
+        ("0.05", "{type: performance, start: 0.1, metric: test_loss}", "test set, which never chooses"),
+        ("0.05", "{type: performance, start: 0.1, metric: validation_f1}", "the schedule has no metric"),
     ],
 )
 def test_what_does_not_fit_is_refused(old, new, message):
