@@ -82,8 +82,9 @@ def _metrics(
             if part.classes:
                 row[f"{name}_accuracy"] = (outputs[name].argmax(1) == part.targets).mean()
             for metric in added_metrics(experiment.plan.metrics, part.classes):
+                wanted = part.targets if part.classes else targets[name]
                 with jax.enable_x64(True):
-                    value = metric.of(experiment.plan.loss, *map(jnp.asarray, (outputs[name], part.targets)))
+                    value = metric.of(experiment.plan.loss, jnp.asarray(outputs[name]), jnp.asarray(wanted))
                 row[f"{name}_{metric.title}"] = float(value)
         row["weight_norm"] = np.linalg.norm(solution.kernel)
     row["smallest_singular_value"] = solution.singular_values[-1]

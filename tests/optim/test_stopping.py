@@ -282,7 +282,7 @@ def test_lanes_end_each_at_its_time_and_go_on_without_those_that_did(tmp_path, m
         (
             "early_stopping, patience: 4",
             "early_stopping, metric: validation_f1",
-            "no metric 'validation_f1' to look at.* give others in metrics",
+            "no metric 'validation_f1' to look at.* .give others in metrics",
         ),
         (
             "{type: early_stopping, patience: 4}",
@@ -302,9 +302,9 @@ def test_what_ended_it_can_be_expected(tmp_path):
     expecting = BASE + "expect: {stopped_by: {equals: early_stopping}}\n"
     task = experiment(expecting)
     outcome = run(task, RunDirectory(tmp_path / "run"))
-    [(_, _, found, holds)] = run_verdicts(task.config, outcome.summary)
+    [(_, _, found, holds, *_)] = run_verdicts(task.config, outcome.summary)
     assert (found, holds) == ("early_stopping", True)
-    [(_, _, found, holds)] = run_verdicts(task.config, {**outcome.summary, "stopped_by": "rise"})
+    [(_, _, found, holds, *_)] = run_verdicts(task.config, {**outcome.summary, "stopped_by": "rise"})
     assert (found, holds) == ("rise", False)
     for other in (
         expecting.replace("early_stopping}}", "rise}}"),
@@ -333,7 +333,7 @@ def test_the_test_set_never_chooses_anything(tmp_path, monkeypatch):
         task = experiment(text)
         if scrambled:
             test = task.data.test
-            wrong = test.__class__(-7.0 * test.inputs[::-1], (test.targets + 1) % 3, 3)
+            wrong = replace(test, inputs=-7.0 * test.inputs[::-1], targets=(test.targets + 1) % 3)
             task = replace(task, data=task.data._replace(test=wrong))
         place = tmp_path / str(scrambled)
         outcome = run(task, RunDirectory(place))
