@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Lt
 
@@ -135,6 +135,11 @@ class ExperimentPlan:
     def restoring_metric(self) -> str | None:
         """The metric by which a stopping criterion returns the best weights, if one does."""
         return next((stop.metric for stop in self.train.stop if stop.restores), None) if self.train else None
+
+    def direction_of(self, column: str) -> Literal["minimize", "maximize"]:
+        """Whether a column of metrics.csv, such as validation_loss, is to be small or large."""
+        higher = {"accuracy", *(metric.title for metric in self.metrics if metric.better == "higher")}
+        return "maximize" if column.partition("_")[2] in higher else "minimize"
 
     @property
     def run_phenomena(self) -> list[Built]:

@@ -63,7 +63,7 @@ def sweep_metric(numbers: Iterable[str], restores_best: bool) -> SweepMetric | N
 
 
 def search_metric(metric: str, direction: str, numbers: Iterable[str]) -> SweepMetric | None:
-    """What a search is judged by: its own metric, and the same of the reported split.
+    """What a search, or a sweep that stops by a metric, is judged by: that, and it of the reported split.
 
     `best.` is the best of all records by the split itself; of the test set that would be a choice, and what
     is reported for it is the record that was selected (`selected.`).

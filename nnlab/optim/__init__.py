@@ -1,1 +1,1 @@
-"""What a training minimizes and how: losses, metrics, penalties, optimizers, schedules, stopping criteria, solvers."""
+"""What a training minimizes and how: losses and metrics, penalties, optimizers, schedules, stops, solvers."""

@@ -141,11 +141,14 @@ def sweep_points(sweep: Sweep) -> SweepPoints:
     complete = sweep.completed_trials
     measured = [name for name in numbers_of(complete, sweep.axes) if complete[name].notna().any()]
     search = parts.sweep.method if parts.sweep is not None else None
-    if search is None:
-        stops = parts.train.stop if parts.train is not None else ()
-        metric = sweep_metric(measured, any(stop.restores for stop in stops))
+    chosen = parts.restoring_metric
+    if search is not None:
+        direction = search.direction or parts.direction_of(search.metric.partition(".")[2])
+        metric = search_metric(search.metric, direction, measured)
+    elif chosen is not None and not chosen.endswith("_loss"):
+        metric = search_metric(f"selected.{chosen}", parts.direction_of(chosen), measured)
     else:
-        metric = search_metric(search.metric, search.direction, measured)
+        metric = sweep_metric(measured, restores_best=chosen is not None)
     names = [] if metric is None else list(dict.fromkeys([metric.selected_by, metric.reported]))
     statistics = statistics_of_points(sweep.trials, axes, names)
     table = statistics[[*axes, *(f"{name}.{what}" for name in names for what in ("mean", "std"))]]

@@ -142,6 +142,14 @@ def test_the_task_is_that_of_loss_and_targets():
     assert task_of(squared_error(), 0, [whole]) == "values"
 
 
+def test_a_metric_says_which_values_are_better():
+    plan = check_tree(parse(BASE.replace("auc]", "auc, rmse]"), "test.yaml")).build()
+    for column in ("validation_accuracy", "test_balanced_accuracy", "train_auc"):
+        assert plan.direction_of(column) == "maximize"
+    for column in ("validation_loss", "train_rmse", "weight_norm"):
+        assert plan.direction_of(column) == "minimize"
+
+
 # --- in a run ---------------------------------------------------------------------------------------------
 
 BASE = """\

@@ -205,7 +205,7 @@ def test_a_space_of_everything(tmp_path):
         "e": {"uniform": [1.5, 1.5]},
     }
     search = build("search", {"type": "optuna", "metric": "best.train_loss", "startup": 3})
-    study = search.study(space, 0, tmp_path / "search.journal")
+    study = search.study("minimize", space, 0, tmp_path / "search.journal")
     for value in (1.0, 2.0, None, 0.5, 3.0, 2.5):
         proposal = study.propose()
         assert list(proposal.values) == list(space)
@@ -216,14 +216,14 @@ def test_a_space_of_everything(tmp_path):
         assert proposal.values["e"] == 1.5
         study.tell(proposal.number, value, {4: 1.0, 5: 2.0})
     left_open = study.propose()
-    again = search.study(space, 0, tmp_path / "search.journal")
+    again = search.study("minimize", space, 0, tmp_path / "search.journal")
     assert again.proposals() == study.proposals()
     assert [proposal.open for proposal in again.proposals()] == [False] * 6 + [True]
     assert again.proposals()[-1] == left_open
     assert again.should_prune(left_open.number, {4: 3.0})  # the median of the complete ones is 1
     assert not again.should_prune(left_open.number, {4: 0.9})
     assert not again.should_prune(left_open.number, {3: 3.0})
-    other = search.study(space, 1, tmp_path / "search.journal")
+    other = search.study("minimize", space, 1, tmp_path / "search.journal")
     assert other.proposals() == []
 
 

@@ -39,14 +39,6 @@ def check_search(config: Config, sweep: SweepDefinition, experiment: Experiment)
             raise config.error(("expect", key), message + f"it has {join_words(known, 'and')}")
 
 
-def _direction_of(metric: str, config: Config) -> Direction:
-    """Whether a number of a summary is to be small or large."""
-    plan = config.build()
-    title = metric.partition(".")[2].partition("_")[2]
-    higher = {"accuracy"} | {one.title for one in plan.metrics if one.better == "higher"}
-    return "maximize" if title in higher else "minimize"
-
-
 class SearchQueue:
     """The trials of a search: those that an interrupted sweep left open, then new proposals.
 
@@ -64,7 +56,8 @@ class SearchQueue:
         self.search: Search = sweep.method
         self.directory, self.draws = directory, sweep.random.draws
         self.seed, self.prunes = self.space.seeds[0], self.search.prune
-        self.direction = self.search.direction or _direction_of(self.search.metric, config)
+        column = self.search.metric.partition(".")[2]
+        self.direction: Direction = self.search.direction or config.build().direction_of(column)
         self.study = self.search.study(self.direction, sweep.random.axes, self.seed, directory.journal)
         self.trials: list[Trial] = []
         self.summaries: dict[str, Summary | None] = {}
