@@ -293,7 +293,7 @@ def test_bare_optuna_has_defaults(home):
     assert config.tree["sweep"]["method"] == {
         "type": "optuna",
         "metric": "final.validation_loss",
-        "direction": "minimize",
+        "direction": None,
         "prune": True,
         "startup": 10,
     }
