@@ -32,6 +32,8 @@ from nnlab.registry import Count
 from nnlab.system.imports import Array, jax
 
 MAXIMUM_LAYERS = 30_000  # in one chain
+RECURRENT = ("bidirectional", "gru", "lstm", "simple_rnn")
+OF_SIGNALS = {"conv2d": "conv1d", "max_pool": "max_pool1d", "average_pool": "average_pool1d"}
 
 
 @layer
@@ -192,11 +194,31 @@ def setup_chain(named: Mapping[str, Layer], input_shape: Shape) -> Setup:
     Raises:
         InvalidValue: A layer does not take what it receives; the message names the layer.
     """
-    shape, children = input_shape, {}
+    shape = input_shape
+    children: dict[str, Setup] = {}
+    maker = ""  # the last layer that made values of another shape
     for name, part in named.items():
-        children[name] = setup_child(name, part, shape)
-        shape = children[name].output_shape
+        if maker:
+            _check_axes(name, part.type, maker, children[maker].type, shape)
+        child = children[name] = setup_child(name, part, shape)
+        if child.output_shape != shape or child.type in (*RECURRENT, *OF_SIGNALS.values()):
+            maker = name
+        shape = child.output_shape
     return Setup(shape, children=children)
+
+
+def _check_axes(name: str, layer_type: str, maker: str, maker_type: str, shape: Shape) -> None:
+    """Refuse to take a signal's channels for columns, or a state for a sequence, which have as many axes."""
+    of_signals = OF_SIGNALS.get(layer_type)
+    if of_signals and maker_type in OF_SIGNALS.values() and len(shape) == 2:
+        raise InvalidValue(
+            f"{name}: takes images, and {maker} makes signals of {shape[1]} channels; let it be {of_signals}"
+        )
+    takes_sequences = layer_type in (*RECURRENT, *OF_SIGNALS.values())
+    if takes_sequences and maker_type in RECURRENT and len(shape) == 1:
+        raise InvalidValue(
+            f"{name}: takes sequences, and {maker} gives its last state alone; let {maker} have read: null"
+        )
 
 
 class BoundChildren:

@@ -23,11 +23,17 @@ def rbf(units: Count) -> Layer:
         `[B, D] -> [B, U]`
 
     Args:
-        units: U, the number of codes: one for each class.
+        units: U, the number of codes: one for each class, 2 or more.
 
     Reference:
         LeCun et al. 1998, Gradient-based learning applied to document recognition.
     """
+
+    if units < 2:
+        raise InvalidValue(
+            "a single output would never be positive; let there be one for each of two classes, and loss be "
+            "cross_entropy"
+        )
 
     def setup(input_shape: Shape) -> Setup:
         if len(input_shape) != 1:

@@ -418,6 +418,7 @@ def test_resnet18_as_pytorch_counts_it():
         (lambda: conv2d(2, 3, use_bias=False, untied_bias=True), (9, 9), "untied_bias needs biases"),
         (lambda: reshape([5]), (2, 3), r"\[2, 3\] has 6 values and \[5\] 5"),
         (lambda: rbf(3), (2, 3), "rbf takes inputs of one axis"),
+        (lambda: lenet5("original", outputs=1), (28, 28), "a single output would never be positive"),
     ],
 )
 def test_what_does_not_fit_is_refused(make, shape, said):

@@ -11,11 +11,14 @@ from support import KEY, SEED, close, drawn, from_config, pulled_back
 
 from nnlab.errors import InvalidValue
 from nnlab.nn.combinators import mlp, repeat, residual, sequential
+from nnlab.nn.convolution import conv1d, conv2d
 from nnlab.nn.dense import dense
 from nnlab.nn.model import build_model
 from nnlab.nn.normalization import batch_norm, group_norm, layer_norm
+from nnlab.nn.pooling import max_pool, max_pool1d
+from nnlab.nn.recurrent import bidirectional, gru, lstm
 from nnlab.nn.regularization import dropout
-from nnlab.nn.reshaping import flatten
+from nnlab.nn.reshaping import flatten, reshape
 from nnlab.registry import components
 from nnlab.system.random import generator
 
@@ -553,11 +556,27 @@ def test_keras_batch_norm_net():
         (group_norm(4), (4,), "group_norm_1: of one value in each of 4 groups is 0 whatever it is"),
         (layer_norm(), (3, 1), "layer_norm_1: of one feature is 0 whatever it is"),
         (sequential([residual([residual([dense(3)])])]), (4,), "residual_1.*residual_1"),
+        (sequential([lstm(4), dropout(0.5), gru(4)]), (3, 2), "gru_1: .* let lstm_1 have read: null"),
+        (sequential([bidirectional(gru(4)), conv1d(4, 2)]), (3, 2), "let bidirectional_1 have read: null"),
+        (sequential([conv1d(4, 2), "relu", max_pool()]), (9, 2), "max_pool_1: .* let it be max_pool1d"),
+        (sequential([max_pool1d(), conv2d(4, 2)]), (9, 2), "conv2d_1: .* signals of 2 channels; .*be conv1d"),
     ],
 )
 def test_shapes_that_do_not_fit_name_the_layer(layer, input_shape, named):
     with pytest.raises(InvalidValue, match=named):
         build_model(layer, input_shape)
+
+
+def test_sequences_are_taken_for_sequences():
+    """What may stand side by side: the last state is of all steps, or an image is made of it."""
+    for layers in (
+        [lstm(4, read=None), "relu", gru(4)],
+        [lstm(4, read=None), lstm(4, read=None), conv1d(4, 2), max_pool1d()],
+        [lstm(4, read=None), conv2d(4, 2), max_pool()],  # Zhou et al. 2016
+        [conv1d(4, 2), reshape([8, 4, 1]), conv2d(2, 2), max_pool()],
+        [conv1d(4, 2), flatten(), dense(4), reshape([4, 1]), lstm(2)],
+    ):
+        build_model(sequential(layers), (9, 2))
 
 
 # --- first weights ---------------------------------------------------------------------------------------
@@ -604,6 +623,7 @@ def test_first_weights_are_arrays_of_the_host_by_seed_and_path():
 def test_first_weights_need_no_jax():
     code = """
 import sys
+from nnlab.nn.convolution import conv1d, conv2d
 from nnlab.nn.dense import dense
 from nnlab.nn.model import build_model
 build_model(dense(3, kernel_init="orthogonal"), (4,)).init(0)
