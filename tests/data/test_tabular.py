@@ -107,10 +107,10 @@ def test_what_is_read(read, name):
 ROWS = "".join(f"{i},{i % 2}\n" for i in range(20))
 # text -> keys, what the error says
 REFUSED = {
-    "rows too long": ("a,y\n8,6,1\n7,5,0\n", {}, "line 2 has 3 cells, the header 2 (2 such rows in all)"),
-    "one row too long": ("a,y\n1,0\n\n2,3,1\n", {}, "line 4 has 3 cells, the header 2 (1 such rows in all)"),
-    "a row too short": ("a,b,y\n1,2,0\n2,1\n", {}, "line 3 has 2 cells, the header 3"),
-    "a row that ends in a separator": ("a,y\n1,0,\n2,1,\n", {}, "line 2 has 3 cells, the header 2 (2 such rows in all): it ends in a separator"),
+    "rows too long": ("a,y\n8,6,1\n7,5,0\n", {}, "line 2 has 3 fields, the header 2 (2 such rows in all)"),
+    "one row too long": ("a,y\n1,0\n\n2,3,1\n", {}, "line 4 has 3 fields, the header 2 (1 such rows in all)"),
+    "a row too short": ("a,b,y\n1,2,0\n2,1\n", {}, "line 3 has 2 fields, the header 3"),
+    "a row that ends in a separator": ("a,y\n1,0,\n2,1,\n", {}, "line 2 has 3 fields, the header 2 (2 such rows in all): it ends in a separator"),
     "lines that end in a separator": ("a,y,\n1,0,\n2,1,\n", {}, "line 1: column 3 has no name; does each line end in a separator?"),
     "the target twice": ("y,a,y\n1,2,1\n", {}, "line 1: 'y' is the name of columns 1 and 3"),
     "an input twice": ("a,y,a\n1,2,1\n", {}, "line 1: 'a' is the name of columns 1 and 3"),
@@ -122,7 +122,7 @@ REFUSED = {
     "tabs": ("a\ty\n1\t0\n", {}, "Then say separator: tab"),
     "spaces": ("a b y\n1 2 0\n", {}, "Then say separator: \" \""),
     "commas": ("a,y\n1,0\n", {"separator": ";"}, 'Then say separator: ","'),
-    "a remark above": ("# by a logger\na,y\n1,0\n", {}, "line 2 has 2 cells, the header 1 (2 such rows in all): is the header, '# by a logger', a remark?"),
+    "a remark above": ("# by a logger\na,y\n1,0\n", {}, "line 2 has 2 fields, the header 1 (2 such rows in all): is the header, '# by a logger', a remark?"),
     "a remark with commas": ("# by a, b, c\na,y\n1,0\n", {}, "is the header, '# by a', a remark?"),
     "Excel's remark": ("sep=;\na;b;y\n1;2;0\n", {"separator": ";"}, "is the header, 'sep=', a remark?"),
     "no header": ("0.5,1\n1.5,0\n", {"target": "1"}, "line 1: '0.5,1' are numbers and no names; add a header"),
@@ -152,8 +152,8 @@ REFUSED = {
     "an empty cell": ('a,y\n"1\n",0\n\n,1\n,0\n', {}, "line 5, column 'a': '' is a gap"),
     "a cell of spaces": ("a,y\n1,0\n  ,1\n", {}, "line 3, column 'a': '  ' is a gap"),
     "two gaps": ("a,b,y\n1,2,0\n1,,1\nNA,3,1\n", {}, "line 3, column 'b': '' is a gap"),
-    "a category called NA": ("a,y\nNA,0\nwood,1\n", {"coding": "one_hot"}, "'NA' is a gap (missing: empty cells, NA, NaN, None, null and their like)"),
-    "words that are missing": ("a,y\n1,0\n?,1\n", {"missing": ["?"]}, "'?' is a gap (missing: ?)"),
+    "a category called NA": ("a,y\nNA,0\nwood,1\n", {"coding": "one_hot"}, "'NA' is a gap, as empty cells, NA, NaN, None, null and their like are unless missing lists others; fill it, or leave out"),
+    "words that are missing": ("a,y\n1,0\n?,1\n", {"missing": ["?"]}, "'?' is a gap, as missing says (?); fill it"),
     "numbers that are missing": ("a,y\n1,0\n-999.0,1\n", {"missing": ["-999"]}, "line 3, column 'a': '-999.0' is a gap"),
     "a gap in the last line of a cell": ('b,a,y\n"u\nv",,0\n', {}, "line 3, column 'a': '' is a gap"),
     "spaces after a label": ("a,y\n1,cat\n2,dog\n3,cat \n", {}, "line 4, column 'y': 'cat ' differs by spaces alone from 'cat'"),
@@ -301,7 +301,7 @@ def test_parquet_says_what_a_column_holds(refusal, kind):
 @pytest.mark.parametrize(
     ("cells", "keys", "says"),
     [
-        ([1, None, None], {}, "row 2, column 'a': 'null' is a gap; fill it, remove the row, or drop the column (2 such cells in all)"),
+        ([1, None, None], {}, "row 2, column 'a': 'null' is a gap; fill it, or leave out the row or the column (2 such cells in all)"),
         ([1.0, 2.0, float("nan")], {}, "row 3, column 'a': 'nan' is a gap"),
         ([1.0, float("inf"), 2.0], {}, "row 2, column 'a': 'inf' is beyond float32"),
         ([1, 2, 2**53 + 1], {}, "row 3, column 'a': '9007199254740993' has more digits than float64 keeps"),

@@ -226,7 +226,7 @@ def expected_of_csv(rows: list[Row], broken: list[tuple[str, ...]], keys: dict[s
     uneven = [(line, cells) for line, cells in rows if len(cells) != len(names)]
     if uneven:
         line, cells = uneven[0]
-        defects.append((f"line {line} has {len(cells)} cells, the header {len(names)} ",))
+        defects.append((f"line {line} has {len(cells)} fields, the header {len(names)} ",))
     if not rows:
         defects.append(("has no rows",))
     if defects:

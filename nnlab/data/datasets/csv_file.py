@@ -110,10 +110,11 @@ class CsvFile:
     def _check_words(self, table: Table) -> None:
         """Refuse the first gap, or else the first NUL byte, in the order of the file."""
         listed = ", ".join(sorted(self.missing)[:MAXIMUM_LISTED_NAMES])
-        words = "empty cells, NA, NaN, None, null and their like" if self.missing == MISSING else listed
+        why = f", as missing says ({listed})" if self.missing else ""
+        if self.missing == MISSING:
+            why = ", as empty cells, NA, NaN, None, null and their like are unless missing lists others"
         gaps = {name: self._gaps_of(column) for name, column in table.columns.items()}
-        what = f"is a gap (missing: {words or 'empty cells'}); fill it, remove the row, or drop the column"
-        table.check_cells(gaps, what)
+        table.check_cells(gaps, f"is a gap{why}; fill it, or leave out the row or the column")
         nuls = {name: _nuls_of(column) for name, column in table.columns.items()}
         table.check_cells(nuls, "holds a NUL byte, as files that are no text do")
 
@@ -141,7 +142,7 @@ class CsvFile:
                 f"put quotes around a cell with '{self.rows.separator}' in it, as with decimal commas, and a "
                 "name above row labels"
             )
-        what = f"has {len(row.cells)} cells, the header {len(names)} ({more + 1:,} such rows in all)"
+        what = f"has {len(row.cells)} fields, the header {len(names)} ({more + 1:,} such rows in all)"
         return InvalidValue(f"'{self.rows.path}' line {row.line} {what}: {cause}", ("path",))
 
 

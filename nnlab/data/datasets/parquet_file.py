@@ -62,7 +62,7 @@ def read_parquet(file: Path, path: str, choice: Choice) -> Table:
                 ("path",),
             )
     gaps = {name: array.is_null(nan_is_null=True).to_numpy() for name, array in arrays.items()}
-    Table(path, {}, cell).check_cells(gaps, "is a gap; fill it, remove the row, or drop the column")
+    Table(path, {}, cell).check_cells(gaps, "is a gap; fill it, or leave out the row or the column")
     try:
         return Table(path, {name: _column(array) for name, array in arrays.items()}, cell)
     except unreadable as error:
