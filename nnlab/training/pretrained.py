@@ -172,11 +172,13 @@ def _check(source: str, arrays: Arrays, missing: list[str], unfit: list[str], un
     parts += [f"do not fit: {_some(unfit)}"] if unfit else []
     parts += [f"not there: {_some(missing)}"] if missing else []
     parts += [f"of no use here: {_some(unused)}"] if unused else []
-    raise InvalidValue(
-        f"'{source}': {'; '.join(parts)}; let `layers` name those that it has, `names` say what they are "
-        "called there",
-        ("from",),
-    )
+    if missing:
+        parts.append("let `layers` name those that it has, `names` say what they are called there")
+    elif any(" (int" in words or " (uint" in words for words in unfit):
+        parts.append("save the weights as floating-point numbers")
+    else:
+        parts.append("let the model have the shapes that are there, or `layers` name those that fit")
+    raise InvalidValue(f"'{source}': {'; '.join(parts)}", ("from",))
 
 
 def _report(source: str, arrays: Arrays, setup: Setup, unused: list[str]) -> str:
