@@ -7,6 +7,7 @@ from nnlab.config.sweep_keys import split_path
 from nnlab.registry import ConfigTree, ConfigValue
 
 MAXIMUM_EXAMPLES = 256
+LEAST_SHARE = 0.01
 
 
 def smoked(tree: ConfigTree) -> ConfigTree:
@@ -31,14 +32,17 @@ def smoked(tree: ConfigTree) -> ConfigTree:
 
 
 def _smoked_split(split: ConfigTree) -> ConfigTree:
-    """The split with at most a fifth of the examples held out each: the slice may have too few for counts and
-    for folds."""
-    counts = any(isinstance(split[name], int) for name in ("train", "validation", "test"))
-    if not counts and split["folds"] is None:
+    """The split with at most a fifth of the examples held out each, and at least a hundredth: the slice may
+    have too few for counts, for folds, or for a smaller share."""
+    shares = [split[name] for name in ("train", "validation", "test") if split[name]]
+    fits = all(isinstance(share, float) and share >= LEAST_SHARE for share in shares)
+    if fits and split["folds"] is None:
         return split
 
     def cut(share: ConfigValue) -> ConfigValue:
-        return share and min(share, MAXIMUM_EXAMPLES // 5 if isinstance(share, int) else 0.2)
+        if isinstance(share, int):
+            return min(share, MAXIMUM_EXAMPLES // 5)
+        return share and min(max(share, LEAST_SHARE), 0.2)
 
     return split | {"train": None} | {name: cut(split[name]) for name in ("validation", "test")}
 

@@ -68,7 +68,8 @@ class Record:
             steps, and the last ones in long strides.
         layers: False leaves out layers.csv, the inside view, which halves the time to compile.
         predictions: Keep the outputs for every training and test example, of the weights that come out, as
-            predictions.csv.
+            predictions.csv: a row for each output of each example, with the row of the source (from 0; of a
+            folder of images the file) and, where classes have names, that of the output's class.
     """
 
     every: Every | None = None

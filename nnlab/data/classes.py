@@ -94,12 +94,9 @@ def check_classes(loaded: Loaded) -> None:
     examples = loaded.examples
     if not examples.classes:
         return
-    (present,) = np.nonzero(_counts(_parts(loaded)))
-    if len(present) == 1:
-        raise InvalidValue(
-            f"all {len(examples):,} examples are of {class_title(examples, int(present[0]))}; there is "
-            "nothing to tell apart"
-        )
+    if count_present_classes(_parts(loaded)) == 1:
+        title = class_title(examples, int(examples.targets[0]))
+        raise InvalidValue(f"all {len(examples):,} examples are of {title}; there is nothing to tell apart")
 
 
 def target_notes(loaded: Loaded, train: Examples) -> list[str]:
@@ -122,6 +119,11 @@ def target_notes(loaded: Loaded, train: Examples) -> list[str]:
     if untrained.size:
         notes.append(f"no training example is of {_listed(train, untrained)}")
     return notes
+
+
+def count_present_classes(parts: Sequence[Examples]) -> int:
+    """How many classes have examples."""
+    return int(np.count_nonzero(_counts(parts)))
 
 
 def classes_without_examples(parts: Sequence[Examples]) -> str:

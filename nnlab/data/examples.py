@@ -10,6 +10,7 @@ import numpy as np
 
 from nnlab.data.labels import number_labels
 from nnlab.errors import InvalidValue
+from nnlab.text import one_line
 
 Task = Literal["classification", "regression"]
 
@@ -23,7 +24,8 @@ class Examples:
         targets: Class numbers `[N]`, int32, or values `[N, K]`, float32 or float64 likewise.
         classes: The number of classes; 0 where the targets are values.
         rows: Where each example stands in its source, `[N]`: the number of its row, counted from 0, or the
-            file that it is read from.
+            file that it is read from. Own test or validation examples count from 0, too; those that are
+            divided anew with the others are numbered on after them.
         class_names: What the source calls the classes; empty where it only numbers them.
         feature_names: The column that each feature of inputs `[N, D]` comes from; empty where the source only
             numbers them.
@@ -38,6 +40,11 @@ class Examples:
 
     def __len__(self) -> int:
         return self.inputs.shape[0]
+
+    @property
+    def printed_class_names(self) -> tuple[str, ...]:
+        """The names as they come into results: each one line of printable text."""
+        return tuple(map(one_line, self.class_names))
 
     def take(self, chosen: np.ndarray | slice) -> Examples:
         """The examples at these places, in this order."""

@@ -138,7 +138,7 @@ def prepare(
 
     def load(seed: int) -> Data:
         split_seed = seed if shares.seed is None else shares.seed
-        loaded = Loaded(*source.load(split_seed))
+        loaded = _pool(Loaded(*source.load(split_seed)), shares)
         if keep_classes is not None:
             loaded = select_classes(loaded, keep_classes)
         if not reconstruct:
@@ -155,15 +155,28 @@ def prepare(
     return DataPlan(load, 0 if batch_size == "full" else batch_size)
 
 
+def _pool(loaded: Loaded, split: Split) -> Loaded:
+    """The data set with its own test and validation examples among the others where `split` asks for that."""
+    examples, test, validation, _ = loaded
+    if split.test is not None and test is not None:
+        examples, test = _append(examples, test), None
+    if (split.validation or split.folds) and validation is not None:
+        examples, validation = _append(examples, validation), None
+    return loaded._replace(examples=examples, test=test, validation=validation)
+
+
+def _append(examples: Examples, others: Examples) -> Examples:
+    """Examples, and others whose rows are numbered on, where they are numbered."""
+    numbered = others.rows.dtype.kind in "iu"
+    rows = others.rows + len(examples) if numbered else others.rows
+    return concatenate_examples(examples, replace(others, rows=rows))
+
+
 def _divide(loaded: Loaded, split: Split | None, limit: int | None, train_on_all: bool, seed: int) -> Data:
     """The examples by split. A data set's own division is kept where `split` does not ask for another."""
     examples, test_set, validation_set, notes = loaded
     predivided = split is None and (train_on_all or bool(test_set or validation_set))
     shares = split or (Split() if predivided else DEFAULT_SPLIT)
-    if shares.test is not None and test_set is not None:
-        examples, test_set = concatenate_examples(examples, test_set), None
-    if (shares.validation or shares.folds) and validation_set is not None:
-        examples, validation_set = concatenate_examples(examples, validation_set), None
     if not predivided:
         examples = _shuffle(examples, generator(seed, "split"))
     if limit is not None:

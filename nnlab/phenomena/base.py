@@ -45,7 +45,8 @@ class RunView(Protocol):
     Attributes:
         label: The run in a few words.
         tables: The recorded tables by name; each has a column `step`.
-        summary: For a detector, what is known before it: status, classes, parameters, final and best metrics.
+        summary: For a detector, what is known before it: status, classes and their names, parameters, final
+            and best metrics.
     """
 
     @property

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nnlab import plotting
 from nnlab.config.split_roles import REPORTING_ORDER
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Shape
-from nnlab.phenomena.base import SweepView, refuse_non_numeric
+from nnlab.phenomena.base import RunView, SweepView, refuse_non_numeric
 from nnlab.phenomena.probe import RowLabels
 from nnlab.system.imports import Array, jax, jnp
 from nnlab.text import join_words
@@ -34,6 +35,25 @@ def recorded_split(table: pandas.DataFrame) -> str:
     if split not in REPORTING_ORDER:
         raise InvalidValue(f"a table names no split; there are {join_words(REPORTING_ORDER, 'and')}")
     return str(split)
+
+
+def class_label(run: RunView, number: int, characters: int = 14) -> str:
+    """What a figure calls a class.
+
+    Args:
+        run: The run.
+        number: The number of the class.
+        characters: To which its name is shortened.
+
+    Returns:
+        The name, where the run knows it and the figure's font can write it, else the number.
+    """
+    names = run.summary.get("class_names")
+    name = names.get(str(number)) if isinstance(names, dict) else None
+    if not isinstance(name, str) or not plotting.can_write(name):
+        return str(number)
+    short = name if len(name) <= characters else f"{name[: characters - 1]}…"
+    return short.replace("$", r"\$")  # which would begin a formula
 
 
 def read_test_predictions(sweep: SweepView, phenomenon: str) -> pandas.DataFrame:

@@ -104,6 +104,14 @@ def evenly_spaced_indices(count: int, at_most: int) -> list[int]:
     return [round(i * (count - 1) / max(1, number - 1)) for i in range(number)]
 
 
+def can_write(text: str) -> bool:
+    """Whether the font of figures has all characters of a text."""
+    from matplotlib import font_manager
+
+    font = font_manager.get_font(font_manager.findfont(font_manager.FontProperties()))
+    return font.get_charmap().keys() >= set(map(ord, text))
+
+
 def scientific(value: float) -> str:
     """A number for a title: 0.37, 1.5, 830, 7 x 10^-13."""
     if not math.isfinite(value) or value == 0 or 9.5e-3 <= abs(value) < 999:

@@ -21,13 +21,19 @@ if TYPE_CHECKING:
     from nnlab.phenomena.base import RunPhenomenon
 
 
+MAXIMUM_CLASS_NAMES = 1_000  # in a summary
+
+
 def facts_of(experiment: Experiment) -> JsonObject:
     """What the summary of a run says before it is trained."""
+    train = experiment.data.train
+    names = train.printed_class_names[:MAXIMUM_CLASS_NAMES]
     return {
         "name": experiment.plan.name,
         "parameters": experiment.model.setup.count("params"),
         "trained_parameters": experiment.trained_parameters,
-        "classes": experiment.data.train.classes,
+        "classes": train.classes,
+        **({"class_names": {str(number): name for number, name in enumerate(names)}} if names else {}),
     }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 Columns = Mapping[str, np.ndarray]
 """A part of a table: the columns by name, each with a value for every row."""
 
+NEGATIVE_NUMBER = re.compile(r"-\d+(\.\d+)?")  # which a spreadsheet only shows
 FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet would run a text that begins so
+NAME_COLUMNS = ("class_name", "true_name", "predicted_name", "row")  # a class may be called 7
 MAXIMUM_TABLE_BYTES = 2**32
 MAXIMUM_CELL_CHARACTERS = 1_000  # of a table of names and numbers
 MAXIMUM_STEP = 2**53
@@ -60,7 +63,7 @@ def _cell(value: object) -> str:
         return ""
     if isinstance(value, (float, np.floating)):
         return "" if math.isnan(value) else _number(value)
-    if isinstance(value, str) and value.startswith(FORMULA_PREFIXES):
+    if isinstance(value, str) and value.startswith(FORMULA_PREFIXES) and not NEGATIVE_NUMBER.fullmatch(value):
         return f"'{value}"
     return str(value)
 
@@ -147,11 +150,13 @@ def read_csv(file: Path) -> pandas.DataFrame:
 
 
 def _wrong_columns(table: pandas.DataFrame, numbers_only: bool) -> str:
-    """What is wrong with the columns: one that holds words holds no numbers. Empty where nothing is."""
+    """What is wrong with the columns: one that holds words holds no numbers, unless they are names of classes
+    or rows of a source. Empty where nothing is."""
     for name, column in table.items():
         if column.dtype.kind in "fiu":
             continue
-        if numbers_only or _has_numbers(column):
+        is_name = str(name).endswith(NAME_COLUMNS)
+        if numbers_only or (_has_numbers(column) and not is_name):
             return f"'{name}' holds what is no number"
         if column.astype(str).str.len().max() > MAXIMUM_CELL_CHARACTERS:
             return f"'{name}' holds more than {MAXIMUM_CELL_CHARACTERS:,} characters in a cell"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from nnlab.config import Config
 from nnlab.config.experiment_keys import ExperimentPlan
+from nnlab.data.classes import classes_without_examples, count_present_classes
 from nnlab.data.prepare import Data
 from nnlab.errors import KeyPath
 from nnlab.nn.activations import is_flat, output_range
@@ -37,7 +38,8 @@ def check_outputs(config: Config, plan: ExperimentPlan, data: Data, model: Model
     name = _name_of("loss", config.tree["loss"])
     if needed is None:
         remedy = "cross_entropy" if classes else "squared_error"
-        raise config.error(("loss",), f"{name} does not fit data with {task}; let loss be {remedy}")
+        message = f"{name} does not fit data with {task}; let loss be {remedy}{_other_task(config, plan)}"
+        raise config.error(("loss",), message)
     _check_last_activation(config, plan, model)
     if not classes:
         needed = data.train.targets.shape[1]
@@ -48,10 +50,25 @@ def check_outputs(config: Config, plan: ExperimentPlan, data: Data, model: Model
         raise config.error(
             ("model",),
             f"ends in outputs of shape {list(shape)}, but {name} on data with {task} needs [{needed}]; "
-            f"let the last layer be {{type: dense, units: {needed}}}, or mlp's outputs {needed}"
+            f"{_absent_classes(data, shape)}let the last layer be {{type: dense, units: {needed}}}, or mlp's "
+            f"outputs {needed}"
             + (", after a flatten" if len(shape) > 1 else "")
-            + (f", or loss be {other_loss}" if other_loss else ""),
+            + (f", or loss be {other_loss}" if other_loss else "")
+            + _other_task(config, plan),
         )
+
+
+def _absent_classes(data: Data, shape: Shape) -> str:
+    """Which classes have no example, where the model has outputs for all the others alone."""
+    parts = list(data.splits.values())
+    absent = classes_without_examples(parts) if data.train.classes else ""
+    return f"{absent}; else " if absent and shape == (count_present_classes(parts),) else ""
+
+
+def _other_task(config: Config, plan: ExperimentPlan) -> str:
+    """Where a loss of values meets a data set whose key `task` makes classes of its targets: the key."""
+    of_values = config.tree["data"].get("task") == "classification" and plan.loss.outputs_for(0) is not None
+    return "; for values to regress, give data.task regression" if of_values else ""
 
 
 def _check_last_activation(config: Config, plan: ExperimentPlan, model: Model) -> None:

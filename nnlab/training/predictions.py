@@ -11,14 +11,16 @@ from nnlab.data.prepare import Data
 
 
 def predictions_table(data: Data, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The columns split, example, input (where inputs have one feature), output, target and prediction.
+    """The columns split, example, input (where inputs have one feature), output, target, prediction, row, and
+    class_name where classes have names.
 
     Args:
         data: The examples by split; targets that are classes become one-hot.
         outputs: split -> `[N, K]`.
 
     Returns:
-        Columns of `N * K` rows per split; example and output are indices.
+        Columns of `N * K` rows per split; example and output are indices, row is the example's place in its
+        source, see `Examples`, and class_name what the output stands for.
     """
     parts: list[dict[str, np.ndarray]] = []
     for split in ("train", "test"):
@@ -36,5 +38,9 @@ def predictions_table(data: Data, outputs: Mapping[str, np.ndarray]) -> dict[str
             part["input"] = np.repeat(examples.inputs.reshape(-1), width)
         part["output"] = np.tile(np.arange(width), count)
         part["target"], part["prediction"] = targets.reshape(-1), values.reshape(-1)
+        part["row"] = np.repeat(examples.rows, width)
+        if examples.class_names:
+            names = np.array(examples.printed_class_names[-width:], dtype=object)
+            part["class_name"] = np.tile(names, count)
         parts.append(part)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -226,9 +226,11 @@ def test_the_run_directory_itself_may_be_a_link(tmp_path):
 
 
 def test_a_text_that_a_spreadsheet_would_run_is_made_text(run):
-    run.append("table", {"reason": np.array(["=1+1", "+1", "-x", "@sum", "x-y"], dtype=object)})
+    run.append(
+        "table", {"reason": np.array(["=1+1", "+1", "-x", "@sum", "x-y", "-1.5", "-1+1"], dtype=object)}
+    )
     lines = (run.path / "table.csv").read_text().splitlines()[1:]
-    assert lines == ["'=1+1", "'+1", "'-x", "'@sum", "x-y"]
+    assert lines == ["'=1+1", "'+1", "'-x", "'@sum", "x-y", "-1.5", "'-1+1"]
 
 
 def test_a_table_s_place_taken_by_a_folder(run):

@@ -7,6 +7,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.lib.npyio import NpzFile
@@ -38,9 +39,11 @@ def npz(path: str, inputs: str = "x", targets: str = "y", task: Task = "classifi
     Args:
         path: The .npz file; a relative path starts at the working directory.
         inputs: The name of the array of inputs.
-        targets: The name of the array of targets: `[N]`, or `[N, K]` values for a regression.
-        task: `classification` numbers the different targets, sorted, which may be text; `regression` takes
-            numbers.
+        targets: The name of the array of targets: `[N]`; one-hot rows `[N, K]`; or `[N, K]` values for a
+            regression.
+        task: `classification` numbers the different targets, sorted, which may be text, and takes the column
+            of the one for one-hot rows; `regression` takes numbers. Numbers that are many and not whole, or
+            far apart, are no classes.
     """
 
     def load(_: int) -> Loaded:
@@ -54,7 +57,8 @@ def npz(path: str, inputs: str = "x", targets: str = "y", task: Task = "classifi
         parts, start = {}, 0
         for part, pair in arrays.items():
             end = start + len(pair[0])
-            parts[part], start = together.take(slice(start, end)), end
+            taken = together.take(slice(start, end))
+            parts[part], start = replace(taken, rows=np.arange(len(taken))), end
         notes = (f"'{path}': not used: {_join(unused)}",) if unused else ()
         return Loaded(parts["train"], parts.get("test"), parts.get("validation"), notes)
 

@@ -53,7 +53,8 @@ def csv_file(
     Args:
         path: The file; a relative path starts at the working directory.
         target: The name of the target's column; a list of several makes values `[N, K]` for a regression.
-        task: `classification` numbers the target's different values, sorted; `regression` takes numbers.
+        task: `classification` numbers the target's different values, sorted, and keeps them as names;
+            `regression` takes numbers. Numbers that are many and not whole, or far apart, are no classes.
         coding: How text becomes numbers: one code for every text column, or a mapping from columns (those of
             numbers too) each to its own code, or to a list of its values, which is ordinal with the numbers
             in this order. null allows no text.
@@ -95,7 +96,8 @@ def parquet(
     Args:
         path: The file; a relative path starts at the working directory.
         target: The name of the target's column; a list of several makes values `[N, K]` for a regression.
-        task: `classification` numbers the target's different values, sorted; `regression` takes numbers.
+        task: `classification` numbers the target's different values, sorted, and keeps them as names;
+            `regression` takes numbers. Numbers that are many and not whole, or far apart, are no classes.
         coding: How text becomes numbers, as for `csv`.
         columns: The inputs, in this order. null is all columns but the target.
         drop: Columns to leave out.

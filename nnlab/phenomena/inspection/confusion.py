@@ -14,6 +14,7 @@ from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup
 from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon, refuse_sparse_grid
 from nnlab.phenomena.examples import (
+    class_label,
     displayed,
     image_shape,
     images_in,
@@ -34,7 +35,10 @@ if TYPE_CHECKING:
 
 MAXIMUM_CLASSES = 200
 MAXIMUM_LABELLED_CLASSES = 20  # up to here the counts are written into the cells
+UPRIGHT_CHARACTERS = 3  # longer names of classes are slanted
 IMAGES_PER_ROW = 5
+IMAGE_LABEL_CHARACTERS = 10  # of the name of a class below an image
+ONE_LINE_CHARACTERS = 3  # longer names of two classes are written below each other
 MAXIMUM_IMAGES = 20  # of a single run; of several, a row each
 MISCLASSIFIED_COLUMNS = ("example", "true", "predicted", "probability", "value")
 
@@ -142,7 +146,12 @@ def _class_pairs(setup: Setup, data: Data) -> RowLabels:
             f"confusion is of {MAXIMUM_CLASSES} classes at most, not {classes:,}; leave it out"
         )
     split = reported_split(data.splits)
-    return product_rows(split=[split], true=range(classes), predicted=range(classes))
+    rows = product_rows(split=[split], true=range(classes), predicted=range(classes))
+    names = data.train.printed_class_names
+    if not names:
+        return rows
+    pairs = product_rows(split=[split], true_name=names, predicted_name=names)
+    return {**rows, **pairs}
 
 
 def _predictions(snapshot: Snapshot) -> tuple[Array, Array, Array]:
@@ -198,6 +207,7 @@ def _draw_matrix(ax: Axes, run: RunView) -> str:
     ax.imshow(rates, cmap="Blues", vmin=0, vmax=1)
     if len(counts) <= MAXIMUM_LABELLED_CLASSES:
         _write_counts(ax, counts, rates)
+        _write_classes(ax, [class_label(run, number) for number in range(len(counts))])
     ax.set(xlabel="predicted class", ylabel="true class")
     ax.grid(visible=False)
     error = f"{100 * detect(table).error:.3g} %"
@@ -205,12 +215,17 @@ def _draw_matrix(ax: Axes, run: RunView) -> str:
 
 
 def _write_counts(ax: Axes, counts: np.ndarray, rates: np.ndarray) -> None:
-    classes = range(len(counts))
-    ax.set(xticks=classes, yticks=classes)
     for true, predicted in zip(*np.nonzero(counts), strict=True):
         colour = "white" if rates[true, predicted] > 0.5 else "black"
         label = f"{counts[true, predicted]:.0f}"
         ax.text(predicted, true, label, ha="center", va="center", color=colour, fontsize=7)
+
+
+def _write_classes(ax: Axes, labels: Sequence[str]) -> None:
+    places = range(len(labels))
+    slanted = max(map(len, labels)) > UPRIGHT_CHARACTERS
+    ax.set_xticks(places, labels, rotation=45 if slanted else 0, ha="right" if slanted else "center")
+    ax.set_yticks(places, labels)
 
 
 def misclassified_images(runs: Sequence[RunView]) -> Figure:
@@ -230,7 +245,7 @@ def misclassified_images(runs: Sequence[RunView]) -> Figure:
     for run, table, count, end, height in zip(runs, tables, counts, ends, heights, strict=True):
         if count:
             rows = axes[end - height : end]
-            _draw_images(rows.flat, table, count)
+            _draw_images(rows.flat, run, table, count)
             rows[0][0].set_ylabel(run.label if len(runs) > 1 else "")
     return figure
 
@@ -241,12 +256,15 @@ def _headline(run: RunView) -> str:
     return f"{run.label}: {error} of {count:,.0f} {recorded_split(table)} examples wrong"
 
 
-def _draw_images(panels: Iterable[Axes], table: pandas.DataFrame, count: int) -> None:
+def _draw_images(panels: Iterable[Axes], run: RunView, table: pandas.DataFrame, count: int) -> None:
     images = images_in(table, "value")
     refuse_tiny_images(images)
     examples = table.drop_duplicates("rank").to_dict("records")
     for ax, image, example in list(zip(panels, images, examples, strict=False))[:count]:
         ax.set_axis_on()
         plotting.image(ax, displayed(image))
-        classes = f"{example['true']:.0f} taken for {example['predicted']:.0f}"
-        ax.set_xlabel(f"{classes}, {100 * example['probability']:.0f} %", fontsize=8)
+        true, predicted = (
+            class_label(run, int(example[column]), IMAGE_LABEL_CHARACTERS) for column in ("true", "predicted")
+        )
+        taken = ", taken for\n" if len(true + predicted) > ONE_LINE_CHARACTERS else " taken for "
+        ax.set_xlabel(f"{true}{taken}{predicted}, {100 * example['probability']:.0f} %", fontsize=8)
