@@ -39,7 +39,8 @@ def max_pool(size: Size = 2, stride: Size | None = None, padding: Padding = "val
     The gradient goes to the maximum, or to the first of equal ones, as in PyTorch.
 
     Shape:
-        `[B, H, W, C] -> [B, H', W', C]`, or `[B, H, W] -> [B, H', W']`.
+        `[B, H, W, C] -> [B, H', W', C]`, or `[B, H, W] -> [B, H', W']`, with W' = floor((W - F + 2P) / S) + 1
+        and H' likewise.
 
     Args:
         size: F, the side of the windows, in pixels, or [height, width]; 2 is that of Keras.
@@ -56,7 +57,8 @@ def average_pool(size: Size = 2, stride: Size | None = None, padding: Padding = 
     """Average pooling of images: the mean of each window.
 
     Shape:
-        `[B, H, W, C] -> [B, H', W', C]`, or `[B, H, W] -> [B, H', W']`.
+        `[B, H, W, C] -> [B, H', W', C]`, or `[B, H, W] -> [B, H', W']`, with W' = floor((W - F + 2P) / S) + 1
+        and H' likewise.
 
     Args:
         size: F, the side of the windows, in pixels, or [height, width]; 2 is that of Keras.
@@ -76,7 +78,7 @@ def max_pool1d(size: Count = 2, stride: Count | None = None, padding: Padding = 
     The gradient goes to the maximum, or to the first of equal ones, as in PyTorch.
 
     Shape:
-        `[B, L, C] -> [B, L', C]`, or `[B, L] -> [B, L']`.
+        `[B, L, C] -> [B, L', C]`, or `[B, L] -> [B, L']`, with L' = floor((L - F + 2P) / S) + 1.
 
     Args:
         size: F, the length of the windows; 2 is that of Keras.
@@ -91,7 +93,7 @@ def average_pool1d(size: Count = 2, stride: Count | None = None, padding: Paddin
     """Average pooling of signals: the mean of each window.
 
     Shape:
-        `[B, L, C] -> [B, L', C]`, or `[B, L] -> [B, L']`.
+        `[B, L, C] -> [B, L', C]`, or `[B, L] -> [B, L']`, with L' = floor((L - F + 2P) / S) + 1.
 
     Args:
         size: F, the length of the windows; 2 is that of Keras.

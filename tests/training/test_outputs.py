@@ -10,7 +10,7 @@ from nnlab.errors import ConfigError
 from nnlab.registry import components
 from nnlab.training.experiment import build_experiment
 
-BINARY = ("binary_cross_entropy", "perceptron")
+BINARY = ("binary_cross_entropy", "hinge", "perceptron")
 
 
 @pytest.fixture
