@@ -162,6 +162,7 @@ REFUSED = {
     "text to regress": ("a,y\n1,x\n", {"task": "regression"}, "line 2, column 'y': 'x' is text; a regression takes"),
     "an open quote": ('a,y\n1,0\n\n2,"1\n3,0\n', {}, "line 4 has a quote that opens a cell, and none closes it"),
     "a lone quote": ('a,y\n1,"p\n2,"q"\n', {}, "line 2 has a quote that opens a cell, which goes on behind the next quote, in line 3"),
+    "a lone quote in the second line of a row": ('a,y\n"p\nq","r\n3,0\n', {}, "line 3 has a quote that opens a cell, and none"),
     "a quote that closes too early": ('a,y\n1,"p"q\n', {}, "line 2 has a cell that goes on behind its closing quote"),
     "an endless cell": ('a,y\n1,0\n2,"' + "x" * 140_000, {}, "line 3 has a cell of more than 131,072 characters"),
     "UTF-16": ("a,y\n1,0\n".encode("utf-16"), {}, "is no CSV table: it is UTF-16"),

@@ -208,8 +208,27 @@ def rows_by_csv(content: bytes, keys: dict[str, Any]) -> tuple[list[Row], list[t
                 rows.append(Row(line, cells))
             line = reader.line_num + 1
     except csv.Error:
-        return rows, [(f"' line {line} has a ", "quot")]
+        return rows, [(f"' line {line_of_quote(content.decode('utf-8-sig'), mark)} has a ", "quot")]
     return rows, []
+
+
+def line_of_quote(text: str, mark: str) -> int:
+    """The line of the first quote that opens a cell and does not close it before a separator or break."""
+    state, line, opened = "start", 1, 0
+    for before, character in zip("\n" + text, text, strict=False):
+        if state == "quoted":
+            state = "closed" if character == '"' else "quoted"
+        elif character == '"' and state in ("start", "closed"):
+            opened = line if state == "start" else opened
+            state = "quoted"
+        elif character in (mark, "\r", "\n"):
+            state = "start"
+        elif state == "closed":
+            return opened
+        else:
+            state = "plain"
+        line += character == "\r" or (character == "\n" and before != "\r")
+    return opened
 
 
 def expected_of_csv(rows: list[Row], broken: list[tuple[str, ...]], keys: dict[str, Any]) -> Expected:

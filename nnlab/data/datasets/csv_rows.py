@@ -79,8 +79,9 @@ class CsvRows:
     def _open(self) -> IO[bytes]:
         return cast(IO[bytes], gzip.open(self.file)) if self.file.suffix == ".gz" else self.file.open("rb")
 
-    def _bad_quotes(self, line: int, last: int, error: str) -> InvalidValue:
-        """An error about the row that begins in a line, and which `csv` gave up in line `last`."""
+    def _bad_quotes(self, first: int, last: int, error: str) -> InvalidValue:
+        """An error about the row that begins in line `first`, and which `csv` gave up in line `last`."""
+        line = self._line_of_quote(first, last)
         if "limit" in error:
             what = (
                 f"has a cell of more than {csv.field_size_limit():,} characters; does a quote open it alone?"
@@ -93,6 +94,17 @@ class CsvRows:
             what = "has a cell that goes on behind its closing quote;"
         remedy = 'write a quote within a cell twice, "", and such a cell in quotes'
         return InvalidValue(f"'{self.path}' line {line} {what} {remedy}", ("path",))
+
+    def _line_of_quote(self, first: int, last: int) -> int:
+        """The line of the quote that opens the first cell between two lines which is not whole."""
+        mark = re.escape(self.separator)
+        whole_cell = re.compile(rf'(?:"(?:[^"]|"")*"|[^"{mark}\r\n][^{mark}\r\n]*|){mark}')
+        with self._open() as stream, io.TextIOWrapper(stream, "utf-8-sig", newline="") as text:
+            row = "".join(islice(text, first - 1, last))
+        end = 0
+        while cell := whole_cell.match(row, end):
+            end = cell.end()
+        return first + len(_LINE_BREAK.findall(row[:end]))
 
     def _not_utf8(self) -> InvalidValue:
         """An error about bytes that are no UTF-8."""
