@@ -101,7 +101,8 @@ def _from_one_hot(labels: np.ndarray) -> NumberedLabels:
         row = int((ones != 1).argmax())
         raise InvalidValue(
             f"the targets are [{shape}] of 0 and 1, and row {row} (counted from 0) holds {ones[row]} ones, "
-            "not one; where an example may be of several classes, give task: regression"
+            "not one; where an example may be of several classes, give task: regression and loss: "
+            "binary_cross_entropy"
         )
     return NumberedLabels(labels.argmax(axis=1), labels.shape[1])
 

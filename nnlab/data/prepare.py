@@ -118,7 +118,8 @@ def prepare(
         split: Shares of the examples, or folds for a cross-validation. null is the data set's own division
             where it has one (mnist, cifar10, mnist1d, npz, image_folder; boolean and ravine train on all),
             else 70 % train, 15 % validation, 15 % test.
-        normalize: Scales the inputs by statistics of the training inputs.
+        normalize: Scales the inputs by statistics of the training inputs, in the precision of their source;
+            only then do they become float32. A feature that loses its differences so is refused.
         label_noise: Replaces some training labels; validation and test labels stay clean.
         batch_size: Examples in a step, or `full` for all.
         limit: The largest number of examples, and of the data set's own validation and test examples each;

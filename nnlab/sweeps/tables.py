@@ -12,6 +12,8 @@ from nnlab.sweeps.directory import SweepDirectory
 from nnlab.sweeps.engines.base import Summary
 from nnlab.sweeps.trials import Trial
 
+NAMES = ("name", "class_names")  # in a summary; they are the same for all trials, and no numbers
+
 
 def row_of(trial: Trial, summary: Summary | None) -> dict[str, object]:
     """The row of a trial in trials.csv.
@@ -24,9 +26,11 @@ def row_of(trial: Trial, summary: Summary | None) -> dict[str, object]:
     row |= {path: plain(value) for path, value in trial.axes.items()}
     row |= {"seed": trial.seed, "status": "", "reason": ""}
     for key, value in (summary or {}).items():
+        if key in NAMES:
+            continue
         if isinstance(value, Mapping):
             row |= {f"{key}.{name}": number for name, number in value.items()}
-        elif key != "name":
+        else:
             row[key] = value
     return row
 

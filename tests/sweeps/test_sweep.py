@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas
@@ -20,7 +21,7 @@ from nnlab.config import load
 from nnlab.runs.resume import RunTask
 from nnlab.runs.run import run_together
 from nnlab.sweeps.directory import SweepDirectory
-from nnlab.sweeps.tables import write_summary
+from nnlab.sweeps.tables import row_of, write_summary
 from nnlab.sweeps.trials import trials_of
 from nnlab.system import device
 from nnlab.training.experiment import build_experiment
@@ -725,3 +726,9 @@ def test_a_sweep_of_which_nothing_finished_has_an_empty_summary(tmp_path):
     summary = pandas.read_csv(tmp_path / "none" / "summary.csv")
     assert summary.columns.tolist()[:2] == ["model.width", "metric"]
     assert summary.empty
+
+
+def test_names_of_classes_are_no_numbers_of_a_trial():
+    summary = {"name": "n", "classes": 2, "class_names": {"0": "7", "1": "9"}, "final": {"step": 1}}
+    row = row_of(SimpleNamespace(id="t", axes={}, seed=3), summary)
+    assert row == {"trial": "t", "seed": 3, "status": "", "reason": "", "classes": 2, "final.step": 1}
