@@ -92,36 +92,42 @@ def _without_improvement(metric: str, patience: int, min_delta: float) -> Stop:
 
 
 @register("stop")
-def threshold(
-    below: NonNegative | None = None, metric: str = "train_error", above: float | None = None
-) -> Stop:
+def threshold(below: NonNegative, metric: str = "train_error") -> Stop:
     """Ends at the first record at which a loss or error is `below` or less.
 
-    Lecture 002: a threshold on the training error. Of a metric that is better the higher it is, at the first
-    at which it is `above` or more.
+    Lecture 002: a threshold on the training error. `reached` is that of a metric which is to be large.
 
     Args:
-        below: The threshold of a metric that is better the lower it is.
-        metric: A loss or metric of train or validation; or train_error or validation_error, the share of
-            examples that a classification gets wrong, 1 - accuracy.
-        above: The threshold of a metric that is better the higher it is.
+        below: The threshold.
+        metric: A loss or metric of train or validation that is better the lower it is; or train_error or
+            validation_error, the share of examples that a classification gets wrong, 1 - accuracy.
     """
     refuse_test_metric(metric)
-    if (below is None) == (above is None):
-        raise InvalidValue("give 'below', or 'above' for a metric that is better the higher it is")
     split, _, what = metric.partition("_")
     is_error = what == "error"
-    if is_error and above is not None:
-        message = f"an error is better the lower it is; give 'below', or metric: {split}_accuracy"
-        raise InvalidValue(message, ("above",))
     name = f"{split}_accuracy" if is_error else metric
-    highest = -above if above is not None else below or 0.0
 
     def update(state: PyTree, costs: Costs) -> tuple[PyTree, Array]:
         cost = 1.0 + costs[name] if is_error else costs[name]
-        return state, cost <= highest + ROUNDING_MARGIN
+        return state, cost <= below + ROUNDING_MARGIN
 
-    return Stop(tuple, update, name, "higher" if is_error or above is not None else "lower")
+    return Stop(tuple, update, name, "higher" if is_error else "lower")
+
+
+@register("stop")
+def reached(above: float, metric: str = "train_accuracy") -> Stop:
+    """Ends at the first record at which a metric is `above` or more.
+
+    Args:
+        above: The threshold.
+        metric: A metric of train or validation that is better the higher it is.
+    """
+    refuse_test_metric(metric)
+
+    def update(state: PyTree, costs: Costs) -> tuple[PyTree, Array]:
+        return state, -costs[metric] >= above - ROUNDING_MARGIN
+
+    return Stop(tuple, update, metric, "higher")
 
 
 @register("stop")

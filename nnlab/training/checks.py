@@ -208,7 +208,7 @@ def _check_metrics(config: Config, plan: ExperimentPlan, data: Data) -> None:
             raise config.error(
                 ("loss",),
                 f"takes targets from 0 to 1, and among those of the {split} split is {outside[0]:g}; scale "
-                "them, or let loss be squared_error",
+                "them (min_max takes low and high), or let loss be squared_error",
             )
     task = task_of(plan.loss, classes, targets.values())
     for number, metric in enumerate(plan.metrics):

@@ -118,7 +118,10 @@ class Experiment(abc.ABC):
         """What the memory of its training depends on."""
         splits = self.data.splits.values()
         data_bytes = sum(part.inputs.nbytes + part.targets.nbytes for part in splits)
-        return _footprint(self.plan, self.model, self.batch_size, sum(map(len, splits)), data_bytes)
+        examples = sum(map(len, splits))
+        if self.plan.metrics:  # they are computed from the outputs of all examples
+            data_bytes += FLOAT_BYTES * examples * math.prod(self.model.setup.output_shape)
+        return _footprint(self.plan, self.model, self.batch_size, examples, data_bytes)
 
 
 @dataclass(frozen=True)

@@ -81,8 +81,8 @@ def ends_at(config, values):
         ({"type": "rise", "by": 0.3}, None),
         ({"type": "early_stopping", "patience": 3, "metric": "validation_accuracy"}, 3),  # it must rise
         ({"type": "no_decrease", "patience": 8, "metric": "train_accuracy"}, 8),
-        ({"type": "threshold", "above": 3.0, "metric": "train_accuracy"}, 0),
-        ({"type": "threshold", "above": 3.1, "metric": "train_accuracy"}, None),
+        ({"type": "reached", "above": 3.0}, 0),
+        ({"type": "reached", "above": 3.1, "metric": "validation_accuracy"}, None),
     ],
 )
 def test_criteria_by_hand(config, record):
@@ -119,7 +119,7 @@ def test_a_run_that_diverges_is_not_ended_by_a_criterion(tmp_path):
 
 @pytest.mark.parametrize("name", components("stop"))
 def test_no_criterion_looks_at_the_test_set(name):
-    required = {"below": 0.1} if name == "threshold" else {}
+    required = {p.name: 0.1 for p in components("stop")[name].parameters.values() if p.required}
     assert not criterion({"type": name, **required}).metric.startswith("test")
     for metric in ("test_loss", "test_accuracy", "test_error"):
         problems = []
@@ -267,12 +267,8 @@ def test_lanes_end_each_at_its_time_and_go_on_without_those_that_did(tmp_path, m
         ("train: 30, validation: 30", "train: 60, validation: 0", "early_stopping needs a validation split"),
         ("early_stopping, patience: 4", "early_stoping", "did you mean 'early_stopping'"),
         ("patience: 4", "patience: 0", "a whole number >= 1"),
-        ("early_stopping, patience: 4", "threshold", "give 'below', or 'above'"),
-        (
-            "early_stopping, patience: 4",
-            "threshold, above: 0.9",
-            "an error is better the lower it is; give 'below', or metric: train_accuracy",
-        ),
+        ("early_stopping, patience: 4", "threshold", "'below' is missing"),
+        ("early_stopping, patience: 4", "reached, above: 1, metric: train_loss", "suits .* the higher"),
         (
             "early_stopping, patience: 4",
             "threshold, below: 0.9, metric: train_accuracy",
