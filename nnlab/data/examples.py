@@ -121,9 +121,21 @@ def regression_examples(inputs: np.ndarray, values: np.ndarray) -> Examples:
 
 
 def as_float(values: np.ndarray) -> np.ndarray:
-    """The values as float32 where their type fits it without rounding, as bytes do; else as float64."""
-    single = np.can_cast(values.dtype, np.float32)
-    return values.astype(np.float32 if single else np.float64, copy=False)
+    """The values as float32 where their type fits it without rounding, as bytes do; else as float64.
+
+    Raises:
+        InvalidValue: A whole number does not fit float64.
+    """
+    if np.can_cast(values.dtype, np.float32):
+        return values.astype(np.float32, copy=False)
+    double = values.astype(np.float64, copy=False)
+    if values.dtype.kind in "iu":
+        with np.errstate(invalid="ignore"):  # what is rounded up to 2^63 does not fit back
+            rounded = double.astype(values.dtype) != values
+        if rounded.any():
+            number = values[rounded][0]
+            raise InvalidValue(f"{number} has more digits than float64 keeps (2^53); subtract an offset")
+    return double
 
 
 def as_float32(values: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from nnlab.errors import InvalidValue
 MAXIMUM_CLASSES = 10_000
 MAXIMUM_FRACTIONS = 20  # different numbers that are not whole, such as half stars, and still classes
 MAXIMUM_SCATTERED = 100  # different whole numbers with gaps between them, and still classes
-MINIMUM_SCATTERED = 10  # up to here they are, however few examples there are
+MINIMUM_SCATTERED = 10  # up to here labels are classes, however few examples there are
 SHORTEST_WORD = 3  # letters; of shorter names, a and A may well be two classes
 
 
@@ -54,7 +54,7 @@ def number_labels(labels: np.ndarray) -> NumberedLabels:
     if numeric:
         _check_no_quantities(values, len(labels))
     else:
-        _check_words_differ(values.tolist())
+        _check_words(values.tolist(), len(labels), may_be_nan=labels.dtype.kind == "O")
     if len(values) > MAXIMUM_CLASSES:
         remedy = "; for values to regress give task: regression" if numeric else ""
         raise InvalidValue(
@@ -128,8 +128,24 @@ def _check_no_quantities(values: np.ndarray, examples: int) -> None:
         )
 
 
-def _check_words_differ(words: list[str]) -> None:
-    """Refuse text labels that are one but for spaces or capitals."""
+def _check_words(words: list[str], examples: int, may_be_nan: bool) -> None:
+    """Refuse text labels that mean none, are one but for spaces or capitals, or are too rare for classes.
+
+    Args:
+        words: The different labels.
+        examples: How many examples have them.
+        may_be_nan: Whether `nan` is a word, as in a table, where gaps are known by then.
+    """
+    gap = next(
+        (word for word in words if not word.strip() or (word in ("nan", "NaN") and not may_be_nan)), None
+    )
+    if gap is not None:
+        raise InvalidValue(f"a label is '{gap}', which is no class; leave such examples out")
+    if 2 * len(words) > examples and len(words) > MINIMUM_SCATTERED:
+        raise InvalidValue(
+            f"the targets of {examples:,} examples are {len(words):,} different texts, such as "
+            f"'{words[0]:.60}'; classes to learn have several examples each"
+        )
     seen: dict[str, str] = {}
     for word in words:
         key = " ".join(word.split())

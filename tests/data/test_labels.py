@@ -54,9 +54,16 @@ def test_labels_are_numbered_in_their_order(labels, numbers, names):
         ([0.25, 1.5, 2.75], "give task: regression"),
         (np.repeat(np.arange(150) * 7, 9), "give task: regression"),
         (np.arange(10_001), "10,001 different values, .*task: regression"),
-        ([str(n) for n in range(10_001)], "10,001 different values, and 10,000 is the most$"),
+        (["cat", "", "cat"], "is '', which is no class"),
+        (["cat", "nan", "cat"], "is 'nan', which is no class"),
+        ([f"name {n}" for n in range(20)], "20 examples are 20 different texts, such as 'name 0'"),
+        ([str(n) for n in range(10_001)] * 2, "10,001 different values, and 10,000 is the most$"),
     ],
 )
 def test_what_is_no_class_is_refused(labels, said):
     with pytest.raises(InvalidValue, match=said):
         number_labels(np.array(labels))
+
+
+def test_a_table_has_told_gaps_from_words():
+    assert number_labels(np.array(["nan", "cat", "nan"], object)).names == ("cat", "nan")

@@ -77,6 +77,17 @@ def test_targets_lose_too():
     assert loaded(inputs, SECONDS - SECONDS[0]).notes == ()
 
 
+def test_whole_numbers_beyond_float64_are_refused():
+    nanoseconds = 1_690_000_000_000_000_000 + 1024 * np.arange(60)
+    labels = np.arange(60) % 2
+    np.testing.assert_array_equal(
+        classification_examples(nanoseconds[:, None], labels).inputs[:, 0], nanoseconds
+    )
+    for wrong in (nanoseconds + 1, np.full(60, 2**63 - 1)):
+        with pytest.raises(InvalidValue, match=f"^{wrong[0]} has more digits than float64 keeps"):
+            classification_examples(wrong[:, None], labels)
+
+
 def test_small_losses_are_noted():
     numbers = RANDOM.integers(10**9, 10**10, 10_000)
     (note,) = loaded(numbers).notes
