@@ -713,13 +713,14 @@ def assert_predicted(exp, state, tables):
     table, metrics = tables["predictions"], tables["metrics"]
     width = exp.model.setup.output_shape[0]
     fields = ["input"] if exp.data.train.inputs[0].size == 1 else []
-    assert list(table) == ["split", "example", *fields, "output", "target", "prediction"]
+    assert list(table) == ["split", "example", *fields, "output", "target", "prediction", "row"]
     assert list(dict.fromkeys(table["split"])) == ["train", "test"]
     for split in ("train", "test"):
         part, rows = exp.data.splits[split], table["split"] == split
         key = jax.random.key(0)
         found = exp.model.apply(state.params, state.layer_state, part.inputs, key=key, train=False).value
         predictions = table["prediction"][rows].reshape(len(part), width)
+        np.testing.assert_array_equal(table["row"][rows], np.repeat(part.rows, width))
         np.testing.assert_allclose(predictions, found, rtol=2e-5, atol=1e-5)
         np.testing.assert_array_equal(table["example"][rows], np.repeat(np.arange(len(part)), width))
         np.testing.assert_array_equal(table["output"][rows], np.tile(np.arange(width), len(part)))
@@ -731,10 +732,13 @@ def assert_predicted(exp, state, tables):
         else:
             np.testing.assert_array_equal(targets[:, -1], part.targets == max(width, 2) - 1)
             assert width == 1 or (targets.argmax(1) == part.targets).all()
-        if exp.config.tree["loss"] == {"type": "cross_entropy", "label_smoothing": 0.0}:
+        loss = exp.config.tree["loss"]
+        name = loss if isinstance(loss, str) else loss["type"]
+        if name == "cross_entropy":
+            assert loss["label_smoothing"] == 0.0
             shifted = predictions.astype(np.float64)
             losses = np.log(np.exp(shifted).sum(1)) - shifted[targets == 1]
-        elif exp.config.tree["loss"] == "binary_cross_entropy":
+        elif name == "binary_cross_entropy":
             losses = np.logaddexp(0, predictions) - targets * predictions
         else:
             losses = np.square(predictions - targets)
