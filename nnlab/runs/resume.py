@@ -92,7 +92,8 @@ def _save(task: RunTask, chunk: Chunk) -> None:
         return  # its next step diverges; the last finite checkpoint is worth more
     cost, metric = float(state.best.cost), task.experiment.selection_metric
     value = -cost if task.experiment.metric_columns[metric] == "higher" else cost
-    best = {"step": int(state.best.step), metric: value} if math.isfinite(cost) else {}
+    name = "loss" if metric == task.experiment.selection_loss else metric
+    best = {"step": int(state.best.step), name: value} if math.isfinite(cost) else {}
     tables = task.directory.sync()
     meta = CheckpointMeta(chunk.step, chunk.done, provenance(task.experiment), tables, best, chunk.stopped)
     checkpoints.save(task.directory.checkpoints, meta, groups)

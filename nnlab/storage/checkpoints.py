@@ -46,7 +46,7 @@ class CheckpointMeta(NamedTuple):
         done: Whether the training has come to its end and made its last record.
         provenance: All that its bytes depend on.
         tables: How far each table went.
-        best: Step and selection metric of the best weights; empty before there are any.
+        best: Step of the best weights, and loss or metric that they are best by; empty before there are any.
         stopped: The number of the rule that stopped the training, counted from 1; 0 if none did.
     """
 
