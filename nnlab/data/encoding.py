@@ -46,6 +46,10 @@ def encode_columns(
         column = table.columns[name]
         code = by_column.get(name)
         if code is None and isinstance(column, Text):
+            padded = table.padded_numbers(name, column) if general is None else None
+            if padded is not None:
+                parts.append(padded[:, None])
+                continue
             table.check_no_quantities(name, column, "input")
             code = general
             if general is not None and len(column.words) == len(column.numbers):

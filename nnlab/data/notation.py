@@ -68,6 +68,11 @@ def is_code(word: str) -> bool:
     return rounded or (len(digits) > 1 and digits[0] == "0")
 
 
+def is_padded_number(word: str) -> bool:
+    """Whether a word is digits, zeros in front or not, that a number keeps."""
+    return word.isascii() and word.isdigit() and len(word.lstrip("0")) <= 15
+
+
 def is_number(word: str, decimal: Decimal) -> bool:
     """Whether a word is a number as `parse_numbers` takes it, or a code."""
     return _NUMBERS[decimal].fullmatch(word.strip()) is not None

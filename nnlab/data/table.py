@@ -9,7 +9,15 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from nnlab.data.labels import SHORTEST_WORD
-from nnlab.data.notation import LARGEST_EXACT, NAMING_QUANTITIES, Decimal, is_code, is_number, meant_quantity
+from nnlab.data.notation import (
+    LARGEST_EXACT,
+    NAMING_QUANTITIES,
+    Decimal,
+    is_code,
+    is_number,
+    is_padded_number,
+    meant_quantity,
+)
 from nnlab.errors import InvalidValue, KeyPath
 
 FLOAT32_MAXIMUM = float(np.finfo(np.float32).max)
@@ -105,6 +113,19 @@ class Table:
                     what = "has more digits than float64 keeps (2^53); subtract an offset, or drop the column"
                     raise self.refusal(int(row), name, what)
         return values
+
+    def padded_numbers(self, name: str, column: Text) -> np.ndarray | None:
+        """The numbers of a column of digits that zeros in front make equally long, `[N]`; else None.
+
+        There different cells are different numbers, so that where no code is asked for, none is lost.
+        """
+        words = column.words
+        if len(set(map(len, words))) > 1 or not all(map(is_padded_number, words)):
+            return None
+        self.notes.append(
+            f"'{self.path}': column '{name}' is read as numbers, '{words[0]:.60}' without its zeros"
+        )
+        return np.array(words, np.float64)[column.numbers]
 
     def check_no_quantities(self, name: str, column: Text, use: Use) -> None:
         """Refuse a column of text that is meant for numbers.

@@ -368,7 +368,10 @@ def values_of(column: Column, keys: dict[str, Any], is_target: bool) -> np.ndarr
         if wrong_row is not None:
             return wrong_row, "number"
         if to_regress or (not is_target and keys["coding"] is None):
-            return 0, "is text"
+            padded = len({len(value) for value in values}) == 1 and all(
+                re.fullmatch("0*[0-9]{1,15}", v) for v in values
+            )
+            return np.array([int(value) for value in values], float) if padded else (0, "is text")
         first: dict[str, str] = {}
         for row, value in enumerate(values):
             key = " ".join(value.split())
@@ -383,6 +386,8 @@ def labelled(values: Sequence[Any]) -> np.ndarray | tuple[int, str] | str:
     if infinite:
         return infinite[0], "is no class"
     different, numbers = numbered(values)
+    if isinstance(values[0], str) and 2 * len(different) > len(values) and len(different) > 10:
+        return "classes to learn have several examples each"
     if not isinstance(values[0], str) and are_measured(different, len(values)):
         return "give task: regression"
     return numbers

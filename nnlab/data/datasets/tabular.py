@@ -45,7 +45,8 @@ def csv_file(
     Nothing is guessed. The file is UTF-8 (`.gz` is unpacked), blank lines are skipped, and every row has a
     cell for each name. A column is of one type, by all of its cells: numbers where each is one, truth values
     (0 and 1) where each is true or false, else text. Thousands separators, NaN and infinities are no numbers,
-    nor are codes, digits that a number would not keep, such as 007. Text is refused where its cells, or its
+    nor are codes, digits that a number would not keep, such as 007 beside 7; digits that zeros make equally
+    long, 007 beside 012, are numbers where no `coding` takes them. Text is refused where its cells, or its
     different cells, are at least half numbers, dates or other quantities, unless `coding` names the column or
     a cell is a code; and so is a gap. A first column without a name, of whole numbers or text, each once, is
     row labels and left out.
@@ -147,8 +148,12 @@ def _values(table: Table, names: list[str]) -> np.ndarray:
     values = []
     for name in names:
         column = table.columns[name]
-        if isinstance(column, Text):
+        if not isinstance(column, Text):
+            values.append(table.numbers(name, column))
+            continue
+        padded = table.padded_numbers(name, column)
+        if padded is None:
             table.check_no_quantities(name, column, "value")
             raise table.refusal(0, name, "is text; a regression takes numbers", ("target",))
-        values.append(table.numbers(name, column))
+        values.append(padded)
     return np.stack(values, axis=1)
