@@ -24,7 +24,7 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'dense'?`, or nothing where no known word is close."""
     words = list(known)
     same_letters = (other for other in words if letters(word) == letters(other) and word != other)
-    one_edit = (other for other in words if is_one_edit_apart(word, other))
+    one_edit = (other for other in words if len(word) > 1 and is_one_edit_apart(word, other))
     close = next(same_letters, None) or next(one_edit, None) or _most_alike(word, words)
     return f"; did you mean '{close}'?" if close else ""
 

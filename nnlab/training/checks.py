@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from nnlab.errors import InvalidValue, KeyPath
 from nnlab.nn.layer import path_matches
 from nnlab.nn.model import Model
 from nnlab.optim.metrics import Better, metric_columns, task_of
+from nnlab.registry import build, components
 from nnlab.text import join_words, suggestion
 from nnlab.training import memory
 from nnlab.training.memory import Footprint
@@ -215,7 +216,11 @@ def _check_metrics(config: Config, plan: ExperimentPlan, data: Data) -> None:
         with blame(config, "metrics", number):
             if task not in metric.tasks:
                 suited = join_words([TASK_WORDS[suits] for suits in metric.tasks])
-                raise InvalidValue(f"{metric.name} is of {suited}; here are {TASK_WORDS[task]}")
+                suiting = [name for name in components("metric") if task in build("metric", name).tasks]
+                raise InvalidValue(
+                    f"{metric.name} is of {suited}; here are {TASK_WORDS[task]}, of which there is "
+                    f"{join_words(suiting, 'and')}"
+                )
             for split, values in targets.items():
                 if why := metric.why_undefined(values, classes):
                     raise InvalidValue(f"{metric.name} of the {split} split {why}")
@@ -231,9 +236,10 @@ def _check_stops(config: Config, plan: ExperimentPlan, data: Data) -> None:
             _check_watched(stop.metric, stop.name, columns, data)
             better = columns[stop.metric]
             if stop.better not in (None, better):
+                other = "reached" if better == "higher" else "threshold"
                 raise InvalidValue(
-                    f"{stop.metric} is better the {better} it is, and what is given suits a metric that is "
-                    f"better the {stop.better} (`nnlab show stop {stop.name}`)"
+                    f"{stop.name} is of a metric that is better the {stop.better} it is, and {stop.metric} "
+                    f"is better the {better}; let it be {other}, or no_decrease, which takes either"
                 )
 
 
@@ -254,12 +260,22 @@ def _check_watched(metric: str, who: str, columns: Mapping[str, Better], data: D
         raise InvalidValue(f"{who} needs a {split} split; give data.split one")
     watched = [column for column in columns if not column.startswith("test_")]
     if metric not in watched:
-        near = suggestion(metric, watched) or ";"
+        near = _not_asked_for(metric, columns) or suggestion(metric, watched) or ";"
         raise InvalidValue(
-            f"{who} has no metric '{metric}' to look at{near} there are {join_words(watched, 'and')}"
-            " (give others in metrics)",
+            f"{who} has no metric '{metric}' to look at{near} there are {join_words(watched, 'and')}",
             ("metric",),
         )
+
+
+def _not_asked_for(column: str, columns: Iterable[str]) -> str:
+    """What to say of a column of a metric that the file does not ask for; empty where it is of none."""
+    titles = {known.partition("_")[2] for known in columns}
+    title = column.partition("_")[2]
+    of_title = [name for name in components("metric") if f"{title}_".startswith(f"{name}_")]
+    asked_for = any(f"{known}_".startswith(f"{name}_") for known in titles for name in of_title)
+    if not of_title or asked_for or title == "accuracy":
+        return ""
+    return f"; it is recorded where 'metrics' lists {of_title[0]} (`nnlab show metric {of_title[0]}`);"
 
 
 def _check_groups(config: Config, plan: ExperimentPlan, model: Model) -> None:
@@ -306,5 +322,5 @@ def _unknown_metric(key: str, plan: ExperimentPlan, data: Data) -> str:
     prefix, _, number = key.partition(".")
     if prefix not in known or number in known[prefix]:
         return ""
-    near = suggestion(number, known[prefix]) or ";"
+    near = _not_asked_for(number, best) or suggestion(number, known[prefix]) or ";"
     return f"'{prefix}' has no number '{number}'{near} it has {', '.join(known[prefix])}"

@@ -38,7 +38,11 @@ def class_weights(given: ClassWeights, train: Examples) -> np.ndarray:
         weights = np.array(given)
     else:
         weights = _by_name(given or {}, names)
-    return (weights * len(train) / (weights * counts).sum()).astype(np.float32)
+    share = weights / weights.max()  # of numbers that may be near the end of their range
+    scaled = (share * (len(train) / (share * counts).sum())).astype(np.float32)
+    if not (scaled >= np.finfo(np.float32).tiny).all() or not np.isfinite(scaled).all():
+        raise InvalidValue("differ by more than float32 can hold; let them be closer to each other")
+    return scaled
 
 
 def _by_name(given: dict[str, float], names: tuple[str, ...]) -> np.ndarray:

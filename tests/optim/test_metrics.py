@@ -173,7 +173,12 @@ train: {epochs: 2}
     ("text", "old", "new", "message"),
     [
         (BASE, "auc]", "auc, auc]", r"metrics\[2\]: there would be two columns train_auc; one is enough"),
-        (BASE, "auc]", "r2]", r"metrics\[1\]: r2 is of targets that are values .*; here are classes"),
+        (
+            BASE,
+            "auc]",
+            "r2]",
+            r"metrics\[1\]: r2 is of .* values .*; here are classes, of which .* accuracy, top_k",
+        ),
         (BASE, "auc]", "{type: top_k, k: 3}]", "top_k of the train split is 1 whatever .* give a smaller k"),
         (BASE, "validation: 30", "validation: 1", "auc of the validation split needs .* none of class"),
         (VALUES, "r2]", "f1]", "f1 is of classes or labels .*; here are targets that are values"),

@@ -268,17 +268,17 @@ def test_lanes_end_each_at_its_time_and_go_on_without_those_that_did(tmp_path, m
         ("early_stopping, patience: 4", "early_stoping", "did you mean 'early_stopping'"),
         ("patience: 4", "patience: 0", "a whole number >= 1"),
         ("early_stopping, patience: 4", "threshold", "'below' is missing"),
-        ("early_stopping, patience: 4", "reached, above: 1, metric: train_loss", "suits .* the higher"),
+        ("early_stopping, patience: 4", "reached, above: 1, metric: train_loss", "let it be threshold"),
         (
             "early_stopping, patience: 4",
             "threshold, below: 0.9, metric: train_accuracy",
-            "train_accuracy is better the higher it is, .* better the lower",
+            "threshold is of .* the lower it is, and train_accuracy .* the higher; let it be reached",
         ),
-        ("early_stopping, patience: 4", "rise, metric: train_accuracy", "suits a metric .* the lower"),
+        ("early_stopping, patience: 4", "rise, metric: train_accuracy", "or no_decrease, which takes"),
         (
             "early_stopping, patience: 4",
             "early_stopping, metric: validation_f1",
-            "no metric 'validation_f1' to look at.* .give others in metrics",
+            "no metric 'validation_f1' to look at; it is recorded where 'metrics' lists f1 .*; there are",
         ),
         (
             "{type: early_stopping, patience: 4}",

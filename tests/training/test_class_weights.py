@@ -56,7 +56,7 @@ def test_balanced_is_scikit_learn_s():
 def test_given_ones_are_scaled_to_a_mean_of_one():
     few = examples([0, 0, 0, 1, 2, 2], ("cat", "cow", "dog"))
     expected = np.array([1, 5, 2]) / ((3 * 1 + 5 + 2 * 2) / 6)
-    for given in ([1, 5, 2], [10.0, 50.0, 20.0], {"cow": 5, "dog": 2}):
+    for given in ([1, 5, 2], [2e307, 1e308, 4e307], {"cow": 5, "dog": 2}):
         np.testing.assert_allclose(class_weights(given, few), expected, rtol=1e-6)
     by_number = class_weights({"1": 5, "2": 2}, examples([0, 0, 0, 1, 2, 2]))
     np.testing.assert_allclose(by_number, expected, rtol=1e-6)
@@ -69,6 +69,7 @@ def test_given_ones_are_scaled_to_a_mean_of_one():
         ({"0": 1, "4": 2}, "there is no class '4'.* there are 0, 1 and 2"),
         ({"0": 0}, "is not allowed; class_weights takes balanced"),
         ("balance", "did you mean 'balanced'"),
+        ([1, 1, 1e300], "differ by more than float32 can hold"),
     ],
 )
 def test_what_does_not_fit_is_refused(rare, weights, message):
