@@ -16,7 +16,7 @@ Decimal = Literal[".", ","]
 LARGEST_EXACT = 2**53  # beyond it float64 leaves whole numbers out
 
 _NAN_OR_UNDERSCORE = re.compile("[_nN]")  # 1_000, nan and inf are numbers to Python
-_LEADING_ZEROS = re.compile(r"\n\s*[+-]?0[0-9]+\s*\n")
+_LEADING_ZEROS = re.compile(r"\n[^\S\n]*[+-]?0[0-9]+[^\S\n]*\n")
 _NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _NUMBERS: Mapping[Decimal, re.Pattern[str]] = {
     ".": re.compile(_NUMBER),
