@@ -20,6 +20,7 @@ NOTED_LOSS = 1e-5
 MAXIMUM_NOTES = 3
 SAMPLED_ROWS = 200  # from which columns are picked that may lose something
 UNIT = 2.0**-24  # the largest relative rounding
+SMALLEST = float(np.finfo(np.float32).tiny)  # what is below it in size, processors take for 0
 
 
 class MergedValues(NamedTuple):
@@ -108,7 +109,7 @@ def merged_values(values: np.ndarray) -> list[MergedValues]:
         return []
     columns = values.reshape(len(values), -1)
     sample = columns[:: -(-len(columns) // SAMPLED_ROWS)]
-    rounded = (as_float32(columns) != columns).any(axis=0)
+    rounded = (_rounded(columns) != columns).any(axis=0)
     merged = []
     for column in np.flatnonzero(rounded & _may_lose(sample)):
         found = _merged(int(column), np.unique(columns[:, column]))
@@ -124,12 +125,18 @@ def _may_lose(sample: np.ndarray) -> np.ndarray:
     widths = (values[:, half:] - values[:, : values.shape[1] - half]).min(axis=1)
     largest = np.abs(values[:, [0, -1]]).max(axis=1)
     whole = (values == np.floor(values)).all(axis=1)
-    return whole | (largest * UNIT > NOTED_LOSS / 10 * widths)
+    return whole | (np.maximum(largest * UNIT, SMALLEST) > NOTED_LOSS / 10 * widths)
+
+
+def _rounded(values: np.ndarray) -> np.ndarray:
+    """The values as they are computed with, in float32."""
+    rounded = as_float32(values)
+    return np.where(np.abs(rounded) < SMALLEST, np.float32(0), rounded)
 
 
 def _merged(column: int, values: np.ndarray) -> MergedValues | None:
     """What a column loses, by its different values in rising order; None if that is nothing to speak of."""
-    rounded = as_float32(values)
+    rounded = _rounded(values)
     same = np.flatnonzero(rounded[1:] == rounded[:-1])
     if not same.size:
         return None

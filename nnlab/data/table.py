@@ -100,9 +100,13 @@ class Table:
         """A column of numbers as float64 `[N]`; truth values are 0 and 1.
 
         Raises:
-            InvalidValue: A number is beyond float32's range, or whole and none of float64's.
+            InvalidValue: A number is infinite, beyond float32's range, or whole and none of float64's.
         """
         values = column.astype(np.float64)
+        infinite = np.isinf(values)
+        if infinite.any():
+            what = f"is infinite or beyond float64 ({_cells(infinite)}); mend it, or remove the row"
+            raise self.refusal(int(infinite.argmax()), name, what)
         beyond = np.abs(values) > FLOAT32_MAXIMUM
         if beyond.any():
             what = f"is beyond float32, 3.4e38 ({_cells(beyond)}); scale the column"
@@ -120,10 +124,11 @@ class Table:
         There different cells are different numbers, so that where no code is asked for, none is lost.
         """
         words = column.words
-        if len(set(map(len, words))) > 1 or not all(map(is_padded_number, words)):
+        padded = next(filter(is_code, words), None)
+        if padded is None or len(set(map(len, words))) > 1 or not all(map(is_padded_number, words)):
             return None
         self.notes.append(
-            f"'{self.path}': column '{name}' is read as numbers, '{words[0]:.60}' without its zeros"
+            f"'{self.path}': column '{name}' is read as numbers, '{padded:.60}' without its zeros"
         )
         return np.array(words, np.float64)[column.numbers]
 

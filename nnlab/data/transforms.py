@@ -28,7 +28,10 @@ def standardize(train: np.ndarray, /, *, together: bool = False) -> Scaling:
     """
     axes = None if together else 0
     exact = train.astype(np.float64)
-    mean, std = exact.mean(axes), exact.std(axes)
+    least = exact.min(axes)
+    varies = exact.max(axes) > least  # the mean of equal values may be rounded, and their std above 0
+    mean = np.where(varies, exact.mean(axes), least)
+    std = np.where(varies, exact.std(axes), 1.0)
     std = np.where(std > 0, std, 1.0)
     return lambda inputs: (inputs - mean) / std
 

@@ -96,3 +96,23 @@ def test_small_losses_are_noted():
     assert first < second
     assert {first, second} <= set(numbers.tolist())
     assert len(loaded(np.stack([numbers] * 5, 1)).notes) == 4
+
+
+@pytest.mark.parametrize("values", [[0.0, 1e-46, 2e-46], [1e-40, 2e-40, 3e-40]])
+def test_what_is_too_small_for_float32_is_refused_and_kept_when_scaled(values):
+    with pytest.raises(InvalidValue, match=r"feature 0 loses .* normalize: standardize keeps them apart"):
+        loaded([[value] for value in values])
+    with pytest.raises(InvalidValue, match=r"target 0 loses .* scale them"):
+        loaded([[0.0], [1.0], [2.0]], values)
+    exact = np.array(values)
+    scaled = loaded([[value] for value in values], normalize=standardize).train
+    wanted = (exact - exact.mean()) / exact.std()
+    np.testing.assert_allclose(scaled.inputs[np.argsort(scaled.rows), 0], wanted, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("value", [0.1, 1e9 + 0.1, -3e-7])
+@pytest.mark.parametrize("count", [3, 49, 1000])
+def test_a_constant_feature_becomes_0_though_its_mean_is_rounded(value, count):
+    inputs = np.full((count, 2), value)
+    np.testing.assert_array_equal(standardize(inputs)(inputs), 0)
+    np.testing.assert_array_equal(standardize(inputs, together=True)(inputs), 0)

@@ -14,7 +14,8 @@ from nnlab.text import join_words, suggestion
 
 MAXIMUM_LISTED_NAMES = 20
 
-_PANDAS_INDEX = re.compile(r"__index_level_\d+__")  # pandas' name for row labels in Parquet
+PANDAS_INDEX = re.compile(r"__index_level_\d+__")  # pandas' name for row labels in Parquet
+
 _NAMELESS = re.compile(r"|Unnamed: \d+(\.\d+)?")  # and for a column whose name is missing
 
 
@@ -60,7 +61,11 @@ class Choice:
             if isinstance(names, list):
                 yield from (((key, position), name) for position, name in enumerate(names))
 
-    def places(self, names: Sequence[str], header: str) -> list[int]:
+    def names_column(self, name: str) -> bool:
+        """Whether the experiment names a column, for whatever use."""
+        return any(name == named for _, named in self._named())
+
+    def places(self, names: Sequence[str], header: str, row_labels: Sequence[str] = ()) -> list[int]:
         """Where the columns stand that are read, among all of the file.
 
         Columns without a name before all others are read too: their cells tell whether they are row labels.
@@ -68,6 +73,7 @@ class Choice:
         Args:
             names: The names of all columns.
             header: Where these stand, for messages.
+            row_labels: The names of those that the file declares to be row labels.
 
         Raises:
             InvalidValue: A column that the experiment names is missing, or one that is read has no name or
@@ -82,7 +88,7 @@ class Choice:
         for place, name in enumerate(names):
             nameless = self._is_nameless(name)
             named_before |= not nameless
-            if not self._reads(name):
+            if not self._reads(name, row_labels):
                 continue
             if nameless and (named_before or name in read):
                 ends = "; does each line end in a separator?" if place == len(names) - 1 else ";"
@@ -125,10 +131,10 @@ class Choice:
         """Whether a column has no name, and is not taken by what stands for it."""
         return _NAMELESS.fullmatch(name) is not None and name not in {*self.targets, *(self.columns or ())}
 
-    def _reads(self, name: str) -> bool:
+    def _reads(self, name: str, row_labels: Sequence[str]) -> bool:
         if name in self.targets or self.columns is not None:
             return name in {*self.targets, *(self.columns or ())}
-        return name not in (self.drop or ()) and not _PANDAS_INDEX.fullmatch(name)
+        return name not in {*(self.drop or ()), *row_labels} and not PANDAS_INDEX.fullmatch(name)
 
 
 def names_hint(word: str, names: Sequence[str]) -> str:

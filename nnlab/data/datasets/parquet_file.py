@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nnlab.data.datasets.header import Choice
+from nnlab.data.datasets.header import PANDAS_INDEX, Choice
 from nnlab.data.table import Cell, Column, Table, Text
 from nnlab.errors import InvalidValue
+from nnlab.text import join_words
 
 if TYPE_CHECKING:
     import pyarrow
@@ -42,9 +45,10 @@ def read_parquet(file: Path, path: str, choice: Choice) -> Table:
     try:
         with file.open("rb") as stream:  # PyArrow would take a path for a folder of files, or an address
             arrow = pyarrow.parquet.ParquetFile(stream).read()
+        labels = _row_labels(arrow)
     except unreadable as error:
         raise no_table(error) from None
-    places = choice.places(arrow.column_names, f"'{path}'")
+    places = choice.places(arrow.column_names, f"'{path}'", labels)
     if arrow.num_rows == 0:
         raise InvalidValue(f"'{path}' has no rows", ("path",))
     arrays = {arrow.column_names[place]: arrow.column(place) for place in places}
@@ -58,15 +62,38 @@ def read_parquet(file: Path, path: str, choice: Choice) -> Table:
         if not (_is_number(array.type) or _is_text(array.type)):
             raise InvalidValue(
                 f"'{path}': column '{name}' holds {array.type}, no numbers, text or truth values; convert "
-                f"it, or leave it out (drop: [{name}])",
+                f"it{'' if name in choice.targets else f', or leave it out (drop: [{name}])'}",
                 ("path",),
             )
+    table = Table(path, {}, cell)
     gaps = {name: array.is_null(nan_is_null=True).to_numpy() for name, array in arrays.items()}
-    Table(path, {}, cell).check_cells(gaps, "is a gap; fill it, or leave out the row or the column")
+    table.check_cells(gaps, "is a gap; fill it, or leave out the row or the column")
     try:
-        return Table(path, {name: _column(array) for name, array in arrays.items()}, cell)
+        table.columns.update({name: _column(array) for name, array in arrays.items()})
     except unreadable as error:
         raise no_table(error) from None
+    for name, array in arrays.items():
+        if pyarrow.types.is_decimal(array.type):
+            _check_decimals_differ(table, name, array.to_pylist())
+    left_out = [f"'{name}'" for name in labels if choice.columns is None and not choice.names_column(name)]
+    if left_out:
+        table.notes.append(f"'{path}': {join_words(left_out, 'and')}, pandas' row labels, left out")
+    return table
+
+
+def _row_labels(arrow: pyarrow.Table) -> list[str]:
+    """The names of the columns that pandas wrote as row labels, where they have names of their own."""
+    written = (arrow.schema.pandas_metadata or {"index_columns": []})["index_columns"]
+    return [name for name in written if isinstance(name, str) and not PANDAS_INDEX.fullmatch(name)]
+
+
+def _check_decimals_differ(table: Table, name: str, values: Sequence[Decimal]) -> None:
+    """Refuse decimals that differ and are one number in float64."""
+    exact: dict[float, Decimal] = {}
+    for row, value in enumerate(values):
+        if exact.setdefault(float(value), value) != value:
+            what = "has more digits than float64 keeps; subtract an offset, or drop the column"
+            raise table.refusal(row, name, what)
 
 
 def _decoded(array: pyarrow.ChunkedArray) -> pyarrow.ChunkedArray:
