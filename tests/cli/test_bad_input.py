@@ -134,29 +134,41 @@ CASES = {
     "missing file": ((data("type: csv, §path: gone.csv, target: label")), "there is no 'gone.csv'"),
     "NaN in a CSV": (
         (data("type: csv, §path: nan.csv, target: label")),
-        "'nan.csv' line 3, column 'b': empty or NaN (2 such cells",
+        "'nan.csv' line 3, column 'b': 'NaN' is a gap",
     ),
     "NaN in a CSV's target": ((data("type: csv, §path: gap.csv, target: label")), "line 3, column 'label'"),
-    "infinity in a CSV": ((data("type: csv, §path: inf.csv, target: label")), "not a finite"),
-    "text in a CSV": ((data("type: csv, §path: text.csv, target: label")), "column 'b' holds text"),
+    "infinity in a CSV": (
+        (data("type: csv, §path: inf.csv, target: label")),
+        "line 3, column 'a': 'inf' is no number",
+    ),
+    "text in a CSV": (
+        (data("type: csv, §path: text.csv, target: label")),
+        "line 2, column 'b': 'red' is text",
+    ),
     "no such column": (
         (data("type: csv, path: good.csv, §target: lable")),
         "no column 'lable'; did you mean 'label'?",
     ),
     "text to regress": (
         (data("type: csv, path: words.csv, §target: label, task: regression"), "loss: squared_error"),
-        "holds text",
+        "line 2, column 'label': 'red' is text; a regression takes numbers",
     ),
     "CSV without rows": ((data("type: csv, §path: head.csv, target: label")), "no rows"),
     "empty CSV": ((data("type: csv, §path: empty.csv, target: label")), "no CSV table"),
-    "ragged CSV": ((data("type: csv, §path: ragged.csv, target: label")), "no CSV table"),
-    "CSV in another encoding": ((data("type: csv, §path: latin.csv, target: label")), "no CSV table"),
+    "ragged CSV": (
+        (data("type: csv, §path: ragged.csv, target: label")),
+        "line 3 has 3 fields, the header 2",
+    ),
+    "CSV in another encoding": (
+        (data("type: csv, §path: latin.csv, target: label")),
+        "line 1 has a byte that is no UTF-8",
+    ),
     "a binary file": ((data("type: csv, §path: binary.csv, target: label")), ""),
     "CSV with nothing to learn from": (
         (data("type: csv, §path: only.csv, target: label")),
         "no column beside",
     ),
-    "a folder for a CSV": ((data("type: csv, §path: no_idx, target: label")), "no CSV table"),
+    "a folder for a CSV": ((data("type: csv, §path: no_idx, target: label")), "'no_idx' is no file"),
     "an empty path": ((data('type: csv, §path: "", target: label')), ""),
     "a path with a NUL": ((data('type: csv, §path: "a\\0b", target: label')), "there is no"),
     "an endless path": ((data(f"type: csv, §path: {'a' * 5000}, target: label")), "there is no"),
@@ -226,7 +238,7 @@ CASES = {
     "an empty range": (("data: {type: xor, §normalize: {type: min_max, low: 1, high: 0}}"), "must lie below"),
     "a text column without its coding": (
         (data("type: csv, path: text.csv, target: label, §coding: {a: ordinal}")),
-        "column 'b' holds text; inputs must be numbers, or be given a 'coding' such as one_hot",
+        "column 'b': 'red' is text; inputs must be numbers, or be given a 'coding' such as one_hot",
     ),
     "coding of no column": (
         (data("type: csv, path: text.csv, target: label, coding: {b: binary, §bb: ordinal}")),
