@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from nnlab.data.examples import as_float32
+from nnlab.data.notation import is_code
 from nnlab.data.table import Column, Table, Text
 from nnlab.errors import InvalidValue, KeyPath
 from nnlab.text import suggestion
@@ -74,7 +75,9 @@ def _encode_column(table: Table, name: str, code: Code | Values | None, at: KeyP
     column = table.columns[name]
     if isinstance(column, Text):
         if code is None:
-            what = "is text; inputs must be numbers, or be given a 'coding' such as one_hot"
+            kept = next(filter(is_code, column.words), None)
+            why = "" if kept is None else f", as '{kept:.60}' has digits that a number would not keep"
+            what = f"is text{why}; inputs must be numbers, or be given a 'coding' such as one_hot"
             raise table.refusal(0, name, what, at)
         if not isinstance(code, list):
             table.check_words_differ(name, column)

@@ -6,6 +6,9 @@ All of it looks at cells one by one, so that it does not matter in which parts a
 from __future__ import annotations
 
 import re
+import string
+import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -75,32 +78,62 @@ def is_padded_number(word: str) -> bool:
 
 def is_number(word: str, decimal: Decimal) -> bool:
     """Whether a word is a number as `parse_numbers` takes it, or a code."""
-    return _NUMBERS[decimal].fullmatch(word.strip()) is not None
+    return word.isascii() and _NUMBERS[decimal].fullmatch(word.strip()) is not None
 
 
 def meant_quantity(word: str, decimal: Decimal) -> str | None:
     """The quantity that a word seems to mean which is no number; None where it seems to mean none."""
-    stripped = word.strip()
+    stripped = word.strip(string.whitespace)
     kinds = _QUANTITIES[decimal].items()
-    return next((kind for kind, pattern in kinds if pattern.fullmatch(stripped)), None)
+    meaning = next((kind for kind, pattern in kinds if pattern.fullmatch(stripped)), None)
+    if meaning is None and not word.isascii() and is_number(_in_ascii(word), decimal):
+        return "one with other digits or spaces than plain ones"
+    return meaning
 
 
-_DAY = r"(?:\d{4}([-/.])\d\d?\1\d\d?|\d\d?([-/.])\d\d?\2(?:\d{4}|\d\d))"
-_TIME = r"\d\d?:\d\d(?::\d\d\S*)?(?: ?[AaPp][Mm])?"
+def _in_ascii(word: str) -> str:
+    """A word with plain digits in the place of others, such as full-width ones, and without spaces."""
+    letters = unicodedata.normalize("NFKC", word)
+    kept = (letter for letter in letters if unicodedata.category(letter) not in ("Cf", "Zs"))
+    return "".join(str(unicodedata.decimal(letter, letter)) for letter in kept)
+
+
+def common_unit(words: Sequence[str], decimal: Decimal) -> str | None:
+    """The letters, such as kg, that follow the numbers of at least half of many words; None without any."""
+    units = Counter(
+        match[1].strip() for word in words if (match := _WITH_LETTERS[decimal].fullmatch(word.strip()))
+    )
+    unit, count = units.most_common(1)[0] if units else ("", 0)
+    return unit if count >= MINIMUM_QUANTITIES and 2 * count >= len(words) else None
+
+
+MINIMUM_QUANTITIES = 5  # different words with the same letters behind their numbers; fewer may be names
+
+_MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\.?"
+_DAY = (
+    r"(?:\d{4}([-/.])\d\d?\1\d\d?|\d\d?([-/.])\d\d?\2(?:\d{4}|\d\d)"
+    rf"|\d\d?[ -]{_MONTH}[ -]\d{{2,4}}|{_MONTH} \d\d?, \d{{4}})"
+)
+_TIME = r"(?:-?\d+ days?,? )?\d\d?:\d\d(?::\d\d\S*)?(?: ?[AaPp][Mm])?"
 _DATE_OR_TIME, _WITH_A_UNIT = "a date or time", "one with a unit"
 NAMING_QUANTITIES = (_DATE_OR_TIME, _WITH_A_UNIT)  # those that are at times a class's name
 
 
 def _quantities(decimal: Decimal, other: Decimal) -> Mapping[str, re.Pattern[str]]:
     number = _NUMBERS[decimal].pattern
-    thousands = rf"[+-]?\d{{1,3}}([ '\u00a0\u202f{other}])\d{{3}}(?:\1\d{{3}})*(?:{re.escape(decimal)}\d*)?"
+    mark = rf"[ _'\u00a0\u2009\u202f{other}]"
+    thousands = rf"[+-]?\d{{1,3}}(?P<mark>{mark})\d{{3}}(?:(?P=mark)\d{{3}})*(?:{re.escape(decimal)}\d*)?"
+    money = r"(?:[$€£¥]|EUR|USD|GBP|CHF|JPY)"
+    amount = rf"(?:{number}|{thousands})"
     texts = {
         "an infinity": "[+-]?(?:inf|infinity|INF|Inf|Infinity)",
         "one with thousands separators": thousands,
         f'one with the decimal mark {other} (then say decimal: "{other}")': _NUMBERS[other].pattern,
         _DATE_OR_TIME: rf"{_DAY}(?:[T ].*)?|{_TIME}",
         "one behind a sign that is no hyphen": rf"[\u2212\u2013\u2014]{number}",
-        _WITH_A_UNIT: rf"[$€£¥] ?{number}|{number} ?[%‰$€£¥°]",
+        "one in hexadecimal": "0[xX][0-9a-fA-F]+",
+        "one in brackets": rf"\({money}? ?{amount}\)",
+        _WITH_A_UNIT: rf"[+-]?{money} ?{amount}|{amount.replace('mark', 'other')} ?(?:[%‰°]|{money})",
     }
     return {meaning: re.compile(text) for meaning, text in texts.items()}
 
@@ -108,4 +141,8 @@ def _quantities(decimal: Decimal, other: Decimal) -> Mapping[str, re.Pattern[str
 _QUANTITIES: Mapping[Decimal, Mapping[str, re.Pattern[str]]] = {
     ".": _quantities(".", ","),
     ",": _quantities(",", "."),
+}
+_WITH_LETTERS: Mapping[Decimal, re.Pattern[str]] = {
+    mark: re.compile(rf"{number.pattern}( ?(?!(?:st|nd|rd|th)$)[A-Za-zµ/]+)")
+    for mark, number in _NUMBERS.items()
 }

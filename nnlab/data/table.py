@@ -13,6 +13,7 @@ from nnlab.data.notation import (
     LARGEST_EXACT,
     NAMING_QUANTITIES,
     Decimal,
+    common_unit,
     is_code,
     is_number,
     is_padded_number,
@@ -40,6 +41,8 @@ class Text(NamedTuple):
 
 
 Use = Literal["input", "label", "value"]
+
+_OR_CODE_IT = ", or name the column in 'coding' where they are categories"
 
 Column: TypeAlias = np.ndarray | Text
 """Numbers or truth values `[N]`, or text."""
@@ -136,7 +139,7 @@ class Table:
         """Refuse a column of text that is meant for numbers.
 
         It is where at least half of its cells, or of its different cells, are numbers or seem to mean some
-        quantity, and none is a code.
+        quantity, and none is a code; or where the same unit follows the numbers of that many different cells.
 
         Args:
             name: The column's name.
@@ -147,11 +150,10 @@ class Table:
             InvalidValue: It is meant for numbers.
         """
         plain = np.array([is_number(word, self.decimal) for word in column.words])
-        code = next((word for word in column.words if is_code(word)), None)
-        if code is not None:
-            if plain.all() and use == "input":
-                self.notes.append(f"'{self.path}': column '{name}' is text, since '{code:.60}' is a code")
-            return
+        unit = None if use == "label" else common_unit(column.words, self.decimal)
+        if unit is not None:
+            what = f"is no number, but one with the unit '{unit}', as others are; save them without it"
+            raise self.refusal(0, name, f"{what}{_OR_CODE_IT * (use == 'input')}")
         meanings = [
             None if is_plain else meant_quantity(word, self.decimal)
             for word, is_plain in zip(column.words, plain, strict=True)
@@ -161,10 +163,14 @@ class Table:
         quantities = plain | meant
         if max(quantities.mean(), quantities[column.numbers].mean()) < 0.5:
             return
-        if use == "label":
-            signs = np.array([not any(map(str.isalnum, word)) for word in column.words])
-            if not (meant | signs).any():
-                return
+        signs = np.array([not any(map(str.isalnum, word)) for word in column.words])
+        if use == "label" and not (meant | signs).any():
+            return
+        code = next((word for word in column.words if is_code(word)), None)
+        if code is not None:
+            if use == "input" and (quantities | signs).all():
+                self.notes.append(f"'{self.path}': column '{name}' is text, since '{code:.60}' is a code")
+            return
         if plain.all():
             what = "reads as a number, as all of the column does, and is kept as text; save it as a number"
             raise self.refusal(0, name, what)
@@ -174,6 +180,8 @@ class Table:
         but = f", but {meaning}" if meaning else ""
         none = f"{count:,} of the column's {len(strange):,} cells {'is' if count == 1 else 'are'} none"
         remedy = f"mend them{', drop the column' * (use == 'input')} or remove such rows"
+        if use == "input" and meaning in NAMING_QUANTITIES and count == len(strange):
+            remedy = f"save them as numbers, drop the column{_OR_CODE_IT}"
         raise self.refusal(row, name, f"is no number{but} ({none}); {remedy}")
 
     def check_words_differ(self, name: str, column: Text) -> None:
