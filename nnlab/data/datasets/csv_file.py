@@ -82,8 +82,9 @@ class CsvFile:
         if len(names) == 1:
             others = [mark for mark in _SEPARATORS if mark in names[0] and mark != self.rows.separator]
             if others and (others[0] != " " or first is None or len(first.cells) == 1):
-                named = "tab" if others[0] == "\t" else f'"{others[0]}"'
-                what = f"is {_SEPARATORS[others[0]]} between the cells? Then say separator: {named}"
+                what = _ask_for(others[0])
+                if names[0].startswith("sep="):
+                    what += ", and remove this line, which is for Excel"
                 raise InvalidValue(f"{header}: the header is one name, '{names[0]:.60}'; {what}", ("path",))
         if first is not None and len(first.cells) != len(names):
             raise self._wrong_count(names, first, rows)
@@ -133,6 +134,10 @@ class CsvFile:
             more = sum(len(other.cells) != len(names) for other in others)
         if len(names) == 1 or names[0].startswith(("#", "sep=")):
             cause = f"is the header, '{names[0]:.60}', a remark? Then remove what stands above the names"
+        elif (separator := self._likely_separator(names, row)) is not None:
+            cause = _ask_for(separator)
+        elif any(cell.startswith(' "') for cell in row.cells):
+            cause = "a quote counts where it stands right behind a separator; remove the spaces before it"
         elif len(row.cells) < len(names):
             cause = "give it a cell for each name, or remove it"
         elif not any(row.cells[len(names) :]):
@@ -144,6 +149,12 @@ class CsvFile:
             )
         what = f"has {len(row.cells)} fields, the header {len(names)} ({more + 1:,} such rows in all)"
         return InvalidValue(f"'{self.rows.path}' line {row.line} {what}: {cause}", ("path",))
+
+    def _likely_separator(self, names: list[str], row: Row) -> str | None:
+        """Another separator, which makes as many cells of the header as of a row."""
+        header, cells = (self.rows.separator.join(line) for line in (names, row.cells))
+        others = (mark for mark in _SEPARATORS if mark not in (self.rows.separator, " "))
+        return next((mark for mark in others if 0 < header.count(mark) == cells.count(mark)), None)
 
 
 class _ColumnReader:
@@ -181,6 +192,12 @@ class _ColumnReader:
         if None in truths:
             return Text(list(self.words), values)
         return np.array(truths, bool)[values]
+
+
+def _ask_for(separator: str) -> str:
+    """A question that leads to another separator."""
+    named = "tab" if separator == "\t" else f'"{separator}"'
+    return f"is {_SEPARATORS[separator]} between the cells? Then say separator: {named}"
 
 
 def _nuls_of(column: Column) -> np.ndarray:

@@ -22,6 +22,7 @@ _OTHER_FORMATS = {
     codecs.BOM_UTF16_BE: "it is UTF-16, Excel's Unicode text; save it as CSV UTF-8",
     b"PK\3\4": "it is a ZIP archive, as Excel's workbooks are; save the sheet as CSV UTF-8",
     b"PAR1": "it is Parquet; say type: parquet",
+    b"\x1f\x8b": "it is packed by gzip; give it a name that ends in .gz",
 }
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 
