@@ -14,6 +14,8 @@ from annotated_types import Lt
 from nnlab.registry import TRACED, BelowOne, Positive, register
 from nnlab.system.imports import Array, jax, jnp
 
+THRESHOLD = "a threshold"
+
 ClassWeights = Literal["balanced"] | list[Positive] | dict[str, Positive] | None
 """Weights of the classes as a file gives them: from the data, in the order of the classes, or by class."""
 
@@ -26,8 +28,9 @@ class Loss(NamedTuple):
         correct: (outputs, class numbers `[B]`) -> `[B]`, 1 where the outputs are right, else 0.
         outputs_for: Number of classes (0 for a regression) -> K; None where the loss cannot serve the task,
             0 for "as many as there are target values".
-        applies: What the loss itself applies to the outputs, which are logits and may be any numbers; empty
-            where it compares the outputs as they are. What applies a sigmoid takes values from 0 to 1.
+        applies: What the loss itself applies to the outputs, which are logits and may be any numbers, or, of
+            a THRESHOLD, need but be of either sign; empty where it compares the outputs as they are. What
+            applies a sigmoid takes values from 0 to 1.
         class_weights: How the classes are weighted, if they are.
         weight_of: (class numbers `[B]`) -> weights `[B]`, by which `per_example` multiplies; None where all
             count the same.
@@ -174,7 +177,7 @@ def hinge(class_weights: ClassWeights = None) -> Loss:
     def outputs_for(classes: int) -> int | None:
         return _one_for_two(classes) or classes or None
 
-    return Loss(per_example, correct, outputs_for, "a threshold", class_weights)
+    return Loss(per_example, correct, outputs_for, THRESHOLD, class_weights)
 
 
 @register("loss")
@@ -196,7 +199,7 @@ def perceptron() -> Loss:
         fires = jax.lax.stop_gradient((z > 0).astype(z.dtype))
         return (fires - labels.astype(z.dtype)) * z
 
-    return Loss(per_example, _positive, _one_for_two, applies="a threshold")
+    return Loss(per_example, _positive, _one_for_two, applies=THRESHOLD)
 
 
 @register("loss")

@@ -91,7 +91,7 @@ def panel_per_result(
 def refuse_blank(figure: Figure) -> None:
     """Refuse a figure in which no data can be seen. Raises InvalidValue."""
     if not any(_shows_data(ax) for ax in figure.axes):
-        raise InvalidValue("there is nothing in it: too few records, or no finite numbers")
+        raise InvalidValue("there is nothing in it: too few records, or no number that its scales can show")
 
 
 def _shows_data(axes: Axes) -> bool:

@@ -13,6 +13,7 @@ from nnlab.errors import KeyPath
 from nnlab.nn.activations import is_flat, output_range
 from nnlab.nn.layer import Shape
 from nnlab.nn.model import Model
+from nnlab.optim.losses import THRESHOLD
 from nnlab.registry import ConfigValue, spell_out
 
 HAND_ON = ("dropout", "flatten", "reshape")  # layers whose outputs have the range of their inputs
@@ -83,7 +84,10 @@ def _check_last_activation(config: Config, plan: ExperimentPlan, model: Model) -
     if name != last.type:  # it is inside an architecture
         remedy += f" (`nnlab show layer {name}`)"
     low, high = output_range(function) if plan.loss.applies else (-math.inf, math.inf)
-    if low > -math.inf or high < math.inf:
+    takes, fits = "logits, which can be any numbers", (low, high) == (-math.inf, math.inf)
+    if plan.loss.applies == THRESHOLD:
+        takes, fits = "outputs above and below 0", low < 0 < high
+    if not fits:
         words = f"lie from {low:.3g} to {high:.3g}"
         if high == math.inf:
             words = f"are {low:.3g} or more"
@@ -91,8 +95,8 @@ def _check_last_activation(config: Config, plan: ExperimentPlan, model: Model) -
             words = f"are {high:.3g} or less"
         loss = _name_of("loss", config.tree["loss"])
         message = (
-            f"ends in {path}, whose outputs {words}; {loss} takes logits, which can be any numbers, and "
-            f"applies {plan.loss.applies} itself: {remedy}"
+            f"ends in {path}, whose outputs {words}; {loss} takes {takes}, and applies {plan.loss.applies} "
+            f"itself: {remedy}"
         )
         raise config.error(at, message)
     trains = plan.train is not None and plan.train.steps != 0

@@ -111,6 +111,20 @@ def test_of_one_record_and_weights_of_zero(untrained, name, entry):
     draw_or_refuse(phenomenon, one)
 
 
+@pytest.mark.parametrize(
+    ("entry", "figure", "why"),
+    [
+        ("gradient_flow", "gradient_over_time", "every gradient is 0"),
+        ("embeddings", "embeddings", "all examples are in one place"),
+        ("filters", "filters", "all weights are 0"),
+    ],
+)
+def test_a_figure_of_zeros_is_not_drawn(untrained, entry, figure, why):
+    phenomenon = build("phenomenon", entry)
+    with pytest.raises(InvalidValue, match=why):
+        phenomenon.figures[figure]([untrained("wine")])
+
+
 @pytest.mark.parametrize("value", [0.0, math.nan, math.inf])
 @pytest.mark.parametrize(("name", "entry"), CASES)
 def test_of_records_without_numbers(untrained, name, entry, value):

@@ -159,10 +159,11 @@ def test_activations_are_those_of_the_end_of_a_layer():
 
 def test_gradients_of_zero():
     nothing = gradient_flow.detect(layers_table([0.0] * 4, [0.0] * 4))
-    assert nothing[:3] == (None, None, 0)
+    assert nothing[:3] == (None, None, None)
     assert (nothing.verdict, nothing.reason) == (
-        "collapsing",
-        "at step 0 the gradients of all hidden layers are 0",
+        None,
+        "at step 0 the activations of all hidden layers are constant; at step 0 the gradients of all hidden "
+        "layers are 0",
     )
     flat = gradient_flow.detect(layers_table([0.0] * 4))
     assert (flat.first_to_last_ratio, flat.verdict) == (None, None)

@@ -80,17 +80,28 @@ def test_a_last_activation_must_hold_logits(built, refused, activation, range_in
         ),
         ("[{type: dense, units: 1}, [{type: dense, units: 1}, §sigmoid]]", "sigmoid_1"),
         ("[relu, {type: repeat, times: 2, layers: [{type: dense, units: 1}, §relu]}]", "relu_3"),
-        ("[{type: dense, units: 1}, §{type: elu, alpha: 2}]", "elu_1, whose outputs are -2 or more"),
-        (
-            "[{type: reshape, shape: [4, 1]}, §{type: lstm, units: 1}]",
-            "lstm_1, .*: let a dense layer follow$",
-        ),
         ("[§{type: simple_rnn, units: 1, activation: relu}]", "simple_rnn_1, whose outputs are 0 or more"),
     ],
 )
 @pytest.mark.parametrize("loss", BINARY)
 def test_the_last_layer_is_found_and_named(refused, model, said, loss):
     assert re.search(f"ends in {said}", refused(model, loss))
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("[{type: dense, units: 1}, §{type: elu, alpha: 2}]", "elu_1, whose outputs are -2 or more"),
+        (
+            "[{type: reshape, shape: [4, 1]}, §{type: lstm, units: 1}]",
+            "lstm_1, .*: let a dense layer follow$",
+        ),
+    ],
+)
+def test_a_threshold_takes_either_sign_alone(built, refused, model, said):
+    assert re.search(f"ends in {said}", refused(model, "binary_cross_entropy"))
+    for loss in ("hinge", "perceptron"):
+        built(model.replace("§", ""), loss)
 
 
 def test_an_architecture_says_where_to_read_on(refused):

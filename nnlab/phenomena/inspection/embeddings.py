@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAXIMUM_NUMERAL_CLASSES = 10  # up to here the classes are drawn as their numbers
+ONE_PLACE = "all examples are in one place"
 COLUMNS = ("pc1", "pc2", "spread", "class_spread")
 
 
@@ -97,9 +98,8 @@ def detect(run: RunView) -> Embeddings:
     numbers = Embeddings(explained_by_two(final), separation(final), separation(initial))
     if None not in numbers[:3]:
         return numbers
-    reason = "all examples are in one place"
     return numbers._replace(
-        reason=reason if final["class"].nunique() > 1 else "all examples are of one class"
+        reason=ONE_PLACE if final["class"].nunique() > 1 else "all examples are of one class"
     )
 
 
@@ -173,6 +173,9 @@ def _components(snapshot: Snapshot, layer: str | None, examples: int) -> tuple[A
 
 def component_scatter(runs: Sequence[RunView]) -> Figure:
     """The examples along two components at the start and at the end, coloured by class; one row per run."""
+    tables = [run.tables[name] for run in runs for name in ("initial_embeddings", "embeddings")]
+    if all(explained_by_two(table) is None for table in tables):
+        raise InvalidValue(ONE_PLACE)
     figure, axes = plotting.panels(len(runs), 2, width=7.4, height=3.5 * len(runs) + 0.3)
     for row, run in zip(axes, runs, strict=True):
         final = run.tables["embeddings"]
@@ -180,12 +183,10 @@ def component_scatter(runs: Sequence[RunView]) -> Figure:
         for ax, (name, moment) in zip(row, moments, strict=True):
             table = run.tables[name]
             _draw_classes(ax, table)
-            explained, apart = (
-                math.nan if share is None else share for share in (explained_by_two(table), separation(table))
-            )
-            ax.set_title(f"{run.label}, {moment}\nseparation {apart:.2f}")
-            layer = final["layer"].iloc[0]
-            ax.set_xlabel(f"component 1 of {layer} ({100 * explained:.0f} % by the two)")
+            explained, apart = explained_by_two(table), separation(table)
+            ax.set_title(f"{run.label}, {moment}" + ("" if apart is None else f"\nseparation {apart:.2f}"))
+            label = f"component 1 of {final['layer'].iloc[0]}"
+            ax.set_xlabel(label + ("" if explained is None else f" ({100 * explained:.0f} % by the two)"))
             ax.set_ylabel("component 2")
         row[0].set_ylabel(f"component 2, {len(final)} {recorded_split(final)} examples")
     return figure

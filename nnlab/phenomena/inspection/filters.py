@@ -133,6 +133,8 @@ def smoothness(weights: np.ndarray) -> float | None:
 
 def filter_images(runs: Sequence[RunView]) -> Figure:
     """The filters at the start and at the end; one row per run."""
+    if not any(run.tables["filters"][["initial", "final"]].to_numpy().any() for run in runs):
+        raise InvalidValue("all weights are 0")
     heights = [_row_height(images_in(run.tables["filters"], "final")) for run in runs]
     figure, axes = plotting.panels(len(runs), 2, width=7.0, height=sum(heights), height_ratios=heights)
     for row, run in zip(axes, runs, strict=True):
@@ -141,8 +143,9 @@ def filter_images(runs: Sequence[RunView]) -> Figure:
             weights = images_in(table, column)
             _draw_filters(ax, weights)
             smooth = smoothness(weights)
-            smooth = math.nan if smooth is None else smooth
-            ax.set_title(f"{run.label}, at the {moment}\nsmoothness {smooth:.2f}")
+            ax.set_title(
+                f"{run.label}, at the {moment}" + ("" if smooth is None else f"\nsmoothness {smooth:.2f}")
+            )
             label = f"filters 1 to {table['filter'].nunique()}, each between ±max |w|"
             ax.set(xlabel=label, xticks=[], yticks=[])
         row[0].set_ylabel(table["layer"].iloc[0])

@@ -59,7 +59,7 @@ class GradientFlow(NamedTuple):
         decay_per_layer: Factor by which the gradient norm changes per layer towards the input, at step 0: 10
             to minus the slope of log10 of the norm over depth; from 0, null likewise.
         activation_spread: Standard deviation of the last over that of the first hidden layer's activations,
-            at step 0; from 0, null for a single layer.
+            at step 0; from 0, null for a single layer and where all activations are constant.
         dead_fraction: Share of dead units, mean over the hidden layers at step 0; 0 to 1.
         saturated_fraction: Share of saturated activations, mean over the hidden layers at step 0; 0 to 1.
         verdict: At step 0, see `gradient_flow`; null where there is too little to see.
@@ -167,8 +167,8 @@ def detect(layers: pandas.DataFrame) -> GradientFlow:
     last = hidden[hidden["step"] == hidden["step"].max()]
     norms, stds = first["kernel_grad_norm"].to_numpy(float), first["activation_std"].to_numpy(float)
     final_norms = last["kernel_grad_norm"].to_numpy(float)
-    ratio, final_ratio = _gradient_ratio(norms), _gradient_ratio(final_norms)
-    spread = _ratio(stds[-1], stds[0]) if len(stds) > 1 else None
+    ratio, final_ratio = _first_to_last(norms), _first_to_last(final_norms)
+    spread = _first_to_last(stds[::-1])
     dead, saturated = float(first["dead_fraction"].mean()), float(first["saturated_fraction"].mean())
     return GradientFlow(
         first_to_last_ratio=ratio,
@@ -181,7 +181,7 @@ def detect(layers: pandas.DataFrame) -> GradientFlow:
         final_dead_fraction=float(last["dead_fraction"].mean()),
         final_saturated_fraction=float(last["saturated_fraction"].mean()),
         first_layer_change=float(last["change_from_start"].iloc[0]),
-        reason=_reason(norms, final_norms, len(every) > len(hidden)),
+        reason=_reason(norms, final_norms, stds, len(every) > len(hidden)),
     )
 
 
@@ -197,19 +197,26 @@ def _trained(hidden: pandas.DataFrame) -> pandas.DataFrame:
     return trained
 
 
-def _reason(norms: np.ndarray, final_norms: np.ndarray, some_are_frozen: bool) -> str | None:
+def _reason(
+    norms: np.ndarray, final_norms: np.ndarray, stds: np.ndarray, some_are_frozen: bool
+) -> str | None:
     """Why there are numbers that are null; None where there are none."""
     if len(norms) < 2:
         which = "trained hidden layer" if some_are_frozen else "hidden layer"
         return f"there is a single {which}, and none to compare it with"
+    parts = []
+    if not stds.any():
+        parts.append("at step 0 the activations of all hidden layers are constant")
     if not norms.any():
-        return "at step 0 the gradients of all hidden layers are 0"
-    return None if final_norms.any() else "at the last record the gradients of all hidden layers are 0"
+        parts.append("at step 0 the gradients of all hidden layers are 0")
+    elif not final_norms.any():
+        parts.append("at the last record the gradients of all hidden layers are 0")
+    return "; ".join(parts) or None
 
 
-def _gradient_ratio(norms: np.ndarray) -> float | None:
-    """The first over the last gradient norm; None where there is nothing to compare."""
-    return _ratio(norms[0], norms[-1]) if len(norms) > 1 and norms.any() else None
+def _first_to_last(values: np.ndarray) -> float | None:
+    """The first layer's value over the last one's; None where there is nothing to compare."""
+    return _ratio(values[0], values[-1]) if len(values) > 1 and values.any() else None
 
 
 def _ratio(numerator: float, denominator: float) -> float:

@@ -27,7 +27,9 @@ def gradient_over_time(runs: Sequence[RunView], results: Sequence[GradientFlow])
     """Heat map: log10 of the gradient norm, by layer and training step; a panel a run, one scale for all."""
     grids = [_gradient_norms(run) for run in runs]
     logs = [np.log10(np.where(np.isfinite(g) & (g > 0), g, np.nan).astype(float)) for g in grids]
-    finite = [value for log in logs for value in log[np.isfinite(log)]] or [0.0]
+    finite = [value for log in logs for value in log[np.isfinite(log)]]
+    if not finite:
+        raise InvalidValue("every gradient is 0, frozen or not finite")
     meshes = []
 
     def draw(ax: Axes, number: int) -> str:
