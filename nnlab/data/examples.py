@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from nnlab.data.labels import number_labels
+from nnlab.data.labels import MAXIMUM_CLASSES, number_labels
 from nnlab.errors import InvalidValue
 from nnlab.text import one_line
 
@@ -94,12 +94,17 @@ def classification_examples(
         class_names: What the source calls them, where it does.
 
     Raises:
-        InvalidValue: There are no examples, an input is not finite, a label is below 0, or the counts of
-            inputs and labels differ.
+        InvalidValue: There are no examples, an input is not finite, a label is below 0 or too large, or the
+            counts of inputs and labels differ.
     """
     count = classes or int(labels.max(initial=0)) + 1
     if labels.min(initial=0) < 0:
         raise InvalidValue(f"label {labels.min()} is below 0; classes count from 0")
+    if classes is None and count > MAXIMUM_CLASSES:
+        raise InvalidValue(
+            f"label {count - 1} makes {count:,} classes, and {MAXIMUM_CLASSES:,} is the most; number them "
+            "from 0 on"
+        )
     return _checked(
         Examples(as_float(inputs), labels.astype(np.int32), count, np.arange(len(inputs)), class_names)
     )
@@ -198,8 +203,12 @@ def check_finite(examples: Examples) -> None:
     for name, array in (("input", examples.inputs), ("target", examples.targets)):
         finite = np.isfinite(array)
         if not finite.all():
-            row = examples.rows[np.argwhere(~finite)[0][0]]
-            raise InvalidValue(f"{name} of example {row} (counted from 0) is not a finite float32 number")
+            example, *place = np.argwhere(~finite)[0].tolist()
+            which = f" {place[0] if len(place) == 1 else place}" if place else ""
+            raise InvalidValue(
+                f"{name}{which} of example {examples.rows[example]} (counted from 0) is not a finite float32 "
+                f"number ({np.count_nonzero(~finite):,} such in all)"
+            )
 
 
 def _checked(examples: Examples) -> Examples:

@@ -179,7 +179,7 @@ CASES = {
         (data("type: npz, path: noarray.npz, §inputs: x")),
         "no array 'x'; it has inputs and labels",
     ),
-    "NaN in an NPZ": ((data("type: npz, §path: nan.npz")), "input of example 0"),
+    "NaN in an NPZ": ((data("type: npz, §path: nan.npz")), "input 0 of example 0"),
     "no axis of features": ((data("type: npz, §path: flat.npz")), "must have an axis of examples"),
     "complex numbers": ((data("type: npz, §path: complex.npz")), "holds no numbers"),
     "a single label": ((data("type: npz, §path: scalar.npz")), ""),

@@ -866,6 +866,7 @@ def test_npz_parts_are_held_against_each_other(tmp_path):
     bad = {
         "'x_test' and 'y_test' are 6 inputs but 4 targets": {"y": y, "x_test": x, "y_test": y[:4]},
         "'x' and 'x_test' differ in shape": {"y": y, "x_test": x[:, :1], "y_test": y},
+        "'y' and 'y_test' differ in shape": {"y": y, "x_test": x, "y_test": np.eye(len(x))[y]},
         "'x_val' is empty": {"y": y, "x_val": x[:0], "y_val": y[:0]},
         "of 'y' and 'y_test' one is text": {"y": y, "x_test": x, "y_test": y.astype(str)},
     }

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from nnlab.data.examples import classification_examples
 from nnlab.data.labels import number_labels
 from nnlab.errors import InvalidValue
 
@@ -67,3 +68,10 @@ def test_what_is_no_class_is_refused(labels, said):
 
 def test_a_table_has_told_gaps_from_words():
     assert number_labels(np.array(["nan", "cat", "nan"], object)).names == ("cat", "nan")
+
+
+def test_a_number_far_above_the_others_is_no_class():
+    inputs = np.zeros((3, 2))
+    with pytest.raises(InvalidValue, match="label 10000 makes 10,001 classes, and 10,000 is the most"):
+        classification_examples(inputs, np.array([0, 1, 10_000]))
+    assert classification_examples(inputs, np.array([0, 1, 9_999])).classes == 10_000

@@ -342,6 +342,7 @@ def test_parquet_says_what_a_column_holds(refusal, kind):
         ([1.0, 2.0, float("nan")], {}, "row 3, column 'a': 'nan' is a gap"),
         ([1.0, float("inf"), 2.0], {}, "row 2, column 'a': 'inf' is infinite or beyond float64 (1 such cell in all)"),
         ([decimal.Decimal(f"1234567890123456789{n}") for n in range(3)], {}, "row 2, column 'a': '12345678901234567891' has more digits than float64 keeps"),
+        (["x", "nan", "x"], {"coding": "one_hot"}, "row 2, column 'a': 'nan' is a gap that became text"),
         (["10", "20", "30"], {}, "row 1, column 'a': '10' reads as a number"),
         ([1, 2, 2**53 + 1], {}, "row 3, column 'a': '9007199254740993' has more digits than float64 keeps"),
         (["1.5", "2", "3"], {"coding": "one_hot"}, "row 1, column 'a': '1.5' reads as a number"),

@@ -108,7 +108,6 @@ def _join(names: Sequence[str]) -> str:
 def _check(arrays: Mapping[str, Arrays], names: Mapping[str, Names], path: str) -> None:
     """Refuse arrays of wrong types or shapes, or that differ in them from the training arrays. Raises
     InvalidValue."""
-    train_inputs, train_targets = arrays["train"]
     for part, (inputs, targets) in arrays.items():
         x, y = names[part]
         for name, array, kinds in ((x, inputs, "fiub"), (y, targets, "fiubUS")):
@@ -124,9 +123,11 @@ def _check(arrays: Mapping[str, Arrays], names: Mapping[str, Names], path: str) 
             raise InvalidValue(message, ("path",))
         if not len(inputs):
             raise InvalidValue(f"'{path}': '{x}' is empty", ("path",))
-        if inputs.shape[1:] != train_inputs.shape[1:]:
-            raise InvalidValue(f"'{path}': '{names['train'][0]}' and '{x}' differ in shape", ("path",))
-        if (targets.dtype.kind in "US") != (train_targets.dtype.kind in "US"):
+        pairs = zip(names["train"], arrays["train"], names[part], arrays[part], strict=True)
+        for first, train, name, array in pairs:
+            if array.shape[1:] != train.shape[1:]:
+                raise InvalidValue(f"'{path}': '{first}' and '{name}' differ in shape", ("path",))
+        if (targets.dtype.kind in "US") != (arrays["train"][1].dtype.kind in "US"):
             message = f"'{path}': of '{names['train'][1]}' and '{y}' one is text, the other numbers"
             raise InvalidValue(message, ("path",))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,8 @@ from nnlab.text import join_words
 
 if TYPE_CHECKING:
     import pyarrow
+
+GAPS_AS_TEXT = ("nan", "NaN", "NaT", "<NA>")  # what pandas makes of gaps where a column is made text
 
 
 def read_parquet(file: Path, path: str, choice: Choice) -> Table:
@@ -60,11 +62,9 @@ def read_parquet(file: Path, path: str, choice: Choice) -> Table:
     for name, array in arrays.items():
         arrays[name] = array = _decoded(array)
         if not (_is_number(array.type) or _is_text(array.type)):
-            raise InvalidValue(
-                f"'{path}': column '{name}' holds {array.type}, no numbers, text or truth values; convert "
-                f"it{'' if name in choice.targets else f', or leave it out (drop: [{name}])'}",
-                ("path",),
-            )
+            remedy = "convert it" + ("" if name in choice.targets else f", or leave it out (drop: [{name}])")
+            what = f"holds {array.type}, no numbers, text or truth values"
+            raise InvalidValue(f"'{path}': column '{name}' {what}; {remedy}", ("path",))
     table = Table(path, {}, cell)
     gaps = {name: array.is_null(nan_is_null=True).to_numpy() for name, array in arrays.items()}
     table.check_cells(gaps, "is a gap; fill it, or leave out the row or the column")
@@ -72,9 +72,7 @@ def read_parquet(file: Path, path: str, choice: Choice) -> Table:
         table.columns.update({name: _column(array) for name, array in arrays.items()})
     except unreadable as error:
         raise no_table(error) from None
-    for name, array in arrays.items():
-        if pyarrow.types.is_decimal(array.type):
-            _check_decimals_differ(table, name, array.to_pylist())
+    _check_columns(table, arrays)
     left_out = [f"'{name}'" for name in labels if choice.columns is None and not choice.names_column(name)]
     if left_out:
         table.notes.append(f"'{path}': {join_words(left_out, 'and')}, pandas' row labels, left out")
@@ -87,6 +85,17 @@ def _row_labels(arrow: pyarrow.Table) -> list[str]:
     return [name for name in written if isinstance(name, str) and not PANDAS_INDEX.fullmatch(name)]
 
 
+def _check_columns(table: Table, arrays: Mapping[str, pyarrow.ChunkedArray]) -> None:
+    """Refuse gaps as text, and decimals that float64 does not keep."""
+    from pyarrow import types
+
+    gaps = {name: _gaps_of(column) for name, column in table.columns.items()}
+    table.check_cells(gaps, "is a gap that became text; fill it, or leave out the row or the column")
+    for name, array in arrays.items():
+        if types.is_decimal(array.type):
+            _check_decimals_differ(table, name, array.to_pylist())
+
+
 def _check_decimals_differ(table: Table, name: str, values: Sequence[Decimal]) -> None:
     """Refuse decimals that differ and are one number in float64."""
     exact: dict[float, Decimal] = {}
@@ -94,6 +103,13 @@ def _check_decimals_differ(table: Table, name: str, values: Sequence[Decimal]) -
         if exact.setdefault(float(value), value) != value:
             what = "has more digits than float64 keeps; subtract an offset, or drop the column"
             raise table.refusal(row, name, what)
+
+
+def _gaps_of(column: Column) -> np.ndarray:
+    """Which rows of a column hold a gap as text, `[N]`."""
+    if isinstance(column, Text):
+        return column.rows_with([word in GAPS_AS_TEXT for word in column.words])
+    return np.zeros(len(column), bool)
 
 
 def _decoded(array: pyarrow.ChunkedArray) -> pyarrow.ChunkedArray:
