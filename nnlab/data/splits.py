@@ -106,9 +106,10 @@ def _sizes(total: int, split: Split) -> list[int]:
     for name, share, count in (("validation", split.validation, sizes[1]), ("test", split.test, sizes[2])):
         if share and not count:
             least = math.ceil(1e6 / total) / 1e6
+            less = "" if split.train is None else ", and train less"
             raise InvalidValue(
                 f"{name}: {share:g} of {total} examples comes to none; give at least {least:g}, or a count "
-                f"such as 1 (for {share:g} it takes {math.ceil(1 / share):,} examples)",
+                f"such as 1{less} (for {share:g} it takes {math.ceil(1 / share):,} examples)",
                 ("split", name),
             )
     return sizes
