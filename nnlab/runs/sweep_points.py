@@ -106,7 +106,7 @@ class SweepPoints:
         marked = len(self.table) > 1 and self.best is not None
         columns = [metric_in_words(metric).replace(" ", "\n", 1) for metric in self.metrics]
         head = [*short_names(self.axes), *columns]
-        if self.replicates and self.table["count"].nunique() > 1:
+        if self.replicates and (counted or self.table["count"].nunique() > 1):
             counted = ["count", *counted]
         head += ["trials" if word == "count" else word for word in counted] + ([""] if marked else [])
         labels = [labels_of(shown[axis].tolist()) for axis in self.axes]

@@ -128,6 +128,10 @@ def test_seeds_alone_are_one_point():
     ).points_in_words
     assert table.head == ["validation\naccuracy", "test\naccuracy"]
     assert table.rows == [["0.60 ± 0.14", "0.60 ± 0.14"]]
+    rows = [row(None, 0, 0.5), row(None, 1, np.nan, status="failed"), row(None, 2, 0.7)]
+    lacking = sweep_of(rows, "", "seeds: 3").points_in_words
+    assert lacking.head == ["validation\naccuracy", "test\naccuracy", "trials", "failed"]
+    assert lacking.rows == [["0.60 ± 0.14", "0.60 ± 0.14", "2", "1"]]
 
 
 def test_a_missing_value_is_a_point_of_its_own():
