@@ -5,10 +5,12 @@ Letters in shapes: N examples, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from nnlab.data.notation import is_number
 from nnlab.errors import InvalidValue
 
 MAXIMUM_CLASSES = 10_000
@@ -141,17 +143,31 @@ def _check_words(words: list[str], examples: int, may_be_nan: bool) -> None:
     )
     if gap is not None:
         raise InvalidValue(f"a label is '{gap}', which is no class; leave such examples out")
+    sign = next((word for word in words if not any(map(str.isalnum, word))), None)
+    if sign is not None and 2 * sum(is_number(word, ".") for word in words) >= len(words):
+        raise InvalidValue(
+            f"a label is '{sign:.60}', and most are numbers; mend it or leave such examples out"
+        )
     if 2 * len(words) > examples and len(words) > MINIMUM_SCATTERED:
         raise InvalidValue(
             f"the targets of {examples:,} examples are {len(words):,} different texts, such as "
             f"'{words[0]:.60}'; classes to learn have several examples each"
         )
+    alike = words_alike(words)
+    if alike is not None:
+        first, second = alike
+        raise InvalidValue(
+            f"the labels '{first:.60}' and '{second:.60}' differ in spaces or capitals alone; write them "
+            "alike"
+        )
+
+
+def words_alike(words: Sequence[str]) -> tuple[str, str] | None:
+    """The first two words, in their order, that are one but for spaces or capitals; None without any."""
     seen: dict[str, str] = {}
     for word in words:
-        key = " ".join(word.split())
-        other = seen.setdefault(key.casefold() if len(key) >= SHORTEST_WORD else key, word)
-        if other != word:
-            raise InvalidValue(
-                f"the labels '{other:.60}' and '{word:.60}' differ in spaces or capitals alone; write them "
-                "alike"
-            )
+        letters = " ".join(word.split())
+        first = seen.setdefault(letters.casefold() if len(letters) >= SHORTEST_WORD else letters, word)
+        if first != word:
+            return first, word
+    return None

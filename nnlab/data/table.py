@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from nnlab.data.labels import SHORTEST_WORD
+from nnlab.data.labels import words_alike
 from nnlab.data.notation import (
     LARGEST_EXACT,
     NAMING_QUANTITIES,
@@ -190,15 +190,13 @@ class Table:
         Raises:
             InvalidValue: There are two such words.
         """
-        seen: dict[str, str] = {}
-        for number, word in enumerate(column.words):
-            letters = " ".join(word.split())
-            first = seen.setdefault(letters.casefold() if len(letters) >= SHORTEST_WORD else letters, word)
-            if first != word:
-                by = "spaces" if first.split() == word.split() else "capitals"
-                row = int((column.numbers == number).argmax())
-                what = f"differs by {by} alone from '{first:.60}', which stands above; mend one of them"
-                raise self.refusal(row, name, what)
+        alike = words_alike(column.words)
+        if alike is not None:
+            first, second = alike
+            by = "spaces" if first.split() == second.split() else "capitals"
+            row = int((column.numbers == column.words.index(second)).argmax())
+            what = f"differs by {by} alone from '{first:.60}', which stands above; mend one of them"
+            raise self.refusal(row, name, what)
 
 
 def _cells(wrong: np.ndarray) -> str:
