@@ -77,9 +77,12 @@ def _best(metrics: pandas.DataFrame, columns: Mapping[str, Better]) -> dict[str,
 
 
 def _selected(metrics: pandas.DataFrame, experiment: Experiment) -> dict[str, float]:
-    """The record of the best weights: the first one that is best by the selection metric."""
+    """The record of the best weights: the first one that is best by the selection metric.
+
+    Outputs that are no numbers have an accuracy all the same: where the loss is none, nothing is best.
+    """
     name = experiment.selection_metric
-    values = metrics[name].to_numpy(np.float64)
+    values, losses = (metrics[of].to_numpy(np.float64) for of in (name, experiment.selection_loss))
     costs = -values if experiment.metric_columns[name] == "higher" else values
-    row = int(np.argmin(np.where(np.isfinite(costs), costs, np.inf)))
+    row = int(np.argmin(np.where(np.isfinite(costs) & np.isfinite(losses), costs, np.inf)))
     return {str(name): metrics[name].iloc[row] for name in metrics}

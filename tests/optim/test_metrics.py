@@ -246,6 +246,28 @@ def test_a_run_is_steered_by_metrics_and_returns_the_best(tmp_path):
     assert selected["test_auc"] == pytest.approx(of_test, abs=1e-3)  # predictions.csv is rounded
 
 
+def test_a_record_at_which_a_run_diverges_is_not_the_best(tmp_path):
+    """Outputs that are no numbers are taken for class 0: here that is right more often than at the start."""
+    from nnlab.runs.run import run
+    from nnlab.storage.run_directory import RunDirectory
+
+    changes = {
+        "start: 2.0": "start: 1.0e+30",
+        "validation_auc": "validation_accuracy",
+        "[{type: dense, units: 3}]": "[{type: dense, units: 4}, relu, {type: dense, units: 3}]",
+        "{epochs: 1}": "{steps: 1}",
+    }
+    text = RUN + "seed: 6\n"
+    for old, new in changes.items():
+        text = text.replace(old, new)
+    summary = run(
+        build_experiment(check_tree(parse(text, "test.yaml"))), RunDirectory(tmp_path / "run")
+    ).summary
+    assert (summary["status"], summary["final"]["validation_loss"]) == ("diverged", None)
+    assert summary["final"]["validation_accuracy"] > summary["selected"]["validation_accuracy"]
+    assert summary["selected"]["step"] == 0
+
+
 def waits(values, patience):
     """How often a rate was cut by each record, the values being better the higher they are."""
     best, waited, cuts, found = -np.inf, 0, 0, []
