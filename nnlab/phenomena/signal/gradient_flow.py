@@ -94,7 +94,8 @@ def gradient_flow() -> RunPhenomenon:
 
     Verdicts:
         Of step 0, over the hidden layers; the first that applies. What is not finite is exploding. A single
-        layer, or one without any gradient, can be dead or saturated; else there is no verdict.
+        layer, and layers without any gradient or all constant, can be dead or saturated; else there is no
+        verdict.
         collapsing: The activations' standard deviation falls below a hundredth from first to last layer.
         exploding: It grows more than a hundredfold, or the gradient more than twentyfold towards the input.
         vanishing: The gradient falls below a hundredth towards the input.
