@@ -115,8 +115,8 @@ _DAY = (
     rf"|\d\d?[ -]{_MONTH}[ -]\d{{2,4}}|{_MONTH} \d\d?, \d{{4}})"
 )
 _TIME = r"(?:-?\d+ days?,? )?\d\d?:\d\d(?::\d\d\S*)?(?: ?[AaPp][Mm])?"
-_DATE_OR_TIME, _WITH_A_UNIT = "a date or time", "one with a unit"
-NAMING_QUANTITIES = (_DATE_OR_TIME, _WITH_A_UNIT)  # those that are at times a class's name
+_DATE_OR_TIME, _WITH_A_UNIT, _HEXADECIMAL = "a date or time", "one with a unit", "one in hexadecimal"
+NAMING_QUANTITIES = (_DATE_OR_TIME, _WITH_A_UNIT, _HEXADECIMAL)  # those that are at times a class's name
 
 
 def _quantities(decimal: Decimal, other: Decimal) -> Mapping[str, re.Pattern[str]]:
@@ -131,7 +131,7 @@ def _quantities(decimal: Decimal, other: Decimal) -> Mapping[str, re.Pattern[str
         f'one with the decimal mark {other} (then say decimal: "{other}")': _NUMBERS[other].pattern,
         _DATE_OR_TIME: rf"{_DAY}(?:[T ].*)?|{_TIME}",
         "one behind a sign that is no hyphen": rf"[\u2212\u2013\u2014]{number}",
-        "one in hexadecimal": "0[xX][0-9a-fA-F]+",
+        _HEXADECIMAL: "0[xX][0-9a-fA-F]+",
         "one in brackets": rf"\({money}? ?{amount}\)",
         _WITH_A_UNIT: rf"[+-]?{money} ?{amount}|{amount.replace('mark', 'other')} ?(?:[%‰°]|{money})",
     }

@@ -356,6 +356,9 @@ def values_of(column: Column, keys: dict[str, Any], is_target: bool) -> np.ndarr
         are_labels = len(set(values)) == len(values) and (is_text or all(type(v) is int for v in values))
         return np.zeros(0) if are_labels else "the first column has no name"  # labels are left out
     if not is_text and (to_regress or not is_target):
+        infinite = [row for row, value in enumerate(values) if abs(value) == math.inf]
+        if infinite:
+            return infinite[0], "is infinite"
         wrong = [row for row, value in enumerate(values) if abs(value) > float(np.finfo(np.float32).max)]
         whole = [(row, value) for row, value in enumerate(values) if isinstance(value, int)]
         loses = [row for row, value in whole if int(float(value)) != value]
@@ -426,8 +429,8 @@ def stray(values: Sequence[str], point: str, may_be_names: bool) -> int | None:
     if any(re.fullmatch("[0-9]+", value.strip()) and number_of(value, point) is None for value in values):
         return None
     other = "," if point == "." else "."
-    dates = "" if may_be_names else r"|\d{4}-\d\d-\d\d"  # which may be a class's name
-    odd = re.compile(rf"[+-]?\d*{re.escape(other)}\d+|[+-]?inf{dates}")
+    names = "" if may_be_names else r"|\d{4}-\d\d-\d\d|0x[0-9A-F]+"  # which may be a class's
+    odd = re.compile(rf"[+-]?\d*{re.escape(other)}\d+|[+-]?inf|1_000{names}")
     is_odd = [odd.fullmatch(value.strip()) is not None for value in values]
     is_number = [number_of(value, point) is not None for value in values]
     looks = np.array(is_odd) | np.array(is_number)
