@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast, overload
 from nnlab.config import Config, check_tree
 from nnlab.config.document import read
 from nnlab.errors import ConfigError, InvalidValue, RunStatus, UsageError
+from nnlab.registry import plugins
 from nnlab.runs.expectations import Value, Verdicts, run_reasons, run_verdicts, sweep_reasons, sweep_verdicts
 from nnlab.runs.html import html_heading, html_table
 from nnlab.runs.sweep_points import PointTable, sweep_points
@@ -350,15 +351,16 @@ def _config(file: Path) -> Config:
     except ConfigError as error:
         first, *others = str(error).splitlines()
         more = f" (and {len(others)} more)" if others else ""
-        raise UsageError(first + more + _plugins_of(file.parent)) from None
+        raise UsageError(first + more + _missing_plugins(file.parent)) from None
 
 
-def _plugins_of(directory: Path) -> str:
-    """The plug-ins that a run was made with, in words; empty where its environment.json names none."""
+def _missing_plugins(directory: Path) -> str:
+    """The plug-ins that a run was made with and that are not loaded, in words; empty for none."""
     try:
-        names = list(read_json(directory / "environment.json").get("plugins", ()))
+        made_with = list(read_json(directory / "environment.json").get("plugins", ()))
     except UsageError:
         return ""
+    names = [name for name in made_with if name not in plugins()]
     return f"; it was made with {' '.join(f'--import {one_line(name)}' for name in names)}" if names else ""
 
 

@@ -95,9 +95,13 @@ def test_a_run_that_diverged_or_is_under_way_has_no_look_at_the_end(folder):
     assert run_nnlab("train", "seen.yaml", *wild, "--out", "wild", "--quiet").exit_code == 3
     run = open_run(folder / "wild")
     assert "loss_landscape" not in run.tables
-    assert set(run.summary["loss_landscape"].values()) == {None}
-    assert not (folder / "wild" / "plots" / "loss_landscape.png").exists()
-    assert run_nnlab("plot", "wild").exit_code == 0
+    numbers = run.summary["loss_landscape"]
+    assert numbers.pop("reason") == "training diverged"
+    assert set(numbers.values()) == {None}
+    assert not (folder / "wild" / "plots").exists()  # the training has a single record, which is no curve
+    plotted = run_nnlab("plot", "wild")
+    assert plotted.exit_code == 2
+    assert "training_curves.png: not drawn: there is nothing in it" in plotted.stderr
 
 
 def test_a_run_that_is_lengthened_looks_at_its_new_end(folder):
