@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -65,8 +65,8 @@ def print_run(run: Run) -> None:
     if metric in selected and selected.get("step") != final.get("step"):
         adjective = "smallest" if metric == "validation_loss" else "best"
         click.echo(f"  {adjective} {metric.replace('_', ' ')}: {_record_line(selected)}")
-    for phenomenon in plan.phenomena:
-        rows = _number_rows(summary, phenomenon.name)
+    for phenomenon in plan.run_phenomena:
+        rows = _number_rows(summary, phenomenon.name, phenomenon.class_fields)
         if rows:
             print_table((phenomenon.name, "found"), rows, right=[1])
     print_verdicts(config.name, run.check())
@@ -110,12 +110,23 @@ def _print_points(points: PointTable) -> None:
         click.echo(f"... and {points.left_out:,} more, all in summary.csv")
 
 
-def _number_rows(summary: Mapping[str, object], name: str) -> list[tuple[str, str]]:
-    """A phenomenon's numbers as rows; none where a summary from elsewhere holds something else."""
-    numbers = summary.get(name)
+def _number_rows(
+    summary: Mapping[str, object], name: str, class_fields: Collection[str] = ()
+) -> list[tuple[str, str]]:
+    """A phenomenon's numbers as rows; none where a summary from elsewhere holds something else.
+
+    Args:
+        summary: Of a run or a sweep.
+        name: The phenomenon.
+        class_fields: Those of its numbers beside which the name of a class is written, where it has one.
+    """
+    numbers, class_names = summary.get(name), summary.get("class_names")
     if not isinstance(numbers, Mapping):
         return []
-    return [(number, short_value(value)) for number, value in numbers.items()]
+    rows = {number: short_value(value) for number, value in numbers.items()}
+    if isinstance(class_names, Mapping):
+        rows |= {n: f"{rows[n]} ({class_names[rows[n]]})" for n in class_fields if rows.get(n) in class_names}
+    return list(rows.items())
 
 
 def _printable(text: object) -> str:

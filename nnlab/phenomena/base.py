@@ -153,11 +153,13 @@ class RunPhenomenon(Phenomenon[RunView]):
     Attributes:
         probes: What training must record for it.
         validate: Checks before training that model and data can show it. Raises InvalidValue.
+        class_fields: Those of its numbers that are the numbers of classes.
     """
 
     spans_sweep = False
 
     probes: tuple[Probe, ...] = ()
+    class_fields: tuple[str, ...] = ()
     validate: Callable[[Setup, Data], object] = lambda setup, data: None
 
     @property

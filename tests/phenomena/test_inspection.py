@@ -140,7 +140,7 @@ def test_the_numbers_of_a_confusion():
 
 def test_where_nothing_is_wrong_nothing_is_confused():
     assert confusion.detect(confusion_table([[3, 0], [0, 7]])) == confusion.Confusion(
-        0, None, 0, None, None, 0
+        0, None, 0, None, None, 0, "no example is wrong"
     )
 
 

@@ -8,6 +8,7 @@ import pandas
 import pytest
 
 import nnlab
+from nnlab.cli.output import print_run
 from nnlab.phenomena.examples import class_label
 
 NAMES = ["so-so", "7", "$9", "a rather long name", "九"]
@@ -52,6 +53,13 @@ def test_summary_and_confusion_name_the_classes(run):
     table = trained.table("confusion")
     for column in ("true", "predicted"):
         assert (table[f"{column}_name"] == [sorted(NAMES)[number] for number in table[column]]).all()
+
+
+def test_printed_numbers_of_classes_have_their_names(run, capsys):
+    trained, _ = run
+    print_run(trained)
+    worst = trained.summary["confusion"]["worst_class"]
+    assert f"{worst} ({sorted(NAMES)[worst]})" in capsys.readouterr().out
 
 
 def test_figures_name_the_classes_that_their_font_can_write(run):

@@ -54,6 +54,7 @@ class Confusion(NamedTuple):
             example is wrong.
         most_confused_predicted: The class that it is taken for; null likewise.
         most_confused_rate: That share of the true class.
+        reason: Why numbers are null.
     """
 
     error: float
@@ -62,6 +63,7 @@ class Confusion(NamedTuple):
     most_confused_true: int | None
     most_confused_predicted: int | None
     most_confused_rate: float
+    reason: str | None = None
 
 
 @phenomenon
@@ -100,6 +102,7 @@ def confusion(examples: Count = 20) -> RunPhenomenon:
             ),
         ),
         result=Confusion,
+        class_fields=("worst_class", "most_confused_true", "most_confused_predicted"),
         detect=lambda run: detect(run.tables["confusion"]),
         figures={"confusion_matrix": confusion_matrices, "misclassified": misclassified_images},
         validate=validate,
@@ -122,6 +125,7 @@ def detect(table: pandas.DataFrame) -> Confusion:
         most_confused_true=true if any_wrong else None,
         most_confused_predicted=predicted if any_wrong else None,
         most_confused_rate=float(confused.max()),
+        reason=None if any_wrong else "no example is wrong",
     )
 
 
