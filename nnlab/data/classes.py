@@ -47,9 +47,7 @@ def select_classes(loaded: Loaded, kept: Sequence[int | str]) -> Loaded:
     new_numbers = np.full(examples.classes, -1, np.int32)
     new_numbers[chosen] = np.arange(len(chosen))
 
-    def select(part: Examples | None, words: str) -> Examples | None:
-        if part is None:
-            return None
+    def select(part: Examples, words: str) -> Examples:
         found = part.take(np.flatnonzero(new_numbers[part.targets] >= 0))
         if not len(found):
             raise InvalidValue(f"there is no {words} of these classes", ("keep_classes",))
@@ -57,9 +55,9 @@ def select_classes(loaded: Loaded, kept: Sequence[int | str]) -> Loaded:
         return replace(found, targets=new_numbers[found.targets], classes=len(chosen), class_names=names)
 
     return loaded._replace(
-        examples=select(examples, "example") or examples,
-        test=select(loaded.test, "test example"),
-        validation=select(loaded.validation, "validation example"),
+        examples=select(examples, "example"),
+        test=loaded.test and select(loaded.test, "test example"),
+        validation=loaded.validation and select(loaded.validation, "validation example"),
     )
 
 

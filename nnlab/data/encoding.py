@@ -40,30 +40,31 @@ def encode_columns(
     Raises:
         InvalidValue: A column does not suit its code, or has none and needs one.
     """
-    by_column = coding if isinstance(coding, dict) else {}
-    general = None if isinstance(coding, dict) else coding
-    parts = []
-    for name in names:
-        column = table.columns[name]
-        code = by_column.get(name)
-        if code is None and isinstance(column, Text):
-            padded = table.padded_numbers(name, column) if general is None else None
-            if padded is not None:
-                parts.append(padded[:, None])
-                continue
-            table.check_no_quantities(name, column, "input")
-            code = general
-            if general is not None and len(column.words) == len(column.numbers):
-                table.notes.append(
-                    f"'{table.path}': column '{name}' has another word in every row; is it of use?"
-                )
-        at: KeyPath = ("path",) if coding is None else ("coding", name)
-        try:
-            parts.append(_encode_column(table, name, code, at))
-        except _DoesNotSuit as error:
-            raise InvalidValue(f"'{table.path}': column '{name}' {error}", at) from None
+    parts = [_inputs_of(table, name, coding) for name in names]
     origins = [name for name, part in zip(names, parts, strict=True) for _ in range(part.shape[1])]
     return np.concatenate(parts, axis=1), tuple(origins)
+
+
+def _inputs_of(table: Table, name: str, coding: Encoding | None) -> np.ndarray:
+    """A column as inputs `[N, ...]`: by its own code, or, of text, by the general one."""
+    column = table.columns[name]
+    by_column, general = (coding, None) if isinstance(coding, dict) else ({}, coding)
+    code = by_column.get(name)
+    if code is None and isinstance(column, Text):
+        padded = table.padded_numbers(name, column) if general is None else None
+        if padded is not None:
+            return padded[:, None]
+        table.check_no_quantities(name, column, "input")
+        code = general
+        if code is not None and len(column.words) == len(column.numbers):
+            table.notes.append(
+                f"'{table.path}': column '{name}' has another word in every row; is it of use?"
+            )
+    at: KeyPath = ("path",) if coding is None else ("coding", name)
+    try:
+        return _encode_column(table, name, code, at)
+    except _DoesNotSuit as error:
+        raise InvalidValue(f"'{table.path}': column '{name}' {error}", at) from None
 
 
 class _DoesNotSuit(Exception):  # noqa: N818 - read aloud at the raise site
