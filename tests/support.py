@@ -192,7 +192,7 @@ def pulled_back(net, params, state, x, train=True):
         out = net.apply(params, state, x, key=KEY, train=train)
         return (weights * out.value).sum(), out
 
-    (_, out), grads = jax.value_and_grad(total, argnums=(0, 1), has_aux=True)(params, jnp.asarray(x))
+    (_, out), grads = jax.jit(jax.value_and_grad(total, argnums=(0, 1), has_aux=True))(params, x)
     return out, grads, np.asarray(weights)
 
 

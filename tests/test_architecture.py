@@ -1,6 +1,7 @@
 """The architecture: imports go downward, heavy packages wait until they are needed, no code from files."""
 
 import ast
+import functools
 import json
 import re
 import subprocess
@@ -28,9 +29,17 @@ FLOOR = {room: number for number, rooms in enumerate(reversed(FLOORS)) for room 
 MOST_FLOORS, MOST_ARROWS, MOST_MODULES_AT_THE_TOP = 9, 70, 6
 
 
+@functools.lru_cache(maxsize=1)
+def parsed(path):
+    return ast.parse(path.read_text())
+
+
 def name_of(path):
     parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+NAMES = {name_of(path) for path in MODULES}
 
 
 def room_of(module):
@@ -38,9 +47,10 @@ def room_of(module):
     return module.split(".")[1] if "." in module else ""
 
 
+@functools.cache
 def imports_of(path):
     """Every module imported anywhere in a file, but for type checking; `from package import module` too."""
-    tree = ast.parse(path.read_text())
+    tree, found = parsed(path), []
     skipped = {
         id(inner)
         for node in ast.walk(tree)
@@ -52,19 +62,16 @@ def imports_of(path):
         if id(node) in skipped:
             continue
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: relative import"
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return found
 
 
 def own_imports(path):
     """Imported modules of nnlab; names imported from a module are that module."""
-    known = {name_of(module) for module in MODULES}
-    for name in imports_of(path):
-        if name.split(".")[0] == "nnlab" and name in known:
-            yield name
+    return [name for name in imports_of(path) if name in NAMES]
 
 
 def arrows():
@@ -79,7 +86,8 @@ def arrows():
     return found
 
 
-modules = pytest.mark.parametrize("path", MODULES, ids=name_of)
+# the tests of one module follow one another, so that it is parsed once
+modules = pytest.mark.parametrize("path", MODULES, ids=name_of, scope="module")
 
 
 def test_every_room_has_its_floor():
@@ -116,9 +124,7 @@ def test_training_and_storage_keep_to_their_own(path):
     name = name_of(path)
     if name in CORE:
         assert roots.isdisjoint({"pathlib", "os", "io", "json", "csv", "pandas", "rich", "click"})
-        calls = {
-            ast.unparse(n.func) for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)
-        }
+        calls = {ast.unparse(node.func) for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)}
         assert calls.isdisjoint({"open", "print"})
     if name.startswith("nnlab.storage"):
         assert roots.isdisjoint({"jax", "optax"})
@@ -132,10 +138,9 @@ CORE = [
 
 @modules
 def test_nothing_runs_code_from_files(path):
-    tree = ast.parse(path.read_text())
     roots = {name.split(".")[0] for name in imports_of(path)}
     assert roots.isdisjoint({"pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "ctypes"})
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    calls = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)]
     names = {ast.unparse(call.func) for call in calls}
     assert names.isdisjoint({"eval", "exec", "compile", "__import__", "builtins.eval", "builtins.exec"})
     assert names.isdisjoint(
@@ -162,9 +167,8 @@ REPLACED = {
 
 @modules
 def test_modules_functions_and_classes_are_small(path):
-    text = path.read_text()
-    assert text.count("\n") <= MOST_LINES_OF_A_MODULE
-    for node in ast.walk(ast.parse(text)):
+    assert path.read_text().count("\n") <= MOST_LINES_OF_A_MODULE
+    for node in ast.walk(parsed(path)):
         if type(node) in MOST_LINES:
             lines = node.end_lineno - node.lineno + 1
             assert lines <= MOST_LINES[type(node)], f"{node.name} has {lines} lines"
@@ -178,7 +182,7 @@ def test_types_are_seldom_any():
 @modules
 def test_nothing_has_a_name_that_was_replaced(path):
     names = {path.stem}
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if type(node) in MOST_LINES:
             names.add(node.name)
         elif isinstance(node, ast.arg):
@@ -209,7 +213,7 @@ def test_what_is_written_goes_through_disk(path):
         "nnlab.storage.run_directory",
     ):
         return
-    for call in [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]:
+    for call in [node for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)]:
         name = ast.unparse(call.func)
         assert not name.endswith((".write_text", ".write_bytes", ".mkdir", ".unlink", ".rmtree", ".touch"))
         words = [*call.args[:1], *(keyword.value for keyword in call.keywords if keyword.arg == "mode")]
