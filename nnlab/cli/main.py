@@ -20,6 +20,7 @@ from nnlab.cli.results import check, compare, plot, runs
 from nnlab.cli.sweep import sweep
 from nnlab.cli.train import info, new, summary, train, validate
 from nnlab.errors import NnlabError
+from nnlab.system.garbage import collect_seldom
 
 
 class _Commands(click.Group):
@@ -93,6 +94,7 @@ for command in (
 def main() -> None:
     """Run `nnlab`. Until a training handles signals, one ends the process at once, even during imports, which
     would turn a KeyboardInterrupt into an error of theirs."""
+    collect_seldom()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda caught, _: os._exit(128 + caught))
     for name in ("stdout", "stderr"):

@@ -18,6 +18,7 @@ from nnlab.text import suggestion
 
 if TYPE_CHECKING:
     from nnlab.config import Config
+    from nnlab.runs.results import Run
     from nnlab.runs.resume import ResumePolicy
 
 EXIT_CODES = {RunStatus.COMPLETE: 0, RunStatus.DIVERGED: 3}
@@ -77,8 +78,6 @@ def train_and_report(
     experiment: Config, out: Path | None, platform: str, policy: ResumePolicy, plots: bool, quiet: bool
 ) -> NoReturn:
     """Train an experiment or reuse its finished run, print the outcome, and leave with the exit code."""
-    from nnlab.cli.output import print_run
-    from nnlab.runs.results import open_run
     from nnlab.runs.signals import exit_at_second_signal
 
     try:
@@ -96,17 +95,25 @@ def train_and_report(
             )
     except Interrupted as interruption:
         if not quiet:
-            print_run(open_run(interruption.path))
+            from nnlab.runs.results import open_run
+
+            _print_run(open_run(interruption.path))
         without = "" if policy.resume else " without --force"
         words = f"interrupted; the same command{without} goes on from its last checkpoint"
         say(f"{interruption.path}: {words}", quiet)
         sys.exit(128 + interruption.signal)
     if not quiet:
-        print_run(run)
+        _print_run(run)
     if run.status is RunStatus.DIVERGED:
         step = run.summary.get("diverged_at", "?")  # a summary from elsewhere may lack it
         click.echo(f"{run.path}: diverged at step {step}: not all numbers are finite any longer", err=True)
     sys.exit(EXIT_CODES[run.status] or int(not run.check()))
+
+
+def _print_run(run: Run) -> None:
+    from nnlab.cli.output import print_run  # not before the training: it is what `rich` is for
+
+    print_run(run)
 
 
 def _print_plan(experiment: Config, out: Path | None, policy: ResumePolicy, quiet: bool) -> None:

@@ -68,9 +68,22 @@ def save(figure: Figure, path: Path) -> None:
     """
     without_time = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
     image_format, content = path.suffix[1:], io.BytesIO()
+    if image_format == "png":
+        _lay_out(figure)
     figure.savefig(content, format=image_format, metadata=without_time[image_format])
     files.make_folder(path.parent, linked=True)
     files.write_atomically(path, content.getvalue())
+
+
+def _lay_out(figure: Figure) -> None:
+    """Place the panels now, once and for all, as they come to lie in pixels.
+
+    `savefig` draws a figure that has a layout engine twice, first only to let the engine place its panels.
+    """
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine(None)
 
 
 def shown_inline(figure: Figure) -> Figure:

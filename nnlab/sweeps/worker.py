@@ -40,6 +40,7 @@ from nnlab.runs.resume import ResumePolicy, RunTask
 from nnlab.runs.run import run_together
 from nnlab.storage.run_directory import RunDirectory
 from nnlab.system import device
+from nnlab.system.garbage import collect_seldom
 from nnlab.training.experiment import build_experiment
 from nnlab.training.record_tables import Chunk
 
@@ -54,6 +55,7 @@ class Send(Protocol):
 
 def main() -> None:
     """Read jobs and run them until the input ends, or a signal says to stop."""
+    collect_seldom()
     signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
     folder, platform, modules = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as output:
