@@ -106,16 +106,6 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def full_optimization():
-    """Compiles as experiments do, where the quick compiler's rounding would show."""
-    jax.clear_caches()
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", True)
-    jax.clear_caches()
-
-
-@pytest.fixture
 def default_signals():
     """Signals as in a terminal, however the tests were started: nohup ignores SIGHUP, a shell's & SIGINT."""
     defaults = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}

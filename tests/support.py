@@ -3,6 +3,7 @@
 import os
 import struct
 import sys
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import jax
@@ -112,6 +113,18 @@ def run_nnlab(*arguments):
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
+
+
+@contextmanager
+def fully_optimized():
+    """Compiles as experiments do, where the quick compiler's rounding would show."""
+    jax.clear_caches()
+    jax.config.update("jax_disable_most_optimizations", False)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", True)
+        jax.clear_caches()
 
 
 def calls_of(function):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support import fully_optimized
 
 from nnlab.registry import build, components
 
@@ -110,12 +111,26 @@ CASES = [
 ]
 
 
-def value_and_slope(name, arguments, z):
-    function = build("activation", {"type": name, **arguments})
+def values_and_slopes(cases, z):
+    """Of each activation, a name and arguments, at z; by one program."""
+    functions = [build("activation", {"type": name, **arguments}) for name, arguments in cases]
     z = jnp.asarray(z, jnp.float32)
-    value, slope = jax.jvp(function, (z,), (jnp.ones_like(z),))
-    assert value.dtype == slope.dtype == jnp.float32
-    return np.asarray(value, np.float64), np.asarray(slope, np.float64)
+    found = jax.jit(lambda z: [jax.jvp(function, (z,), (jnp.ones_like(z),)) for function in functions])(z)
+    assert all(array.dtype == jnp.float32 for pair in found for array in pair)
+    return [tuple(np.asarray(array, np.float64) for array in pair) for pair in found]
+
+
+def value_and_slope(name, arguments, z):
+    return values_and_slopes([(name, arguments)], z)[0]
+
+
+@pytest.fixture(scope="module")
+def at_points():
+    """The value and slope of each case at POINTS."""
+    cases = [case.values[:2] for case in CASES]
+    with fully_optimized():
+        found = values_and_slopes(cases, POINTS)
+    return {(name, str(arguments)): pair for (name, arguments), pair in zip(cases, found, strict=True)}
 
 
 @pytest.mark.parametrize("name", components("activation"))
@@ -123,27 +138,25 @@ def test_every_activation_has_its_formula_here(name):
     assert name in FORMULAS, f"give the activation '{name}' its closed form in FORMULAS"
 
 
-@pytest.mark.usefixtures("full_optimization")
 @pytest.mark.parametrize(("name", "arguments", "formula", "slope", "_"), CASES)
-def test_value_and_slope_equal_the_closed_form(name, arguments, formula, slope, _):
+def test_value_and_slope_equal_the_closed_form(at_points, name, arguments, formula, slope, _):
     z = POINTS.astype(np.float32).astype(np.float64)  # the numbers that the function is given
-    found, found_slope = value_and_slope(name, arguments, POINTS)
+    found, found_slope = at_points[name, str(arguments)]
     np.testing.assert_allclose(found, formula(z), rtol=2e-6, atol=1e-6)
     np.testing.assert_allclose(found_slope, slope(z), rtol=2e-6, atol=5e-6)
 
 
-@pytest.mark.usefixtures("full_optimization")
 @pytest.mark.parametrize(
     ("name", "arguments", "theirs"),
     [pytest.param(*c.values[:2], c.values[4], id=c.id) for c in CASES if c.values[4]],
 )
-def test_value_and_slope_equal_pytorch(name, arguments, theirs):
+def test_value_and_slope_equal_pytorch(at_points, name, arguments, theirs):
     torch = pytest.importorskip("torch")
     function = getattr(torch.nn.functional, theirs[0], None) or getattr(torch, theirs[0])
     z = torch.tensor(POINTS.astype(np.float32), requires_grad=True)
     value = functools.partial(function, **theirs[1])(z)
     value.sum().backward()
-    found, found_slope = value_and_slope(name, arguments, POINTS)
+    found, found_slope = at_points[name, str(arguments)]
     np.testing.assert_allclose(found, value.detach().numpy(), rtol=2e-6, atol=1e-6)
     np.testing.assert_allclose(found_slope, z.grad.numpy(), rtol=2e-6, atol=5e-6)
 
@@ -151,9 +164,8 @@ def test_value_and_slope_equal_pytorch(name, arguments, theirs):
 def test_values_and_slopes_at_zero():
     at_zero = {name: [float(n) for n in value_and_slope(name, {}, 0.0)] for name in ("relu", "step", "sign")}
     assert at_zero == {"relu": [0.0, 0.0], "step": [0.0, 0.0], "sign": [0.0, 0.0]}
-    for name in components("activation"):
-        value, slope = value_and_slope(name, {}, 0.0)
-        assert np.isfinite([value, slope]).all(), name
+    found = values_and_slopes([(name, {}) for name in components("activation")], 0.0)
+    assert np.isfinite(found).all()
     assert value_and_slope("sigmoid", {}, 0.0) == (0.5, 0.25)
 
 

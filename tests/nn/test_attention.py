@@ -37,7 +37,7 @@ def pulled_back(net, params, state, x, weights):
         value = net.apply(params, state, x, key=KEY, train=True).value
         return (weights * value).sum(), value
 
-    (_, value), gradients = jax.value_and_grad(total, argnums=(0, 1), has_aux=True)(params, jnp.asarray(x))
+    (_, value), gradients = jax.jit(jax.value_and_grad(total, argnums=(0, 1), has_aux=True))(params, x)
     return value, *gradients
 
 
@@ -64,7 +64,7 @@ def test_embedding_with_learned_positions_equals_pytorch():
         value = applied(net, params, state, tokens.astype(np.float32))
         return (weights * value).sum(), value
 
-    gradients, value = jax.grad(total, has_aux=True)(params)
+    gradients, value = jax.jit(jax.grad(total, has_aux=True))(params)
     table = torch.nn.Embedding.from_pretrained(
         tensor(torch, params["embedding_1"]["embedding"]), freeze=False
     )
@@ -185,8 +185,8 @@ def test_a_position_hears_the_later_ones_only_where_it_may(make, causal):
     net = build_model(make(HEADS, causal=causal), (LENGTH, UNITS))
     params, state = shaken(net)
     x = jnp.asarray(drawn(1, LENGTH, UNITS))
-    jacobian = jax.jacobian(lambda x: applied(net, params, state, x)[0].sum(-1))(x)[:, 0]
-    heard = np.abs(np.asarray(jacobian)).max(-1) > 0  # [position, position that it hears]
+    jacobian = jax.jit(jax.jacobian(lambda x: applied(net, params, state, x)[0].sum(-1)))(x)
+    heard = np.abs(np.asarray(jacobian)[:, 0]).max(-1) > 0  # [position, position that it hears]
     np.testing.assert_array_equal(heard, np.tri(LENGTH, dtype=bool) if causal else np.ones((LENGTH,) * 2))
 
 

@@ -104,14 +104,14 @@ CASES = {
 
 
 def per_example(loss, outputs, targets):
-    found = loss.per_example(jnp.asarray(outputs, jnp.float32), jnp.asarray(targets))
+    found = jax.jit(loss.per_example)(jnp.asarray(outputs, jnp.float32), jnp.asarray(targets))
     assert found.shape == (len(targets),)
     assert found.dtype == jnp.float32
     return np.asarray(found, np.float64)
 
 
 def slope(loss, outputs, targets):
-    mean = jax.grad(lambda z: loss.per_example(z, jnp.asarray(targets)).mean())
+    mean = jax.jit(jax.grad(lambda z: loss.per_example(z, jnp.asarray(targets)).mean()))
     return np.asarray(mean(jnp.asarray(outputs, jnp.float32)))
 
 

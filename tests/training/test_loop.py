@@ -573,8 +573,8 @@ def test_a_number_marked_traced_does_the_same_traced_as_constant(kind, name, key
     traced = jax.jit(made)
     outcomes = []
     with jax.numpy_dtype_promotion("standard"):  # optax raises floats to whole powers
-        for number in (0.01 if positive else 0.0, 0.05, 0.7):
-            constant = jax.jit(lambda number=number: made(number))()
+        numbers = (0.01 if positive else 0.0, 0.05, 0.7)
+        for number, constant in zip(numbers, jax.jit(lambda: [made(n) for n in numbers])(), strict=True):
             jax.tree.map(
                 lambda found, expected: np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-12),
                 traced(np.float32(number)),
