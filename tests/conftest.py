@@ -16,6 +16,8 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 # processes that tests start inherit this, so that an experiment has the same bytes in all of them.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
 os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+# PyTorch, the reference of many, would wait on threads for arrays of a few numbers
+os.environ["OMP_NUM_THREADS"] = "1"
 # kept between sessions: compiled programs, and the fonts that matplotlib looks up for seconds
 os.environ["XDG_CACHE_HOME"] = str(Path(tempfile.gettempdir()) / f"nnlab-tests-{getpass.getuser()}")
 os.environ["MPLCONFIGDIR"] = str(Path(os.environ["XDG_CACHE_HOME"]) / "matplotlib")

@@ -265,7 +265,7 @@ phenomena: [{type: comparison, along: model.1, metric: best.train_accuracy, bett
 sweep: {axes: {model.1: [tanh, {type: leaky_relu, negative_slope: 0.1}]}, seeds: 3}
 """
 VOTES = """\
-data: mnist1d
+data: {type: digits, split: {train: 0.8, test: 0.2, seed: 0}}
 model: [{type: dense, units: 10}]
 train: {steps: 50}
 record: {every: {steps: 50}, layers: false, predictions: true}
@@ -282,25 +282,20 @@ sweep: {axes: {data.split.fold: {range: [0, 4]}}}
 """
 SWEEPS = {
     "decay": ADDED,
-    "decay-again": ADDED,
     "polynomial": POLYNOMIAL.format(ridge=0.0),
     "ridge": POLYNOMIAL.format(ridge=1.0),
     "examples": POLYNOMIAL.format(ridge=0.0).replace("model.0.degree", "data.examples"),
     "width": TRAINED.format(capacity="model.width", axes="model.width: [2, 4, 8]"),
     "epochs": TRAINED.format(capacity="epochs", axes=""),
     "paths": PATHS,
-    "paths-again": PATHS,
     "optimizers": OPTIMIZERS,
-    "optimizers-again": OPTIMIZERS,
     "activations": ACTIVATIONS,
     "votes": VOTES,
-    "votes-again": VOTES,
     "folds": FOLDS,
-    "folds-again": FOLDS,
 }
-# figure -> the sweeps that can be drawn in it, one by one or all together
+# figure -> the sweeps that can be drawn in it, one by one or all together; one again is of the same numbers
 DRAWN = {
-    "grokking_delay": [["decay"], ["decay-again"], ["decay", "decay-again"]],
+    "grokking_delay": [["decay"], ["decay", "decay-again"]],
     "double_descent": [
         ["polynomial"],
         ["ridge"],
@@ -311,16 +306,15 @@ DRAWN = {
     ],
     "fitted_functions": [["polynomial"], ["ridge"], ["examples"]],
     "epochs_by_capacity": [["width"]],
-    "trajectories": [["paths"], ["paths-again"], ["paths", "paths-again"]],
+    "trajectories": [["paths"], ["paths", "paths-again"]],
     "bias_variance": [["polynomial"], ["ridge"], ["examples"], ["polynomial", "ridge"]],
     "comparison": [
         ["optimizers"],
-        ["optimizers-again"],
         ["activations"],
         ["optimizers", "optimizers-again"],
     ],
-    "voting": [["votes"], ["votes-again"], ["votes", "votes-again"]],
-    "cross_validation": [["folds"], ["folds-again"], ["folds", "folds-again"]],
+    "voting": [["votes"], ["votes", "votes-again"]],
+    "cross_validation": [["folds"], ["folds", "folds-again"]],
 }
 ALONE = [
     pytest.param(figure, names, id=f"{figure}-{'+'.join(names)}")
@@ -336,6 +330,8 @@ def swept(tmp_path_factory):
 
     @functools.cache
     def one(name):
+        if name.endswith("-again"):
+            return replace(one(name.removesuffix("-again")), title=name)
         (home / f"{name}.yaml").write_text(f"name: {name}\n{SWEEPS[name]}")
         words = ("--jobs", 1, "--no-plots", "--quiet")
         result = run_nnlab("sweep", home / f"{name}.yaml", "--out", home / name, *words)
