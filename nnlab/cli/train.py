@@ -37,6 +37,13 @@ EXIT_CODES = {RunStatus.COMPLETE: 0, RunStatus.DIVERGED: 3}
 @options.checkpoint_every
 @options.on_platform
 @click.option(
+    "--threads",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="Threads on CPU, on which the last digits depend; default 1, or one a core where steps are large. "
+    "A sweep's trials have 1.",
+)
+@click.option(
     "--smoke", is_flag=True, help="Only see that it runs: four steps on a slice of the data, no verdict."
 )
 @click.option(
@@ -53,6 +60,7 @@ def train(
     allow_drift: bool,
     checkpoint_every: float,
     platform: str,
+    threads: int | None,
     smoke: bool,
     dry_run: bool,
     no_plots: bool,
@@ -71,11 +79,17 @@ def train(
     if dry_run:
         _print_plan(experiment, out, policy, quiet)
     else:
-        train_and_report(experiment, out, platform, policy, plots=not no_plots, quiet=quiet)
+        train_and_report(experiment, out, platform, policy, plots=not no_plots, quiet=quiet, threads=threads)
 
 
 def train_and_report(
-    experiment: Config, out: Path | None, platform: str, policy: ResumePolicy, plots: bool, quiet: bool
+    experiment: Config,
+    out: Path | None,
+    platform: str,
+    policy: ResumePolicy,
+    plots: bool,
+    quiet: bool,
+    threads: int | None = None,
 ) -> NoReturn:
     """Train an experiment or reuse its finished run, print the outcome, and leave with the exit code."""
     from nnlab.runs.signals import exit_at_second_signal
@@ -89,6 +103,7 @@ def train_and_report(
                 allow_drift=policy.allow_drift,
                 checkpoint_every=policy.every,
                 platform=platform,
+                threads=threads,
                 plots=plots,
                 progress=not quiet and sys.stderr.isatty(),
                 notify=lambda line: say(line, quiet),

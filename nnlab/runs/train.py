@@ -28,16 +28,16 @@ def train(
     allow_drift: bool = False,
     checkpoint_every: float = 60.0,
     platform: str = "auto",
+    threads: int | None = None,
     plots: bool = True,
     progress: bool | ChunkCallback = False,
     notify: Notify = ignore,
 ) -> Run:
     """Train an experiment, or open its run where it was trained before.
 
-    It leaves the bytes that the command `nnlab train` leaves, if JAX was not used in the process before: on a
-    CPU its numbers depend on the number of threads, which the first use settles. In the main thread SIGINT (a
-    notebook's stop button), SIGTERM and SIGHUP end the training at a checkpoint, within seconds; a second one
-    is handled as it would be without a training.
+    It leaves the bytes that the command `nnlab train` leaves, if JAX was not used in the process before: its
+    first use settles the threads. In the main thread SIGINT (a notebook's stop button), SIGTERM and SIGHUP
+    end it at a checkpoint, within seconds; a second one is handled as it would be without a training.
 
     Args:
         experiment: An experiment that is no sweep, from `nnlab.load` or `nnlab.experiment`.
@@ -47,6 +47,7 @@ def train(
             the checkpoint; environment.json records it.
         checkpoint_every: Seconds between checkpoints, 0 for one after every chunk.
         platform: `auto`, `cpu`, `gpu` or `tpu`; without effect once JAX has been used.
+        threads: Threads on CPU, 1 for the bytes of a sweep's trial; None: 1, or all cores for large steps.
         plots: Whether to draw the figures of a finished run into its folder plots/.
         progress: Whether to show a bar, or a function that is called with each chunk of the training.
         notify: A function that is called with each line that is worth knowing: that the run was finished
@@ -57,7 +58,7 @@ def train(
 
     Raises:
         ConfigError: The parts of the experiment do not fit together, or it is a sweep.
-        UsageError: The directory holds something else, or another process works on it.
+        UsageError: The directory holds something else, is in use, or JAX has begun with other threads.
         DriftError: The run was begun where other numbers come out.
         DiskError: Something cannot be written.
         Interrupted: A signal ended the training. It is a KeyboardInterrupt; the same call continues, and
@@ -71,7 +72,7 @@ def train(
     policy = ResumePolicy(checkpoint_every, resume, allow_drift)
     if is_finished(directory, bound, policy):
         return _reuse(directory, plots, notify)
-    device.configure(platform, step_flops(bound))
+    device.configure(platform, step_flops(bound), threads)
     with directory.held():
         if is_finished(directory, bound, policy):  # by another process, in the meantime
             return _reuse(directory, plots, notify)

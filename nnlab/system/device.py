@@ -21,25 +21,37 @@ from nnlab.errors import UsageError
 MULTITHREADED_STEP_FLOPS = 2e9  # floating-point operations per step
 
 
-def configure(platform: str = "auto", step_flops: float = 0.0) -> None:
+def configure(platform: str = "auto", step_flops: float = 0.0, threads: int | None = None) -> None:
     """Choose platform and threads for this process; without effect once JAX has started its backend.
 
     Args:
         platform: `auto`, or a platform of JAX: `cpu`, `gpu`, `tpu`.
         step_flops: Floating-point operations of one training step.
+        threads: The threads of XLA on CPU; None leaves them to PJRT_NPROC or, without it, to `step_flops`.
 
     Raises:
-        UsageError: JAX finds no such platform, or PJRT_NPROC is no whole number.
+        UsageError: JAX finds no such platform, a number of threads is no whole number >= 1, or `threads` is
+            another one than PJRT_NPROC or than JAX has started with.
     """
+    if threads is not None and threads < 1:
+        raise UsageError(f"--threads {threads}: must be at least 1")
     if _backend_is_started():
+        if threads not in (None, _started_threads()):
+            raise UsageError(
+                f"--threads {threads}: JAX has started with {_started_threads()} in this process, and keeps "
+                "them; begin another process"
+            )
         return
+    given = os.environ.get("PJRT_NPROC")
+    if given is not None and (not given.isdecimal() or int(given) < 1):
+        raise UsageError(f"PJRT_NPROC: '{given}' is no whole number >= 1")
+    if given is None:
+        automatic = core_count() if step_flops > MULTITHREADED_STEP_FLOPS else 1
+        os.environ["PJRT_NPROC"] = str(threads or automatic)
+    elif threads not in (None, int(given)):
+        raise UsageError(f"--threads {threads}: PJRT_NPROC is {given}; leave one of the two out")
     if platform != "auto":
         os.environ["JAX_PLATFORMS"] = platform
-    threads = os.environ.setdefault(
-        "PJRT_NPROC", str(core_count() if step_flops > MULTITHREADED_STEP_FLOPS else 1)
-    )
-    if not threads.isdecimal() or int(threads) < 1:
-        raise UsageError(f"PJRT_NPROC: '{threads}' is no whole number >= 1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # hides XLA's notices, not its errors
     import jax
 
@@ -59,6 +71,11 @@ def _backend_is_started() -> bool:
     """Whether JAX has settled platform and threads, as it does at its first computation."""
     xla_bridge = sys.modules.get("jax._src.xla_bridge")
     return xla_bridge is not None and xla_bridge.backends_are_initialized()
+
+
+def _started_threads() -> int:
+    """The threads of XLA's pool on CPU, once it has started."""
+    return int(os.environ.get("PJRT_NPROC") or os.environ.get("NPROC") or core_count())
 
 
 def has_accelerator(platform: str = "auto") -> bool:
@@ -123,7 +140,7 @@ def environment() -> Environment:
         "processor": _processor(),
         "settings": {name: os.environ[name] for name in sorted(os.environ) if _is_setting(name)},
         "cores": core_count(),
-        "threads": int(os.environ.get("PJRT_NPROC") or os.environ.get("NPROC") or core_count()),
+        "threads": _started_threads(),
     }
 
 

@@ -480,10 +480,23 @@ def test_a_platform_that_is_not_there(good, nnlab_process):
     assert contents(good) == before
 
 
+def test_threads_that_the_environment_contradicts(good, nnlab, nnlab_process):
+    before = contents(good)
+    environment = os.environ | {"PJRT_NPROC": "1"}
+    done = nnlab_process("train", "good.yaml", "--threads", "2", env=environment)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr == "--threads 2: PJRT_NPROC is 1; leave one of the two out\n"
+    (line,) = refused(nnlab, good, "good.yaml", "--threads", "2")
+    assert line.startswith("--threads 2: JAX has started with 1 in this process")
+    assert contents(good) == before
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         ["good.yaml", "--platform", "abacus"],
+        ["good.yaml", "--threads", "0"],
+        ["good.yaml", "--threads", "all"],
         ["good.yaml", "--no-such-option"],
         [],
         ["good.yaml", "name"],

@@ -297,6 +297,23 @@ def test_force_runs_all_of_them_and_any_number_of_workers_leaves_the_same_bytes(
     assert all(now[name] > when[name] for name in when)
 
 
+def test_a_trial_has_the_bytes_of_its_config_trained_on_one_thread(done, tmp_path):
+    (trial, *_) = sorted((done[0] / "trials").iterdir())
+    environment = {name: value for name, value in os.environ.items() if name != "PJRT_NPROC"}
+    for threads in (1, 2):
+        command = [sys.executable, "-m", "nnlab", "train", trial / "config.yaml", "--no-plots", "--quiet"]
+        out = tmp_path / str(threads)
+        subprocess.run([*command, "--threads", str(threads), "--out", out], env=environment, check=True)
+        assert json.loads((out / "environment.json").read_text())["threads"] == threads
+    assert json.loads((trial / "environment.json").read_text())["threads"] == 1
+    for name in OF_A_TRIAL:
+        assert (tmp_path / "1" / name).read_bytes() == (trial / name).read_bytes()
+    weights = [
+        next((run / "checkpoints").glob("step-*/weights.safetensors")) for run in (tmp_path / "1", trial)
+    ]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
 # --- dry run, smoke, places ------------------------------------------------------------------------------
 
 
