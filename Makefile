@@ -71,13 +71,9 @@ results: setup ## train what the headline figures show, judge it, and draw them 
 	$(BIN)/nnlab plot results/loss_landscape_skip --figure training_path --out docs/inside
 	$(BIN)/nnlab plot $(addprefix results/,$(filter rnn%,$(INSIDE))) --out docs/inside --figure gradient_through_time
 
-bench: setup ## speed against hand-written JAX, NumPy, PyTorch and Keras; installs those two into .venv
+bench: setup ## speed and memory against goals, into docs/performance_table.md; installs PyTorch and Keras into .venv; 25 minutes
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 keras==3.15.1 || echo "PyTorch and Keras: not installed, the others go on without them"
-	$(BIN)/python benchmarks/step_time.py
-	$(BIN)/python benchmarks/transformer_time.py
-	$(BIN)/python benchmarks/image_epoch_time.py
-	$(BIN)/python benchmarks/sweep_time.py
-	$(BIN)/python benchmarks/sweep_time.py --tiny
+	$(BIN)/python benchmarks/run_all.py
 
 torture: setup ## kill, starve, damage and misspell at length, and print the table of what held; an hour
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check libfaketime

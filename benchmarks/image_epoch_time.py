@@ -16,17 +16,29 @@ one, which compiles, left out.
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
+import json
 import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from race import print_ratio
+from race import (
+    Cost,
+    Goal,
+    goals,
+    least,
+    measured,
+    note_missing,
+    print_compile_share,
+    print_costs,
+    print_goals,
+    race,
+)
 
 IMAGES, SMOKE_IMAGES, CLASSES, RATE = 60_000, 128, 10, 1e-3
 BATCH = {"lenet5": 64, "batch_norm_net": 32}
@@ -66,7 +78,7 @@ def images(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def nnlab_epoch(net: str, count: int) -> Callable[[], Any]:
-    """The chunk that `nnlab train` runs."""
+    """The chunks that `nnlab train` runs, with the threads that it chooses; the first epoch compiles."""
     from nnlab.config import check_tree
     from nnlab.config.document import parse
     from nnlab.system import device
@@ -81,25 +93,11 @@ def nnlab_epoch(net: str, count: int) -> Callable[[], Any]:
         experiment = build_experiment(check_tree(parse(text, "benchmark")))
     device.configure("cpu", step_flops(experiment))
     import jax
+    from chunks import training
 
-    from nnlab.training.batches import BatchOrder
-    from nnlab.training.compilation import programs_for
-    from nnlab.training.lanes import Lanes
-    from nnlab.training.segments import Segment, chunk_inputs
-
-    lanes, order = Lanes([experiment]), BatchOrder(experiment)
-    programs, arguments = programs_for(lanes), lanes.arguments
-    total, stride = experiment.total_steps, order.capacity - 1
-
-    def epoch() -> None:
-        state = lanes.first_states(programs.init)
-        for base in range(0, total, stride):
-            until = min(base + stride, total)
-            inputs = chunk_inputs(lanes, [order], base, [Segment(False, until)])
-            state, _ = programs.chunk(arguments, state, *inputs)
-        jax.block_until_ready(state)
-
-    return epoch
+    jax.config.update("jax_enable_compilation_cache", False)
+    compiled = functools.cache(lambda: training([experiment]))
+    return lambda: compiled()()
 
 
 def pytorch_epoch(net: str, count: int) -> Callable[[], Any]:
@@ -166,42 +164,42 @@ PACKAGES = {"PyTorch eager": "torch", "Keras on JAX": "keras"}
 
 
 def serve(name: str, net: str, count: int) -> None:
-    """Run an epoch for each line that comes in, and print its seconds."""
-    epoch = CONTESTANTS[name](net, count)
+    """Run an epoch for each line that comes in, and print what it took."""
+    epoch = measured(CONTESTANTS[name](net, count))
     for _ in sys.stdin:
-        began = time.perf_counter()
-        epoch()
-        print(time.perf_counter() - began, flush=True)
+        print(json.dumps(epoch()), flush=True)
 
 
-def race(net: str, names: list[str], count: int, rounds: int) -> dict[str, float]:
-    """Seconds of each contestant's fastest epoch."""
-    workers = {
-        name: subprocess.Popen(
-            [sys.executable, __file__, "--serve", name, net, "--images", str(count)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for name in names
-    }
-    best = dict.fromkeys(names, float("inf"))
-    for number in range(rounds + 1):
-        for name, worker in workers.items():
-            assert worker.stdin
-            assert worker.stdout
-            worker.stdin.write("epoch\n")
-            worker.stdin.flush()
-            seconds = float(worker.stdout.readline())
-            best[name] = min(best[name], seconds) if number else best[name]
+def epoch_of(worker: subprocess.Popen[str]) -> Cost:
+    assert worker.stdin
+    assert worker.stdout
+    worker.stdin.write("epoch\n")
+    worker.stdin.flush()
+    return Cost(*json.loads(worker.stdout.readline()))
+
+
+def race_net(net: str, names: list[str], count: int, rounds: int) -> Iterator[Goal]:
+    """A process for each contestant, which waits while the others have their turns."""
+    words = [sys.executable, __file__, "--images", str(count), "--serve"]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    workers = {name: subprocess.Popen([*words, name, net], **pipes) for name in names}
+    epochs = {name: functools.partial(epoch_of, worker) for name, worker in workers.items()}
+    first, *others = [race(epochs, 1) for _ in range(1 + rounds)]
     for worker in workers.values():
         worker.communicate()
-    return best
+    costs = {name: least(found[name] for found in others) for name in names}
+    print_costs(f"{net}, an epoch of {count:,} images at batch {BATCH[net]}", costs)
+    ours = costs["nnlab"]
+    print_compile_share(first["nnlab"].cpu - ours.cpu, ours, "epochs")
+    rivals = [cost for name, cost in costs.items() if name != "nnlab"]
+    yield from goals(f"{net}, epoch, nnlab / best other", ours, rivals, 0.8, "wall_clock", "cpu")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--images", type=int, default=IMAGES)
     parser.add_argument("--smoke", action="store_true", help="few images: only whether it works")
     parser.add_argument("--serve", nargs=2, metavar=("CONTESTANT", "NET"), help=argparse.SUPPRESS)
@@ -212,20 +210,9 @@ def main() -> None:
         return
     missing = [name for name, package in PACKAGES.items() if importlib.util.find_spec(package) is None]
     for name in missing:
-        print(f"{name} is not installed (make bench installs it); the others go on without it")
+        note_missing(name)
     names = [name for name in CONTESTANTS if name not in missing]
-    results = {net: race(net, names, count, rounds) for net in BATCH}
-    for net, best in results.items():
-        print(f"{net}, an epoch of {count} images at batch {BATCH[net]}")
-        for name, seconds in best.items():
-            print(f"  {name:15} {seconds:7.2f} s")
-    print("ratios")
-    for net, best in results.items():
-        others = [seconds for name, seconds in best.items() if name != "nnlab"]
-        if others:
-            print_ratio(f"nnlab / best other, {net}", best["nnlab"] / min(others), 0.8)
-        else:
-            print(f"  {net}: nobody to compare nnlab with")
+    print_goals([goal for net in BATCH for goal in race_net(net, names, count, rounds)])
 
 
 if __name__ == "__main__":

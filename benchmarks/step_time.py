@@ -6,18 +6,20 @@
 1. A 64-64-10 ReLU net, batch 250, SGD with momentum, cross-entropy, on shuffled mini-batches: nnlab's
    compiled chunk against a hand-written `lax.scan` of the same arithmetic (goal <= 1.05) and against a
    PyTorch eager loop (goal <= 0.25).
-2. A net of 20 sigmoid layers of 100 units: a step with the inside view (the table layers.csv) against one
-   without, at every step (goal <= 1.10) and at every 50th (goal <= 1.01).
+2. A net of 20 sigmoid layers of 100 units: what the inside view (the table layers.csv) adds to a step, at
+   every step (goal <= 1.10) and at every 50th (goal <= 1.01). A record also evaluates all examples, with the
+   view or without. So the view's share is what records with it take more than records without it, of the
+   same steps, and the ratio is of that and a plain step to a plain step.
 
-Contestants take turns, and the ratio is of their fastest rounds. One thread each, the
-fastest for nets of this size.
+Contestants take turns, and the ratio is of their fastest rounds, in CPU seconds. One thread each, the fastest
+for nets of this size.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 os.environ.setdefault("PJRT_NPROC", "1")
@@ -27,18 +29,11 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax
 import jax.numpy as jnp
 import numpy as np
-from race import print_ratio, race
+from chunks import compiling, experiment, training
+from race import Goal, goals, measured, note_missing, print_compile_share, print_costs, print_goals, race
 
-from nnlab.config import check_tree
-from nnlab.config.document import parse
-from nnlab.training.arguments import Arguments
 from nnlab.training.batches import BatchOrder
-from nnlab.training.chunk import Core, build_core
-from nnlab.training.compilation import programs_for
-from nnlab.training.experiment import Experiment, build_experiment
-from nnlab.training.lanes import Lanes
-from nnlab.training.segments import Segment, chunk_inputs
-from nnlab.training.state import State
+from nnlab.training.experiment import Experiment
 
 BATCH = 250
 RATE, MOMENTUM = 0.05, 0.9
@@ -53,42 +48,27 @@ train: {steps: %d}
 
 DEEP = """
 name: bench-deep
-data: {type: gaussian, examples: 5000, features: 100, batch_size: %d, split: {train: 5000}}
+data: {type: gaussian, examples: {batch}, features: 100, batch_size: {batch}, split: {train: {batch}}}
 model:
-  - {type: repeat, times: %d, layers: [{type: dense, units: 100, kernel_init: glorot_normal}, sigmoid]}
+  - {type: repeat, times: {layers}, layers: [{type: dense, units: 100, kernel_init: glorot_normal}, sigmoid]}
   - {type: dense, units: 10}
 optimizer: {type: sgd, learning_rate: 0.05, momentum: 0.9}
-train: {steps: 200}
+train: {steps: {steps}}
+record: {every: {steps: 50}, layers: {view}}
 """
 
 
 class Size(NamedTuple):
-    """How much is measured: steps of the small net, layers of the deep one at these batch sizes, rounds."""
+    """How much is measured: steps of both nets, layers of the deep one at these batch sizes, rounds."""
 
     steps: int
+    deep_steps: int
     layers: int
     batch_sizes: tuple[int, ...]
     rounds: int
 
 
-FULL, SMOKE = Size(2000, 20, (64, BATCH), 9), Size(20, 2, (64,), 1)
-
-
-def experiment(text: str) -> Experiment:
-    return build_experiment(check_tree(parse(text, "benchmark")))
-
-
-def nnlab_chunk(small: Experiment) -> Callable[[], Any]:
-    """The chunk that `nnlab train` runs, without a record inside."""
-    lanes = Lanes([small])
-    programs, arguments = programs_for(lanes), lanes.arguments
-    inputs = chunk_inputs(lanes, [BatchOrder(small)], 0, [Segment(False, small.total_steps)])
-
-    def run() -> Any:
-        state = lanes.first_states(programs.init)
-        return jax.block_until_ready(programs.chunk(arguments, state, *inputs)[0])
-
-    return run
+FULL, SMOKE = Size(2000, 200, 20, (64, BATCH), 7), Size(20, 50, 2, (64,), 1)
 
 
 def hand_written(small: Experiment) -> Callable[[], Any]:
@@ -144,71 +124,55 @@ def torch_eager(small: Experiment) -> Callable[[], Any] | None:
     return run
 
 
-def inside_view(layers: int, batch: int) -> tuple[dict[str, Callable[[], Any]], int]:
-    """Steps of the deep net without the inside view, with it at every 50th step, and at every step."""
-    deep = experiment(DEEP % (batch, layers))
-    lanes, count = Lanes([deep]), deep.total_steps
-    arguments = lanes.arguments
-    rows = jnp.asarray(BatchOrder(deep).rows(0, count)).reshape(count // 50, 50, -1)
-    state = lanes.first_states(jax.jit(deep.plan.optimizer.init))
+def race_small(size: Size) -> Iterator[Goal]:
+    """The small net against the others."""
+    small = experiment(SMALL % size.steps)
+    contestants = {"nnlab": training([small]), "lax.scan by hand": hand_written(small)}
+    eager = torch_eager(small)
+    if eager is None:
+        note_missing("PyTorch")
+    else:
+        contestants["PyTorch eager"] = eager
+    calls = {name: measured(call) for name, call in contestants.items()}
+    costs = {name: cost.per(size.steps) for name, cost in race(calls, size.rounds).items()}
+    print_costs(f"A step of the 64-64-10 net, batch {BATCH}, one thread", costs, "µs")
+    print_compile_share(measured(compiling([small]))().cpu, costs["nnlab"], "steps")
+    for name, bound in (("lax.scan by hand", 1.05), ("PyTorch eager", 0.25)):
+        rivals = [costs[name]] if name in costs else []
+        yield from goals(f"small net, step, nnlab / {name}", costs["nnlab"], rivals, bound, "cpu")
 
-    def plain(core: Core, state: State, index: jax.Array) -> Any:
-        return core.train_step(state, core.blocks.batch(core.arguments.data, index))[0], None
 
-    def looking(core: Core, state: State, index: jax.Array) -> Any:
-        batch = core.blocks.batch(core.arguments.data, index)
-        after, snapshot = core.recorder.observed_step(state, batch)
-        return after, core.recorder.measure("every_record", snapshot)
+def race_inside_view(size: Size, batch: int) -> Iterator[Goal]:
+    """The deep net with records at no, some and all steps, with the inside view and without."""
+    text = DEEP.replace("{batch}", str(batch)).replace("{layers}", str(size.layers))
+    text = text.replace("{steps}", str(size.deep_steps))
+    kinds = {name: experiment(text.replace("{view}", view)) for name, view in (("", "false"), (VIEW, "true"))}
+    every = {"no record": 0, "a record every 50 steps": 50, "a record at every step": 1}
+    calls = {
+        when + name: measured(training([deep], steps))
+        for when, steps in every.items()
+        for name, deep in kinds.items()
+    }
+    costs = {name: cost.per(size.deep_steps) for name, cost in race(calls, size.rounds).items()}
+    print_costs(f"A step of the {size.layers} x 100 net, batch {batch}, one thread", costs, "µs")
+    for when, bound in (("a record at every step", 1.10), ("a record every 50 steps", 1.01)):
+        plain, added = costs["no record"].cpu, costs[when + VIEW].cpu - costs[when].cpu
+        yield Goal(f"inside view, {when}, batch {batch}", "cpu", (plain + added) / plain, bound)
 
-    def program(first: Any, rest: Any) -> Callable[..., Any]:
-        def run(arguments: Arguments, state: State, rows: jax.Array) -> Any:
-            core = build_core(deep, arguments)
 
-            def fifty(state: State, index: jax.Array) -> Any:
-                state, seen = first(core, state, index[0])
-                state, more = jax.lax.scan(lambda s, i: rest(core, s, i), state, index[1:])
-                return state, (seen, more)
-
-            return jax.lax.scan(fifty, state, rows)
-
-        return jax.jit(run).lower(arguments, state, rows).compile()
-
-    kinds = {"without": (plain, plain), "every 50th": (looking, plain), "every step": (looking, looking)}
-    programs = {name: program(*bodies) for name, bodies in kinds.items()}
-    return {
-        n: lambda p=p: jax.block_until_ready(p(arguments, state, rows)) for n, p in programs.items()
-    }, count
+VIEW = ", inside view"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--smoke", action="store_true", help="tiny sizes: only whether it works")
     size = SMOKE if parser.parse_args().smoke else FULL
-    small = experiment(SMALL % size.steps)
-    contestants = {"nnlab": nnlab_chunk(small), "hand-written lax.scan": hand_written(small)}
-    eager = torch_eager(small)
-    if eager is None:
-        print("PyTorch is not installed (make bench installs it); the others go on without it")
-    else:
-        contestants["PyTorch eager"] = eager
-    times = race(contestants, size.steps, size.rounds)
-    print(f"64-64-10 net, batch {BATCH}, one thread: microseconds a step")
-    for name, microseconds in times.items():
-        print(f"  {name:24s} {microseconds:8.1f}")
-    views = {}
+    found = list(race_small(size))
     for batch in size.batch_sizes:
-        programs, count = inside_view(size.layers, batch)
-        views[batch] = race(programs, count, size.rounds)
-        print(f"{size.layers} x 100 net, batch {batch}, inside view: microseconds a step")
-        for name, microseconds in views[batch].items():
-            print(f"  {name:24s} {microseconds:8.1f}")
-    print("ratios")
-    for name, goal in (("hand-written lax.scan", 1.05), ("PyTorch eager", 0.25)):
-        if name in times:
-            print_ratio(f"nnlab / {name}", times["nnlab"] / times[name], goal)
-    for batch, found in views.items():
-        for name, goal in (("every step", 1.10), ("every 50th", 1.01)):
-            print_ratio(f"inside view {name} / without, batch {batch}", found[name] / found["without"], goal)
+        found += race_inside_view(size, batch)
+    print_goals(found)
 
 
 if __name__ == "__main__":
