@@ -139,7 +139,9 @@ CORE = [
 @modules
 def test_nothing_runs_code_from_files(path):
     roots = {name.split(".")[0] for name in imports_of(path)}
-    assert roots.isdisjoint({"pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "ctypes"})
+    # one module calls one function of the C library, malloc_trim
+    allowed = {"ctypes"} if name_of(path) == "nnlab.system.garbage" else set()
+    assert {"pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "ctypes"} & roots <= allowed
     calls = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)]
     names = {ast.unparse(call.func) for call in calls}
     assert names.isdisjoint({"eval", "exec", "compile", "__import__", "builtins.eval", "builtins.exec"})

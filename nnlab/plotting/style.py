@@ -80,10 +80,31 @@ def _lay_out(figure: Figure) -> None:
 
     `savefig` draws a figure that has a layout engine twice, first only to let the engine place its panels.
     """
-    engine = figure.get_layout_engine()
+    import matplotlib
+
+    engine, dpi = figure.get_layout_engine(), matplotlib.rcParams["savefig.dpi"]
+    if dpi != "figure":
+        figure.set_dpi(dpi)
     if engine is not None:
-        engine.execute(figure)
+        with _without_unlabelled_ticks(figure):
+            engine.execute(figure)
         figure.set_layout_engine(None)
+
+
+@contextlib.contextmanager
+def _without_unlabelled_ticks(figure: Figure) -> Iterator[None]:
+    """Leave out the minor ticks of axes that label none of them. They take no place, but the engine measures
+    each of them several times, and a log axis has dozens."""
+    from matplotlib.ticker import NullLocator
+
+    left_out = []
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        if not any(axis.get_minor_formatter().format_ticks(list(axis.get_minorticklocs()))):
+            left_out.append((axis, axis.get_minor_locator()))
+            axis.set_minor_locator(NullLocator())
+    yield
+    for axis, locator in left_out:
+        axis.set_minor_locator(locator)
 
 
 def shown_inline(figure: Figure) -> Figure:

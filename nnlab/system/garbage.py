@@ -1,4 +1,4 @@
-"""Python's cycle collector, told to run seldom."""
+"""What a process no longer needs: cycles of objects, looked for seldom, and freed memory, given back."""
 
 from __future__ import annotations
 
@@ -11,3 +11,15 @@ def collect_seldom() -> None:
     """Let the cycle collector of this process run seldom: hardly anything of a command is garbage in cycles,
     and the imports and the tracing of programs make so many objects that it took a tenth of the time."""
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
+
+
+def return_freed_memory() -> None:
+    """Give the system the memory back that was freed, where the C library can do so (glibc).
+
+    Compiling a program takes and frees some 100 MB, which malloc would keep.
+    """
+    import ctypes  # calls this one function, with a constant
+
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -1,5 +1,7 @@
 """Panels, colours, numbers in words and borders of cells."""
 
+import io
+
 import numpy as np
 import pytest
 
@@ -72,3 +74,20 @@ def test_a_log_axis_is_for_values_that_span_much():
 
 def test_what_the_package_lists_is_there():
     assert set(plotting.__all__) <= set(dir(plotting))
+
+
+@pytest.mark.parametrize("highest", [8.0, 1e6])  # an axis of less than a decade labels its minor ticks
+def test_a_saved_figure_has_the_bytes_of_matplotlib_s_own_layout(highest, tmp_path):
+    def figure():
+        figure, ((left, right),) = plotting.panels(1, 2)
+        left.plot([1.0, 10.0, 1000.0], [1.0, 3.0, highest], label="loss")
+        left.set(xscale="log", yscale="log", title="Loss", ylabel="mean loss")
+        figure.colorbar(right.imshow([[1.0, 2.0], [3.0, 4.0]]), ax=right)
+        plotting.legend_below(figure, left)
+        return figure
+
+    expected = io.BytesIO()
+    with plotting.style():
+        figure().savefig(expected, format="png", metadata={"Software": None})
+        plotting.save(figure(), tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").read_bytes() == expected.getvalue()

@@ -169,7 +169,7 @@ class _Worker:
         self.memory_bytes: int | None = None
         self.output_ended = False
         self._incomplete_line = b""
-        environment = os.environ | {"PJRT_NPROC": "1"}
+        environment = {"MALLOC_ARENA_MAX": "1"} | os.environ | {"PJRT_NPROC": "1"}  # one thread, one heap
         with files.disk_errors(folder / "sweep.log"):
             log = files.open_for_append(folder / "sweep.log")
         try:
