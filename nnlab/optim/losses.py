@@ -82,8 +82,9 @@ def _of_values(classes: int) -> int | None:
 
 
 def _of_label(values: Array, labels: Array) -> Array:
-    """The value of each example's label, `[B]` of `[B, K]`."""
-    return jnp.take_along_axis(values, labels[:, None], axis=-1)[:, 0]
+    """The value of each example's label, `[B]` of `[B, K]`; a sum, whose gradient needs no scatter."""
+    is_label = jnp.arange(values.shape[-1])[None] == labels[:, None]
+    return jnp.where(is_label, values, 0.0).sum(-1)
 
 
 @register("loss")

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from nnlab.errors import InvalidValue
+from nnlab.nn.activations import slope
 from nnlab.nn.layer import Activation, Setup
 from nnlab.phenomena.probe import (
     Probe,
     Snapshot,
+    Stage,
     arrays_by_layer,
+    inner,
     layer_norms,
     layer_norms_without_underflow,
     layer_rows,
     stages,
-    vector_means,
+    total,
 )
 from nnlab.system.imports import Array, jnp
 
@@ -27,45 +30,48 @@ FLAT_SLOPE = 0.05  # an activation is flat below it: less than a twentieth of th
 
 
 def _measure(setup: Setup, snapshot: Snapshot) -> tuple[Array, ...]:
-    """The columns of LAYER_PROBE.
-
-    Laid out for speed, since it may run at every step: each array is first summed along its first axis,
-    which XLA vectorizes, and the partial sums of all layers are then finished together.
-    """
+    """The columns of LAYER_PROBE."""
     layers = stages(setup)
-    values = [snapshot.intermediates["outputs"][layer.last] for layer in layers]
-    values = [value.reshape(-1, value.shape[-1]) for value in values]
     gradient = layer_norms_without_underflow(arrays_by_layer(snapshot.gradients, setup))
     weight = layer_norms(arrays_by_layer(snapshot.params, setup))
-    update = layer_norms_without_underflow(arrays_by_layer(snapshot.updates, setup))
-    unit_means = [value.mean(0) for value in values]
-    mean = vector_means(unit_means)
-    within = [_variances(value, unit_mean) for value, unit_mean in zip(values, unit_means, strict=True)]
-    between = [jnp.square(unit_mean - mean[i]) for i, unit_mean in enumerate(unit_means)]
-    std = jnp.sqrt(vector_means(within) + vector_means(between))
-    flat = [
-        _flat_counts(snapshot.intermediates, layer.last, value)
-        for layer, value in zip(layers, values, strict=True)
-    ]
-    examples = values[0].shape[0]
-    bounded = jnp.stack([_is_bounded(layer.activation) for layer in layers])
-    saturated = jnp.where(bounded, jnp.minimum(vector_means(flat) / examples, 1.0), 0.0)
-    dead = jnp.minimum(vector_means([(count == examples).astype(count.dtype) for count in flat]), 1.0)
+    update = layer_norms_without_underflow(arrays_by_layer(snapshot.updates(), setup))
     ratio = jnp.where(weight > 0, update / weight, jnp.nan)
-    return gradient, weight, ratio, mean, std, dead, saturated
+    values = [snapshot.intermediates["outputs"][layer.last] for layer in layers]
+    values = [value.reshape(-1, value.shape[-1]) for value in values]
+    mean, std = _stacked([_mean_and_std(value) for value in values])
+    inputs = snapshot.intermediates.get("inputs", {})
+    shares = [_flat_shares(layer, inputs, value) for layer, value in zip(layers, values, strict=True)]
+    dead, flat = _stacked(shares)
+    bounded = jnp.stack([_is_bounded(layer.activation) for layer in layers])
+    return gradient, weight, ratio, mean, std, dead, jnp.where(bounded, flat, 0.0)
 
 
-def _variances(values: Array, unit_means: Array) -> Array:
-    """The variance of each unit's values `[B, U]` around its mean `[U]`."""
-    return jnp.square(values - jnp.broadcast_to(unit_means, values.shape)).mean(0)
+def _stacked(pairs: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
+    """Two columns `[L]`, from two numbers of each layer."""
+    first, second = zip(*pairs, strict=True)
+    return jnp.stack(first), jnp.stack(second)
 
 
-def _flat_counts(intermediates: Mapping[str, Mapping[str, Array]], path: str, values: Array) -> Array:
-    """For each unit, for how many examples its activation is flat; 0 where there is none."""
-    slopes = intermediates.get("slopes", {}).get(path)
-    if slopes is None:
-        return jnp.zeros_like(values[0])
-    return (jnp.abs(slopes.reshape(values.shape)) < FLAT_SLOPE).astype(values.dtype).sum(0)
+def _mean_and_std(values: Array) -> tuple[Array, Array]:
+    """Mean and standard deviation of all values; the latter of deviations from the mean, corrected for the
+    rounding of the mean, so that it is exact where it is small beside the mean."""
+    mean = total(values) / values.size
+    deviations = values - mean
+    variance = inner(deviations, deviations) / values.size - jnp.square(total(deviations) / values.size)
+    return mean, jnp.sqrt(jnp.maximum(variance, 0.0))
+
+
+def _flat_shares(layer: Stage, inputs: Mapping[str, Array], values: Array) -> tuple[Array, Array]:
+    """The share of the units whose activation is flat for every example, and that of all values `[N, U]` for
+    which it is; 0 where there is no activation."""
+    if layer.activation is None:
+        return jnp.zeros(()), jnp.zeros(())
+    slopes = slope(layer.activation, inputs[layer.last].reshape(values.shape), values)
+    is_flat = (jnp.abs(slopes) < FLAT_SLOPE).astype(values.dtype)
+    examples, units = values.shape
+    counts = jnp.ones((examples,)) @ is_flat
+    dead = total((counts == examples).astype(values.dtype))
+    return jnp.minimum(dead / units, 1.0), jnp.minimum(total(counts) / values.size, 1.0)
 
 
 def _is_bounded(activation: Activation | None) -> Array:

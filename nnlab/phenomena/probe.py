@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-import numpy as np
-
 from nnlab.data.prepare import Data
 from nnlab.nn.layer import Activation, Output, Setup, Tree
 from nnlab.optim.losses import Loss
@@ -60,7 +58,7 @@ class Snapshot(NamedTuple):
         params: The weights.
         initial_params: The weights of step 0.
         gradients: Of loss and penalties, a tree like params.
-        updates: What the step adds to the weights, a tree like params.
+        updates: () -> what the step adds to the weights, a tree like params; computed where it is asked for.
         intermediates: See `nnlab.nn.layer.Output`.
         batch_loss: Mean loss of the batch in training mode, without penalties, `[]`.
         examples: All examples, by split.
@@ -75,7 +73,7 @@ class Snapshot(NamedTuple):
     params: Tree
     initial_params: Tree
     gradients: Tree
-    updates: Tree
+    updates: Callable[[], Tree]
     intermediates: Mapping[str, Mapping[str, Array]]
     batch_loss: Array
     examples: Mapping[str, Batch]
@@ -204,25 +202,18 @@ def layer_norms_without_underflow(arrays: list[list[Array]]) -> Array:
 
 def _sums_of_squares(arrays: list[list[Array]]) -> Array:
     """The sum of squares of each layer's arrays, `[L]`."""
-    columns = [jnp.square(a.reshape(-1, a.shape[-1])).sum(0) for layer in arrays for a in layer]
-    layer_of_array = np.repeat(np.arange(len(arrays)), [len(layer) for layer in arrays])
-    belongs = np.arange(len(arrays))[:, None] == layer_of_array[None, :]
-    sums = jnp.broadcast_to(vector_sums(columns), belongs.shape)
-    return jnp.where(belongs, sums, 0.0).sum(-1)  # no product: an infinite layer must not spoil the others
+    zero = jnp.zeros(())
+    return jnp.stack([sum((inner(array, array) for array in layer), start=zero) for layer in arrays])
 
 
-def vector_sums(vectors: list[Array]) -> Array:
-    """The sum of each vector. Those of equal length are summed together, which is faster."""
-    lengths = [vector.shape[0] for vector in vectors]
-    order: list[int] = []
-    parts = []
-    for length in dict.fromkeys(lengths):
-        members = [i for i, other in enumerate(lengths) if other == length]
-        parts.append(jnp.stack([vectors[i] for i in members]).sum(-1))
-        order += members
-    return jnp.concatenate(parts)[np.argsort(order)]
+def inner(a: Array, b: Array) -> Array:
+    """The sum of a b over all elements of two arrays of one shape.
+
+    It is a product and no reduction, which XLA would make several kernels of, each of them to be compiled.
+    """
+    return jnp.dot(a.reshape(-1), b.reshape(-1))
 
 
-def vector_means(vectors: list[Array]) -> Array:
-    """The mean of each vector."""
-    return vector_sums(vectors) / np.array([vector.shape[0] for vector in vectors], np.float32)
+def total(array: Array) -> Array:
+    """The sum of all elements."""
+    return inner(array, jnp.ones_like(array))

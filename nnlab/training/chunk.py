@@ -1,23 +1,43 @@
 """A chunk of training as one pure function: a loop over segments, to be compiled.
 
-Each segment may begin with a record, at which the probes observe one step, and goes on with plain steps up to
-its end. Where segments end is data, not shape, so that any schedule of records is the same program, and how a
-training is cut into chunks does not change its numbers.
+Each segment may begin with a record, and goes on with steps up to its end; where probes observe a record,
+they see the first of these steps. Where segments end is data, not shape, so that any schedule of records is
+the same program, and how a training is cut into chunks does not change its numbers.
+
+Each different kernel of the program takes its share of a second to compile, and users wait for it. So a step
+is there once, observed or not; what is computed for records only is behind a condition; and the columns of
+one shape lie in one array.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from nnlab.phenomena.probe import Batch
-from nnlab.system.imports import Array, jax, jnp
+from nnlab.system.imports import Array, PyTree, jax, jnp
 from nnlab.training.arguments import Arguments
 from nnlab.training.blocks import EvalBlocks
 from nnlab.training.evaluator import Evaluator
 from nnlab.training.experiment import TrainedExperiment
-from nnlab.training.recorder import Record, Recorder
+from nnlab.training.packing import PackedTables, pack
+from nnlab.training.recorder import Columns, Recorder
 from nnlab.training.state import State
 from nnlab.training.train_step import TrainStep
+
+Tables = Mapping[str, Columns]
+
+
+class Record(NamedTuple):
+    """What is recorded at a step.
+
+    Attributes:
+        step: The step; -1 where nothing is recorded, as in a training that was over before.
+        tables: The row, or rows, of each table.
+    """
+
+    step: Array
+    tables: PackedTables
 
 
 class Core(NamedTuple):
@@ -72,26 +92,108 @@ def run_chunk(
     Returns:
         The state after the last segment, and a record per segment, `[S, ...]`.
     """
-    full = core.blocks.batch(core.arguments.data, order[0]) if order.shape[1] == 0 else None  # copied once
-
-    def batch(state: State) -> Batch:
-        return full or core.blocks.batch(core.arguments.data, order[state.step - base])
-
-    def plain_step(state: State) -> State:
-        return core.train_step(state, batch(state))[0]
-
-    def record(state: State, until: Array) -> tuple[State, Record]:
-        return core.recorder.record(state, until, lambda: batch(state))
-
-    _, shapes = jax.eval_shape(record, state, untils[0])
-    nothing = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+    steps = Steps(core, order, base)
+    observes = bool(core.recorder.probes["every_record"])
+    record = jax.jit(core.recorder.record)  # which keeps what it traced
+    no_row = _zeros(jax.eval_shape(record, state)[1])
 
     def segment(number: Array, carry: tuple[State, Record]) -> tuple[State, Record]:
-        state, rows = carry
-        until = untils[number]
-        state, row = jax.lax.cond(records[number], record, lambda s, _: (s, nothing), state, until)
-        rows = jax.tree.map(lambda all_rows, one: all_rows.at[number].set(one), rows, row)
-        return jax.lax.while_loop(lambda s: (s.step < until) & s.running, plain_step, state), rows
+        before, rows = carry
+        start, until = jnp.where(number == 0, base, untils[number - 1]), untils[number]
+        step = jnp.where(records[number] & before.running, before.step, -1)
+        remembered = (before.best, before.monitors, before.path)
+        (best, monitors, path), row = jax.lax.cond(
+            records[number], lambda: record(before), lambda: (remembered, no_row)
+        )
+        state, tables = before._replace(best=best, monitors=monitors, path=path), {"metrics": row}
+        if observes:
+            state, more = steps.observed(state, start, until, records[number])
+            tables |= more
+        else:
+            state = steps.plain(state, until)
+        # a training that ends with this record may be made longer, and then takes it anew
+        monitors = jax.lax.cond(until > start, lambda: state.monitors, lambda: before.monitors)
+        new = Record(step, pack(tables))
+        rows = jax.tree.map(
+            lambda all_rows, one: jax.lax.dynamic_update_index_in_dim(all_rows, one, number, 0), rows, new
+        )
+        return state._replace(monitors=monitors), rows
 
-    rows = jax.tree.map(lambda zero: jnp.zeros((len(records), *zero.shape), zero.dtype), nothing)
+    empty = pack({"metrics": no_row, **(steps.no_tables(state) if observes else {})})
+    tables = jax.tree.map(lambda one: jnp.zeros((len(records), *one.shape), one.dtype), empty)
+    rows = Record(jnp.full(len(records), -1, jnp.int32), tables)
     return jax.lax.fori_loop(0, count, segment, (state, rows))
+
+
+class Steps:
+    """The steps of a chunk.
+
+    Args:
+        core: The functions of the experiment.
+        order: The rows of the batches, see `run_chunk`.
+        base: The step of the first of them.
+    """
+
+    def __init__(self, core: Core, order: Array, base: Array) -> None:
+        self.core, self.order, self.base = core, order, base
+        full_batch = order.shape[1] == 0
+        self.full = core.blocks.batch(core.arguments.data, order[0]) if full_batch else None  # copied once
+        self.take = jax.jit(lambda state: core.train_step(state, self.batch(state)))  # traced once
+        self.observe = jax.jit(core.recorder.observe)
+
+    def batch(self, state: State) -> Batch:
+        """The batch of a state's step."""
+        rows = self.order[state.step - self.base]
+        return self.full or self.core.blocks.batch(self.core.arguments.data, rows)
+
+    def plain(self, state: State, until: Array) -> State:
+        """The state at step `until`, or where the training is over."""
+        return jax.lax.while_loop(lambda s: (s.step < until) & s.running, lambda s: self.take(s)[0], state)
+
+    def observed(
+        self, state: State, start: Array, until: Array, observes: Array
+    ) -> tuple[State, Mapping[str, Columns]]:
+        """The same, and what probes observe of the first step, which is not taken where `until` is `start`.
+
+        How many steps the loop takes is the same for all lanes, lest each of them observe every step.
+        """
+
+        def more(carry: tuple[Array, State, Tables]) -> Array:
+            now, state, _ = carry
+            return ((now < until) & any_lane(state.running)) | (observes & (now == start))
+
+        def step(carry: tuple[Array, State, Tables]) -> tuple[Array, State, Tables]:
+            now, state, tables = carry
+            after, trace = self.take(state)
+            tables = jax.lax.cond(
+                observes & (now == start), lambda: self.observe(state, trace), lambda: tables
+            )
+            moves = state.running & (now < until)
+            after = jax.tree.map(lambda new, old: jnp.where(moves, new, old), after, state)
+            return now + 1, after, tables
+
+        _, state, tables = jax.lax.while_loop(more, step, (start, state, self.no_tables(state)))
+        return state, tables
+
+    def no_tables(self, state: State) -> Tables:
+        """Zeros in place of what probes observe."""
+        _, trace = jax.eval_shape(self.take, state)
+        return _zeros(jax.eval_shape(self.observe, state, trace))
+
+
+def any_lane(flag: Array) -> Array:
+    """Whether a flag is set in any lane: one value for all of them."""
+
+    @jax.custom_batching.custom_vmap
+    def reduce(flag: Array) -> Array:
+        return flag
+
+    @reduce.def_vmap
+    def reduce_lanes(size: int, batched: list[bool], flags: Array) -> tuple[Array, bool]:
+        return flags.any(), False
+
+    return reduce(flag)
+
+
+def _zeros(shapes: PyTree) -> PyTree:
+    return jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)

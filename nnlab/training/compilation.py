@@ -9,9 +9,9 @@ from typing import NamedTuple
 from nnlab.system.imports import Array, PyTree, jax
 from nnlab.training.arguments import Arguments
 from nnlab.training.batches import BatchOrder
-from nnlab.training.chunk import build_core, run_chunk
+from nnlab.training.chunk import Record, build_core, run_chunk
 from nnlab.training.lanes import Lanes
-from nnlab.training.recorder import Columns, Record
+from nnlab.training.recorder import Columns
 from nnlab.training.segments import chunk_inputs
 from nnlab.training.state import State
 

@@ -25,25 +25,22 @@ class Evaluator:
         """The mean loss of each split, weighted if the loss is; for a classification, its accuracy; and the
         metrics that the file asks for."""
 
-        def evaluate(block: DeviceData) -> tuple[tuple[Array, ...], Array | None]:
+        def evaluate(block: DeviceData) -> tuple[Array, Array | None]:
             outputs = self.apply(state.params, state.layer_state, block.inputs).value
             losses = self.loss.per_example(outputs, block.targets)
             correct = self.loss.correct(outputs, block.targets) if self.classes else losses
-            weights = () if self.loss.weight_of is None else (self.loss.weight_of(block.targets),)
-            values = (losses, correct, *weights)
-            sums = tuple(jnp.where(block.real, value, 0.0).sum() for value in values)
-            return sums, outputs if self.added else None
+            weights = [] if self.loss.weight_of is None else [self.loss.weight_of(block.targets)]
+            values = jnp.stack([losses, correct, *weights])
+            return jnp.where(block.real, values, 0.0).sum(-1), outputs if self.added else None
 
-        (loss, correct, *weight), outputs = jax.lax.map(evaluate, self.blocks.by_block(self.data))
+        sums, outputs = jax.lax.map(evaluate, self.blocks.by_block(self.data))
         examples = self.blocks.examples(self.data) if self.added else {}
         metrics = {}
         for split, (first, blocks, count) in self.blocks.spans.items():
-            of_split = slice(first, first + blocks)
-            weighed = weight[0][of_split].sum() if weight else count
-            metrics[f"{split}_loss"] = loss[of_split].sum() / weighed
+            loss, correct, *weight = sums[first : first + blocks].sum(0)
+            metrics[f"{split}_loss"] = loss / (weight[0] if weight else count)
             if self.classes:  # XLA would multiply by 1 / count, and n of n would not be 1
-                total = jax.lax.optimization_barrier(jnp.float32(count))
-                metrics[f"{split}_accuracy"] = correct[of_split].sum() / total
+                metrics[f"{split}_accuracy"] = correct / jax.lax.optimization_barrier(jnp.float32(count))
             for metric in self.added:
                 values = metric.of(self.loss, self.blocks.unblocked(outputs, split), examples[split].targets)
                 metrics[f"{split}_{metric.title}"] = values

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from nnlab.system.imports import Array
+from nnlab.training.chunk import Record
 from nnlab.training.experiment import TrainedExperiment
-from nnlab.training.recorder import Record
+from nnlab.training.packing import unpack
 from nnlab.training.state import State
 
 Table = dict[str, np.ndarray]
@@ -82,11 +83,12 @@ def chunk_of(
 
 def _tables(experiment: TrainedExperiment, records: Record) -> dict[str, Table]:
     """The rows of a chunk's records as flat columns: the step, what names a row, the numbers."""
-    kept = np.asarray(records.recorded)
-    steps = np.asarray(records.step)[kept]
+    steps = np.asarray(records.step)
+    kept = steps >= 0
+    steps = steps[kept]
     tables = {
         name: {column: np.asarray(values)[kept] for column, values in columns.items()}
-        for name, columns in records.tables.items()
+        for name, columns in unpack(records.tables).items()
     }
     probed = {name: columns for name, columns in tables.items() if name != "metrics"}
     return {"metrics": _metrics(experiment, steps, tables)} | {

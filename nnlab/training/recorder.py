@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable
 
 from nnlab.data.augment import apply_augmentations
 from nnlab.nn.layer import Output, Tree
 from nnlab.optim.stopping import Costs
-from nnlab.phenomena.probe import Batch, Snapshot, WeightPath
+from nnlab.phenomena.probe import Snapshot, WeightPath
 from nnlab.system.imports import Array, PyTree, jax, jnp
 from nnlab.training.arguments import Arguments
 from nnlab.training.evaluator import Evaluator
 from nnlab.training.experiment import TrainedExperiment
 from nnlab.training.program import Components
-from nnlab.training.state import MonitorState, State
-from nnlab.training.train_step import StepTrace, TrainStep
+from nnlab.training.state import Best, MonitorState, State, WeightHistory
+from nnlab.training.train_step import StepTrace, TrainStep, merge_frozen
 
 Columns = dict[str, Array]
-
-
-class Record(NamedTuple):
-    """What is recorded at a step.
-
-    Attributes:
-        recorded: Whether it is; a training that was over before has nothing to record.
-        step: The step.
-        tables: table -> its columns, of a scalar or of one value per row of the table.
-    """
-
-    recorded: Array
-    step: Array
-    tables: Mapping[str, Columns]
 
 
 class Recorder:
@@ -58,37 +43,23 @@ class Recorder:
             for time in ("every_record", "start", "end")
         }
 
-    def record(self, state: State, until: Array, batch: Callable[[], Batch]) -> tuple[State, Record]:
-        """Record a state and, where probes need the step to observe it, take one step.
+    def record(self, state: State) -> tuple[tuple[Best, MonitorState, WeightHistory | tuple[()]], Columns]:
+        """Evaluate a state.
 
-        Without such probes, and where the training ends here, no step is taken.
-
-        Args:
-            state: The state to record.
-            until: The step to which the training goes after this record.
-            batch: () -> the batch of the state's step.
+        Returns:
+            The best weights, what schedules and stops remember, and the path of the weights, all with this
+            record unless the training is over; and the row of the table `metrics`.
         """
         metrics = self.evaluator.metrics(state)
         costs = {name: -v if self.better[name] == "higher" else v for name, v in metrics.items()}
-        monitored = state._replace(monitors=self.update_monitors(state, costs))
-        tables = {"metrics": self.metrics_row(monitored, metrics)}
-        after = monitored
-        if self.probes["every_record"]:
-            after, snapshot = self.observed_step(monitored, batch())
-            tables |= self.measure("every_record", snapshot)
-        cost = costs[self.selection_metric]
-        best = state.best.update(state.params, state.layer_state, cost, state.step)
-        continues = state.running & (until > state.step)
-        monitors = jax.tree.map(
-            lambda new, old: jnp.where(continues, new, old), after.monitors, state.monitors
-        )
-        steps = continues & (monitors.stopped == 0)
-        after = jax.tree.map(lambda new, old: jnp.where(steps, new, old), after, state)
+        updated = self.update_monitors(state, costs)
+        monitors = jax.lax.cond(state.running, lambda: updated, lambda: state.monitors)
+        row = self.metrics_row(state._replace(monitors=updated), metrics)
+        best = state.best.update(state.params, state.layer_state, costs[self.selection_metric], state.step)
         path = state.path
         if path:
-            path = path.append(ravel(state.params)[0], state.step)
-        after = after._replace(best=best, monitors=monitors, path=path)
-        return after, Record(state.running, state.step, tables)
+            path = path.append(ravel(state.params)[0], state.step, state.running)
+        return (best, monitors, path), row
 
     def update_monitors(self, state: State, costs: Costs) -> MonitorState:
         """What schedules and stopping criteria remember after one more record."""
@@ -116,21 +87,23 @@ class Recorder:
     def at_start(self, state: State, rows: Array) -> dict[str, Columns]:
         """The tables of the probes that see step 0 only; `rows` are those of its batch."""
         batch = self.evaluator.blocks.batch(self.arguments.data, rows)
-        _, snapshot = self.observed_step(state, batch)
-        return self.measure("start", snapshot)
+        _, trace = self.train_step(state, batch)
+        return self.measure("start", self.snapshot(state, trace))
 
     def at_end(self, state: State) -> dict[str, Columns]:
         """The tables of the probes that see the weights that the training returns."""
         return self.measure("end", self.snapshot(self.restore_best(state)))
 
-    def observed_step(self, state: State, batch: Batch) -> tuple[State, Snapshot]:
-        """One step of training, and what probes see of it."""
-        after, trace = self.train_step(state, batch)
-        return after, self.snapshot(state, trace)
+    def observe(self, state: State, trace: StepTrace) -> dict[str, Columns]:
+        """The tables of the probes that see each recorded step, of the step taken from a state."""
+        return self.measure("every_record", self.snapshot(state, trace))
 
     def snapshot(self, state: State, trace: StepTrace | None = None) -> Snapshot:
         """What probes see of a state, and of the step taken from it, if any."""
         trace = trace or StepTrace({}, {}, {}, jnp.full((), jnp.nan))
+        gradients = trace.gradients
+        if gradients:
+            gradients = merge_frozen(gradients, jax.tree.map(jnp.zeros_like, state.params))
 
         def evaluate(params: Tree, inputs: Array) -> Output:
             return self.evaluator.apply(params, state.layer_state, inputs)
@@ -141,8 +114,8 @@ class Recorder:
         return Snapshot(
             params=state.params,
             initial_params=self.arguments.initial_params,
-            gradients=trace.gradients,
-            updates=trace.updates,
+            gradients=gradients,
+            updates=lambda: self.train_step.updates(state, trace.direction),
             intermediates=trace.intermediates,
             batch_loss=trace.batch_loss,
             examples=self.evaluator.blocks.examples(self.arguments.data),

@@ -41,7 +41,7 @@ class Best(NamedTuple):
         """
         better = jnp.isfinite(cost) & (cost < self.cost)
         other = Best(params, layer_state, cost, step)
-        return jax.tree.map(lambda new, old: jnp.where(better, new, old), other, self)
+        return jax.lax.cond(better, lambda: other, lambda: self)
 
 
 class MonitorState(NamedTuple):
@@ -87,10 +87,10 @@ class WeightHistory(NamedTuple):
         stride: PyTree = np.ones((), np.int32)
         return cls(rows, steps, zero, zero, stride)
 
-    def append(self, weights: Array, step: Array) -> WeightHistory:
-        """The history with one more record."""
+    def append(self, weights: Array, step: Array, running: Array) -> WeightHistory:
+        """The history with one more record, unless the training is over."""
         points = self.steps.shape[0]
-        kept = self.records % self.stride == 0
+        kept = running & (self.records % self.stride == 0)
         row = jnp.where(kept, self.count, jnp.int32(points))  # past the end: dropped
         rows = self.weights.at[row].set(weights, mode="drop")
         steps = self.steps.at[row].set(step, mode="drop")
@@ -101,7 +101,7 @@ class WeightHistory(NamedTuple):
             jax.lax.cond(full, lambda: rows[half], lambda: rows),
             jnp.where(full, steps[half], steps),
             jnp.where(full, jnp.int32((points + 1) // 2), count),
-            self.records + jnp.int32(1),
+            self.records + running.astype(jnp.int32),
             jnp.where(full, self.stride + self.stride, self.stride),
         )
 

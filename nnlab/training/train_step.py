@@ -21,14 +21,14 @@ class StepTrace(NamedTuple):
     """What can be observed of one step.
 
     Attributes:
-        gradients: Of the loss with its penalties, a tree like the weights, 0 for frozen layers.
-        updates: What the step adds to the weights, likewise.
+        gradients: Of the loss with its penalties, a tree like the weights, None for frozen layers.
+        direction: What the optimizer makes of them, likewise.
         intermediates: Those of the layers, see `Output`.
         batch_loss: The batch's mean loss in training mode, without penalties.
     """
 
     gradients: Tree
-    updates: Tree
+    direction: Tree
     intermediates: Mapping[str, Mapping[str, Array]]
     batch_loss: Array
 
@@ -59,7 +59,7 @@ class TrainStep:
 
         (loss, (output, batch_loss)), gradients = jax.value_and_grad(objective, has_aux=True)(trained)
         direction, optimizer_state = self.gradient_transform.update(gradients, state.optimizer_state, trained)
-        updated, updates = self.apply_updates(state, trained, direction)
+        updated, _ = self.apply_updates(state, trained, direction)
         finite = jnp.isfinite(loss)
         after = state._replace(
             params=merge_frozen(updated, state.params),
@@ -68,11 +68,12 @@ class TrainStep:
             step=state.step + finite.astype(jnp.int32),
             finite=finite,
         )
-        zeros = jax.tree.map(jnp.zeros_like, state.params)
-        trace = StepTrace(
-            merge_frozen(gradients, zeros), merge_frozen(updates, zeros), output.intermediates, batch_loss
-        )
-        return after, trace
+        return after, StepTrace(gradients, direction, output.intermediates, batch_loss)
+
+    def updates(self, state: State, direction: PyTree) -> PyTree:
+        """What a step from a state adds to its weights, a tree like them; see `apply_updates`."""
+        _, updates = self.apply_updates(state, self.optimizer.trained(state.params), direction)
+        return merge_frozen(updates, jax.tree.map(jnp.zeros_like, state.params))
 
     def mixed_loss(self, outputs: Array, targets: Array, augmented: Augmented) -> Array:
         """The loss of each example, `[B]`; where another is mixed into it, the weighted loss of both.

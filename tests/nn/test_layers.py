@@ -200,8 +200,8 @@ def test_setup_tells_what_apply_does(config, input_shape, output_shape, train):
     assert shapes_of(out.state) == shapes_of(state)
     outputs = {path: (BATCH, *leaf.output_shape) for path, leaf in net.setup.leaves()}
     assert {path: out.intermediates["outputs"][path].shape for path in outputs} == outputs
-    slopes = {path: s.shape for path, s in out.intermediates.get("slopes", {}).items()}
-    assert slopes == {path: outputs[path] for path, leaf in net.setup.leaves() if leaf.activation}
+    inputs = {path: z.shape for path, z in out.intermediates.get("inputs", {}).items()}
+    assert inputs == {path: outputs[path] for path, leaf in net.setup.leaves() if leaf.activation}
 
 
 # --- against PyTorch -------------------------------------------------------------------------------------

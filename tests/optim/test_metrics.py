@@ -257,15 +257,18 @@ def test_a_record_at_which_a_run_diverges_is_not_the_best(tmp_path):
         "[{type: dense, units: 3}]": "[{type: dense, units: 4}, relu, {type: dense, units: 3}]",
         "{epochs: 1}": "{steps: 1}",
     }
-    text = RUN + "seed: 6\n"
+    text = RUN
     for old, new in changes.items():
         text = text.replace(old, new)
-    summary = run(
-        build_experiment(check_tree(parse(text, "test.yaml"))), RunDirectory(tmp_path / "run")
-    ).summary
-    assert (summary["status"], summary["final"]["validation_loss"]) == ("diverged", None)
-    assert summary["final"]["validation_accuracy"] > summary["selected"]["validation_accuracy"]
-    assert summary["selected"]["step"] == 0
+    better_at_the_end = False
+    for seed in range(8):  # whether class 0 is right more often is chance
+        experiment = build_experiment(check_tree(parse(f"{text}seed: {seed}\n", "test.yaml")))
+        summary = run(experiment, RunDirectory(tmp_path / f"run{seed}")).summary
+        final, selected = summary["final"], summary["selected"]
+        assert (summary["status"], final["validation_loss"]) == ("diverged", None)
+        assert selected["step"] == 0
+        better_at_the_end |= final["validation_accuracy"] > selected["validation_accuracy"]
+    assert better_at_the_end
 
 
 def waits(values, patience):

@@ -136,7 +136,7 @@ def test_a_path_of_one_point_has_no_figure():
 def test_the_records_kept_are_evenly_spread_however_long_the_training(records):
     history = jax.tree.map(jnp.asarray, WeightHistory.empty(8, 2))
     for number in range(records):
-        history = history.append(jnp.full(2, number, jnp.float32), jnp.int32(10 * number))
+        history = history.append(jnp.full(2, number, jnp.float32), jnp.int32(10 * number), jnp.array(True))
     kept, stride = int(history.count), int(history.stride)
     assert np.asarray(history.steps)[:kept].tolist() == list(range(0, 10 * records, 10 * stride))
     assert min(records, 4) <= kept < 8

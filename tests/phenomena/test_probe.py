@@ -35,7 +35,9 @@ def seen(layers, x, gradients=None, changes=None):
         out = net.apply(params, state, x, key=KEY, train=True)
         g = params if gradients is None else gradients(params)
         c = params if changes is None else changes(params)
-        return LAYER_PROBE.measure(net.setup, Snapshot(params, params, g, c, out.intermediates, *NO_DATA))
+        return LAYER_PROBE.measure(
+            net.setup, Snapshot(params, params, g, lambda: c, out.intermediates, *NO_DATA)
+        )
 
     found = jax.jit(look)(*net.init(SEED), jnp.asarray(x))
     return dict(zip(LAYER_PROBE.columns, (np.asarray(column) for column in found), strict=True))
@@ -173,7 +175,7 @@ def grad_norm_of():
     def look(gradients):
         out = net.apply(params, state, jnp.ones((3, 100)), key=KEY, train=True)
         return LAYER_PROBE.measure(
-            net.setup, Snapshot(params, params, gradients, params, out.intermediates, *NO_DATA)
+            net.setup, Snapshot(params, params, gradients, lambda: params, out.intermediates, *NO_DATA)
         )[column]
 
     def found(sizes):
