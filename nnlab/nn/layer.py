@@ -115,7 +115,7 @@ class Output(NamedTuple):
         value: The output, `[B, *output_shape]`.
         state: The layer's new state.
         intermediates: Values from within, by what they are and the path of the layer (an empty path for the
-            layer itself): `outputs` of each layer in a container, `slopes` f'(z) of each activation, `states`
+            layer itself): `outputs` of each layer in a container, `inputs` z of each activation, `states`
             of each recurrent layer. Compiled programs drop those that are not used.
     """
 

@@ -13,7 +13,6 @@ from nnlab.phenomena.probe import (
     Snapshot,
     Stage,
     arrays_by_layer,
-    inner,
     layer_norms,
     layer_norms_without_underflow,
     layer_rows,
@@ -57,7 +56,7 @@ def _mean_and_std(values: Array) -> tuple[Array, Array]:
     rounding of the mean, so that it is exact where it is small beside the mean."""
     mean = total(values) / values.size
     deviations = values - mean
-    variance = inner(deviations, deviations) / values.size - jnp.square(total(deviations) / values.size)
+    variance = jnp.vdot(deviations, deviations) / values.size - jnp.square(total(deviations) / values.size)
     return mean, jnp.sqrt(jnp.maximum(variance, 0.0))
 
 

@@ -203,17 +203,10 @@ def layer_norms_without_underflow(arrays: list[list[Array]]) -> Array:
 def _sums_of_squares(arrays: list[list[Array]]) -> Array:
     """The sum of squares of each layer's arrays, `[L]`."""
     zero = jnp.zeros(())
-    return jnp.stack([sum((inner(array, array) for array in layer), start=zero) for layer in arrays])
-
-
-def inner(a: Array, b: Array) -> Array:
-    """The sum of a b over all elements of two arrays of one shape.
-
-    It is a product and no reduction, which XLA would make several kernels of, each of them to be compiled.
-    """
-    return jnp.dot(a.reshape(-1), b.reshape(-1))
+    # a product and no reduction, which XLA would make several kernels of, each of them to be compiled
+    return jnp.stack([sum((jnp.vdot(array, array) for array in layer), start=zero) for layer in arrays])
 
 
 def total(array: Array) -> Array:
-    """The sum of all elements."""
-    return inner(array, jnp.ones_like(array))
+    """The sum of all elements, as a product, too."""
+    return jnp.vdot(array, jnp.ones_like(array))

@@ -102,9 +102,11 @@ def _without_unlabelled_ticks(figure: Figure) -> Iterator[None]:
         if not any(axis.get_minor_formatter().format_ticks(list(axis.get_minorticklocs()))):
             left_out.append((axis, axis.get_minor_locator()))
             axis.set_minor_locator(NullLocator())
-    yield
-    for axis, locator in left_out:
-        axis.set_minor_locator(locator)
+    try:
+        yield
+    finally:
+        for axis, locator in left_out:
+            axis.set_minor_locator(locator)
 
 
 def shown_inline(figure: Figure) -> Figure:

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
+from nnlab.system.garbage import return_freed_memory
 from nnlab.system.imports import Array, PyTree, jax
 from nnlab.training.arguments import Arguments
 from nnlab.training.batches import BatchOrder
@@ -45,6 +46,7 @@ def programs_for(lanes: Lanes) -> Programs:
     key = (lanes.lead.program_key, lanes.count, lanes.shares_data)
     if key not in _compiled:
         _compiled[key] = _compile(lanes)
+        return_freed_memory()
         if len(_compiled) > MAXIMUM_PROGRAMS:
             _compiled.popitem(last=False)
     _compiled.move_to_end(key)

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from nnlab.system.garbage import return_freed_memory
 from nnlab.system.imports import PyTree, jax
 from nnlab.training.batches import BatchOrder
 from nnlab.training.compilation import Programs, programs_for
@@ -54,7 +53,6 @@ def train_together(
     began = time.perf_counter()
     lanes = Lanes(experiments)
     programs = programs_for(lanes)
-    return_freed_memory()
     compiling = time.perf_counter() - began
     state = lanes.first_states(programs.init)
     if resume_points:
