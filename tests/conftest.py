@@ -96,7 +96,7 @@ def nnlab_process():
 def sweeps_here():
     """Sweeps of this module run their trials in this process."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nnlab.sweeps.sweep.LocalEngine", EngineHere)
+        patch.setattr("nnlab.sweeps.sweep.WorkerEngine", EngineHere)
         yield
 
 

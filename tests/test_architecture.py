@@ -224,7 +224,7 @@ def test_what_is_written_goes_through_disk(path):
             assert set(mode).isdisjoint("wax+"), f"{path}: {ast.unparse(call)}"
 
 
-OPENED = [("train.py", "x"), ("local.py", "ab"), ("main.py", "w")]  # new, sweep.log, /dev/null
+OPENED = [("train.py", "x"), ("main.py", "w")]  # new, /dev/null
 
 
 GAUSSIAN = """\

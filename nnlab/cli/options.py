@@ -67,6 +67,12 @@ _OF_SWEEP = (
         "--engine", type=click.Choice(["local"]), default="local", help="Where trials run: on this machine."
     ),
     click.option(
+        "--launcher",
+        metavar="COMMAND",
+        help="Start each worker by this command, such as 'srun -n1 -c1 --exact' or 'ssh host', on hosts that "
+        "have this Python and the sweep directory at the same paths; takes --jobs.",
+    ),
+    click.option(
         "--out", type=PATH, help="Sweep directory; default results/<name>-sweep-<hash of the experiment>."
     ),
     click.option(

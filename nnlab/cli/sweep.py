@@ -29,6 +29,7 @@ class Settings(NamedTuple):
 
     jobs: int | None
     engine: str
+    launcher: str | None
     out: Path | None
     resume: bool
     allow_drift: bool
@@ -75,6 +76,7 @@ def sweep_and_report(experiment: Config, settings: Settings) -> Sweep:
             experiment,
             settings.out,
             jobs=settings.jobs,
+            launcher=settings.launcher,
             resume=settings.resume,
             allow_drift=settings.allow_drift,
             checkpoint_every=settings.checkpoint_every,

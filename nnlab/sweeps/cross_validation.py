@@ -58,6 +58,7 @@ def cross_validate(
     *,
     folds: int | None = None,
     jobs: int | None = None,
+    launcher: str | None = None,
     resume: bool = True,
     allow_drift: bool = False,
     checkpoint_every: float = 60.0,
@@ -78,7 +79,7 @@ def cross_validate(
             `data.split.fold` alone.
         out: The directory of the sweep; the run on all folds goes into refit/ in it. See `nnlab.sweep`.
         folds: Number of parts, each validated on once; by default the experiment's, or 10.
-        jobs, resume, allow_drift, checkpoint_every, fail_fast, platform, plots: See `nnlab.sweep`.
+        jobs, launcher, resume, allow_drift, checkpoint_every, fail_fast, platform, plots: See `nnlab.sweep`.
         progress: See `nnlab.sweep`; True shows a bar of the last training, too.
         notify: Called with the number of epochs that was chosen, and as by `nnlab.sweep` and `nnlab.train`.
 
@@ -96,6 +97,7 @@ def cross_validate(
         folded,
         out,
         jobs=jobs,
+        launcher=launcher,
         resume=resume,
         allow_drift=allow_drift,
         checkpoint_every=checkpoint_every,

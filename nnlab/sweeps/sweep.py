@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from nnlab.config import Config
 from nnlab.errors import Interrupted, UsageError
@@ -14,10 +16,11 @@ from nnlab.runs.results import Sweep, open_sweep
 from nnlab.runs.resume import Notify, ResumePolicy, ignore
 from nnlab.sweeps.directory import SweepDirectory
 from nnlab.sweeps.engines.base import Engine
-from nnlab.sweeps.engines.local import LocalEngine
+from nnlab.sweeps.engines.launchers import ProcessLauncher, split_command
+from nnlab.sweeps.engines.workers import WorkerEngine
 from nnlab.sweeps.plan import Plan, make_plan, renew_plan
 from nnlab.sweeps.progress import EventCallback, progress_bar
-from nnlab.sweeps.run import SweepOutcome, run_sweep
+from nnlab.sweeps.run import run_sweep
 
 
 def sweep(
@@ -25,6 +28,7 @@ def sweep(
     out: str | Path | None = None,
     *,
     jobs: int | None = None,
+    launcher: str | None = None,
     resume: bool = True,
     allow_drift: bool = False,
     checkpoint_every: float = 60.0,
@@ -37,8 +41,8 @@ def sweep(
     """Run an experiment for every combination of its sweep's values, each trial once.
 
     The same call gives the same directory as the command `nnlab sweep`, byte for byte. The trials run in
-    processes of their own, `python -m nnlab.sweeps.worker`, so a notebook or a thread may call this. The same
-    call again runs only what is missing or failed, and with more values in the sweep, the new ones.
+    processes of their own, so a notebook or a thread may call this. The same call again runs only what is
+    missing or failed, and with more values in the sweep, the new ones.
 
     In the main thread SIGINT (a notebook's stop button), SIGTERM and SIGHUP end the trials at a checkpoint,
     within seconds; at a second one the workers are killed. Elsewhere signals are left alone.
@@ -47,6 +51,8 @@ def sweep(
         experiment: An experiment with a `sweep:` block; `nnlab.load` takes overrides as axes, too.
         out: The sweep directory; by default results/<name>-sweep-<hash of the experiment without its sweep>.
         jobs: Number of worker processes; by default one per core, or one on an accelerator.
+        launcher: A command that starts each worker elsewhere, such as `srun -n1` or `ssh host`, where it
+            finds this Python and the directory by the same paths; jobs must be given with it.
         resume: Whether to keep the trials that are finished; else all of them are run anew.
         allow_drift, checkpoint_every, platform: As for each trial by `nnlab.train`.
         fail_fast: Whether to stop at the first trial that fails.
@@ -60,14 +66,14 @@ def sweep(
     Raises:
         ConfigError: The experiment has no sweep, or some of its trials are wrong.
         UsageError: The directory holds something else, another process works on it, a package is missing,
-            jobs is below 1, or the script or notebook itself defines a component, which is in no module.
+            jobs is missing or below 1, workers see another directory, or the script or notebook itself
+            defines a component, which is in no module.
         DriftError: A trial was begun where other numbers come out.
-        DiskError: Something cannot be written.
-        NnlabError: No worker can be started.
+        DiskError, NnlabError: Something cannot be written; no worker can be started.
         Interrupted: A signal ended the sweep, see `nnlab.train`; the same call continues.
     """
     _check_type(experiment, "nnlab.sweep")
-    _check_jobs(jobs)
+    workforce = _Workforce(jobs, _checked_prefix(launcher, jobs), platform)
     directory, policy = _directory(experiment, out), ResumePolicy(checkpoint_every, resume, allow_drift)
     plan, modules = make_plan(experiment, directory, policy), _worker_modules(experiment)
     if plan.search is not None:
@@ -75,10 +81,7 @@ def sweep(
     with directory.held() as lock:
         plan = renew_plan(plan, directory, policy)
         directory.begin_sweep(experiment, force=not resume)
-        engine = LocalEngine(directory.path, jobs, platform, policy, modules, (lock,))
-        outcome = _run(plan, directory, engine, fail_fast, progress, notify)
-        if outcome.signal:
-            raise Interrupted(directory.path, outcome.signal)
+        _run(plan, directory, workforce.engine(directory, policy, modules, lock), fail_fast, progress, notify)
         return _opened(directory, plots, notify)
 
 
@@ -114,9 +117,29 @@ def _check_type(experiment: object, function: str) -> None:
         raise TypeError(f"{function} takes an experiment of nnlab.load, not {type(experiment).__name__}")
 
 
-def _check_jobs(jobs: int | None) -> None:
+class _Workforce(NamedTuple):
+    """How many workers run trials, started by which command, on which platform."""
+
+    jobs: int | None
+    prefix: Sequence[str]
+    platform: str
+
+    def engine(
+        self, directory: SweepDirectory, policy: ResumePolicy, modules: Sequence[str], lock: int
+    ) -> Engine:
+        launcher = ProcessLauncher(directory.path / "sweep.log", self.prefix, (lock,))
+        return WorkerEngine(directory.path, launcher, self.jobs, self.platform, policy, modules)
+
+
+def _checked_prefix(launcher: str | None, jobs: int | None) -> list[str]:
+    """The words of a command that starts workers; none for this machine. Raises UsageError."""
     if jobs is not None and jobs < 1:
         raise UsageError(f"jobs: {jobs} worker processes run nothing; name 1 or more")
+    if launcher is None:
+        return []
+    if jobs is None:
+        raise UsageError("--launcher: name --jobs, too, how many workers it is to start")
+    return split_command(launcher)
 
 
 def _worker_modules(experiment: Config) -> list[str]:
@@ -140,14 +163,16 @@ def _run(
     fail_fast: bool,
     progress: bool | EventCallback,
     notify: Notify,
-) -> SweepOutcome:
+) -> None:
     for note in plan.notes:
         notify(f"note: {note}")
     with contextlib.ExitStack() as stack:
         on_event = progress if callable(progress) else None
         if progress is True:
             on_event = stack.enter_context(progress_bar(plan))
-        return run_sweep(plan, directory, engine, fail_fast, on_event)
+        outcome = run_sweep(plan, directory, engine, fail_fast, on_event)
+    if outcome.signal:
+        raise Interrupted(directory.path, outcome.signal)
 
 
 def _opened(directory: SweepDirectory, plots: bool, notify: Notify) -> Sweep:

@@ -1,12 +1,18 @@
-"""A worker of a sweep: `python -m nnlab.sweeps.worker FOLDER PLATFORM MODULE...`, started by the engine.
+"""A worker of a sweep: `python -m nnlab.sweeps.worker`, which a launcher starts on this host or another.
 
-It reads a line of JSON per job, trials to run side by side, trains them into FOLDER/trials/<id>, and writes
-lines of JSON, in which a trial is its number in the job:
+It reads and writes lines of JSON. The first one says where it works: relative paths go by the working
+directory, and the content of the file `nonce` in the sweep's folder shows that both ends see the same folder.
+
+    reads   {"working_directory": ..., "folder": ..., "nonce": ".nonce-0123abcd", "platform": "auto",
+             "modules": [...], "environment": {"PJRT_NPROC": "1", ...}}
+    writes  {"ready": true, "nonce": ..., "host": ..., "cpu": true, "memory": null}; or
+            {"error": ..., "usage": true}                   where nothing can be run, or gone on with
+
+Each other line is a job, trials to run side by side, which it trains into trials/ID of the folder. In its
+answers a trial is its number in the job:
 
     reads   {"trials": [{"id": ..., "tree": ...}, ...], "prunes": false, "policy": [60.0, true, false]}
-    writes  {"ready": true, "cpu": true, "memory": null}    once, at the beginning; or
-            {"error": ..., "usage": true}                   where nothing can be run, or gone on with
-            {"trial": 0, "step": 500, "total": 900}         after every chunk
+    writes  {"trial": 0, "step": 500, "total": 900}         after every chunk
             {"trial": 0, "step": 900, "total": 900, "status": ..., "last": true}    at a trial's end
             {"trial": 0, "step": 0, "status": "failed", "reason": ..., "last": true}
 
@@ -16,7 +22,8 @@ answer: the step of one of them at which to end the trial, or null:
     writes  {"trial": 0, "step": 500, "total": 900, "records": {"step": [...], "train_loss": [...], ...}}
     reads   {"stop": null}
 
-It ends at once when its input ends: the sweep that it worked for is gone.
+At the line {"leave": true} it ends its chunk, writes checkpoints and leaves, as at SIGTERM, which may not
+reach another host. It ends at once when its input ends: the sweep that it worked for is gone.
 """
 
 from __future__ import annotations
@@ -24,6 +31,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import queue
 import signal
 import sys
@@ -39,7 +47,7 @@ from nnlab.registry import import_module_beside
 from nnlab.runs.resume import ResumePolicy, RunTask
 from nnlab.runs.run import run_together
 from nnlab.storage.run_directory import RunDirectory
-from nnlab.system import device
+from nnlab.system import device, files
 from nnlab.system.garbage import collect_seldom
 from nnlab.training.experiment import build_experiment
 from nnlab.training.record_tables import Chunk
@@ -54,26 +62,31 @@ class Send(Protocol):
 
 
 def main() -> None:
-    """Read jobs and run them until the input ends, or a signal says to stop."""
+    """Read jobs and run them until the input ends, or a signal or a line says to stop."""
     collect_seldom()
     signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
-    folder, platform, modules = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as output:
         os.dup2(2, 1)  # what a library prints is no message
         send = _sender(output)
         inbox: queue.Queue[Message] = queue.Queue()
         threading.Thread(target=_receive, args=(inbox,), daemon=True).start()
+        setup = inbox.get()
         try:
-            device.configure(platform)
-            for module in modules:
-                import_module_beside(module)
+            _set_up(setup)
         except NnlabError as error:
             send(error=str(error), usage=True)
             return
         import optax  # noqa: F401 - while there is nothing else to do
         import pandas  # noqa: F401
 
-        send(ready=True, cpu=device.is_cpu(), memory=device.memory_limit_bytes())
+        folder = Path(setup["folder"])
+        send(
+            ready=True,
+            nonce=_content(folder / setup["nonce"]),
+            host=platform.node(),
+            cpu=device.is_cpu(),
+            memory=device.memory_limit_bytes(),
+        )
         while _run_job(folder, inbox, send):
             pass
 
@@ -97,8 +110,35 @@ def _sender(output: TextIO) -> Send:
 def _receive(inbox: queue.Queue[Message]) -> None:
     """Pass messages on as they come; leave at once where the input ends."""
     for line in sys.stdin:
-        inbox.put(json.loads(line))
+        message = json.loads(line)
+        if "leave" in message:
+            os.kill(os.getpid(), signal.SIGTERM)
+        else:
+            inbox.put(message)
     os._exit(0)
+
+
+def _set_up(setup: Message) -> None:
+    """Go to where the sweep was begun, with its settings and components. Raises UsageError."""
+    try:
+        os.chdir(setup["working_directory"])
+    except OSError as error:
+        raise UsageError(
+            f"{setup['working_directory']}: cannot be the working directory on {platform.node()}: "
+            f"{error.strerror}; begin in one that all hosts share"
+        ) from None
+    os.environ.update(setup["environment"])
+    device.configure(setup["platform"])
+    for module in setup["modules"]:
+        import_module_beside(module)
+
+
+def _content(file: Path) -> str:
+    """The content of a file; empty where it cannot be read."""
+    try:
+        return files.read_regular_file(file).decode()
+    except OSError:
+        return ""
 
 
 def _run_job(folder: Path, inbox: queue.Queue[Message], send: Send) -> bool:

@@ -144,6 +144,12 @@ def environment() -> Environment:
     }
 
 
+def settings() -> dict[str, str]:
+    """The environment variables by which JAX, XLA and nnlab go, for a process elsewhere to work alike."""
+    prefixes = ("JAX_", "XLA_", "NNLAB_", "XDG_CACHE_HOME")
+    return {name: value for name, value in os.environ.items() if name.startswith(prefixes)}
+
+
 def _is_setting(name: str) -> bool:
     """Whether an environment variable may change what is compiled."""
     locations = ("JAX_PLATFORMS", "JAX_COMPILATION_CACHE_DIR")  # the platform is recorded by itself

@@ -1,1 +1,1 @@
-"""Engines run the trials of a sweep: on worker processes of this machine (`local`)."""
+"""Engines run the trials of a sweep: on worker processes (`workers`) that a launcher starts (`launchers`)."""
