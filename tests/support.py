@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from click.testing import CliRunner
 
+from nnlab.config import check_tree
+from nnlab.config.document import Document
 from nnlab.config.resolve import resolve
 from nnlab.errors import InvalidValue
 from nnlab.registry import build
@@ -18,6 +20,7 @@ from nnlab.runs.run import run
 from nnlab.storage.run_directory import RunDirectory
 from nnlab.sweeps.engines.base import Event
 from nnlab.training.experiment import build_experiment
+from nnlab.training.loop import train
 
 
 def put(file, content):
@@ -244,3 +247,37 @@ class EngineHere:
 
     def close(self):
         """There is nothing to end."""
+
+
+def experiment_of(tree):
+    """The experiment of a file with these keys."""
+    return build_experiment(check_tree(Document(tree, {}, {}, "test")))
+
+
+def tables_of(chunks):
+    """The tables of all chunks joined, as they would stand in the files."""
+    joined = {}
+    for chunk in chunks:
+        for name, columns in chunk.tables.items():
+            parts = joined.setdefault(name, {column: [] for column in columns})
+            assert list(parts) == list(columns)
+            for column, values in columns.items():
+                parts[column].append(values)
+    return {name: {c: np.concatenate(v) for c, v in columns.items()} for name, columns in joined.items()}
+
+
+def trained(exp):
+    chunks = list(train(exp))
+    return tables_of(chunks), chunks
+
+
+def assert_same(first, second):
+    """To the last bit."""
+    assert first.keys() == second.keys()
+    for name, columns in first.items():
+        assert columns.keys() == second[name].keys()
+        for column, values in columns.items():
+            theirs = second[name][column]
+            np.testing.assert_array_equal(values, theirs, err_msg=f"{name}.{column}")
+            assert values.dtype == theirs.dtype
+            assert values.dtype == object or values.tobytes() == theirs.tobytes()

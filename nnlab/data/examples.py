@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from nnlab.data.inputs import BYTE_VALUES, ByteInputs, Inputs, concatenate_inputs
 from nnlab.data.labels import MAXIMUM_CLASSES, number_labels
 from nnlab.errors import InvalidValue
 from nnlab.text import one_line
@@ -20,7 +21,8 @@ class Examples:
     """`N` examples.
 
     Attributes:
-        inputs: `[N, ...]`, float32 or float64 as the source has them; float32 once they are prepared.
+        inputs: `[N, ...]`, float32 or float64 as the source has them; float32 once they are prepared. Bytes
+            of a source are kept as such, and `np.asarray` gives the numbers.
         targets: Class numbers `[N]`, int32, or values `[N, K]`, float32 or float64 likewise.
         classes: The number of classes; 0 where the targets are values.
         rows: Where each example stands in its source, `[N]`: the number of its row, counted from 0, or the
@@ -31,7 +33,7 @@ class Examples:
             numbers them.
     """
 
-    inputs: np.ndarray
+    inputs: Inputs
     targets: np.ndarray
     classes: int
     rows: np.ndarray
@@ -80,7 +82,7 @@ class Source(NamedTuple):
 
 
 def classification_examples(
-    inputs: np.ndarray,
+    inputs: Inputs,
     labels: np.ndarray,
     classes: int | None = None,
     class_names: tuple[str, ...] = (),
@@ -88,7 +90,7 @@ def classification_examples(
     """Examples of a classification.
 
     Args:
-        inputs: `[N, ...]`, of any numeric type.
+        inputs: `[N, ...]`, of any numeric type; bytes may stand for other numbers.
         labels: Class numbers `[N]`, 0 to classes - 1.
         classes: The number of classes. None is one more than the largest label.
         class_names: What the source calls them, where it does.
@@ -106,11 +108,11 @@ def classification_examples(
             "from 0 on"
         )
     return _checked(
-        Examples(as_float(inputs), labels.astype(np.int32), count, np.arange(len(inputs)), class_names)
+        Examples(_as_inputs(inputs), labels.astype(np.int32), count, np.arange(len(inputs)), class_names)
     )
 
 
-def regression_examples(inputs: np.ndarray, values: np.ndarray) -> Examples:
+def regression_examples(inputs: Inputs, values: np.ndarray) -> Examples:
     """Examples of a regression.
 
     Args:
@@ -122,7 +124,7 @@ def regression_examples(inputs: np.ndarray, values: np.ndarray) -> Examples:
             differ.
     """
     values = as_float(values)
-    return _checked(Examples(as_float(inputs), values.reshape(len(values), -1), 0, np.arange(len(inputs))))
+    return _checked(Examples(_as_inputs(inputs), values.reshape(len(values), -1), 0, np.arange(len(inputs))))
 
 
 def as_float(values: np.ndarray) -> np.ndarray:
@@ -168,14 +170,14 @@ def concatenate_examples(*parts: Examples) -> Examples:
     """The examples of several parts of a data set, one part after the other."""
     return replace(
         parts[0],
-        inputs=np.concatenate([part.inputs for part in parts]),
+        inputs=concatenate_inputs([part.inputs for part in parts]),
         targets=np.concatenate([part.targets for part in parts]),
         classes=max(part.classes for part in parts),
         rows=np.concatenate([part.rows for part in parts]),
     )
 
 
-def examples_from_labels(inputs: np.ndarray, labels: np.ndarray, task: Task) -> Examples:
+def examples_from_labels(inputs: Inputs, labels: np.ndarray, task: Task) -> Examples:
     """Examples with targets as they are in a file.
 
     Args:
@@ -200,7 +202,10 @@ def check_finite(examples: Examples) -> None:
     Raises:
         InvalidValue: One is NaN or infinite.
     """
-    for name, array in (("input", examples.inputs), ("target", examples.targets)):
+    inputs = examples.inputs
+    if isinstance(inputs, ByteInputs) and np.isfinite(inputs.table).all():
+        inputs = np.empty(0)
+    for name, array in (("input", np.asarray(inputs)), ("target", examples.targets)):
         finite = np.isfinite(array)
         if not finite.all():
             example, *place = np.argwhere(~finite)[0].tolist()
@@ -209,6 +214,15 @@ def check_finite(examples: Examples) -> None:
                 f"{name}{which} of example {examples.rows[example]} (counted from 0) is not a finite float32 "
                 f"number ({np.count_nonzero(~finite):,} such in all)"
             )
+
+
+def _as_inputs(inputs: Inputs) -> Inputs:
+    """The inputs as floats, but bytes as they are, each of which stands for its own number."""
+    if isinstance(inputs, ByteInputs):
+        return inputs
+    if inputs.dtype == np.uint8:
+        return ByteInputs(inputs, np.arange(BYTE_VALUES, dtype=np.float32))
+    return as_float(inputs)
 
 
 def _checked(examples: Examples) -> Examples:

@@ -53,13 +53,11 @@ def check_inputs(train: Examples, scaled: np.ndarray, normalized: bool) -> list[
     Raises:
         InvalidValue: A feature loses more than REFUSED_LOSS.
     """
-    if train.inputs.dtype == np.float32:
-        return []
     merged = merged_values(scaled)
     titles = [_feature_title(train, each.column) + " after normalize" * normalized for each in merged]
     for each, title in zip(merged, titles, strict=True):
         if each.loss > REFUSED_LOSS:
-            column = train.inputs.reshape(len(train), -1)[:, each.column]
+            column = np.asarray(train.inputs).reshape(len(train), -1)[:, each.column]
             remedy = "normalize: standardize keeps them apart"
             if any(still.loss > REFUSED_LOSS for still in merged_values(standardize(column)(column))):
                 remedy = "a value far from the others takes their precision; leave it out, or the feature"

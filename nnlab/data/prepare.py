@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, NamedTuple
 
@@ -13,6 +13,7 @@ from annotated_types import Ge
 from nnlab.data import precision
 from nnlab.data.classes import check_classes, select_classes, target_notes
 from nnlab.data.examples import Examples, Loaded, Source, as_float32, check_finite, concatenate_examples
+from nnlab.data.inputs import ByteInputs, Inputs, blocks_of, scale_bytes
 from nnlab.data.splits import Split, split_examples
 from nnlab.data.transforms import Transform
 from nnlab.errors import InvalidValue
@@ -82,7 +83,8 @@ class Data(NamedTuple):
         digest = hashlib.sha256()
         for name, part in self.splits.items():
             digest.update(f"{name} {part.inputs.shape} {part.targets.shape}".encode())
-            digest.update(np.ascontiguousarray(part.inputs).data)
+            for block in blocks_of(part.inputs):
+                digest.update(np.ascontiguousarray(block).data)
             digest.update(np.ascontiguousarray(part.targets).data)
         return digest.hexdigest()
 
@@ -214,26 +216,38 @@ def _replace_labels(examples: Examples, noise: LabelNoise, random: np.random.Gen
 def _scale(data: Data, transform: Transform | None) -> Data:
     """The data as they are trained on: scaled in the precision of their source, then rounded to float32.
     Raises InvalidValue where that takes too much."""
-    scaling = transform(data.train.inputs) if transform else lambda inputs: inputs
-    notes = precision.check_inputs(data.train, scaling(data.train.inputs), transform is not None)
-    notes += precision.check_targets(data.train)
+    scaling = transform(np.asarray(data.train.inputs)) if transform else lambda inputs: inputs
+    notes = precision.check_targets(data.train)
+    if data.train.inputs.dtype != np.float32:
+        scaled = scaling(np.asarray(data.train.inputs))
+        notes = precision.check_inputs(data.train, scaled, transform is not None) + notes
 
     def scale(inputs: np.ndarray) -> np.ndarray:
         return as_float32(scaling(inputs))
 
     parts = {}
-    for name, part in data.splits.items():
+    inputs = _scale_inputs([part.inputs for part in data.splits.values()], scale)
+    for (name, part), scaled_inputs in zip(data.splits.items(), inputs, strict=True):
         targets = part.targets if part.classes else as_float32(part.targets)
-        parts[name] = replace(part, inputs=scale(part.inputs), targets=targets)
+        parts[name] = replace(part, inputs=scaled_inputs, targets=targets)
         check_finite(parts[name])
     return data.with_splits(parts)._replace(scale=scale).with_notes(notes)
+
+
+def _scale_inputs(parts: list[Inputs], scale: Callable[[np.ndarray], np.ndarray]) -> Sequence[Inputs]:
+    """The scaled inputs of each part; bytes stay bytes where there is a table of what they become."""
+    of_bytes = [part for part in parts if isinstance(part, ByteInputs)]
+    scaled = scale_bytes(of_bytes, scale) if len(of_bytes) == len(parts) else None
+    return scaled or [scale(np.asarray(part)) for part in parts]
 
 
 def _target_inputs(data: Data) -> Data:
     """The data with its inputs, flattened, as targets."""
     return data.with_splits(
         {
-            name: replace(part, targets=part.inputs.reshape(len(part), -1), classes=0, class_names=())
+            name: replace(
+                part, targets=np.asarray(part.inputs).reshape(len(part), -1), classes=0, class_names=()
+            )
             for name, part in data.splits.items()
         }
     )

@@ -6,21 +6,34 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from nnlab.nn.layer import Tree
-from nnlab.system.imports import Array
+from nnlab.system.imports import Array, jnp
+
+IN_BOUNDS = "promise_in_bounds"  # a byte always is, in a table of 256
 
 
 class DeviceData(NamedTuple):
     """The examples of all splits, the training examples first; `R` rows, those that fill up blocks included.
 
     Attributes:
-        inputs: `[R, ...]`.
+        inputs: `[R, ...]`, or bytes that stand for them.
         targets: `[R, ...]`.
         real: `[R]`, false for the rows that fill up a block.
+        table: The numbers that bytes stand for, see `ByteInputs`; an empty tuple where inputs are numbers.
     """
 
     inputs: Array
     targets: Array
     real: Array
+    table: Array | tuple[()] = ()
+
+    def numbers(self, inputs: Array) -> Array:
+        """What some of the inputs, `[B, ...]`, stand for."""
+        if isinstance(self.table, tuple):
+            return inputs
+        if self.table.ndim == 1:
+            return self.table.at[inputs].get(mode=IN_BOUNDS)
+        features = self.table.reshape(self.table.shape[0], -1), inputs.reshape(inputs.shape[0], -1)
+        return jnp.take_along_axis(*features, axis=0, mode=IN_BOUNDS).reshape(inputs.shape)
 
 
 class Arguments(NamedTuple):

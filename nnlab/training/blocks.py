@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nnlab.data.examples import Examples
+from nnlab.data.inputs import ByteInputs
 from nnlab.phenomena.probe import Batch
 from nnlab.system import device
 from nnlab.system.imports import Array, PyTree, jax
@@ -57,9 +58,19 @@ class EvalBlocks(NamedTuple):
         """The number of blocks."""
         return sum(blocks for _, blocks, _ in self.spans.values())
 
-    def arrange(self, experiment: Experiment) -> DeviceData:
-        """The examples of an experiment in this layout, arrays of the host."""
+    def arrange(self, experiment: Experiment, as_bytes: bool = False) -> DeviceData:
+        """The examples of an experiment in this layout, arrays of the host.
+
+        Args:
+            experiment: The experiment.
+            as_bytes: Whether inputs that are bytes stay so; else they become the numbers.
+        """
         splits = experiment.data.splits
+        train = experiment.data.train.inputs
+
+        def stored(examples: Examples) -> np.ndarray:
+            inputs = examples.inputs
+            return inputs.codes if as_bytes and isinstance(inputs, ByteInputs) else np.asarray(inputs)
 
         def filled(part_of: Callable[[Examples], np.ndarray]) -> PyTree:
             rows = []
@@ -69,16 +80,19 @@ class EvalBlocks(NamedTuple):
                 rows += [array, fill]
             return np.concatenate(rows)
 
+        table: PyTree = train.table if as_bytes and isinstance(train, ByteInputs) else ()
         return DeviceData(
-            filled(lambda examples: examples.inputs),
+            filled(stored),
             filled(lambda examples: examples.targets),
             filled(lambda examples: np.ones(len(examples), bool)),
+            table,
         )
 
     def by_block(self, data: DeviceData) -> DeviceData:
-        """The rows by block: `[blocks, size, ...]`."""
+        """The rows by block, `[blocks, size, ...]`, without the table."""
         shape = (self.block_count, self.block_size)
-        return jax.tree.map(lambda array: array.reshape(*shape, *array.shape[1:]), data)
+        rows = data._replace(table=())
+        return jax.tree.map(lambda array: array.reshape(*shape, *array.shape[1:]), rows)
 
     def unblocked(self, values: Array, split: str) -> Array:
         """The rows of a split's examples, `[N, K]` of `[blocks, size, K]`."""
@@ -87,13 +101,14 @@ class EvalBlocks(NamedTuple):
 
     def examples(self, data: DeviceData) -> dict[str, Batch]:
         """All examples by split."""
-        return {
-            name: Batch(*(array[first * self.block_size :][:count] for array in (data.inputs, data.targets)))
-            for name, (first, _, count) in self.spans.items()
-        }
+        batches = {}
+        for name, (first, _, count) in self.spans.items():
+            rows = slice(first * self.block_size, first * self.block_size + count)
+            batches[name] = Batch(data.numbers(data.inputs[rows]), data.targets[rows])
+        return batches
 
     def batch(self, data: DeviceData, rows: Array) -> Batch:
         """The training examples at `rows`, `[B]`; all of them where `rows` is empty."""
         if rows.shape[0] == 0:
             return self.examples(data)["train"]
-        return Batch(data.inputs[rows], data.targets[rows])
+        return Batch(data.numbers(data.inputs[rows]), data.targets[rows])

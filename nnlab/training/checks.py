@@ -172,7 +172,7 @@ def _check_tokens(config: Config, data: Data, model: Model) -> None:
             continue
         if place > 0:
             raise config.error(("model",), f"{path} takes tokens; it must be the first layer")
-        values = np.concatenate([np.unique(part.inputs) for part in data.splits.values()])
+        values = np.concatenate([np.unique(np.asarray(part.inputs)) for part in data.splits.values()])
         others = values[(values != np.floor(values)) | (values < 0)]
         if others.size:
             raise config.error(

@@ -100,7 +100,7 @@ def _targets(examples: Examples, low: float) -> np.ndarray:
 
 def _features(experiment: SolvedExperiment) -> tuple[dict[str, np.ndarray], float]:
     """What the last layer gets, `[N, P]` by split, and the seconds that went into compiling."""
-    inputs = {name: part.inputs.astype(np.float64) for name, part in experiment.data.splits.items()}
+    inputs = {name: np.asarray(part.inputs, np.float64) for name, part in experiment.data.splits.items()}
     layers = experiment.model.layer.layers[:-1]
     if not layers:
         return inputs, 0.0

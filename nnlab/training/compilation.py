@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
+from nnlab.nn.layer import Shape
 from nnlab.system.garbage import return_freed_memory
 from nnlab.system.imports import Array, PyTree, jax
 from nnlab.training.arguments import Arguments
@@ -38,12 +39,12 @@ class Programs(NamedTuple):
     outputs: Callable[[Arguments, State], dict[str, Array]]
 
 
-_compiled: OrderedDict[tuple[str, int, bool], Programs] = OrderedDict()
+_compiled: OrderedDict[tuple[str, int, bool, Shape | None], Programs] = OrderedDict()
 
 
 def programs_for(lanes: Lanes) -> Programs:
     """The programs of these lanes, compiled unless they are among those used last."""
-    key = (lanes.lead.program_key, lanes.count, lanes.shares_data)
+    key = (lanes.lead.program_key, lanes.count, lanes.shares_data, lanes.table_shape)
     if key not in _compiled:
         _compiled[key] = _compile(lanes)
         return_freed_memory()

@@ -15,6 +15,7 @@ from nnlab.config import Config
 from nnlab.config.experiment_keys import ExperimentPlan
 from nnlab.config.split_roles import selection_split
 from nnlab.config.training_keys import Train
+from nnlab.data.inputs import ByteInputs
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Tree
@@ -119,6 +120,11 @@ class Experiment(abc.ABC):
         splits = self.data.splits.values()
         data_bytes = sum(part.inputs.nbytes + part.targets.nbytes for part in splits)
         examples = sum(map(len, splits))
+        inputs = self.data.train.inputs
+        if isinstance(inputs, ByteInputs):  # what a step takes, or a probe, becomes numbers
+            at_once = any(probe.evaluates_all_examples for probe in _phenomena_probes(self.plan))
+            numbers = math.prod(inputs.shape[1:]) * (examples if at_once else self.batch_size)
+            data_bytes += inputs.table.nbytes + FLOAT_BYTES * numbers
         if self.plan.metrics:  # they are computed from the outputs of all examples
             data_bytes += FLOAT_BYTES * examples * math.prod(self.model.setup.output_shape)
         return _footprint(self.plan, self.model, self.batch_size, examples, data_bytes)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from nnlab.data.inputs import Inputs
 from nnlab.nn.layer import Tree
 from nnlab.system.imports import Array, jax
 from nnlab.training.experiment import TrainedExperiment
@@ -25,9 +26,9 @@ def with_frozen_features(experiment: TrainedExperiment) -> TrainedExperiment:
     def outputs(params: Tree, state: Tree, inputs: Array) -> Array:
         return prefix.apply(params, state, inputs, key=key, train=False).value
 
-    def features(inputs: np.ndarray) -> np.ndarray:
+    def features(inputs: Inputs) -> np.ndarray:
         blocks = [inputs[first : first + BLOCK_EXAMPLES] for first in range(0, len(inputs), BLOCK_EXAMPLES)]
-        return np.concatenate([np.asarray(outputs(params, state, block)) for block in blocks])
+        return np.concatenate([np.asarray(outputs(params, state, np.asarray(block))) for block in blocks])
 
     splits = experiment.data.splits.items()
     computed = {name: replace(part, inputs=features(part.inputs)) for name, part in splits}

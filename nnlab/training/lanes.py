@@ -8,6 +8,7 @@ from typing import ParamSpec, TypeVar
 
 import numpy as np
 
+from nnlab.data.inputs import ByteInputs, Inputs
 from nnlab.phenomena.probe import WEIGHT_PATH_POINTS
 from nnlab.system.imports import PyTree, jax
 from nnlab.training.arguments import Arguments
@@ -37,6 +38,7 @@ class Lanes:
         lead: The first of them, which stands for all where they are alike.
         count: Their number.
         shares_data: Whether all train on the same data, which is then on the device once.
+        table_shape: Of what bytes stand for, where the inputs of all are bytes and stay so on the device.
     """
 
     def __init__(self, experiments: Sequence[TrainedExperiment]) -> None:
@@ -44,6 +46,8 @@ class Lanes:
         self.count = len(experiments)
         same_data = len({e.data_hash for e in experiments}) == 1 and not self.lead.frozen_prefix
         self.shares_data = self.count == 1 or same_data
+        shapes = {_table_shape(experiment.data.train.inputs) for experiment in experiments}
+        self.table_shape = shapes.pop() if len(shapes) == 1 and not self.lead.frozen_prefix else None
 
     def stack(self, trees: Sequence[PyTree]) -> PyTree:
         """One tree of all lanes, from that of each."""
@@ -66,7 +70,8 @@ class Lanes:
         """The program's arguments, on the device."""
         blocks = EvalBlocks.of(self.lead)
         sources = self.experiments[:1] if self.shares_data else self.experiments
-        data = [blocks.arrange(with_frozen_features(experiment)) for experiment in sources]
+        as_bytes = self.table_shape is not None
+        data = [blocks.arrange(with_frozen_features(each), as_bytes) for each in sources]
         with np.errstate(over="ignore"):  # what does not fit becomes infinite, and the run diverges
             values = [{k: np.float32(v) for k, v in e.traced_values.items()} for e in self.experiments]
         return jax.device_put(
@@ -121,6 +126,10 @@ def validate_state(experiment: TrainedExperiment, arrays: ArrayGroups) -> None:
     init = experiment.optimizer.init
     template = Lanes([experiment]).first_states(lambda params: jax.eval_shape(init, params))
     restore_state(arrays, template)
+
+
+def _table_shape(inputs: Inputs) -> tuple[int, ...] | None:
+    return inputs.table.shape if isinstance(inputs, ByteInputs) else None
 
 
 def _first_monitors(experiment: TrainedExperiment) -> MonitorState:

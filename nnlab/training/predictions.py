@@ -3,6 +3,7 @@ that training returns."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -34,8 +35,8 @@ def predictions_table(data: Data, outputs: Mapping[str, np.ndarray]) -> dict[str
             targets = np.eye(max(width, examples.classes), dtype=np.float32)[targets][:, -width:]
         part = {"split": np.full(count * width, split, dtype=object)}
         part["example"] = np.repeat(np.arange(count), width)
-        if examples.inputs[0].size == 1:
-            part["input"] = np.repeat(examples.inputs.reshape(-1), width)
+        if math.prod(examples.inputs.shape[1:]) == 1:
+            part["input"] = np.repeat(np.asarray(examples.inputs).reshape(-1), width)
         part["output"] = np.tile(np.arange(width), count)
         part["target"], part["prediction"] = targets.reshape(-1), values.reshape(-1)
         part["row"] = np.repeat(examples.rows, width)

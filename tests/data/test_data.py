@@ -91,7 +91,9 @@ def rows_of(*parts):
     """Examples as sorted rows of inputs and target, so that two collections can be compared."""
     rows = np.concatenate(
         [
-            np.concatenate([part.inputs.reshape(len(part), -1), part.targets.reshape(len(part), -1)], 1)
+            np.concatenate(
+                [np.asarray(part.inputs).reshape(len(part), -1), part.targets.reshape(len(part), -1)], 1
+            )
             for part in parts
             if part is not None
         ]
@@ -250,10 +252,10 @@ def test_standardize_uses_training_statistics_alone(name, files):
     split = {"train": 0.5, "validation": 0.25, "test": 0.25}
     raw = load(config_of(name, files, split=split))
     scaled = load(config_of(name, files, split=split, normalize="standardize"))
-    exact = raw.train.inputs.astype(np.float64)
+    exact = np.asarray(raw.train.inputs, np.float64)
     mean, std = exact.mean(0), exact.std(0)
     varies = std > 0
-    train = scaled.train.inputs.astype(np.float64)
+    train = np.asarray(scaled.train.inputs, np.float64)
     np.testing.assert_allclose(train.mean(0), 0.0, atol=1e-6)
     np.testing.assert_allclose(train.std(0)[varies], 1.0, atol=1e-6)
     np.testing.assert_array_equal(train[:, ~varies], 0.0)
@@ -287,11 +289,11 @@ def test_min_max_uses_the_training_range_alone(name, files, low, high):
     normalize = {"type": "min_max", "low": low, "high": high}
     raw = load(config_of(name, files, split=split))
     scaled = load(config_of(name, files, split=split, normalize=normalize))
-    exact = raw.train.inputs.astype(np.float64)
+    exact = np.asarray(raw.train.inputs, np.float64)
     least, span = exact.min(0), np.ptp(exact, 0)
     varies = span > 0
-    np.testing.assert_allclose(scaled.train.inputs.min(0), low, atol=1e-6)
-    np.testing.assert_allclose(scaled.train.inputs.max(0)[varies], high, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(scaled.train.inputs).min(0), low, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(scaled.train.inputs).max(0)[varies], high, atol=1e-6)
     found, plain = scaled.validation.inputs, raw.validation.inputs
     expected = low + (high - low) * (plain - least) / np.where(varies, span, 1.0)
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
@@ -324,7 +326,7 @@ THREE_PARTS = {"train": 0.5, "validation": 0.25, "test": 0.25}
 
 
 def flat(inputs):
-    return inputs.reshape(len(inputs), -1).astype(np.float64)
+    return np.asarray(inputs, np.float64).reshape(len(inputs), -1)
 
 
 def whitened(train, **arguments):
@@ -688,7 +690,7 @@ def test_idx_of_wider_numbers_are_taken_as_they_are(tmp_path, kind, dtype):
     write_idx(tmp_path / "train-labels-idx1-ubyte", (np.arange(10) % 2).astype(np.uint8), 0x08)
     data = load({"type": "idx", "path": str(tmp_path), "split": WHOLE})
     np.testing.assert_array_equal(
-        np.sort(data.train.inputs.reshape(10, 4), 0), values.reshape(10, 4).astype(np.float32)
+        np.sort(np.asarray(data.train.inputs).reshape(10, 4), 0), values.reshape(10, 4).astype(np.float32)
     )
 
 

@@ -89,7 +89,8 @@ def test_cifar10_has_its_colours_last(whole):
     train = load(type="cifar10", path=str(whole / "cifar10")).train
     for example, row, column, colour in ((0, 0, 1, 0), (7, 31, 2, 1), (59, 16, 30, 2)):
         byte = content[3073 * example + 1 + 1024 * colour + 32 * row + column]
-        assert train.inputs[60 + example, row, column, colour] == np.float32(byte) / np.float32(255)
+        pixel = np.asarray(train.inputs)[60 + example, row, column, colour]
+        assert pixel == np.float32(byte) / np.float32(255)
         assert train.targets[60 + example] == content[3073 * example]
 
 
@@ -324,7 +325,9 @@ def test_size_resizes_both_sets(name, whole):
     place = str(whole / ("mnist" if name == "idx" else name))
     plain, small = load(type=name, path=place), load(type=name, path=place, size=16)
     for part, examples in small.splits.items():
-        np.testing.assert_array_equal(examples.inputs, resize_images(plain.splits[part].inputs, 16))
+        np.testing.assert_array_equal(
+            examples.inputs, resize_images(np.asarray(plain.splits[part].inputs), 16)
+        )
         np.testing.assert_array_equal(examples.targets, plain.splits[part].targets)
 
 
@@ -449,7 +452,9 @@ def test_reconstruct_asks_for_the_prepared_inputs(config, normalize):
     data = load(**config, split=split, normalize=normalize, reconstruct=True)
     for part, examples in data.splits.items():
         np.testing.assert_array_equal(examples.inputs, plain.splits[part].inputs)
-        np.testing.assert_array_equal(examples.targets, plain.splits[part].inputs.reshape(len(examples), -1))
+        np.testing.assert_array_equal(
+            examples.targets, np.asarray(plain.splits[part].inputs).reshape(len(examples), -1)
+        )
         assert examples.targets.dtype == np.float32
         assert examples.classes == 0
 
@@ -464,4 +469,6 @@ def test_digits_as_images_are_its_features_in_rows_of_eight():
     images, features = load(type="digits", images=True), load(type="digits")
     for part, examples in images.splits.items():
         assert examples.inputs.shape[1:] == (8, 8)
-        np.testing.assert_array_equal(examples.inputs.reshape(-1, 64), features.splits[part].inputs)
+        np.testing.assert_array_equal(
+            np.asarray(examples.inputs).reshape(-1, 64), features.splits[part].inputs
+        )

@@ -11,9 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from annotated_types import Gt
+from support import assert_same, experiment_of, tables_of, trained
 
-from nnlab.config import check_tree
-from nnlab.config.document import Document
 from nnlab.errors import ConfigError
 from nnlab.optim.schedules import Time
 from nnlab.registry import KINDS, Scalar, build, components
@@ -21,7 +20,6 @@ from nnlab.training import batches, blocks, compilation, loop, segments
 from nnlab.training.batches import BatchOrder
 from nnlab.training.blocks import EvalBlocks
 from nnlab.training.compilation import programs_for
-from nnlab.training.experiment import build_experiment
 from nnlab.training.lanes import Lanes
 from nnlab.training.loop import train, train_together
 from nnlab.training.program import group_key
@@ -41,36 +39,7 @@ def experiment(data=WINE, model=TANH_NET, steps=20, every=1, **keys):
         "record": {"every": {"steps": every}},
         **keys,
     }
-    return build_experiment(check_tree(Document(tree, {}, {}, "test")))
-
-
-def tables_of(chunks):
-    """The tables of all chunks joined, as they would stand in the files."""
-    joined = {}
-    for chunk in chunks:
-        for name, columns in chunk.tables.items():
-            parts = joined.setdefault(name, {column: [] for column in columns})
-            assert list(parts) == list(columns)
-            for column, values in columns.items():
-                parts[column].append(values)
-    return {name: {c: np.concatenate(v) for c, v in columns.items()} for name, columns in joined.items()}
-
-
-def trained(exp):
-    chunks = list(train(exp))
-    return tables_of(chunks), chunks
-
-
-def assert_same(first, second):
-    """To the last bit."""
-    assert first.keys() == second.keys()
-    for name, columns in first.items():
-        assert columns.keys() == second[name].keys()
-        for column, values in columns.items():
-            theirs = second[name][column]
-            np.testing.assert_array_equal(values, theirs, err_msg=f"{name}.{column}")
-            assert values.dtype == theirs.dtype
-            assert values.dtype == object or values.tobytes() == theirs.tobytes()
+    return experiment_of(tree)
 
 
 def assert_close(found, expected, rtol, atol):

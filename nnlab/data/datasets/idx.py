@@ -15,6 +15,7 @@ import numpy as np
 from nnlab.data.datasets.local_files import blame_path, existing_path, read_at_most
 from nnlab.data.datasets.resize import Side, resize_examples
 from nnlab.data.examples import Examples, Loaded, Source, align_classes, classification_examples
+from nnlab.data.inputs import divided_by_255
 from nnlab.errors import InvalidValue
 from nnlab.registry import register
 from nnlab.text import join_words
@@ -85,8 +86,8 @@ def read_idx_pair(files: Mapping[str, Path], stem: str) -> Examples | None:
     pixels, numbers = _read_idx(images), _read_idx(labels)
     if numbers.ndim != 1 or pixels.ndim < 2 or numbers.dtype.kind not in "iu":
         raise InvalidValue(f"'{labels}' holds no list of labels for the images of '{images}'", ("path",))
-    scale = 255.0 if pixels.dtype == np.uint8 else 1.0
-    return blame_path(classification_examples, pixels / np.float32(scale), numbers)
+    inputs = divided_by_255(pixels) if pixels.dtype == np.uint8 else pixels / np.float32(1)
+    return blame_path(classification_examples, inputs, numbers)
 
 
 def find_idx_files(folder: Path) -> dict[str, dict[str, Path]]:

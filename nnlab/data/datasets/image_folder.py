@@ -15,6 +15,7 @@ import numpy as np
 from nnlab.data.datasets.local_files import existing_path
 from nnlab.data.datasets.resize import Side, check_image_memory, resize_images
 from nnlab.data.examples import Examples, Loaded, Source, classification_examples
+from nnlab.data.inputs import divided_by_255
 from nnlab.errors import InvalidValue
 from nnlab.registry import register
 from nnlab.system import files
@@ -248,18 +249,17 @@ def _notes(left_out: LeftOut, classes: Sequence[str], path: str) -> tuple[str, .
 def _read(parts: Sequence[Files], folder: Path, size: int | None, grey: bool) -> tuple[list[Examples], int]:
     """Examples of each part, and how many images of animations are left out."""
     paths = [file for part in parts for files in part for file in files]
-    inputs, later_frames = np.empty(0, np.float32), 0
+    inputs: np.ndarray = np.empty(0)
+    later_frames = 0
     for number, file in enumerate(paths):
         pixels, frames = _decode(file, grey)
         later_frames += frames - 1
-        image = pixels / np.float32(255)
-        if size is not None:
-            image = resize_images(image[None], size)[0]
+        image = pixels if size is None else resize_images(pixels[None] / np.float32(255), size)[0]
         if number == 0:
             check_image_memory(len(paths), image.shape, "path" if size is None else "size")
-            inputs = np.empty((len(paths), *image.shape), np.float32)
+            inputs = np.empty((len(paths), *image.shape), image.dtype)
         elif image.shape != inputs.shape[1:]:
-            height, width, h, w = *image.shape[:2], *inputs.shape[1:3]
+            (height, width), (h, w) = image.shape[:2], inputs.shape[1:3]
             raise InvalidValue(
                 f"'{file}' has {width} x {height} pixels, '{paths[0]}' {w} x {h}; give the 'size' that all "
                 "are to have",
@@ -271,7 +271,8 @@ def _read(parts: Sequence[Files], folder: Path, size: int | None, grey: bool) ->
     for part in parts:
         labels = np.repeat(np.arange(len(part)), [len(files) for files in part])
         chosen = slice(start, start + len(labels))
-        made = classification_examples(inputs[chosen], labels, len(part))
+        values = inputs[chosen] if size else divided_by_255(inputs[chosen])
+        made = classification_examples(values, labels, len(part))
         examples.append(replace(made, rows=rows[chosen]))
         start += len(labels)
     return examples, later_frames

@@ -17,6 +17,7 @@ from nnlab.data.datasets.idx import find_idx_files, read_idx_pair
 from nnlab.data.datasets.local_files import existing_path, read_at_most
 from nnlab.data.datasets.resize import Side, resize_examples
 from nnlab.data.examples import Examples, Source, classification_examples
+from nnlab.data.inputs import divided_by_255
 from nnlab.errors import InvalidValue
 from nnlab.registry import register
 from nnlab.system.device import cache_folder
@@ -224,6 +225,5 @@ def _check_batch(content: bytes | None, name: str) -> None:
 def _cifar10_examples(content: bytes) -> Examples:
     records = np.frombuffer(content, np.uint8).reshape(-1, RECORD_BYTES)
     planes = records[:, 1:].reshape(-1, 3, 32, 32)
-    pixels = np.empty((len(records), 32, 32, 3), np.float32)
-    np.divide(planes.transpose(0, 2, 3, 1), np.float32(255), out=pixels)
-    return classification_examples(pixels, records[:, 0], 10)
+    pixels = np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
+    return classification_examples(divided_by_255(pixels), records[:, 0], 10)

@@ -18,8 +18,10 @@ MAXIMUM_VALUES = 2**30  # of all images together, 4 GB
 
 
 def resize_examples(examples: Examples, size: int | None) -> Examples:
-    """Examples with inputs as `resize_images` makes them."""
-    return replace(examples, inputs=resize_images(examples.inputs, size))
+    """Examples with inputs as `resize_images` makes them; bytes stay bytes where nothing is to be done."""
+    if size is None or examples.inputs.shape[1:3] == (size, size):
+        return examples
+    return replace(examples, inputs=resize_images(np.asarray(examples.inputs), size))
 
 
 def resize_images(images: np.ndarray, size: int | None) -> np.ndarray:

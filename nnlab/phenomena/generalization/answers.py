@@ -96,7 +96,7 @@ def _pair_rows(setup: Setup, data: Data) -> RowLabels:
             f"answers keeps each pair of modular_arithmetic at every record, of {MAXIMUM_PAIRS:,} at most; "
             "leave it out here"
         )
-    inputs = np.concatenate([examples.inputs for examples in data.splits.values()])
+    inputs = np.concatenate([np.asarray(examples.inputs) for examples in data.splits.values()])
     x, y, _ = decode_pairs(inputs, operands)
     split = [name for name, examples in data.splits.items() for _ in range(len(examples))]
     return {"split": split, "x": x.tolist(), "y": y.tolist()}

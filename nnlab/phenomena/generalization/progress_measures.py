@@ -136,7 +136,7 @@ def _operands(setup: Setup, data: Data) -> int:
         raise InvalidValue(
             f"progress_measures takes a modulus from {MINIMUM_OPERANDS} to {MAXIMUM_OPERANDS}, not {operands}"
         )
-    x, y, encoding = decode_pairs(data.train.inputs, operands)
+    x, y, encoding = decode_pairs(np.asarray(data.train.inputs), operands)
     if encoding != expected:
         raise InvalidValue(f"progress_measures: the first layer takes {expected}, the data are {encoding}")
     if data.train.targets.ndim != 1 or ((x + y) % operands != data.train.targets).any():

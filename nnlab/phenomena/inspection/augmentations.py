@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -85,7 +86,7 @@ def augmentations(examples: UpToTwelve = 4, versions: UpToTwelve = 7) -> RunPhen
                 "augmentations shows signals [L] and images [H, W], [H, W, 1] or [H, W, 3]; "
                 f"the inputs are {list(shape)}"
             )
-        count = examples * (versions + 1) * data.train.inputs[0].size
+        count = examples * (versions + 1) * math.prod(shape)
         if count > MAXIMUM_TABLE_VALUES:
             raise InvalidValue(f"{count:,} values are too many; show fewer examples or versions")
 

@@ -127,7 +127,7 @@ def reconstructions(noise: NonNegative = 0.0, examples: Count = 8) -> RunPhenome
 
 def _check_data(data: Data) -> None:
     """Raises InvalidValue if the targets are not the inputs."""
-    inputs, targets = data.train.inputs.reshape(len(data.train), -1), data.train.targets
+    inputs, targets = np.asarray(data.train.inputs).reshape(len(data.train), -1), data.train.targets
     if data.train.classes or targets.shape != inputs.shape or not np.array_equal(inputs, targets):
         raise InvalidValue("reconstructions needs targets that are the inputs; give data reconstruct: true")
     if inputs.shape[1] > MAXIMUM_FEATURES:
