@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Lt
 
 from nnlab.config.sweep_keys import SweepDefinition
-from nnlab.config.training_keys import RECORD_EACH_EPOCH, Initialize, Record, Train
+from nnlab.config.training_keys import FULL_PRECISION, RECORD_EACH_EPOCH, Initialize, Precision, Record, Train
 from nnlab.errors import InvalidValue, KeyPath, RunStatus
 from nnlab.registry import Built, ComponentOf, section
 from nnlab.text import join_words, suggestion
@@ -75,6 +75,7 @@ class ExperimentPlan:
         optimizer: How weights follow the gradient.
         solver: Solves for the last layer in closed form, in place of optimizer and train.
         train: How long to train.
+        precision: The floating-point numbers that the training computes with.
         record: When to record.
         phenomena: What the run or the sweep is examined for.
         sweep: Many runs of the experiment.
@@ -94,6 +95,7 @@ class ExperimentPlan:
     optimizer: Annotated[Built, ComponentOf("optimizer").or_null] = "sgd"
     solver: Annotated[Built, ComponentOf("solver").or_null] = None
     train: Train | None = None
+    precision: Precision = FULL_PRECISION
     record: Record = RECORD_EACH_EPOCH
     phenomena: Sequence[Annotated[Built, ComponentOf("phenomenon")]] = ()
     sweep: SweepDefinition | None = None
@@ -180,6 +182,8 @@ def _check_solved(plan: ExperimentPlan) -> None:
     if plan.optimizer is not None or plan.train is not None:
         given = "optimizer" if plan.optimizer is not None else "train"
         raise InvalidValue(f"a solver stands in its place; leave out '{given}' or 'solver'", (given,))
+    if plan.precision != FULL_PRECISION:
+        raise InvalidValue("a solver computes in float64; leave it out", ("precision",))
     if plan.regularizers:
         raise InvalidValue("a solver has no loss to add to; give it a ridge", ("regularizers",))
     if plan.constraints:

@@ -19,6 +19,11 @@ from nnlab.registry import ConfigTree, ConfigValue, section_of
 
 EXPERIMENT = section_of(ExperimentPlan)
 
+# keys that came after the first runs, and the values at which experiments are those of before
+LATER_KEYS: list[tuple[str, ConfigValue]] = [
+    ("precision", {"compute": "float32", "matmul": "highest"}),
+]
+
 
 @dataclass(frozen=True, repr=False)
 class Config:
@@ -40,7 +45,7 @@ class Config:
     @functools.cached_property
     def hash(self) -> str:
         """SHA-256 of the canonical tree: the same experiment has the same hash, however it was written."""
-        text = json.dumps(self.tree, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        text = json.dumps(hashed_tree(self.tree), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
@@ -103,6 +108,18 @@ def check_tree(document: Document) -> Config:
     if problems:
         raise document.error(problems)
     return Config(tree, document)
+
+
+def hashed_tree(tree: ConfigTree, prefix: str = "") -> ConfigTree:
+    """The part of a config that its hash is taken of: all but LATER_KEYS at their values.
+
+    So an experiment without such a key keeps its hash, and with it its directory.
+    """
+    return {
+        key: hashed_tree(value, f"{prefix}{key}.") if isinstance(value, dict) else value
+        for key, value in tree.items()
+        if (prefix + key, value) not in LATER_KEYS
+    }
 
 
 def check_extent(config: Config) -> None:

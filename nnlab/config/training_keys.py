@@ -1,11 +1,11 @@
-"""The sections of an experiment file that say how a training goes: train, record, initialize."""
+"""The sections of an experiment file that say how a training goes: train, precision, record, initialize."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -40,6 +40,27 @@ class Train:
     def __post_init__(self) -> None:
         if (self.epochs is None) == (self.steps is None):
             raise InvalidValue("give one of 'epochs' and 'steps' (`train={steps: 10}` replaces both)")
+
+
+@section()
+@dataclass(frozen=True)
+class Precision:
+    """The floating-point numbers that a training computes with.
+
+    Args:
+        compute: The type in which the model computes: its weights and inputs are cast to it where they are
+            used. Weights, optimizer state, loss, the statistics of normalizations and what probes measure are
+            float32 in any case. bfloat16 has 8 significant bits; it is faster on GPUs and TPUs, not on CPU.
+        matmul: How exactly GPUs and TPUs multiply float32 matrices and convolve. `highest` is float32;
+            `default` may round factors to TF32, 10 significant bits, or on TPUs to bfloat16; `high` lies
+            between. A CPU always takes float32.
+    """
+
+    compute: Literal["float32", "bfloat16"] = "float32"
+    matmul: Literal["highest", "high", "default"] = "highest"
+
+
+FULL_PRECISION = Precision()
 
 
 @section()

@@ -51,7 +51,7 @@ def embedding(
         if positions == "none":
             return Output(y)
         vectors = params["positions"] if positions == "learned" else _sinusoids(*y.shape[1:])
-        return Output(y + jnp.broadcast_to(vectors, y.shape))
+        return Output(y + jnp.broadcast_to(vectors, y.shape).astype(y.dtype))
 
     return Layer(setup, apply)
 

@@ -17,7 +17,7 @@ from annotated_types import Ge, Le
 
 from nnlab.errors import InvalidValue
 from nnlab.nn.initializers import normal
-from nnlab.nn.layer import Layer, Output, Setup, Shape, Tree, Variable, layer
+from nnlab.nn.layer import Layer, Output, Setup, Shape, Tree, Variable, at_least_float32, layer
 from nnlab.registry import Count, Positive
 from nnlab.system.imports import Array, jax, jnp
 
@@ -47,13 +47,14 @@ def legendre(degree: Annotated[int, Ge(1), Le(10_000)], constant: bool = False) 
         return Setup((degree + constant,))
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
-        array_module = _array_module(x)
-        first = array_module.ones_like(x)
-        if isinstance(x, np.ndarray):
-            higher = _recurrence_on_host(first, x, degree)
+        array_module, values = _array_module(x), at_least_float32(x)
+        first = array_module.ones_like(values)
+        if isinstance(values, np.ndarray):
+            higher = _recurrence_on_host(first, values, degree)
         else:
-            higher = _recurrence_compiled(first, x, degree)
-        return Output(array_module.concatenate([first] * constant + [x, *higher], axis=1))
+            higher = _recurrence_compiled(first, values, degree)
+        columns = [first] * constant + [values, *higher]
+        return Output(array_module.concatenate(columns, axis=1).astype(x.dtype))
 
     return Layer(setup, apply)
 
@@ -88,8 +89,8 @@ def random_fourier(units: Count, scale: Positive = 1.0) -> Layer:
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
         array_module = _array_module(x)
         phases = array_module.broadcast_to(state["phases"], (x.shape[0], units))
-        angles = x @ (scale * state["directions"]) + phases
-        return Output(math.sqrt(2 / units) * array_module.cos(angles), state)
+        angles = at_least_float32(x) @ (scale * state["directions"]) + phases
+        return Output((math.sqrt(2 / units) * array_module.cos(angles)).astype(x.dtype), state)
 
     return Layer(setup, apply)
 

@@ -9,6 +9,9 @@ Shapes leave out the batch axis: an input `[B, D]` has the shape `(D,)`. `setup`
 needs (Variables: a shape and an initializer), so that sizes are known, printed and refused before anything
 is allocated. `params` are trained; `state`, such as running averages, is carried along. Both are dicts by
 name. `key` is the layer's own random key, `train` whether the layer is in training mode.
+
+A layer's values have the type of its inputs: float32 or, where `precision.compute` says so, bfloat16, which
+its `params` then have too. Its `state` is float32 in any case.
 """
 
 from __future__ import annotations
@@ -144,6 +147,11 @@ LayerLike = Annotated[Layer, ComponentOf("layer")]
 
 layer = register("layer")
 """Register a function that returns a Layer."""
+
+
+def at_least_float32(x: Array) -> Array:
+    """The values in float32, unless their type is wider: bfloat16 is too coarse for a variance."""
+    return x.astype(np.promote_types(x.dtype, np.float32))
 
 
 def path_matches(path: str, patterns: Sequence[str]) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from nnlab.errors import InvalidValue
 from nnlab.nn.combinators import chain, sequential
 from nnlab.nn.layer import Layer, Output, Setup, Shape, TrainMode, Tree, Variable
-from nnlab.system.imports import Array
+from nnlab.system.imports import Array, PyTree, jax
 from nnlab.system.random import generator
 
 
@@ -19,10 +19,12 @@ class Model(NamedTuple):
     Attributes:
         setup: Its variables and shapes.
         layer: The chain of layers.
+        compute: The type in which it computes, `float32` or `bfloat16`.
     """
 
     setup: Setup
     layer: Layer
+    compute: str = "float32"
 
     def init(self, seed: int) -> tuple[Tree, Tree]:
         """Initial params and state: nested dicts of float32 arrays on the host; nothing is compiled.
@@ -36,8 +38,13 @@ class Model(NamedTuple):
         return _draw_tree(params, seed), _draw_tree(state, seed)
 
     def apply(self, params: Tree, state: Tree, x: Array, *, key: Array, train: TrainMode) -> Output:
-        """The outputs `[B, K]` for inputs `[B, ...]`."""
-        return self.layer.apply(params, state, x, key=key, train=train)
+        """The outputs `[B, K]` for inputs `[B, ...]`; all that comes out is float32, and so are gradients."""
+        if self.compute == "float32":
+            return self.layer.apply(params, state, x, key=key, train=train)
+        takes_tokens = any(leaf.vocabulary is not None for _, leaf in self.setup.leaves())
+        inputs = x if takes_tokens else _cast(x, self.compute)  # tokens are numbers beyond 256, too
+        output = self.layer.apply(_cast(params, self.compute), state, inputs, key=key, train=train)
+        return _cast(output, "float32")
 
     def split_at(self, count: int) -> tuple[Model, Model]:
         """The first `count` layers of the chain, and the rest, which continues from their outputs."""
@@ -46,20 +53,31 @@ class Model(NamedTuple):
 
         def part(selected: list[str], first: int, output_shape: Shape) -> Model:
             layer = chain({name: layers[name] for name in selected}, first)
-            return Model(Setup(output_shape, children={name: setups[name] for name in selected}), layer)
+            setup = Setup(output_shape, children={name: setups[name] for name in selected})
+            return Model(setup, layer, self.compute)
 
         head = part(names[:count], 0, setups[names[count - 1]].output_shape)
         return head, part(names[count:], count, self.setup.output_shape)
 
 
-def build_model(layer: Layer, input_shape: Shape) -> Model:
+def build_model(layer: Layer, input_shape: Shape, compute: str = "float32") -> Model:
     """Set a layer up for inputs of a shape (without batch axis).
+
+    Args:
+        layer: The layer, most often a chain of many.
+        input_shape: Of one example.
+        compute: The type in which it is to compute.
 
     Raises:
         InvalidValue: A layer does not take what it receives; the message names the layer.
     """
     root = sequential([layer])
-    return Model(root.setup(input_shape), root)
+    return Model(root.setup(input_shape), root, compute)
+
+
+def _cast(tree: PyTree, name: str) -> PyTree:
+    """A tree of arrays with another type."""
+    return jax.tree.map(lambda array: array.astype(name), tree)
 
 
 def _draw_tree(tree: Tree, seed: int, prefix: str = "") -> Tree:

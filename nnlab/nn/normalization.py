@@ -11,7 +11,7 @@ import numpy as np
 
 from nnlab.errors import InvalidValue
 from nnlab.nn.initializers import constant, zeros
-from nnlab.nn.layer import Layer, Output, Setup, Shape, Tree, Variable, layer
+from nnlab.nn.layer import Layer, Output, Setup, Shape, Tree, Variable, at_least_float32, layer
 from nnlab.registry import BelowOne, Count, Positive
 from nnlab.system.imports import Array, jax, jnp
 
@@ -53,8 +53,8 @@ def batch_norm(momentum: BelowOne = 0.99, epsilon: Positive = 1e-3) -> Layer:
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
         if train:
-            axes = tuple(range(x.ndim - 1))
-            mean, variance = x.mean(axes), x.var(axes)
+            axes, values = tuple(range(x.ndim - 1)), at_least_float32(x)
+            mean, variance = values.mean(axes), values.var(axes)
             state = {
                 "mean": momentum * state["mean"] + (1.0 - momentum) * mean,
                 "variance": momentum * state["variance"] + (1.0 - momentum) * variance,
@@ -91,7 +91,8 @@ def layer_norm(epsilon: Positive = 1e-5) -> Layer:
         return Setup(input_shape, {"scale": Variable(features, _ones), "shift": Variable(features, zeros)})
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
-        mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
+        values = at_least_float32(x)
+        mean, variance = values.mean(-1, keepdims=True), values.var(-1, keepdims=True)
         return Output(_scaled(x, mean, variance, epsilon, params))
 
     return Layer(setup, apply)
@@ -129,7 +130,7 @@ def group_norm(groups: Count, epsilon: Positive = 1e-5) -> Layer:
         return Setup(input_shape, {"scale": Variable(features, _ones), "shift": Variable(features, zeros)})
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
-        grouped = x.reshape(*x.shape[:-1], groups, -1)
+        grouped = at_least_float32(x).reshape(*x.shape[:-1], groups, -1)
         axes = (*range(1, x.ndim - 1), -1)
         mean, variance = (
             jnp.broadcast_to(term, grouped.shape).reshape(x.shape)
@@ -142,7 +143,9 @@ def group_norm(groups: Count, epsilon: Positive = 1e-5) -> Layer:
 
 def _scaled(x: Array, mean: Array, variance: Array, epsilon: float, params: Tree) -> Array:
     """The common formula; every term is broadcast to x's shape."""
+    values = at_least_float32(x)
     mean, variance, scale, shift = (
-        jnp.broadcast_to(term, x.shape) for term in (mean, variance, params["scale"], params["shift"])
+        at_least_float32(jnp.broadcast_to(term, x.shape))
+        for term in (mean, variance, params["scale"], params["shift"])
     )
-    return scale * (x - mean) * jax.lax.rsqrt(variance + epsilon) + shift
+    return (scale * (values - mean) * jax.lax.rsqrt(variance + epsilon) + shift).astype(x.dtype)

@@ -194,7 +194,7 @@ def _mean_over_windows(x: Array, spans: tuple[Span, Span]) -> Array:
     y = _channels_last(values.sum(axes))
     rows, columns = (_unpadded_counts(n, axis) for n, axis in zip(x.shape[1:3], spans, strict=True))
     weights = (1.0 / np.outer(rows, columns)).astype(np.float32)
-    return y * jnp.broadcast_to(weights[None, :, :, None], y.shape)
+    return y * jnp.broadcast_to(weights[None, :, :, None], y.shape).astype(y.dtype)
 
 
 def _window_values(x: Array, spans: tuple[Span, Span], padding_value: float) -> tuple[Array, tuple[int, int]]:

@@ -41,7 +41,7 @@ def rbf(units: Count) -> Layer:
         return Setup((units,), state={"codes": Variable((input_shape[0], units), _signs)})
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: bool) -> Output:
-        codes = state["codes"]
+        codes = state["codes"].astype(x.dtype)
         shape = (x.shape[0], *codes.shape)
         differences = jnp.broadcast_to(x[:, :, None], shape) - jnp.broadcast_to(codes[None], shape)
         return Output(-jnp.square(differences).sum(1), state)

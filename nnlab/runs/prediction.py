@@ -81,10 +81,11 @@ class Predictor:
 
     @functools.cached_property
     def _apply(self) -> Callable[[Tree, Tree, np.ndarray], Array]:
-        net, seed = self._experiment.model, self._experiment.plan.seed
+        net, plan = self._experiment.model, self._experiment.plan
 
         def outputs(params: Tree, state: Tree, inputs: Array) -> Array:
-            return net.apply(params, state, inputs, key=jax.random.key(seed), train=False).value
+            with jax.default_matmul_precision(plan.precision.matmul):
+                return net.apply(params, state, inputs, key=jax.random.key(plan.seed), train=False).value
 
         return jax.jit(outputs)
 

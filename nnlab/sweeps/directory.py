@@ -10,6 +10,7 @@ from typing import Any
 
 from nnlab.config import Config, check_tree
 from nnlab.config.document import read
+from nnlab.config.load import hashed_tree
 from nnlab.errors import NnlabError, RunStatus, UsageError
 from nnlab.storage.run_directory import RunDirectory
 from nnlab.sweeps.engines.base import Summary
@@ -30,7 +31,7 @@ class SweepDirectory(RunDirectory):
     def default(config: Config) -> Path:
         """results/NAME-sweep-HASH, of the experiment without its sweep: with more values of an axis it is the
         same sweep, grown."""
-        text = json.dumps(single_run_tree(config), sort_keys=True)
+        text = json.dumps(hashed_tree(single_run_tree(config)), sort_keys=True)
         return Path("results") / f"{config.name}-sweep-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
     @property

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec, TypeVar
 
 from nnlab.nn.layer import Shape
 from nnlab.system.garbage import return_freed_memory
@@ -18,6 +19,9 @@ from nnlab.training.segments import chunk_inputs
 from nnlab.training.state import State
 
 MAXIMUM_PROGRAMS = 4  # so many compiled programs are kept
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Programs(NamedTuple):
@@ -69,17 +73,31 @@ def _compile(lanes: Lanes) -> Programs:
     def outputs(arguments: Arguments, state: State) -> dict[str, Array]:
         return build_core(lead, arguments).outputs(state)
 
+    def program(function: Callable[P, R], in_axes: tuple[PyTree, ...]) -> Callable[P, R]:
+        return _with_matmul_precision(lead.plan.precision.matmul, lanes.vmap(function, in_axes))
+
     lane_axes: list[PyTree] = [0, 0, 0, None if lanes.shares_data else 0, 0]
     axes = Arguments(*lane_axes)
-    init = jax.jit(lanes.vmap(lead.optimizer.init, (0,)))
+    init = jax.jit(program(lead.optimizer.init, (0,)))
     inputs = chunk_inputs(lanes, [BatchOrder(lead)] * lanes.count, 0, [])
-    chunks = jax.jit(lanes.vmap(chunk, (axes, 0, 0, None, None, None, None)), donate_argnums=1)
+    chunks = jax.jit(program(chunk, (axes, 0, 0, None, None, None, None)), donate_argnums=1)
     compiled = chunks.lower(lanes.arguments, lanes.first_states(init), *inputs).compile()
     times = {probe.record_at for probe in lead.probes}
     return Programs(
         init=init,
         chunk=compiled,
-        start=jax.jit(lanes.vmap(start, (axes, 0, 0))) if "start" in times else None,
-        end=jax.jit(lanes.vmap(end, (axes, 0))) if "end" in times else None,
-        outputs=jax.jit(lanes.vmap(outputs, (axes, 0))),
+        start=jax.jit(program(start, (axes, 0, 0))) if "start" in times else None,
+        end=jax.jit(program(end, (axes, 0))) if "end" in times else None,
+        outputs=jax.jit(program(outputs, (axes, 0))),
     )
+
+
+def _with_matmul_precision(precision: str, function: Callable[P, R]) -> Callable[P, R]:
+    """The function, all of whose matrix products and convolutions are traced with a precision."""
+
+    @functools.wraps(function)
+    def traced(*args: P.args, **kwargs: P.kwargs) -> R:
+        with jax.default_matmul_precision(precision):
+            return function(*args, **kwargs)
+
+    return traced

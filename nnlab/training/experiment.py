@@ -252,7 +252,7 @@ def build_experiment(config: Config) -> Experiment:
     with blame(config, "data"):
         data = plan.data.load(plan.seed)
     with blame(config, "model"):
-        model = build_model(plan.model, data.train.inputs.shape[1:])
+        model = build_model(plan.model, data.train.inputs.shape[1:], plan.precision.compute)
     check_data_and_model(config, plan, data, model)
     pretrained = _pretrained(config, plan, data, model)
     if plan.train is None:  # then there is a solver

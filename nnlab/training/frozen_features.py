@@ -24,7 +24,8 @@ def with_frozen_features(experiment: TrainedExperiment) -> TrainedExperiment:
 
     @jax.jit
     def outputs(params: Tree, state: Tree, inputs: Array) -> Array:
-        return prefix.apply(params, state, inputs, key=key, train=False).value
+        with jax.default_matmul_precision(experiment.plan.precision.matmul):
+            return prefix.apply(params, state, inputs, key=key, train=False).value
 
     def features(inputs: Inputs) -> np.ndarray:
         blocks = [inputs[first : first + BLOCK_EXAMPLES] for first in range(0, len(inputs), BLOCK_EXAMPLES)]

@@ -93,7 +93,7 @@ def build_components(
     parts = program_parts(config.tree, substitute)
     built = {key: build(kind, parts[key]) for key, kind in PROGRAM_PARTS.items()}
     lists = {key: [build(kind, entry) for entry in parts[key]] for key, kind in PROGRAM_LISTS.items()}
-    model = build_model(built["model"], input_shape)
+    model = build_model(built["model"], input_shape, config.tree["precision"]["compute"])
     trained = model.split_at(frozen_prefix)[1] if frozen_prefix else model
     return Components(
         model=trained,
@@ -114,5 +114,5 @@ def group_key(config: Config) -> str:
     tree = config.tree
     program = program_parts(tree, lambda path, value: None)
     data = {key: value for key, value in tree["data"].items() if key not in ("label_noise", "normalize")}
-    rest = {key: tree[key] for key in ("train", "record", "phenomena", "solver")}
+    rest = {key: tree[key] for key in ("train", "precision", "record", "phenomena", "solver")}
     return json.dumps(program | rest | {"data": data}, sort_keys=True)

@@ -13,6 +13,7 @@ from nnlab.errors import InvalidValue
 from nnlab.nn.combinators import mlp, repeat, residual, sequential
 from nnlab.nn.convolution import conv1d, conv2d
 from nnlab.nn.dense import dense
+from nnlab.nn.embedding import embedding
 from nnlab.nn.model import build_model
 from nnlab.nn.normalization import batch_norm, group_norm, layer_norm
 from nnlab.nn.pooling import max_pool, max_pool1d
@@ -179,12 +180,15 @@ def test_every_layer_has_cases(name):
     assert all(kind == name or (name == "sequential" and isinstance(kind, list)) for kind in kinds)
 
 
-@pytest.mark.parametrize("train", [True, False])
-@pytest.mark.parametrize(
+every_case = pytest.mark.parametrize(
     ("config", "input_shape", "output_shape"),
     [case for cases in CASES.values() for case in cases],
     ids=[f"{name}-{i}" for name, cases in CASES.items() for i in range(len(cases))],
 )
+
+
+@pytest.mark.parametrize("train", [True, False])
+@every_case
 def test_setup_tells_what_apply_does(config, input_shape, output_shape, train):
     net = build_model(from_config(config), input_shape)
     assert net.setup.output_shape == output_shape
@@ -202,6 +206,56 @@ def test_setup_tells_what_apply_does(config, input_shape, output_shape, train):
     assert {path: out.intermediates["outputs"][path].shape for path in outputs} == outputs
     inputs = {path: z.shape for path, z in out.intermediates.get("inputs", {}).items()}
     assert inputs == {path: outputs[path] for path, leaf in net.setup.leaves() if leaf.activation}
+
+
+# --- in bfloat16 -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("train", [True, False])
+@every_case
+def test_a_layer_computes_in_the_type_of_its_inputs(config, input_shape, output_shape, train):
+    net = build_model(from_config(config), input_shape)
+    params, state = net.init(SEED)
+    narrow = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.bfloat16), params)
+    tokens = any(leaf.vocabulary is not None for _, leaf in net.setup.leaves())
+    x = jax.ShapeDtypeStruct((BATCH, *input_shape), jnp.float32 if tokens else jnp.bfloat16)
+    with jax.numpy_dtype_promotion("standard"):  # jax.nn's attention needs it
+        out = jax.eval_shape(lambda p, s, x: net.layer.apply(p, s, x, key=KEY, train=train), narrow, state, x)
+    values = jax.tree.leaves((out.value, out.intermediates))
+    assert {value.dtype for value in values} == {jnp.dtype(jnp.bfloat16)}
+    assert shapes_of(out.state) == shapes_of(state)
+
+
+def test_a_model_in_bfloat16_is_that_of_rounded_weights_and_inputs():
+    layers = [conv1d(3, 2, use_bias=False), batch_norm(), flatten(), dense(4), layer_norm(), dense(2)]
+    full, half = (build_model(sequential(layers), (6,), compute) for compute in ("float32", "bfloat16"))
+    params, state = full.init(SEED)
+    x = drawn((40, 6), 1, 2.0, 5.0)
+    exact, exact_gradients, _ = pulled_back(full, params, state, x)
+    out, gradients, _ = pulled_back(half, params, state, x)
+    assert {leaf.dtype for leaf in jax.tree.leaves((out, gradients))} == {jnp.dtype(jnp.float32)}
+    for found, expected in zip(*map(jax.tree.leaves, (gradients[0], exact_gradients[0])), strict=True):
+        scale = np.abs(expected).max()
+        assert 0 < np.abs(found - expected).max() <= 0.05 * scale + 0.02
+    assert 1e-4 < np.abs(out.value - exact.value).max() < 0.1
+
+
+def test_running_statistics_are_not_rounded_to_bfloat16():
+    net = build_model(batch_norm(momentum=0.0), (4,), "bfloat16")
+    params, state = net.init(SEED)
+    x = drawn((200, 4), 3, 2.0, 5.0)
+    out = net.apply(params, state, jnp.asarray(x), key=KEY, train=True)
+    rounded = np.asarray(jnp.asarray(x).astype(jnp.bfloat16).astype(jnp.float32), np.float64)
+    close(out.state["batch_norm_1"]["mean"], rounded.mean(0))
+    close(out.state["batch_norm_1"]["variance"], rounded.var(0))
+
+
+def test_tokens_beyond_256_are_told_apart_in_bfloat16():
+    net = build_model(embedding(400, 3), (2,), "bfloat16")
+    params, state = net.init(SEED)
+    tokens = np.array([[257, 258], [398, 399]], np.float32)
+    out = net.apply(params, state, jnp.asarray(tokens), key=KEY, train=False)
+    np.testing.assert_allclose(out.value, params["embedding_1"]["embedding"][tokens.astype(int)], rtol=2**-8)
 
 
 # --- against PyTorch -------------------------------------------------------------------------------------
