@@ -212,7 +212,6 @@ def test_what_is_written_goes_through_disk(path):
     if name_of(path) in (
         "nnlab.system.files",
         "nnlab.storage.checkpoints",
-        "nnlab.storage.run_directory",
     ):
         return
     for call in [node for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)]:

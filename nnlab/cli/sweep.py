@@ -39,6 +39,7 @@ class Settings(NamedTuple):
     dry_run: bool
     no_plots: bool
     quiet: bool
+    join: bool = False
 
     @property
     def policy(self) -> ResumePolicy:
@@ -51,6 +52,11 @@ class Settings(NamedTuple):
 @click.argument("config", type=PATH)
 @click.argument("overrides", nargs=-1, metavar="[a.b=v1,v2]...")
 @options.of_sweep
+@click.option(
+    "--join",
+    is_flag=True,
+    help="Share the trials with other processes that --join the same sweep, on any hosts that share it.",
+)
 @click.option("--smoke", is_flag=True, help="Only see that it runs: every trial cut short, no verdict.")
 def sweep(config: Path, overrides: tuple[str, ...], smoke: bool, **words: Any) -> None:
     """Run the experiment CONFIG for every combination of its sweep's values, on all cores.
@@ -77,6 +83,7 @@ def sweep_and_report(experiment: Config, settings: Settings) -> Sweep:
             settings.out,
             jobs=settings.jobs,
             launcher=settings.launcher,
+            join=settings.join,
             resume=settings.resume,
             allow_drift=settings.allow_drift,
             checkpoint_every=settings.checkpoint_every,

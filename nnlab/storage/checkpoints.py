@@ -91,7 +91,7 @@ def save(folder: Path, meta: CheckpointMeta, groups: Mapping[str, Callable[[], A
         DiskError: It cannot be written; the checkpoints before it stay.
     """
     name = f"step-{meta.step:010d}"
-    temporary, place = folder / f".{name}.{os.getpid()}", folder / name
+    temporary, place = folder / f".{name}.{files.process_number()}", folder / name
     files.make_folder(folder)
     files.remove(temporary)
     with files.disk_errors(place):

@@ -6,22 +6,20 @@ Files are written beside and renamed, tables grow by complete rows. One process 
 from __future__ import annotations
 
 import contextlib
-import os
-import platform
 import re
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from nnlab.errors import RunStatus, UsageError
+from nnlab.storage.lease import Lease
+from nnlab.storage.lock import DirectoryLock
 from nnlab.storage.results import JsonObject, json_text, read_summary
 from nnlab.storage.tables import Columns, header_and_rows
 from nnlab.system import files
 from nnlab.system.files import AppendOnlyFile, FileDigest
 
 TEMPORARY_FILE = re.compile(r"\.[a-z_]+\.(yaml|json|csv)\.[0-9]+")  # left by a process that was killed
-LOCK_WAIT_SECONDS = 15.0  # for the workers of a process that was killed to notice
-LOCK_POLL_SECONDS = 0.05
+LOCK_NAME = ".lock"
 
 
 class RunDirectory:
@@ -29,10 +27,12 @@ class RunDirectory:
 
     Attributes:
         path: The directory.
+        lease: Where processes may take the directory over from one another, what this one has of it: every
+            method that writes raises LeaseLostError once it is lost.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, lease: Lease | None = None) -> None:
+        self.path, self.lease = path, lease
         self._tables: dict[str, AppendOnlyFile] = {}
         self._headers: dict[str, str] = {}
 
@@ -66,6 +66,7 @@ class RunDirectory:
             UsageError: plots/ or checkpoints/ is no folder of its own.
             DiskError: Something cannot be written.
         """
+        self._check_lease()
         files.make_folder(self.path, linked=True)
         self._refuse_foreign_folders()
         if (self.path / "summary.json").exists():  # it must not speak of what is about to go
@@ -75,6 +76,8 @@ class RunDirectory:
             files.remove(self.checkpoints)
         for name, digest in (tables or {}).items():
             file = self.path / f"{name}.csv"
+            if self.lease is not None:  # who had it before may have the file open
+                files.replace_by_copy(file)
             self._tables[name] = AppendOnlyFile(file, digest)
             with file.open(encoding="utf-8", newline="") as lines:
                 self._headers[name] = lines.readline()
@@ -96,6 +99,7 @@ class RunDirectory:
 
     def write(self, name: str, text: str) -> None:
         """Replace a file by one with this text."""
+        self._check_lease()
         files.write_atomically(self.path / name, text.encode(errors="backslashreplace"))
 
     def write_json(self, name: str, content: Mapping[str, object]) -> None:
@@ -104,6 +108,7 @@ class RunDirectory:
 
     def append(self, table: str, columns: Columns) -> None:
         """Add rows to a table; the first ones write its header. Raises UsageError where it has another."""
+        self._check_lease()
         header, rows = header_and_rows(columns)
         if table not in self._tables:
             self._tables[table], self._headers[table] = AppendOnlyFile(self.path / f"{table}.csv"), header
@@ -114,10 +119,12 @@ class RunDirectory:
 
     def sync(self) -> dict[str, FileDigest]:
         """Bring the tables to the disk, and return where each of them ends."""
+        self._check_lease()
         return {name: file.sync() for name, file in self._tables.items()}
 
     def log(self, line: str) -> None:
         """Add a line to train.log."""
+        self._check_lease()
         files.append_line(self.path / "train.log", line)
 
     def close(self) -> None:
@@ -131,52 +138,23 @@ class RunDirectory:
         return read_summary(self.path) if (self.path / "summary.json").exists() else {}
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[int]:
-        """Lock the directory for this process.
+    def held(self, shared: bool = False) -> Iterator[DirectoryLock]:
+        """Lock the directory for this process, or for it and others that share it.
 
         Yields:
-            The file descriptor of the lock. Workers inherit it: as long as one of them lives, no other
-            process gets the lock.
+            The lock.
 
         Raises:
             UsageError: Another process holds the lock; it is named.
         """
         files.make_folder(self.path, linked=True)
-        with files.disk_errors(self.path / ".lock"):
-            lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        lock = DirectoryLock(self.path / LOCK_NAME)
         try:
-            until = time.monotonic() + LOCK_WAIT_SECONDS
-            while not _lock(lock, self.path):
-                holder = os.pread(lock, 200, 0).decode(errors="replace").strip()
-                if _is_alive(holder) or time.monotonic() > until:
-                    raise UsageError(
-                        f"{self.path}: another process is at work here ({holder or 'unknown'}); "
-                        "wait for it, or name another --out"
-                    )
-                time.sleep(LOCK_POLL_SECONDS)
-            with files.disk_errors(self.path / ".lock"):
-                os.ftruncate(lock, 0)
-                os.pwrite(lock, f"process {os.getpid()} on {platform.node()}".encode(), 0)
+            lock.acquire(shared)
             yield lock
         finally:
-            os.close(lock)
+            lock.close()
 
-
-def _lock(lock: int, path: Path) -> bool:
-    """Take the lock; whether this process has it now, and no other."""
-    import fcntl
-
-    with files.disk_errors(path / ".lock"):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-    return True
-
-
-def _is_alive(holder: str) -> bool:
-    """Whether the process that a lock names is running, or may be."""
-    words = holder.split()
-    if len(words) != 4 or words[3] != platform.node() or not words[1].isdecimal():
-        return bool(words)
-    return Path(f"/proc/{words[1]}").exists() if Path("/proc/self").exists() else True
+    def _check_lease(self) -> None:
+        if self.lease is not None:
+            self.lease.check()

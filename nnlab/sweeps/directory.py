@@ -99,9 +99,15 @@ class SweepDirectory(RunDirectory):
         for path in (self.path / "plots", self.journal):
             if path.is_symlink():
                 raise UsageError(f"{path}: is a symbolic link; remove it, or name another --out")
+        files.make_folder(self.path, linked=True)
+        self.write("sweep.yaml", config.text)  # first: by it others know the directory for a sweep's
         files.make_folder(self.path / "trials")
-        self.write("sweep.yaml", config.text)
         self.write_json("summary.json", {"name": config.name, "status": RunStatus.RUNNING})
+
+    def holds(self, config: Config) -> bool:
+        """Whether the sweep that was begun here is this one, with the same values of all axes."""
+        file = self.path / "sweep.yaml"
+        return file.is_file() and file.read_text() == config.text
 
     def record_failure(self, trial: Trial, reason: str) -> Summary:
         """Write the summary of a trial whose run failed before it could write one."""

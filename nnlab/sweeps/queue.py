@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from nnlab.sweeps.engines.base import MAXIMUM_ATTEMPTS, Assignment, Summary
+from nnlab.storage.lease import Lease
+from nnlab.sweeps.claims import Claims
+from nnlab.sweeps.engines.base import MAXIMUM_ATTEMPTS, Assignment, Event, Summary
 from nnlab.sweeps.trials import Trial
 
 LANES_MEMORY_SHARE = 0.6  # of an accelerator's memory, for the lanes of one assignment
@@ -33,18 +35,21 @@ class TrialGroup(NamedTuple):
 class TrialQueue:
     """The trials that are left to run, by group.
 
-    The costliest groups come first, and a worker stays with the group whose program it has compiled. See
-    `TrialSource` for its methods.
+    The costliest groups come first, and a worker stays with the group whose program it has compiled. A trial
+    that another process has is left where it is, for as long as that lives. See `TrialSource` for its
+    methods.
     """
 
     prunes = False
 
-    def __init__(self, groups: Sequence[TrialGroup]) -> None:
+    def __init__(self, groups: Sequence[TrialGroup], claims: Claims) -> None:
+        self._claims = claims
         self._groups = {group.key: group for group in groups}
         self._waiting = {group.key: list(group.trials) for group in groups}
         self._group_of = {trial.id: group.key for group in groups for trial in group.trials}
         self._attempts: dict[str, int] = {}
         self._started: set[str] = set()
+        self._ended_elsewhere: list[Event] = []
 
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))
@@ -53,20 +58,22 @@ class TrialQueue:
         """Trials of the worker's group; then of the costliest group that nobody has started, then of the one
         with the most left to do."""
         waiting = [key for key, trials in self._waiting.items() if trials]
-        if not waiting:
-            return None
-        key = group
-        if group not in waiting:
-            fresh = [key for key in waiting if key not in self._started]
-            key = max(fresh or waiting, key=self._flops_left)
-            self._started.add(key)
-        lanes = lane_count(self._groups[key], memory_bytes)
-        trials, self._waiting[key] = self._waiting[key][:lanes], self._waiting[key][lanes:]
-        for trial in trials:
-            self._attempts[trial.id] = self._attempts.get(trial.id, 0) + 1
-        return Assignment(key, trials)
+        waiting.sort(key=lambda key: (key != group, key in self._started, -self._flops_left(key)))
+        for key in waiting:
+            claimed = self._claim(key, lane_count(self._groups[key], memory_bytes))
+            if claimed:
+                self._started.add(key)
+                trials, leases = zip(*claimed, strict=True)
+                return Assignment(key, trials, leases)
+        return None
+
+    def ended_elsewhere(self) -> Sequence[Event]:
+        events, self._ended_elsewhere = self._ended_elsewhere, []
+        return events
 
     def retry(self, trial: Trial) -> bool:
+        if not self._claims.has(trial):  # another process has taken it over, and does not count it here
+            self._attempts[trial.id] -= 1
         if self._attempts[trial.id] >= MAXIMUM_ATTEMPTS:
             return False
         self._waiting[self._group_of[trial.id]].append(trial)
@@ -76,7 +83,27 @@ class TrialQueue:
         return None
 
     def finish(self, trial: Trial, summary: Summary | None) -> None:
-        pass
+        self._claims.release(trial)
+
+    def _claim(self, key: str, count: int) -> list[tuple[Trial, Lease]]:
+        """Take up to so many trials of a group out of the queue, and those that were ended elsewhere."""
+        claimed: list[tuple[Trial, Lease]] = []
+        kept: list[Trial] = []
+        trials = iter(self._waiting[key])
+        for trial in trials:
+            lease = self._claims.take(trial)
+            if lease is None:
+                kept.append(trial)
+            elif summary := self._claims.outcome_elsewhere(trial):
+                self._claims.release(trial)
+                self._ended_elsewhere.append(Event(trial, 1.0, summary["status"]))
+            else:
+                claimed.append((trial, lease))
+                self._attempts[trial.id] = self._attempts.get(trial.id, 0) + 1
+                if len(claimed) == count:
+                    break
+        self._waiting[key] = [*kept, *trials]
+        return claimed
 
     def _flops_left(self, key: str) -> float:
         return len(self._waiting[key]) * self._groups[key].trial_flops

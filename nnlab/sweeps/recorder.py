@@ -10,6 +10,7 @@ from nnlab.errors import RunStatus
 from nnlab.runs.results import open_sweep
 from nnlab.runs.sweep_points import MISSING
 from nnlab.storage.results import JsonObject, read_json
+from nnlab.sweeps.claims import Claims
 from nnlab.sweeps.directory import ENDED, SweepDirectory
 from nnlab.sweeps.engines.base import Event, Summary, TrialSource
 from nnlab.sweeps.plan import Plan
@@ -25,21 +26,23 @@ class SweepRecorder:
     """Records how the trials of a sweep end.
 
     Attributes:
+        plan: What is to be done.
+        claims: The trials that this process may run.
         queue: The trials that are left; it learns of each trial that ends.
         trials: All trials, in the order of trials.csv.
         summaries: Those of the trials that have ended, by their ids.
     """
 
-    def __init__(self, plan: Plan, directory: SweepDirectory) -> None:
-        self.config, self.directory = plan.config, directory
+    def __init__(self, plan: Plan, directory: SweepDirectory, claims: Claims) -> None:
+        self.plan, self.config, self.directory, self.claims = plan, plan.config, directory, claims
         self.axes, self.phenomena = plan.axes, plan.config.build().sweep_phenomena
         self.search: SearchQueue | None = None
         if plan.search is None:
-            self.queue: TrialSource = TrialQueue(plan.groups)
+            self.queue: TrialSource = TrialQueue(plan.groups, claims)
             self.trials: Sequence[Trial] = plan.trials
             self.summaries: dict[str, Summary | None] = dict(plan.finished)
         else:
-            self.queue = self.search = SearchQueue(plan.config, directory)
+            self.queue = self.search = SearchQueue(plan.config, directory, claims)
             self.trials, self.summaries = self.search.trials, self.search.summaries
         self._written_at = 0.0
 
@@ -61,11 +64,16 @@ class SweepRecorder:
             self._written_at = time.monotonic()
 
     def finish(self) -> Summary:
-        """Write the tables and summary.json, and return the summary.
+        """Write the tables and summary.json, and return the summary. Where other processes go on with what is
+        left, they write them.
 
-        It holds how many trials ended how, the best trial of a search, null where none is complete, and, once
-        every trial has ended, the numbers of each phenomenon across trials.
+        The summary holds how many trials ended how, the best trial of a search, null where none is complete,
+        and, once every trial has ended, the numbers of each phenomenon across trials.
         """
+        for trial in filter(self._is_open, self.trials):
+            self.summaries[trial.id] = self.claims.outcome_elsewhere(trial)
+        if any(map(self._is_open, self.trials)) and not self.claims.is_last():
+            return self.directory.summary()
         self.write_trials()
         write_summary(self.directory, self.axes)
         statuses = {name: summary["status"] for name, summary in self.summaries.items() if summary}
@@ -85,6 +93,10 @@ class SweepRecorder:
             summary |= self._phenomena_numbers()
         self.directory.write_json("summary.json", summary)
         return read_json(self.directory.path / "summary.json")
+
+    def _is_open(self, trial: Trial) -> bool:
+        """Whether a trial has not ended, as far as is known."""
+        return not self.summaries.get(trial.id)
 
     def _summary_after(self, event: Event) -> Summary | None:
         """The summary of a trial that has ended; None where it was interrupted."""

@@ -9,9 +9,7 @@ from typing import NamedTuple
 
 from nnlab.errors import RunStatus
 from nnlab.runs.signals import handle_stop_signals, pass_on
-from nnlab.sweeps.directory import SweepDirectory
 from nnlab.sweeps.engines.base import Engine, Event, Summary
-from nnlab.sweeps.plan import Plan
 from nnlab.sweeps.recorder import SweepRecorder
 
 
@@ -28,8 +26,7 @@ class SweepOutcome(NamedTuple):
 
 
 def run_sweep(
-    plan: Plan,
-    directory: SweepDirectory,
+    recorder: SweepRecorder,
     engine: Engine,
     fail_fast: bool = False,
     on_event: Callable[[Event], None] | None = None,
@@ -37,8 +34,7 @@ def run_sweep(
     """Run the trials that are left, to their ends or to SIGINT, SIGTERM or SIGHUP.
 
     Args:
-        plan: What is to be done.
-        directory: The sweep's directory, held by this process and begun.
+        recorder: Of the sweep, whose directory is held by this process and begun.
         engine: Runs the trials; it is closed at the end.
         fail_fast: Stop at the first trial that fails.
         on_event: Called with each event of the engine.
@@ -50,9 +46,12 @@ def run_sweep(
         NnlabError: The sweep cannot go on: the disk is full, say, or workers do not start. Its tables and its
             summary are written all the same.
     """
-    recorder = SweepRecorder(plan, directory)
     recorder.write_trials()
-    with _stop_at_signals(engine) as signals, _finish_at_errors(recorder), contextlib.closing(engine):
+    with contextlib.ExitStack() as stack:
+        signals = stack.enter_context(_stop_at_signals(engine))
+        stack.enter_context(_finish_at_errors(recorder))
+        stack.enter_context(contextlib.closing(recorder.claims))
+        stack.enter_context(contextlib.closing(engine))
         for event in engine.run(recorder.queue):
             if event.status:
                 recorder.record(event)

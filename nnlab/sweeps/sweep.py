@@ -14,12 +14,15 @@ from nnlab.registry import imported_modules, plugins_used
 from nnlab.runs.figures import draw
 from nnlab.runs.results import Sweep, open_sweep
 from nnlab.runs.resume import Notify, ResumePolicy, ignore
+from nnlab.storage.lock import DirectoryLock
+from nnlab.sweeps.claims import Claims
 from nnlab.sweeps.directory import SweepDirectory
 from nnlab.sweeps.engines.base import Engine
 from nnlab.sweeps.engines.launchers import ProcessLauncher, split_command
 from nnlab.sweeps.engines.workers import WorkerEngine
 from nnlab.sweeps.plan import Plan, make_plan, renew_plan
 from nnlab.sweeps.progress import EventCallback, progress_bar
+from nnlab.sweeps.recorder import SweepRecorder
 from nnlab.sweeps.run import run_sweep
 
 
@@ -29,6 +32,7 @@ def sweep(
     *,
     jobs: int | None = None,
     launcher: str | None = None,
+    join: bool = False,
     resume: bool = True,
     allow_drift: bool = False,
     checkpoint_every: float = 60.0,
@@ -53,6 +57,8 @@ def sweep(
         jobs: Number of worker processes; by default one per core, or one on an accelerator.
         launcher: A command that starts each worker elsewhere, such as `srun -n1` or `ssh host`, where it
             finds this Python and the directory by the same paths; jobs must be given with it.
+        join: Whether other processes, here or on other hosts that share the directory, may run trials of the
+            same sweep at the same time, each trial once; all of them are called so.
         resume: Whether to keep the trials that are finished; else all of them are run anew.
         allow_drift, checkpoint_every, platform: As for each trial by `nnlab.train`.
         fail_fast: Whether to stop at the first trial that fails.
@@ -65,9 +71,8 @@ def sweep(
 
     Raises:
         ConfigError: The experiment has no sweep, or some of its trials are wrong.
-        UsageError: The directory holds something else, another process works on it, a package is missing,
-            jobs is missing or below 1, workers see another directory, or the script or notebook itself
-            defines a component, which is in no module.
+        UsageError: The directory holds something else, another process works on it, workers see another one,
+            a package or jobs is missing, or the script or notebook itself defines a component.
         DriftError: A trial was begun where other numbers come out.
         DiskError, NnlabError: Something cannot be written; no worker can be started.
         Interrupted: A signal ended the sweep, see `nnlab.train`; the same call continues.
@@ -76,12 +81,10 @@ def sweep(
     workforce = _Workforce(jobs, _checked_prefix(launcher, jobs), platform)
     directory, policy = _directory(experiment, out), ResumePolicy(checkpoint_every, resume, allow_drift)
     plan, modules = make_plan(experiment, directory, policy), _worker_modules(experiment)
-    if plan.search is not None:
-        plan.search.require()
-    with directory.held() as lock:
-        plan = renew_plan(plan, directory, policy)
-        directory.begin_sweep(experiment, force=not resume)
-        _run(plan, directory, workforce.engine(directory, policy, modules, lock), fail_fast, progress, notify)
+    _check_plan(plan, join, resume)
+    with directory.held(shared=join) as lock:
+        recorder = _begin(renew_plan(plan, directory, policy), directory, lock, join, policy)
+        _run(recorder, workforce.engine(directory, policy, modules, lock), fail_fast, progress, notify)
         return _opened(directory, plots, notify)
 
 
@@ -125,9 +128,9 @@ class _Workforce(NamedTuple):
     platform: str
 
     def engine(
-        self, directory: SweepDirectory, policy: ResumePolicy, modules: Sequence[str], lock: int
+        self, directory: SweepDirectory, policy: ResumePolicy, modules: Sequence[str], lock: DirectoryLock
     ) -> Engine:
-        launcher = ProcessLauncher(directory.path / "sweep.log", self.prefix, (lock,))
+        launcher = ProcessLauncher(directory.path / "sweep.log", self.prefix, (lock.descriptor,))
         return WorkerEngine(directory.path, launcher, self.jobs, self.platform, policy, modules)
 
 
@@ -140,6 +143,37 @@ def _checked_prefix(launcher: str | None, jobs: int | None) -> list[str]:
     if jobs is None:
         raise UsageError("--launcher: name --jobs, too, how many workers it is to start")
     return split_command(launcher)
+
+
+def _check_plan(plan: Plan, join: bool, resume: bool) -> None:
+    """Check that a sweep can be run, and be shared where it is to be. Raises UsageError."""
+    if join and not resume:
+        raise UsageError("--join: --force would remove what other processes run; leave out one of the two")
+    if join and plan.search is not None:
+        raise UsageError("--join: a search chooses each trial by those before, in one process; leave it out")
+    if plan.search is not None:
+        plan.search.require()
+
+
+def _begin(
+    plan: Plan, directory: SweepDirectory, lock: DirectoryLock, join: bool, policy: ResumePolicy
+) -> SweepRecorder:
+    """Begin a sweep, or see that the processes which have begun it mean the same one. Raises UsageError."""
+    left = [trial for group in plan.groups for trial in group.trials]
+    claims = Claims(directory, lock, join, left)
+    is_the_same = join and directory.holds(plan.config)
+    if not is_the_same:
+        if not lock.is_alone:
+            raise UsageError(
+                f"{directory.path}: other processes are at work here on other values of this sweep; wait for "
+                "them, or name another --out"
+            )
+        claims.clear()
+    if lock.is_alone:
+        directory.begin_sweep(plan.config, force=not policy.resume)
+    if join:
+        lock.share()
+    return SweepRecorder(plan, directory, claims)
 
 
 def _worker_modules(experiment: Config) -> list[str]:
@@ -157,22 +191,21 @@ def _worker_modules(experiment: Config) -> list[str]:
 
 
 def _run(
-    plan: Plan,
-    directory: SweepDirectory,
+    recorder: SweepRecorder,
     engine: Engine,
     fail_fast: bool,
     progress: bool | EventCallback,
     notify: Notify,
 ) -> None:
-    for note in plan.notes:
+    for note in recorder.plan.notes:
         notify(f"note: {note}")
     with contextlib.ExitStack() as stack:
         on_event = progress if callable(progress) else None
         if progress is True:
-            on_event = stack.enter_context(progress_bar(plan))
-        outcome = run_sweep(plan, directory, engine, fail_fast, on_event)
+            on_event = stack.enter_context(progress_bar(recorder.plan))
+        outcome = run_sweep(recorder, engine, fail_fast, on_event)
     if outcome.signal:
-        raise Interrupted(directory.path, outcome.signal)
+        raise Interrupted(recorder.plan.path, outcome.signal)
 
 
 def _opened(directory: SweepDirectory, plots: bool, notify: Notify) -> Sweep:

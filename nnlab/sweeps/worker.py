@@ -4,14 +4,15 @@ It reads and writes lines of JSON. The first one says where it works: relative p
 directory, and the content of the file `nonce` in the sweep's folder shows that both ends see the same folder.
 
     reads   {"working_directory": ..., "folder": ..., "nonce": ".nonce-0123abcd", "platform": "auto",
-             "modules": [...], "environment": {"PJRT_NPROC": "1", ...}}
+             "modules": [...], "stale_seconds": 30.0, "environment": {"PJRT_NPROC": "1", ...}}
     writes  {"ready": true, "nonce": ..., "host": ..., "cpu": true, "memory": null}; or
             {"error": ..., "usage": true}                   where nothing can be run, or gone on with
 
 Each other line is a job, trials to run side by side, which it trains into trials/ID of the folder. In its
 answers a trial is its number in the job:
 
-    reads   {"trials": [{"id": ..., "tree": ...}, ...], "prunes": false, "policy": [60.0, true, false]}
+    reads   {"trials": [{"id": ..., "tree": ..., "lease": [".lease-0001", ...]}, ...],
+             "prunes": false, "policy": [60.0, true, false]}
     writes  {"trial": 0, "step": 500, "total": 900}         after every chunk
             {"trial": 0, "step": 900, "total": 900, "status": ..., "last": true}    at a trial's end
             {"trial": 0, "step": 0, "status": "failed", "reason": ..., "last": true}
@@ -23,7 +24,8 @@ answer: the step of one of them at which to end the trial, or null:
     reads   {"stop": null}
 
 At the line {"leave": true} it ends its chunk, writes checkpoints and leaves, as at SIGTERM, which may not
-reach another host. It ends at once when its input ends: the sweep that it worked for is gone.
+reach another host. It ends at once when its input ends: the sweep that it worked for is gone. It leaves, too,
+where another process has taken the lease of a trial over (`nnlab.storage.lease`).
 """
 
 from __future__ import annotations
@@ -46,6 +48,7 @@ from nnlab.errors import DiskError, DriftError, NnlabError, RunStatus, UsageErro
 from nnlab.registry import import_module_beside
 from nnlab.runs.resume import ResumePolicy, RunTask
 from nnlab.runs.run import run_together
+from nnlab.storage.lease import Lease, LeaseLostError, signs_of_life
 from nnlab.storage.run_directory import RunDirectory
 from nnlab.system import device, files
 from nnlab.system.garbage import collect_seldom
@@ -87,7 +90,7 @@ def main() -> None:
             cpu=device.is_cpu(),
             memory=device.memory_limit_bytes(),
         )
-        while _run_job(folder, inbox, send):
+        while _run_job(folder, setup["stale_seconds"], inbox, send):
             pass
 
 
@@ -141,7 +144,7 @@ def _content(file: Path) -> str:
         return ""
 
 
-def _run_job(folder: Path, inbox: queue.Queue[Message], send: Send) -> bool:
+def _run_job(folder: Path, stale_seconds: float, inbox: queue.Queue[Message], send: Send) -> bool:
     """Run the trials of the next job; False where the worker is to end."""
     job = inbox.get()
     trials: Sequence[Message] = job["trials"]
@@ -155,9 +158,15 @@ def _run_job(folder: Path, inbox: queue.Queue[Message], send: Send) -> bool:
         send(**progress, records=_records(chunk))
         return inbox.get()["stop"]
 
+    directories = [_directory(folder, trial) for trial in trials]
+    leases = [directory.lease for directory in directories if directory.lease is not None]
     try:
-        tasks = [_task(folder, trial) for trial in trials]
-        outcomes = run_together(tasks, report, ResumePolicy(*job["policy"]), log)
+        with signs_of_life(leases, stale_seconds):
+            tasks = [_task(*pair) for pair in zip(trials, directories, strict=True)]
+            outcomes = run_together(tasks, report, ResumePolicy(*job["policy"]), log)
+    except LeaseLostError as error:
+        log(str(error))
+        return False
     except (DriftError, DiskError) as error:  # true of all trials, most likely
         send(error=str(error), usage=isinstance(error, UsageError))
         return False
@@ -179,9 +188,13 @@ def _records(chunk: Chunk) -> dict[str, list[float]]:
     return {column: [float(str(value)) for value in rows] for column, rows in chunk.tables["metrics"].items()}
 
 
-def _task(folder: Path, trial: Message) -> RunTask:
+def _directory(folder: Path, trial: Message) -> RunDirectory:
+    path, (lease, content) = folder / "trials" / trial["id"], trial["lease"]
+    return RunDirectory(path, Lease(path / lease, content))
+
+
+def _task(trial: Message, directory: RunDirectory) -> RunTask:
     document = Document(trial["tree"], {}, {}, f"trial {trial['id']}")
-    directory = RunDirectory(folder / "trials" / trial["id"])
     return RunTask(build_experiment(Config(trial["tree"], document)), directory)
 
 

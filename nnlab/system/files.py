@@ -11,6 +11,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import secrets
 import shutil
 import stat
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from typing import NamedTuple
 from nnlab.errors import DiskError
 
 READ_CHUNK_BYTES = 2**20
+_RANDOM_NUMBER = secrets.randbelow(10**9)
 
 
 class FileDigest(NamedTuple):
@@ -49,13 +51,33 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise DiskError(f"{path}: cannot be written: {reason}") from None
 
 
+def modification_time(path: Path) -> float:
+    """When a file or folder was last changed, in seconds, by the clock of its file system; it is opened for
+    that, which asks a file server. Raises OSError."""
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        return os.fstat(file).st_mtime
+    finally:
+        os.close(file)
+
+
+def refresh(path: Path) -> float:
+    """Say of a file that it was changed now, and return the time by the clock of its file system.
+
+    Raises:
+        OSError: It is not there, or cannot be written.
+    """
+    os.utime(path)
+    return modification_time(path)
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file such that it has the new content or still the old one: beside it, synced, then renamed.
 
     Raises:
         DiskError: It cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{process_number()}")
     with disk_errors(path):
         try:
             write_new_file(temporary, content)
@@ -67,8 +89,18 @@ def write_atomically(path: Path, content: bytes) -> None:
             raise
 
 
-def write_new_file(path: Path, content: bytes) -> None:
-    """Create a file with this content and sync it. A file of that name is replaced.
+def process_number() -> str:
+    """Digits that no other process has, on this host or another one that shares the directory."""
+    return f"{os.getpid()}{_RANDOM_NUMBER:09d}"
+
+
+def write_new_file(path: Path, content: bytes, synced: bool = True) -> None:
+    """Create a file with this content. A file of that name is replaced.
+
+    Args:
+        path: The file.
+        content: All that is to be in it.
+        synced: Whether it is to be on the disk when this returns.
 
     Raises:
         OSError: It cannot be written.
@@ -78,9 +110,21 @@ def write_new_file(path: Path, content: bytes) -> None:
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
         _write_all(file, content)
-        os.fsync(file)
+        if synced:
+            os.fsync(file)
     finally:
         os.close(file)
+
+
+def replace_by_copy(path: Path) -> None:
+    """Replace a file by a copy of it, so that who has it open does not write into it any longer.
+
+    Raises:
+        DiskError: It cannot be read or written.
+    """
+    with disk_errors(path):
+        content = read_regular_file(path)
+    write_atomically(path, content)
 
 
 def append_line(path: Path, line: str) -> None:
@@ -111,6 +155,20 @@ def make_folder(path: Path, linked: bool = False) -> None:
         os.makedirs(path, exist_ok=True)  # noqa: PTH103
         if path.is_symlink() and not linked:
             raise OSError(errno.ELOOP, "")  # disk_errors words it
+
+
+def make_new_folder(path: Path) -> bool:
+    """Make a folder; whether it was not there before. Of several processes one alone makes it.
+
+    Raises:
+        DiskError: It cannot be made.
+    """
+    with disk_errors(path):
+        try:
+            os.mkdir(path)  # noqa: PTH102
+        except FileExistsError:
+            return False
+    return True
 
 
 def remove(path: Path) -> None:

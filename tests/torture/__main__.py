@@ -17,6 +17,7 @@ from torture.configs import generated
 from torture.damage import damage
 from torture.faults import faults
 from torture.hostile import hostile
+from torture.joins import joins
 from torture.kills import kills
 from torture.peaks import peaks
 from torture.smoke import smoke
@@ -27,6 +28,10 @@ from torture.typos import typos
 PARTS: dict[str, tuple[str, Callable[[Path], Report]]] = {
     "kill-train": ("kill -9 of train", lambda folder: kills("train", 200, folder)),
     "kill-sweep": ("kill -9 of sweep or a worker", lambda folder: kills("sweep", 50, folder)),
+    "kill-join": (
+        "kill -9 of one of four that share a sweep, or of a worker",
+        lambda folder: joins(50, folder),
+    ),
     "faults": ("failing call to the file system", faults),
     "damage": ("file cut or bit flipped", damage),
     "surroundings": ("full, read-only, taken, dying, back in time", surroundings),

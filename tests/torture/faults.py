@@ -63,7 +63,7 @@ class FaultySystem:
 def faulty(at: int, fault: str) -> Iterator[FaultySystem]:
     system = FaultySystem(at, fault)
     with ExitStack() as stack:
-        for module in ("system.files", "storage.run_directory", "storage.checkpoints"):
+        for module in ("system.files", "storage.lock", "storage.checkpoints"):
             stack.enter_context(mock.patch(f"nnlab.{module}.os", system))
         yield system
 

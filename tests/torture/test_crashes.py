@@ -2,7 +2,8 @@
 
 from torture.damage import damage
 from torture.faults import FAULTS, faults
-from torture.kills import RUN, kills
+from torture.joins import joins
+from torture.kills import RUN, SWEEP, kills
 from torture.peaks import peaks
 from torture.surroundings import surroundings
 
@@ -14,6 +15,10 @@ def sound(report, cases):
 
 def test_killed_runs_go_on_to_the_same_bytes(tmp_path):
     sound(kills("train", 2, tmp_path, text=RUN.replace("16000", "4000")), 2)
+
+
+def test_processes_that_share_a_sweep_and_are_killed(tmp_path):
+    sound(joins(2, tmp_path, text=SWEEP.replace("40000", "8000").replace("[4, 6, 8]", "[4, 6]")), 2)
 
 
 def test_failing_calls_to_the_file_system(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from nnlab.storage.lease import Lease
 from nnlab.sweeps.trials import Trial
 
 MAXIMUM_ATTEMPTS = 2  # runs of a trial in all, where its worker dies
@@ -30,10 +31,17 @@ class Event(NamedTuple):
 
 
 class Assignment(NamedTuple):
-    """Trials that a worker runs side by side, and the key of the group that they belong to."""
+    """Trials that a worker runs side by side.
+
+    Attributes:
+        group: The key of the group that they belong to.
+        trials: The trials.
+        leases: Those of their directories, without which the worker writes nothing.
+    """
 
     group: str
     trials: Sequence[Trial]
+    leases: Sequence[Lease]
 
 
 class TrialSource(Protocol):
@@ -48,12 +56,16 @@ class TrialSource(Protocol):
     def __len__(self) -> int: ...
 
     def next_assignment(self, group: str, memory_bytes: int | None) -> Assignment | None:
-        """The next trials for a worker; None where there is nothing to run now.
+        """The next trials for a worker; None where there is nothing to run now, or other processes run it.
 
         Args:
             group: The group whose program the worker has compiled; empty for a new worker.
             memory_bytes: Memory of the worker's accelerator, None on CPU.
         """
+        ...
+
+    def ended_elsewhere(self) -> Sequence[Event]:
+        """The ends of trials, not told of before, that other processes of the same sweep have run."""
         ...
 
     def retry(self, trial: Trial) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 
 from nnlab.errors import DiskError, NnlabError, RunStatus, UsageError
 from nnlab.runs.resume import ResumePolicy
+from nnlab.storage import lease
 from nnlab.sweeps.engines.base import MAXIMUM_ATTEMPTS, Assignment, Event, TrialSource
 from nnlab.sweeps.engines.launchers import Launcher, Worker
 from nnlab.sweeps.trials import Trial
@@ -79,6 +80,7 @@ class WorkerEngine:
                 if self.stopping:
                     continue
                 self._start_workers(trials, selector)
+                yield from trials.ended_elsewhere()
                 for channel in self.channels:
                     if channel.ready and not channel.trials:
                         assignment = trials.next_assignment(channel.group, channel.memory_bytes)
@@ -123,6 +125,7 @@ class WorkerEngine:
                     "nonce": self._nonce_file.name,
                     "platform": self.platform,
                     "modules": self.modules,
+                    "stale_seconds": lease.STALE_SECONDS,
                     "environment": device.settings() | {"PJRT_NPROC": "1"},
                 }
             )
@@ -179,8 +182,11 @@ class _Channel:
 
     def assign(self, assignment: Assignment, prunes: bool, policy: ResumePolicy) -> None:
         """Let it run trials of one group side by side; prunes: it asks whether to go on with them."""
-        self.group, self.trials = assignment
-        trials = [{"id": trial.id, "tree": trial.config.tree} for trial in self.trials]
+        self.group, self.trials = assignment.group, assignment.trials
+        trials = [
+            {"id": trial.id, "tree": trial.config.tree, "lease": [lease.folder.name, lease.content]}
+            for trial, lease in zip(assignment.trials, assignment.leases, strict=True)
+        ]
         self.send({"trials": trials, "prunes": prunes, "policy": policy})
 
     def read_messages(self) -> list[Message]:

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from nnlab.config import Config
 from nnlab.config.sweep_keys import SweepDefinition
 from nnlab.storage.tables import read_table
+from nnlab.sweeps.claims import Claims
 from nnlab.sweeps.directory import ENDED, SweepDirectory
-from nnlab.sweeps.engines.base import MAXIMUM_ATTEMPTS, Assignment, Summary
+from nnlab.sweeps.engines.base import MAXIMUM_ATTEMPTS, Assignment, Event, Summary
 from nnlab.sweeps.search.base import Direction, Proposal, Search
 from nnlab.sweeps.trials import Trial, TrialSpace
 from nnlab.text import join_words, suggestion
@@ -49,7 +50,8 @@ class SearchQueue:
         summaries: Of the trials that have ended, by their ids.
     """
 
-    def __init__(self, config: Config, directory: SweepDirectory) -> None:
+    def __init__(self, config: Config, directory: SweepDirectory, claims: Claims) -> None:
+        self._claims = claims
         self.space = TrialSpace(config)
         sweep = self.space.sweep
         assert sweep.random is not None  # noqa: S101 - a search draws from it
@@ -86,7 +88,11 @@ class SearchQueue:
         trial = self._waiting.pop(0)
         self._attempts[trial.id] = self._attempts.get(trial.id, 0) + 1
         self._reports[trial.id] = {}
-        return Assignment("", [trial])
+        lease = self._claims.take(trial)
+        return Assignment("", [trial], [lease]) if lease is not None else None
+
+    def ended_elsewhere(self) -> Sequence[Event]:
+        return ()
 
     def retry(self, trial: Trial) -> bool:
         if self._attempts[trial.id] >= MAXIMUM_ATTEMPTS:
@@ -104,6 +110,7 @@ class SearchQueue:
         return None
 
     def finish(self, trial: Trial, summary: Summary | None) -> None:
+        self._claims.release(trial)
         self.summaries[trial.id] = summary
         self._tell_study(trial)
 
