@@ -52,4 +52,12 @@ def cross_validate(config: Path, overrides: tuple[str, ...], folds: int | None, 
         click.echo(epochs_in_words(result, epochs), err=True)
     refit, path = refit_experiment(folded, epochs), result.path / "refit"
     policy, plots = refit_policy(path, refit, settings.policy), not settings.no_plots
-    train_and_report(refit, path, settings.platform, policy, plots=plots, quiet=settings.quiet)
+    train_and_report(
+        refit,
+        path,
+        settings.platform,
+        policy,
+        plots=plots,
+        quiet=settings.quiet,
+        deterministic=settings.deterministic,
+    )

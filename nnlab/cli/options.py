@@ -40,6 +40,11 @@ checkpoint_every = click.option(
 on_platform = click.option(
     "--platform", type=click.Choice(["auto", "cpu", "gpu", "tpu"]), default="auto", help="Device to train on."
 )
+deterministic = click.option(
+    "--deterministic",
+    is_flag=True,
+    help="Let a GPU compute the same bits each time, which is slower. A CPU does so anyway.",
+)
 no_plots = click.option("--no-plots", is_flag=True, help="Draw no figures at the end.")
 quiet = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 
@@ -84,6 +89,7 @@ _OF_SWEEP = (
     checkpoint_every,
     click.option("--fail-fast", is_flag=True, help="Stop at the first trial that fails."),
     on_platform,
+    deterministic,
     click.option("--dry-run", is_flag=True, help="Print trials, programs and estimated cost; run nothing."),
     no_plots,
     quiet,

@@ -36,6 +36,7 @@ class Settings(NamedTuple):
     checkpoint_every: float
     fail_fast: bool
     platform: str
+    deterministic: bool
     dry_run: bool
     no_plots: bool
     quiet: bool
@@ -89,6 +90,7 @@ def sweep_and_report(experiment: Config, settings: Settings) -> Sweep:
             checkpoint_every=settings.checkpoint_every,
             fail_fast=settings.fail_fast,
             platform=settings.platform,
+            deterministic=settings.deterministic,
             plots=not settings.no_plots,
             progress=not settings.quiet and sys.stderr.isatty(),
             notify=lambda line: say(line, settings.quiet),

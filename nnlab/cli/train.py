@@ -43,6 +43,7 @@ EXIT_CODES = {RunStatus.COMPLETE: 0, RunStatus.DIVERGED: 3}
     help="Threads on CPU, on which the last digits depend; default 1, or one a core where steps are large. "
     "A sweep's trials have 1.",
 )
+@options.deterministic
 @click.option(
     "--smoke", is_flag=True, help="Only see that it runs: four steps on a slice of the data, no verdict."
 )
@@ -61,6 +62,7 @@ def train(
     checkpoint_every: float,
     platform: str,
     threads: int | None,
+    deterministic: bool,
     smoke: bool,
     dry_run: bool,
     no_plots: bool,
@@ -79,7 +81,16 @@ def train(
     if dry_run:
         _print_plan(experiment, out, policy, quiet)
     else:
-        train_and_report(experiment, out, platform, policy, plots=not no_plots, quiet=quiet, threads=threads)
+        train_and_report(
+            experiment,
+            out,
+            platform,
+            policy,
+            plots=not no_plots,
+            quiet=quiet,
+            threads=threads,
+            deterministic=deterministic,
+        )
 
 
 def train_and_report(
@@ -90,6 +101,7 @@ def train_and_report(
     plots: bool,
     quiet: bool,
     threads: int | None = None,
+    deterministic: bool = False,
 ) -> NoReturn:
     """Train an experiment or reuse its finished run, print the outcome, and leave with the exit code."""
     from nnlab.runs.signals import exit_at_second_signal
@@ -104,6 +116,7 @@ def train_and_report(
                 checkpoint_every=policy.every,
                 platform=platform,
                 threads=threads,
+                deterministic=deterministic,
                 plots=plots,
                 progress=not quiet and sys.stderr.isatty(),
                 notify=lambda line: say(line, quiet),

@@ -29,6 +29,7 @@ def train(
     checkpoint_every: float = 60.0,
     platform: str = "auto",
     threads: int | None = None,
+    deterministic: bool = False,
     plots: bool = True,
     progress: bool | ChunkCallback = False,
     notify: Notify = ignore,
@@ -43,22 +44,21 @@ def train(
         experiment: An experiment that is no sweep, from `nnlab.load` or `nnlab.experiment`.
         out: The run directory; by default results/<name>-<first 8 digits of the config's hash>.
         resume: Whether to open a finished run and continue an interrupted one, or to train anew.
-        allow_drift: Continue even if the config, the data, versions, device or threads differ from those of
-            the checkpoint; environment.json records it.
+        allow_drift: Continue even if config, data, versions, device or threads differ; that is recorded.
         checkpoint_every: Seconds between checkpoints, 0 for one after every chunk.
         platform: `auto`, `cpu`, `gpu` or `tpu`; without effect once JAX has been used.
         threads: Threads on CPU, 1 for the bytes of a sweep's trial; None: 1, or all cores for large steps.
+        deterministic: Whether a GPU computes the same bits each time, which is slower; a CPU does so anyway.
         plots: Whether to draw the figures of a finished run into its folder plots/.
         progress: Whether to show a bar, or a function that is called with each chunk of the training.
-        notify: A function that is called with each line that is worth knowing: that the run was finished
-            before, say, or from which step it continues.
+        notify: Called with each line that is worth knowing: that the run was finished before, say.
 
     Returns:
         The run, complete or diverged as its `status` says.
 
     Raises:
         ConfigError: The parts of the experiment do not fit together, or it is a sweep.
-        UsageError: The directory holds something else, is in use, or JAX has begun with other threads.
+        UsageError: The directory holds something else, is in use, or JAX has begun with other settings.
         DriftError: The run was begun where other numbers come out.
         DiskError: Something cannot be written.
         Interrupted: A signal ended the training. It is a KeyboardInterrupt; the same call continues, and
@@ -72,7 +72,7 @@ def train(
     policy = ResumePolicy(checkpoint_every, resume, allow_drift)
     if is_finished(directory, bound, policy):
         return _reuse(directory, plots, notify)
-    device.configure(platform, step_flops(bound), threads)
+    device.configure(platform, step_flops(bound), threads, deterministic)
     with directory.held():
         if is_finished(directory, bound, policy):  # by another process, in the meantime
             return _reuse(directory, plots, notify)

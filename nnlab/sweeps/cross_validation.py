@@ -64,6 +64,7 @@ def cross_validate(
     checkpoint_every: float = 60.0,
     fail_fast: bool = False,
     platform: str = "auto",
+    deterministic: bool = False,
     plots: bool = True,
     progress: bool | EventCallback = False,
     notify: Notify = ignore,
@@ -75,12 +76,11 @@ def cross_validate(
     nothing is refitted. The same call gives the same directory as the command `nnlab cross-validate`.
 
     Args:
-        experiment: An experiment that is trained for epochs, without a sweep or with one over
-            `data.split.fold` alone.
+        experiment: One trained for epochs, without a sweep or with one over `data.split.fold` alone.
         out: The directory of the sweep; the run on all folds goes into refit/ in it. See `nnlab.sweep`.
         folds: Number of parts, each validated on once; by default the experiment's, or 10.
-        jobs, launcher, resume, allow_drift, checkpoint_every, fail_fast, platform, plots: See `nnlab.sweep`.
-        progress: See `nnlab.sweep`; True shows a bar of the last training, too.
+        jobs, launcher, resume, allow_drift, checkpoint_every, fail_fast, platform, deterministic, plots,
+            progress: As for `nnlab.sweep`.
         notify: Called with the number of epochs that was chosen, and as by `nnlab.sweep` and `nnlab.train`.
 
     Returns:
@@ -103,6 +103,7 @@ def cross_validate(
         checkpoint_every=checkpoint_every,
         fail_fast=fail_fast,
         platform=platform,
+        deterministic=deterministic,
         plots=plots,
         progress=progress,
         notify=notify,
@@ -110,7 +111,7 @@ def cross_validate(
     if not result.check():
         return CrossValidation(result)
     policy = ResumePolicy(checkpoint_every, resume, allow_drift)
-    return _refit(folded, result, policy, platform, plots, progress is True, notify)
+    return _refit(folded, result, policy, platform, deterministic, plots, progress is True, notify)
 
 
 def _refit(
@@ -118,6 +119,7 @@ def _refit(
     result: Sweep,
     policy: ResumePolicy,
     platform: str,
+    deterministic: bool,
     plots: bool,
     progress: bool,
     notify: Notify,
@@ -133,6 +135,7 @@ def _refit(
         allow_drift=policy.allow_drift,
         checkpoint_every=policy.every,
         platform=platform,
+        deterministic=deterministic,
         plots=plots,
         progress=progress,
         notify=notify,

@@ -38,6 +38,7 @@ def sweep(
     checkpoint_every: float = 60.0,
     fail_fast: bool = False,
     platform: str = "auto",
+    deterministic: bool = False,
     plots: bool = True,
     progress: bool | EventCallback = False,
     notify: Notify = ignore,
@@ -57,10 +58,9 @@ def sweep(
         jobs: Number of worker processes; by default one per core, or one on an accelerator.
         launcher: A command that starts each worker elsewhere, such as `srun -n1` or `ssh host`, where it
             finds this Python and the directory by the same paths; jobs must be given with it.
-        join: Whether other processes, here or on other hosts that share the directory, may run trials of the
-            same sweep at the same time, each trial once; all of them are called so.
+        join: Whether other processes, which are called so too, may run trials of this sweep, each trial once.
         resume: Whether to keep the trials that are finished; else all of them are run anew.
-        allow_drift, checkpoint_every, platform: As for each trial by `nnlab.train`.
+        allow_drift, checkpoint_every, platform, deterministic: As for each trial by `nnlab.train`.
         fail_fast: Whether to stop at the first trial that fails.
         plots: Whether to draw the figures of the sweep into its folder plots/.
         progress: Whether to show a bar, or a function that is called with each `Event`.
@@ -78,7 +78,7 @@ def sweep(
         Interrupted: A signal ended the sweep, see `nnlab.train`; the same call continues.
     """
     _check_type(experiment, "nnlab.sweep")
-    workforce = _Workforce(jobs, _checked_prefix(launcher, jobs), platform)
+    workforce = _Workforce(jobs, _checked_prefix(launcher, jobs), platform, deterministic)
     directory, policy = _directory(experiment, out), ResumePolicy(checkpoint_every, resume, allow_drift)
     plan, modules = make_plan(experiment, directory, policy), _worker_modules(experiment)
     _check_plan(plan, join, resume)
@@ -121,17 +121,20 @@ def _check_type(experiment: object, function: str) -> None:
 
 
 class _Workforce(NamedTuple):
-    """How many workers run trials, started by which command, on which platform."""
+    """How many workers run trials, started by which command, on which platform, and whether its results are
+    to be the same bits each time."""
 
     jobs: int | None
     prefix: Sequence[str]
     platform: str
+    deterministic: bool
 
     def engine(
         self, directory: SweepDirectory, policy: ResumePolicy, modules: Sequence[str], lock: DirectoryLock
     ) -> Engine:
         launcher = ProcessLauncher(directory.path / "sweep.log", self.prefix, (lock.descriptor,))
-        return WorkerEngine(directory.path, launcher, self.jobs, self.platform, policy, modules)
+        folder, platform, deterministic = directory.path, self.platform, self.deterministic
+        return WorkerEngine(folder, launcher, self.jobs, platform, policy, modules, deterministic)
 
 
 def _checked_prefix(launcher: str | None, jobs: int | None) -> list[str]:

@@ -4,7 +4,8 @@ It reads and writes lines of JSON. The first one says where it works: relative p
 directory, and the content of the file `nonce` in the sweep's folder shows that both ends see the same folder.
 
     reads   {"working_directory": ..., "folder": ..., "nonce": ".nonce-0123abcd", "platform": "auto",
-             "modules": [...], "stale_seconds": 30.0, "environment": {"PJRT_NPROC": "1", ...}}
+             "deterministic": false, "modules": [...], "stale_seconds": 30.0,
+             "environment": {"PJRT_NPROC": "1", ...}}
     writes  {"ready": true, "nonce": ..., "host": ..., "cpu": true, "memory": null}; or
             {"error": ..., "usage": true}                   where nothing can be run, or gone on with
 
@@ -131,7 +132,7 @@ def _set_up(setup: Message) -> None:
             f"{error.strerror}; begin in one that all hosts share"
         ) from None
     os.environ.update(setup["environment"])
-    device.configure(setup["platform"])
+    device.configure(setup["platform"], deterministic=setup["deterministic"])
     for module in setup["modules"]:
         import_module_beside(module)
 

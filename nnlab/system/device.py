@@ -19,20 +19,30 @@ from typing import TypedDict
 from nnlab.errors import UsageError
 
 MULTITHREADED_STEP_FLOPS = 2e9  # floating-point operations per step
+DETERMINISTIC_FLAG = "--xla_gpu_deterministic_ops=true"
 
 
-def configure(platform: str = "auto", step_flops: float = 0.0, threads: int | None = None) -> None:
+def configure(
+    platform: str = "auto",
+    step_flops: float = 0.0,
+    threads: int | None = None,
+    deterministic: bool = False,
+) -> None:
     """Choose platform and threads for this process; without effect once JAX has started its backend.
 
     Args:
         platform: `auto`, or a platform of JAX: `cpu`, `gpu`, `tpu`.
         step_flops: Floating-point operations of one training step.
         threads: The threads of XLA on CPU; None leaves them to PJRT_NPROC or, without it, to `step_flops`.
+        deterministic: Whether a GPU is to compute the same bits each time.
 
     Raises:
-        UsageError: JAX finds no such platform, a number of threads is no whole number >= 1, or `threads` is
-            another one than PJRT_NPROC or than JAX has started with.
+        UsageError: JAX finds no such platform, a number of threads is no whole number >= 1, `threads` is
+            another one than PJRT_NPROC or than JAX has started with, or JAX has started on a GPU that is not
+            deterministic.
     """
+    if deterministic:
+        _set_deterministic(platform)
     if threads is not None and threads < 1:
         raise UsageError(f"--threads {threads}: must be at least 1")
     if _backend_is_started():
@@ -65,6 +75,19 @@ def configure(platform: str = "auto", step_flops: float = 0.0, threads: int | No
         ) from None
     jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def _set_deterministic(platform: str) -> None:
+    """Ask XLA for the same bits each time on a GPU; a CPU and a TPU give them anyway. Raises UsageError."""
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    if DETERMINISTIC_FLAG in flags or platform == "tpu" or not has_accelerator(platform):
+        return
+    if _backend_is_started():
+        raise UsageError(
+            f"--deterministic: JAX has started without {DETERMINISTIC_FLAG} in this process; begin another "
+            "process"
+        )
+    os.environ["XLA_FLAGS"] = " ".join([*flags, DETERMINISTIC_FLAG])
 
 
 def _backend_is_started() -> bool:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 
 import jax
@@ -10,8 +11,9 @@ import pytest
 from support import TINY, run_nnlab
 
 import nnlab
-from nnlab.errors import ConfigError
+from nnlab.errors import ConfigError, UsageError
 from nnlab.nn import convolution
+from nnlab.system import device
 from nnlab.training.compilation import _compile
 from nnlab.training.experiment import build_experiment
 from nnlab.training.lanes import Lanes
@@ -144,3 +146,37 @@ def test_a_run_predicts_and_goes_on_in_its_precision(folder):
     other = run_nnlab("train", folder / "tiny.yaml", "~precision", "--out", folder / "run", "--no-plots")
     assert other.exit_code == 2
     assert "holds a run of another config" in other.stderr
+
+
+AS_WITH_A_GPU = """
+from nnlab.system import device
+
+device.has_accelerator = lambda platform="auto": True
+"""
+
+
+def test_deterministic_is_a_flag_of_a_gpu_and_recorded(folder, nnlab_process):
+    (folder / "tiny.yaml").write_text(TINY)
+    (folder / "sitecustomize.py").write_text(AS_WITH_A_GPU)
+    paths = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    less = ("phenomena=[]", "expect={}", "record.layers=false", "--deterministic", "--no-plots")
+    rates = "optimizer.learning_rate=0.1,0.2"
+    for words in (("train", "--out", "run"), ("sweep", rates, "--jobs", "1", "--out", "sweep")):
+        done = nnlab_process(words[0], "tiny.yaml", *words[1:], *less, env=environment)
+        assert done.returncode == 0, done.stderr
+    trials = list((folder / "sweep" / "trials").iterdir())
+    assert len(trials) == 2
+    for path in (folder / "run", *trials):
+        settings = json.loads((path / "environment.json").read_text())["settings"]
+        assert settings["XLA_FLAGS"] == f"{os.environ['XLA_FLAGS']} --xla_gpu_deterministic_ops=true"
+
+
+def test_on_a_cpu_deterministic_changes_nothing(folder, monkeypatch):
+    (folder / "tiny.yaml").write_text(TINY)
+    before = dict(os.environ)
+    assert run_nnlab("train", folder / "tiny.yaml", "--deterministic", "--no-plots").exit_code == 0
+    assert dict(os.environ) == before
+    monkeypatch.setattr(device, "has_accelerator", lambda platform="auto": True)
+    with pytest.raises(UsageError, match="--deterministic: JAX has started without"):
+        device.configure(deterministic=True)

@@ -44,6 +44,7 @@ class WorkerEngine:
         platform: `auto`, `cpu`, `gpu` or `tpu`.
         policy: When trials write checkpoints, and whether they resume.
         modules: What workers import, for the components that it registers.
+        deterministic: Whether GPUs are to compute the same bits each time.
     """
 
     def __init__(
@@ -54,9 +55,11 @@ class WorkerEngine:
         platform: str,
         policy: ResumePolicy,
         modules: Sequence[str] = (),
+        deterministic: bool = False,
     ) -> None:
         self.folder, self.launcher, self.platform, self.policy = folder, launcher, platform, policy
         self.modules, self.jobs_are_given = tuple(modules), jobs is not None
+        self.deterministic = deterministic
         self.jobs = jobs or (1 if device.has_accelerator(platform) else device.core_count())
         self.channels: list[_Channel] = []
         self.stopping = False
@@ -124,6 +127,7 @@ class WorkerEngine:
                     "folder": str(self.folder),
                     "nonce": self._nonce_file.name,
                     "platform": self.platform,
+                    "deterministic": self.deterministic,
                     "modules": self.modules,
                     "stale_seconds": lease.STALE_SECONDS,
                     "environment": device.settings() | {"PJRT_NPROC": "1"},
