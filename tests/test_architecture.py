@@ -132,7 +132,17 @@ def test_training_and_storage_keep_to_their_own(path):
 
 CORE = [
     f"nnlab.training.{module}"
-    for module in ("loop", "chunk", "train_step", "evaluator", "recorder", "state", "lanes", "compilation")
+    for module in (
+        "loop",
+        "chunk",
+        "train_step",
+        "evaluator",
+        "recorder",
+        "state",
+        "lanes",
+        "placement",
+        "compilation",
+    )
 ]
 
 

@@ -22,6 +22,7 @@ EXPERIMENT = section_of(ExperimentPlan)
 # keys that came after the first runs, and the values at which experiments are those of before
 LATER_KEYS: list[tuple[str, ConfigValue]] = [
     ("precision", {"compute": "float32", "matmul": "highest"}),
+    ("train.devices", 1),
 ]
 
 

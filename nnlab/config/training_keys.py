@@ -30,12 +30,16 @@ class Train:
         stop: Criteria, each of which ends the training early.
         cache_frozen: Compute the first layers, as far as optimizer.groups freeze them, once for every
             example, and train on their outputs; layers.csv then has the layers after them only.
+        devices: How many GPUs or TPU cores share each batch, `all` for those that there are. They must divide
+            the batch size. Losses, metrics and statistics are those of the whole batch; to rounding, the
+            numbers are those of one device. What is recorded, each device computes by itself.
     """
 
     epochs: Epochs | None = None
     steps: Annotated[int, Ge(0), Lt(2**31 - 1)] | None = None
     stop: Sequence[Annotated[Built, ComponentOf("stop")]] = ()
     cache_frozen: bool = False
+    devices: Count | Literal["all"] = 1
 
     def __post_init__(self) -> None:
         if (self.epochs is None) == (self.steps is None):

@@ -19,6 +19,8 @@ from nnlab.storage.run_directory import RunDirectory
 from nnlab.storage.tables import read_table
 from nnlab.system import device, files
 from nnlab.system.files import FileDigest
+from nnlab.training.experiment import TrainedExperiment
+from nnlab.training.placement import batch_devices
 from nnlab.training.record_tables import Chunk
 
 StopRule = Callable[[Chunk], int | None]
@@ -49,6 +51,8 @@ class RunRecorder:
             "config_sha256": experiment.config.hash,
             "data_sha256": experiment.data_hash,
         }
+        if isinstance(experiment, TrainedExperiment) and (devices := batch_devices(experiment)) > 1:
+            environment["devices_of_a_batch"] = devices
         if loaded := plugins():
             environment["plugins"] = {module: origin._asdict() for module, origin in loaded.items()}
         earlier = [] if start is None else _earlier_drifts(directory)

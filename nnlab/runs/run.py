@@ -20,6 +20,7 @@ from nnlab.training import memory
 from nnlab.training.closed_form import fit
 from nnlab.training.experiment import Experiment, SolvedExperiment, TrainedExperiment
 from nnlab.training.loop import train_together
+from nnlab.training.placement import batch_devices
 from nnlab.training.record_tables import Chunk
 from nnlab.training.state import ResumePoint
 
@@ -119,7 +120,9 @@ def run_together(
 
 
 def _check_device(experiment: Experiment) -> None:
-    """An accelerator must have the memory that a training takes. Raises ConfigError."""
+    """There must be the devices that a training takes, and the memory on them. Raises ConfigError."""
+    if isinstance(experiment, TrainedExperiment):
+        batch_devices(experiment)
     needed, available = experiment.footprint.array_bytes, device.memory_limit_bytes()
     if available is not None and needed > available:
         raise experiment.config.error(

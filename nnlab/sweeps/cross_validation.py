@@ -199,7 +199,7 @@ def refit_experiment(folded: Config, epochs: float) -> Config:
     tree |= {
         "name": name_with(tree["name"], "-refit"),
         "data": tree["data"] | {"split": tree["data"]["split"] | {"fold": None}},
-        "train": {"epochs": epochs} if epochs else {"steps": 0},
+        "train": ({"epochs": epochs} if epochs else {"steps": 0}) | {"devices": tree["train"]["devices"]},
         "phenomena": [],
     }
     bare = build_experiment(check_tree(folded.document._replace(tree=tree)))

@@ -85,7 +85,22 @@ def check_training(config: Config, plan: ExperimentPlan, data: Data, model: Mode
     _check_schedules(config, plan, data)
     _check_groups(config, plan, model)
     _check_normalization(config, plan, model, batch_size)
+    if plan.train is not None and plan.train.devices != "all":
+        check_batch_devices(config, batch_size, plan.train.devices)
     _check_augment(config, plan, data, model, batch_size)
+
+
+def check_batch_devices(config: Config, batch_size: int, devices: int) -> None:
+    """Each device must get as many examples of a batch. Raises ConfigError."""
+    if batch_size % devices:
+        nearest = [
+            size for size in (batch_size // devices * devices, -(-batch_size // devices) * devices) if size
+        ]
+        raise config.error(
+            ("train", "devices"),
+            f"{devices} devices cannot have equal parts of a batch of {batch_size} examples; let "
+            f"data.batch_size be {join_words([str(size) for size in nearest], 'or')}",
+        )
 
 
 def check_solver(config: Config, model: Model) -> None:

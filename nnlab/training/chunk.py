@@ -21,6 +21,7 @@ from nnlab.training.blocks import EvalBlocks
 from nnlab.training.evaluator import Evaluator
 from nnlab.training.experiment import TrainedExperiment
 from nnlab.training.packing import PackedTables, pack
+from nnlab.training.placement import ONE_DEVICE, Placement
 from nnlab.training.recorder import Columns, Recorder
 from nnlab.training.state import State
 from nnlab.training.train_step import TrainStep
@@ -62,14 +63,16 @@ class Core(NamedTuple):
         return self.evaluator.outputs(self.recorder.restore_best(state))
 
 
-def build_core(experiment: TrainedExperiment, arguments: Arguments) -> Core:
+def build_core(
+    experiment: TrainedExperiment, arguments: Arguments, placement: Placement = ONE_DEVICE
+) -> Core:
     """The functions of an experiment, for arguments that may be traced."""
     components = experiment.build_components(arguments.traced_values)
     if not isinstance(arguments.class_weights, tuple):
         components = components._replace(loss=components.loss.weighted(arguments.class_weights))
     blocks, classes = EvalBlocks.of(experiment), experiment.data.train.classes
     total_steps, steps_per_epoch = experiment.total_steps, experiment.steps_per_epoch
-    train_step = TrainStep(components, arguments.seed, total_steps, steps_per_epoch)
+    train_step = TrainStep(components, arguments.seed, total_steps, steps_per_epoch, placement)
     evaluator = Evaluator(components, arguments.seed, arguments.data, blocks, classes)
     recorder = Recorder(experiment, components, arguments, train_step, evaluator)
     return Core(arguments, blocks, train_step, evaluator, recorder)

@@ -12,7 +12,7 @@ from nnlab.system.garbage import return_freed_memory
 from nnlab.system.imports import Array, PyTree, jax
 from nnlab.training.arguments import Arguments
 from nnlab.training.batches import BatchOrder
-from nnlab.training.chunk import Record, build_core, run_chunk
+from nnlab.training.chunk import Core, Record, build_core, run_chunk
 from nnlab.training.lanes import Lanes
 from nnlab.training.recorder import Columns
 from nnlab.training.segments import chunk_inputs
@@ -61,34 +61,40 @@ def programs_for(lanes: Lanes) -> Programs:
 def _compile(lanes: Lanes) -> Programs:
     lead = lanes.lead
 
+    def core(arguments: Arguments) -> Core:
+        return build_core(lead, arguments, lanes.placement)
+
     def chunk(arguments: Arguments, state: State, *inputs: Array) -> tuple[State, Record]:
-        return run_chunk(build_core(lead, arguments), state, *inputs)
+        return run_chunk(core(arguments), state, *inputs)
 
     def start(arguments: Arguments, state: State, rows: Array) -> dict[str, Columns]:
-        return build_core(lead, arguments).recorder.at_start(state, rows)
+        return core(arguments).recorder.at_start(state, rows)
 
     def end(arguments: Arguments, state: State) -> dict[str, Columns]:
-        return build_core(lead, arguments).recorder.at_end(state)
+        return core(arguments).recorder.at_end(state)
 
     def outputs(arguments: Arguments, state: State) -> dict[str, Array]:
-        return build_core(lead, arguments).outputs(state)
+        return core(arguments).outputs(state)
 
-    def program(function: Callable[P, R], in_axes: tuple[PyTree, ...]) -> Callable[P, R]:
-        return _with_matmul_precision(lead.plan.precision.matmul, lanes.vmap(function, in_axes))
+    def program(
+        function: Callable, in_axes: tuple[PyTree, ...], donated: tuple[int, ...] = ()
+    ) -> jax.stages.Wrapped:
+        precise = _with_matmul_precision(lead.plan.precision.matmul, lanes.vmap(function, in_axes))
+        return jax.jit(precise, donate_argnums=donated, out_shardings=lanes.placement.of_results)
 
     lane_axes: list[PyTree] = [0, 0, 0, None if lanes.shares_data else 0, 0]
     axes = Arguments(*lane_axes)
-    init = jax.jit(program(lead.optimizer.init, (0,)))
+    init = program(lead.optimizer.init, (0,))
     inputs = chunk_inputs(lanes, [BatchOrder(lead)] * lanes.count, 0, [])
-    chunks = jax.jit(program(chunk, (axes, 0, 0, None, None, None, None)), donate_argnums=1)
+    chunks = program(chunk, (axes, 0, 0, None, None, None, None), donated=(1,))
     compiled = chunks.lower(lanes.arguments, lanes.first_states(init), *inputs).compile()
     times = {probe.record_at for probe in lead.probes}
     return Programs(
         init=init,
         chunk=compiled,
-        start=jax.jit(program(start, (axes, 0, 0))) if "start" in times else None,
-        end=jax.jit(program(end, (axes, 0))) if "end" in times else None,
-        outputs=jax.jit(program(outputs, (axes, 0))),
+        start=program(start, (axes, 0, 0)) if "start" in times else None,
+        end=program(end, (axes, 0)) if "end" in times else None,
+        outputs=program(outputs, (axes, 0)),
     )
 
 

@@ -15,6 +15,7 @@ from nnlab.training.arguments import Arguments
 from nnlab.training.blocks import EvalBlocks
 from nnlab.training.experiment import TrainedExperiment
 from nnlab.training.frozen_features import with_frozen_features
+from nnlab.training.placement import Placement
 from nnlab.training.state import (
     ArrayGroups,
     Best,
@@ -37,8 +38,9 @@ class Lanes:
         experiments: One for each lane, all of one program.
         lead: The first of them, which stands for all where they are alike.
         count: Their number.
-        shares_data: Whether all train on the same data, which is then on the device once.
+        shares_data: Whether all train on the same data, which is then on a device once.
         table_shape: Of what bytes stand for, where the inputs of all are bytes and stay so on the device.
+        placement: The devices, and what is divided among them.
     """
 
     def __init__(self, experiments: Sequence[TrainedExperiment]) -> None:
@@ -48,10 +50,14 @@ class Lanes:
         self.shares_data = self.count == 1 or same_data
         shapes = {_table_shape(experiment.data.train.inputs) for experiment in experiments}
         self.table_shape = shapes.pop() if len(shapes) == 1 and not self.lead.frozen_prefix else None
+        self.placement = Placement.of(self.lead, self.count)
 
     def stack(self, trees: Sequence[PyTree]) -> PyTree:
-        """One tree of all lanes, from that of each."""
-        return trees[0] if self.count == 1 else jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+        """One tree of all lanes, from that of each, and the last one's again for devices without a lane."""
+        if self.count == 1:
+            return trees[0]
+        filled = [*trees, *[trees[-1]] * (-self.count % self.placement.lane_multiple)]
+        return jax.tree.map(lambda *leaves: np.stack(leaves), *filled)
 
     def split(self, tree: Tree) -> list[Tree]:
         """The tree of each lane, from that of all."""
@@ -63,25 +69,26 @@ class Lanes:
 
     def vmap(self, function: Callable[P, R], in_axes: tuple[PyTree, ...]) -> Callable[P, R]:
         """The function over all lanes; in_axes: which arguments have a lane axis, see `jax.vmap`."""
-        return function if self.count == 1 else jax.vmap(function, in_axes=in_axes)
+        if self.count == 1:
+            return function
+        return self.placement.spread(jax.vmap(function, in_axes=in_axes), in_axes)
 
     @functools.cached_property
     def arguments(self) -> Arguments:
-        """The program's arguments, on the device."""
+        """The program's arguments, on the devices."""
         blocks = EvalBlocks.of(self.lead)
         sources = self.experiments[:1] if self.shares_data else self.experiments
         as_bytes = self.table_shape is not None
         data = [blocks.arrange(with_frozen_features(each), as_bytes) for each in sources]
         with np.errstate(over="ignore"):  # what does not fit becomes infinite, and the run diverges
             values = [{k: np.float32(v) for k, v in e.traced_values.items()} for e in self.experiments]
-        return jax.device_put(
-            Arguments(
-                self.stack([np.uint32(e.plan.seed) for e in self.experiments]),
-                self.stack(values),
-                self.stack([e.first_weights()[0] for e in self.experiments]),
-                data[0] if self.shares_data else self.stack(data),
-                self.stack([e.class_weights for e in self.experiments]),
-            )
+        put = self.placement.put
+        return Arguments(
+            put(self.stack([np.uint32(e.plan.seed) for e in self.experiments])),
+            put(self.stack(values)),
+            put(self.stack([e.first_weights()[0] for e in self.experiments])),
+            put(data[0], by_lane=False) if self.shares_data else put(self.stack(data)),
+            put(self.stack([e.class_weights for e in self.experiments])),
         )
 
     def first_states(self, init: Callable[[PyTree], PyTree]) -> State:
@@ -98,7 +105,7 @@ class Lanes:
         best = jax.tree.map(np.copy, Best(params, layer_state, cost, step))
         monitors = self.stack([_first_monitors(e) for e in self.experiments])
         path = self.stack([_empty_path(e) for e in self.experiments])
-        placed = jax.device_put((params, layer_state, step, finite, best, monitors, path))
+        placed = self.placement.put((params, layer_state, step, finite, best, monitors, path))
         params, layer_state, step, finite, best, monitors, path = placed
         return State(params, layer_state, init(params), step, finite, best, monitors, path)
 
@@ -114,7 +121,7 @@ class Lanes:
         """
         templates = self.split(jax.device_get(template))
         states = [restore_state(p.arrays(), like) for p, like in zip(resume_points, templates, strict=True)]
-        return jax.device_put(self.stack(states))
+        return self.placement.put(self.stack(states))
 
 
 def validate_state(experiment: TrainedExperiment, arrays: ArrayGroups) -> None:

@@ -11,6 +11,7 @@ from nnlab.optim.parameter_groups import layer_of
 from nnlab.optim.schedules import Time
 from nnlab.phenomena.probe import Batch
 from nnlab.system.imports import Array, PyTree, jax, jnp
+from nnlab.training.placement import Placement
 from nnlab.training.program import Components
 from nnlab.training.state import State
 
@@ -36,13 +37,21 @@ class StepTrace(NamedTuple):
 class TrainStep:
     """(state, batch) -> the state after one step, and what could be observed of it."""
 
-    def __init__(self, components: Components, seed: Array, total_steps: int, steps_per_epoch: int) -> None:
-        self.components, self.seed = components, seed
+    def __init__(
+        self,
+        components: Components,
+        seed: Array,
+        total_steps: int,
+        steps_per_epoch: int,
+        placement: Placement,
+    ) -> None:
+        self.components, self.seed, self.placement = components, seed, placement
         self.total_steps, self.steps_per_epoch = total_steps, steps_per_epoch
         self.optimizer = components.optimizer
         self.gradient_transform = self.optimizer.gradient_transform()
 
     def __call__(self, state: State, batch: Batch) -> tuple[State, StepTrace]:
+        batch = self.placement.split_examples(batch)
         key = jax.random.fold_in(jax.random.key(self.seed), state.step)
         train = TrainUnlessFrozen(self.optimizer.frozen) if self.optimizer.groups else True
         trained = self.optimizer.trained(state.params)
@@ -68,7 +77,7 @@ class TrainStep:
             step=state.step + finite.astype(jnp.int32),
             finite=finite,
         )
-        return after, StepTrace(gradients, direction, output.intermediates, batch_loss)
+        return self.placement.join(after), StepTrace(gradients, direction, output.intermediates, batch_loss)
 
     def updates(self, state: State, direction: PyTree) -> PyTree:
         """What a step from a state adds to its weights, a tree like them; see `apply_updates`."""

@@ -465,7 +465,7 @@ def test_every_default_is_in_the_saved_config():
                 "bias_init": "zeros",
             }
         ],
-        "train": {"epochs": None, "steps": 5, "stop": [], "cache_frozen": False},
+        "train": {"epochs": None, "steps": 5, "stop": [], "cache_frozen": False, "devices": 1},
         "precision": {"compute": "float32", "matmul": "highest"},
         "seed": 0,
         "loss": {"type": "cross_entropy", "label_smoothing": 0.0, "class_weights": None},
