@@ -228,7 +228,7 @@ def load(config, seed=0):
 class EngineHere:
     """Runs the trials of a sweep in this process, for tests of what a sweep leaves, not of its workers."""
 
-    def __init__(self, folder, launcher, jobs, platform, policy, modules, deterministic):
+    def __init__(self, folder, launcher, jobs, platform, policy, modules, deterministic, gpus):
         self.folder, self.policy, self.stopping = folder, policy, False
 
     def run(self, trials):

@@ -67,7 +67,9 @@ import_modules = click.option(
 
 _OF_SWEEP = (
     import_modules,
-    click.option("--jobs", type=click.IntRange(1, 1024), help="Worker processes; default one a core."),
+    click.option(
+        "--jobs", type=click.IntRange(1, 1024), help="Worker processes; default one a core, or a GPU."
+    ),
     click.option(
         "--engine", type=click.Choice(["local"]), default="local", help="Where trials run: on this machine."
     ),

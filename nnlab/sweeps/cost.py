@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 from typing import NamedTuple
 
 import numpy as np
 
 from nnlab.training.batches import MAXIMUM_ORDER_BYTES
-from nnlab.training.experiment import Experiment, forward_flops, step_flops
+from nnlab.training.experiment import Experiment, TrainedExperiment, forward_flops, step_flops
 
 COMPILE_SECONDS = 1.5  # of one program, about
 TRAINING_SHARE = 1 / 3  # of the rate at matrix products that training reaches, about
@@ -56,8 +57,13 @@ def trial_flops(experiment: Experiment) -> float:
     return step_flops(experiment) * experiment.total_steps + evaluations
 
 
-def trial_bytes(experiment: Experiment) -> int:
-    """Memory of one run beside others on a device: its arrays and the order of its examples."""
+def trial_bytes(experiment: Experiment) -> float:
+    """Memory of one run beside others on a worker's devices: its arrays and the order of its examples.
+
+    A run that divides its batches among the devices has them for itself: the number is infinite.
+    """
+    if isinstance(experiment, TrainedExperiment) and experiment.train.devices != 1:
+        return math.inf
     return MAXIMUM_ORDER_BYTES + experiment.footprint.array_bytes
 
 

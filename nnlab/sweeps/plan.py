@@ -77,7 +77,7 @@ class Plan(NamedTuple):
 
     def estimate(self, jobs: int | None = None) -> CostEstimate:
         """What running it is likely to cost on so many workers, by default one per core."""
-        workers = min(jobs or device.core_count(), max(1, self.trials_left))
+        workers = min(jobs or device.worker_count(), max(1, self.trials_left))
         return cost.estimate(self.flops, len(self.groups), workers)
 
     def in_words(self, jobs: int | None = None) -> str:

@@ -21,14 +21,14 @@ class TrialGroup(NamedTuple):
         key: The same for all trials of the group, see `group_key`.
         trials: Its trials.
         trial_flops: Floating-point operations of one trial.
-        trial_bytes: Memory of one trial on the device.
+        trial_bytes: Memory of one trial on the devices of a worker.
         notes: Those of its data.
     """
 
     key: str
     trials: Sequence[Trial]
     trial_flops: float
-    trial_bytes: int
+    trial_bytes: float
     notes: tuple[str, ...] = ()
 
 

@@ -24,6 +24,7 @@ from nnlab.sweeps.plan import Plan, make_plan, renew_plan
 from nnlab.sweeps.progress import EventCallback, progress_bar
 from nnlab.sweeps.recorder import SweepRecorder
 from nnlab.sweeps.run import run_sweep
+from nnlab.system import device
 
 
 def sweep(
@@ -55,7 +56,7 @@ def sweep(
     Args:
         experiment: An experiment with a `sweep:` block; `nnlab.load` takes overrides as axes, too.
         out: The sweep directory; by default results/<name>-sweep-<hash of the experiment without its sweep>.
-        jobs: Number of worker processes; by default one per core, or one on an accelerator.
+        jobs: Number of worker processes, among which GPUs are divided; by default one per core, or per GPU.
         launcher: A command that starts each worker elsewhere, such as `srun -n1` or `ssh host`, where it
             finds this Python and the directory by the same paths; jobs must be given with it.
         join: Whether other processes, which are called so too, may run trials of this sweep, each trial once.
@@ -133,8 +134,10 @@ class _Workforce(NamedTuple):
         self, directory: SweepDirectory, policy: ResumePolicy, modules: Sequence[str], lock: DirectoryLock
     ) -> Engine:
         launcher = ProcessLauncher(directory.path / "sweep.log", self.prefix, (lock.descriptor,))
-        folder, platform, deterministic = directory.path, self.platform, self.deterministic
-        return WorkerEngine(folder, launcher, self.jobs, platform, policy, modules, deterministic)
+        gpus = [] if self.prefix else device.visible_gpus(self.platform)
+        return WorkerEngine(
+            directory.path, launcher, self.jobs, self.platform, policy, modules, self.deterministic, gpus
+        )
 
 
 def _checked_prefix(launcher: str | None, jobs: int | None) -> list[str]:

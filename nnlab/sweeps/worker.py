@@ -89,7 +89,7 @@ def main() -> None:
             nonce=_content(folder / setup["nonce"]),
             host=platform.node(),
             cpu=device.is_cpu(),
-            memory=device.memory_limit_bytes(),
+            memory=device.total_memory_bytes(),
         )
         while _run_job(folder, setup["stale_seconds"], inbox, send):
             pass

@@ -9,9 +9,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+import itertools
 import os
 import platform as machine
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TypedDict
@@ -19,6 +21,7 @@ from typing import TypedDict
 from nnlab.errors import UsageError
 
 MULTITHREADED_STEP_FLOPS = 2e9  # floating-point operations per step
+DEVICE_FILES = Path("/dev")
 DETERMINISTIC_FLAG = "--xla_gpu_deterministic_ops=true"
 
 
@@ -109,6 +112,37 @@ def has_accelerator(platform: str = "auto") -> bool:
     return any(importlib.util.find_spec(name) is not None for name in plugins)
 
 
+def visible_gpus(platform: str = "auto") -> list[str]:
+    """The NVIDIA GPUs that a process here would see, by their names in CUDA_VISIBLE_DEVICES."""
+    if platform == "tpu" or not has_accelerator(platform):
+        return []
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is None:
+        return [str(number) for number, _ in enumerate(DEVICE_FILES.glob("nvidia[0-9]*"))]
+    names = [name.strip() for name in given.split(",")]
+    return list(itertools.takewhile(lambda name: name not in ("", "-1"), names))  # as CUDA reads it
+
+
+def share_of_gpus(gpus: Sequence[str], worker: int, workers: int) -> dict[str, str]:
+    """The environment variable by which one of several workers sees its GPUs: an equal share of them, or one
+    that it has in common with others where there are more workers.
+
+    Args:
+        gpus: All of them, see `visible_gpus`.
+        worker: The number of the worker, from 0.
+        workers: How many there are.
+    """
+    if not gpus:
+        return {}
+    first, end = (number * len(gpus) // workers for number in (worker, worker + 1))
+    return {"CUDA_VISIBLE_DEVICES": ",".join(gpus[first : max(end, first + 1)])}
+
+
+def worker_count(platform: str = "auto") -> int:
+    """How many processes train side by side: one a GPU, one on another accelerator, else one a core."""
+    return len(visible_gpus(platform)) or (1 if has_accelerator(platform) else core_count())
+
+
 def is_cpu() -> bool:
     """Whether programs run on the CPU."""
     import jax
@@ -122,6 +156,14 @@ def memory_limit_bytes() -> int | None:
 
     stats = None if is_cpu() else jax.devices()[0].memory_stats()
     return stats.get("bytes_limit") if stats else None
+
+
+def total_memory_bytes() -> int | None:
+    """That of all accelerators that this process sees."""
+    import jax
+
+    limit = memory_limit_bytes()
+    return None if limit is None else limit * jax.local_device_count()
 
 
 def core_count() -> int:

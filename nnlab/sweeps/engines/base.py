@@ -60,7 +60,7 @@ class TrialSource(Protocol):
 
         Args:
             group: The group whose program the worker has compiled; empty for a new worker.
-            memory_bytes: Memory of the worker's accelerator, None on CPU.
+            memory_bytes: Memory of the worker's accelerators, None on CPU.
         """
         ...
 

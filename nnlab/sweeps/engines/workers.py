@@ -34,8 +34,8 @@ Message = Mapping[str, Any]
 class WorkerEngine:
     """Runs trials on persistent workers; see `Engine` for its methods.
 
-    On CPU there is one worker per core, with one XLA thread each; on an accelerator one worker runs the
-    trials of a group as lanes of one program.
+    On CPU there is one worker per core, with one XLA thread each. On accelerators a worker runs the trials of
+    a group as lanes of one program, spread over the devices that it sees: its share of the GPUs.
 
     Args:
         folder: The sweep's directory, which must be the same for all workers; trials go to trials/ID in it.
@@ -45,6 +45,7 @@ class WorkerEngine:
         policy: When trials write checkpoints, and whether they resume.
         modules: What workers import, for the components that it registers.
         deterministic: Whether GPUs are to compute the same bits each time.
+        gpus: Those of this machine, to be divided among the workers; none leaves each what it sees.
     """
 
     def __init__(
@@ -56,11 +57,12 @@ class WorkerEngine:
         policy: ResumePolicy,
         modules: Sequence[str] = (),
         deterministic: bool = False,
+        gpus: Sequence[str] = (),
     ) -> None:
         self.folder, self.launcher, self.platform, self.policy = folder, launcher, platform, policy
         self.modules, self.jobs_are_given = tuple(modules), jobs is not None
-        self.deterministic = deterministic
-        self.jobs = jobs or (1 if device.has_accelerator(platform) else device.core_count())
+        self.deterministic, self.gpus = deterministic, gpus
+        self.jobs = jobs or device.worker_count(platform)
         self.channels: list[_Channel] = []
         self.stopping = False
         self.failed_starts = 0  # in a row
@@ -118,7 +120,8 @@ class WorkerEngine:
         """Start as many workers as are allowed and can be used."""
         idle = sum(not channel.trials for channel in self.channels)
         while len(self.channels) < self.jobs and idle < len(trials):
-            channel = _Channel(self.launcher.start())
+            number = min({*range(self.jobs)} - {channel.number for channel in self.channels})
+            channel = _Channel(self.launcher.start(), number)
             self.channels.append(channel)
             selector.register(channel.worker.output, selectors.EVENT_READ, channel)
             channel.send(
@@ -130,7 +133,9 @@ class WorkerEngine:
                     "deterministic": self.deterministic,
                     "modules": self.modules,
                     "stale_seconds": lease.STALE_SECONDS,
-                    "environment": device.settings() | {"PJRT_NPROC": "1"},
+                    "environment": device.settings()
+                    | {"PJRT_NPROC": "1"}
+                    | device.share_of_gpus(self.gpus, number, self.jobs),
                 }
             )
             idle += 1
@@ -173,10 +178,10 @@ class WorkerEngine:
 
 
 class _Channel:
-    """A worker, what it says and is told, and the trials that it is running."""
+    """A worker, what it says and is told, and the trials that it is running; its number is no other's."""
 
-    def __init__(self, worker: Worker) -> None:
-        self.worker = worker
+    def __init__(self, worker: Worker, number: int) -> None:
+        self.worker, self.number = worker, number
         self.trials: Sequence[Trial] = []
         self.group = ""
         self.ready = False
