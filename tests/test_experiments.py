@@ -168,7 +168,7 @@ def first_weights(experiment_file, *overrides):
         optimizer_state = core.train_step.optimizer.init(params)
         state = State(params, layer_state, optimizer_state, step, finite, None, monitors)
         batch = core.blocks.batch(arguments.data, jnp.empty(0, jnp.int32))
-        _, trace = core.train_step(state, batch)
+        trace = core.train_step.trace(state, batch)
         return core.recorder.observe(state, trace)["layers"]
 
     found = []

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from nnlab.errors import InvalidValue
 from nnlab.nn.activations import slope
 from nnlab.nn.layer import Activation, Setup
@@ -17,7 +19,7 @@ from nnlab.phenomena.probe import (
     layer_norms_without_underflow,
     layer_rows,
     stages,
-    total,
+    totals,
 )
 from nnlab.system.imports import Array, jnp
 
@@ -33,44 +35,57 @@ def _measure(setup: Setup, snapshot: Snapshot) -> tuple[Array, ...]:
     layers = stages(setup)
     gradient = layer_norms_without_underflow(arrays_by_layer(snapshot.gradients, setup))
     weight = layer_norms(arrays_by_layer(snapshot.params, setup))
-    update = layer_norms_without_underflow(arrays_by_layer(snapshot.updates(), setup))
+    updates = snapshot.updates()
+    factors = jnp.stack([jnp.abs(jnp.asarray(updates.factor(layer.path))) for layer in layers])
+    update = factors * layer_norms_without_underflow(arrays_by_layer(updates.direction, setup))
     ratio = jnp.where(weight > 0, update / weight, jnp.nan)
     values = [snapshot.intermediates["outputs"][layer.last] for layer in layers]
     values = [value.reshape(-1, value.shape[-1]) for value in values]
-    mean, std = _stacked([_mean_and_std(value) for value in values])
-    inputs = snapshot.intermediates.get("inputs", {})
-    shares = [_flat_shares(layer, inputs, value) for layer, value in zip(layers, values, strict=True)]
-    dead, flat = _stacked(shares)
+    mean, std = _means_and_deviations(values)
+    dead, flat = _flat_shares(layers, snapshot.intermediates.get("inputs", {}), values)
     bounded = jnp.stack([_is_bounded(layer.activation) for layer in layers])
     return gradient, weight, ratio, mean, std, dead, jnp.where(bounded, flat, 0.0)
 
 
-def _stacked(pairs: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
-    """Two columns `[L]`, from two numbers of each layer."""
-    first, second = zip(*pairs, strict=True)
-    return jnp.stack(first), jnp.stack(second)
+def _means_and_deviations(values: Sequence[Array]) -> tuple[Array, Array]:
+    """Mean and standard deviation, `[L]`, of all values of each layer, `[N, U]`; the latter of deviations
+    from the mean, corrected for the rounding of the mean, so that it is exact where it is small beside the
+    mean."""
+    sizes = np.array([value.size for value in values], np.float32)
+    means = jnp.stack(totals([_unit_sums(value) for value in values])) / sizes
+    deviations = [value - mean for value, mean in zip(values, means, strict=True)]
+    squares = jnp.stack([jnp.vdot(deviation, deviation) for deviation in deviations])
+    rounding = jnp.stack(totals([_unit_sums(deviation) for deviation in deviations]))
+    variances = squares / sizes - jnp.square(rounding / sizes)
+    return means, jnp.sqrt(jnp.maximum(variances, 0.0))
 
 
-def _mean_and_std(values: Array) -> tuple[Array, Array]:
-    """Mean and standard deviation of all values; the latter of deviations from the mean, corrected for the
-    rounding of the mean, so that it is exact where it is small beside the mean."""
-    mean = total(values) / values.size
-    deviations = values - mean
-    variance = jnp.vdot(deviations, deviations) / values.size - jnp.square(total(deviations) / values.size)
-    return mean, jnp.sqrt(jnp.maximum(variance, 0.0))
+def _unit_sums(values: Array) -> Array:
+    """The sum over all examples for each unit, `[U]` of `[N, U]`."""
+    return jnp.ones(len(values), values.dtype) @ values
 
 
-def _flat_shares(layer: Stage, inputs: Mapping[str, Array], values: Array) -> tuple[Array, Array]:
-    """The share of the units whose activation is flat for every example, and that of all values `[N, U]` for
-    which it is; 0 where there is no activation."""
-    if layer.activation is None:
-        return jnp.zeros(()), jnp.zeros(())
-    slopes = slope(layer.activation, inputs[layer.last].reshape(values.shape), values)
-    is_flat = (jnp.abs(slopes) < FLAT_SLOPE).astype(values.dtype)
-    examples, units = values.shape
-    counts = jnp.ones((examples,)) @ is_flat
-    dead = total((counts == examples).astype(values.dtype))
-    return jnp.minimum(dead / units, 1.0), jnp.minimum(total(counts) / values.size, 1.0)
+def _flat_shares(
+    layers: Sequence[Stage], inputs: Mapping[str, Array], values: Sequence[Array]
+) -> tuple[Array, Array]:
+    """For each layer, `[L]`, the share of the units whose activation is flat for every example, and that of
+    all values `[N, U]` for which it is; 0 where there is no activation."""
+    counts = [
+        jnp.zeros(value.shape[1])
+        if layer.activation is None
+        else _unit_sums(_is_flat(layer.activation, inputs[layer.last].reshape(value.shape), value))
+        for layer, value in zip(layers, values, strict=True)
+    ]
+    dead_units = [(n == len(value)).astype(n.dtype) for n, value in zip(counts, values, strict=True)]
+    units = np.array([value.shape[1] for value in values], np.float32)
+    sizes = np.array([value.size for value in values], np.float32)
+    shares = jnp.stack(totals(dead_units)) / units, jnp.stack(totals(counts)) / sizes
+    return jnp.minimum(shares[0], 1.0), jnp.minimum(shares[1], 1.0)
+
+
+def _is_flat(activation: Activation, inputs: Array, outputs: Array) -> Array:
+    """1 where the activation's slope is flat, else 0."""
+    return (jnp.abs(slope(activation, inputs, outputs)) < FLAT_SLOPE).astype(outputs.dtype)
 
 
 def _is_bounded(activation: Activation | None) -> Array:

@@ -10,12 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from nnlab.data.prepare import Data
 from nnlab.nn.layer import Activation, Output, Setup, Tree
 from nnlab.optim.losses import Loss
 from nnlab.system.imports import Array, jax, jnp
 
 WEIGHT_PATH_POINTS = 50  # records that a weight path keeps at most, beside its end
+# above it, squares lost to underflow make less than half a unit in the last place of a sum of squares
+MINIMUM_MEAN_SQUARE = np.finfo(np.float32).tiny / np.finfo(np.float32).eps
 
 RowLabels = Mapping[str, Sequence[str | int | float | None]]
 """The columns that name the rows of a table, all of one length."""
@@ -49,6 +53,18 @@ class WeightPath(NamedTuple):
     unravel: Callable[[Array], Tree]
 
 
+class Updates(NamedTuple):
+    """What a step adds to the weights: a factor times a direction.
+
+    Attributes:
+        direction: A tree like the weights; 0 for frozen layers.
+        factor: By the path of a layer, what its part of the direction is multiplied by.
+    """
+
+    direction: Tree
+    factor: Callable[[str], Array | float]
+
+
 class Snapshot(NamedTuple):
     """A training step as it is taken, at the step's weights and batch, or the weights after training.
 
@@ -58,7 +74,7 @@ class Snapshot(NamedTuple):
         params: The weights.
         initial_params: The weights of step 0.
         gradients: Of loss and penalties, a tree like params.
-        updates: () -> what the step adds to the weights, a tree like params; computed where it is asked for.
+        updates: () -> what the step adds to the weights; computed where it is asked for.
         intermediates: See `nnlab.nn.layer.Output`.
         batch_loss: Mean loss of the batch in training mode, without penalties, `[]`.
         examples: All examples, by split.
@@ -73,7 +89,7 @@ class Snapshot(NamedTuple):
     params: Tree
     initial_params: Tree
     gradients: Tree
-    updates: Callable[[], Tree]
+    updates: Callable[[], Updates]
     intermediates: Mapping[str, Mapping[str, Array]]
     batch_loss: Array
     examples: Mapping[str, Batch]
@@ -191,22 +207,39 @@ def layer_norms(arrays: list[list[Array]]) -> Array:
 def layer_norms_without_underflow(arrays: list[list[Array]]) -> Array:
     """`layer_norms` for vanishing gradients, whose squares underflow in float32.
 
-    The values are multiplied by 2^45 before they are squared, so that norms from 1e-30 on are not lost;
-    where that overflows (norms beyond 1e5), the values themselves are squared.
+    Where a sum of squares is so small that those lost could be seen in it, the values are multiplied by 2^45
+    before they are squared, so that norms from 1e-30 on are not lost.
     """
-    scaled = _sums_of_squares([[array * 2.0**45 for array in layer] for layer in arrays])
-    overflown = ~jnp.isfinite(scaled)
-    plain = jax.lax.cond(overflown.any(), lambda: _sums_of_squares(arrays), lambda: scaled)
-    return jnp.where(overflown, jnp.sqrt(plain), jnp.sqrt(scaled) * 2.0**-45)
+    plain = _sums_of_squares(arrays)
+    sizes = np.array([sum(array.size for array in layer) for layer in arrays], np.float32)
+    underflown = plain < sizes * MINIMUM_MEAN_SQUARE
+    scaled = jax.lax.cond(
+        underflown.any(),
+        lambda: _sums_of_squares([[array * 2.0**45 for array in layer] for layer in arrays]),
+        lambda: plain,
+    )
+    return jnp.where(underflown, jnp.sqrt(scaled) * 2.0**-45, jnp.sqrt(plain))
 
 
 def _sums_of_squares(arrays: list[list[Array]]) -> Array:
     """The sum of squares of each layer's arrays, `[L]`."""
+    flat = [array for layer in arrays for array in layer]
+    vectors = iter(totals([jnp.square(array) for array in flat if array.ndim < 2]))
     zero = jnp.zeros(())
     # a product and no reduction, which XLA would make several kernels of, each of them to be compiled
-    return jnp.stack([sum((jnp.vdot(array, array) for array in layer), start=zero) for layer in arrays])
+    sums = [
+        [next(vectors) if array.ndim < 2 else jnp.vdot(array, array) for array in layer] for layer in arrays
+    ]
+    return jnp.stack([sum(layer, start=zero) for layer in sums])
 
 
-def total(array: Array) -> Array:
-    """The sum of all elements, as a product, too."""
-    return jnp.vdot(array, jnp.ones_like(array))
+def totals(vectors: Sequence[Array]) -> list[Array]:
+    """The sum of each vector's elements; of all those of one length, as one product."""
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for number, vector in enumerate(vectors):
+        by_shape.setdefault(vector.shape, []).append(number)
+    sums: dict[int, Array] = {}
+    for shape, numbers in by_shape.items():
+        rows = jnp.stack([vectors[number] for number in numbers])
+        sums |= dict(zip(numbers, rows @ jnp.ones(shape, rows.dtype), strict=True))
+    return [sums[number] for number in range(len(vectors))]

@@ -141,7 +141,8 @@ class Steps:
         self.core, self.order, self.base = core, order, base
         full_batch = order.shape[1] == 0
         self.full = core.blocks.batch(core.arguments.data, order[0]) if full_batch else None  # copied once
-        self.take = jax.jit(lambda state: core.train_step(state, self.batch(state)))  # traced once
+        self.trace = jax.jit(lambda state: core.train_step.trace(state, self.batch(state)))  # traced once
+        self.advance = jax.jit(core.train_step.advance)
         self.observe = jax.jit(core.recorder.observe)
 
     def batch(self, state: State) -> Batch:
@@ -151,7 +152,11 @@ class Steps:
 
     def plain(self, state: State, until: Array) -> State:
         """The state at step `until`, or where the training is over."""
-        return jax.lax.while_loop(lambda s: (s.step < until) & s.running, lambda s: self.take(s)[0], state)
+
+        def more(state: State) -> Array:
+            return (state.step < until) & state.running
+
+        return jax.lax.while_loop(more, lambda state: self.advance(state, self.trace(state)), state)
 
     def observed(
         self, state: State, start: Array, until: Array, observes: Array
@@ -167,12 +172,12 @@ class Steps:
 
         def step(carry: tuple[Array, State, Tables]) -> tuple[Array, State, Tables]:
             now, state, tables = carry
-            after, trace = self.take(state)
+            trace = self.trace(state)
             tables = jax.lax.cond(
                 observes & (now == start), lambda: self.observe(state, trace), lambda: tables
             )
-            moves = state.running & (now < until)
-            after = jax.tree.map(lambda new, old: jnp.where(moves, new, old), after, state)
+            moves = once_computed((tables, trace.gradients), state.running & (now < until))
+            after = jax.lax.cond(moves, lambda: self.advance(state, trace), lambda: state)
             return now + 1, after, tables
 
         _, state, tables = jax.lax.while_loop(more, step, (start, state, self.no_tables(state)))
@@ -180,8 +185,17 @@ class Steps:
 
     def no_tables(self, state: State) -> Tables:
         """Zeros in place of what probes observe."""
-        _, trace = jax.eval_shape(self.take, state)
-        return _zeros(jax.eval_shape(self.observe, state, trace))
+        return _zeros(jax.eval_shape(self.observe, state, jax.eval_shape(self.trace, state)))
+
+
+def once_computed(arrays: PyTree, flag: Array) -> Array:
+    """The flag, which the program has only when all of these arrays are computed.
+
+    What follows from it may be written over what they are computed from; else XLA copies that at every step.
+    """
+    firsts = [array.ravel()[0].astype(jnp.float32) for array in jax.tree.leaves(arrays) if array.size]
+    odd = [jax.lax.bitcast_convert_type(first, jnp.int32) & 1 for first in firsts]
+    return flag & (sum(odd) <= len(odd))  # which XLA does not see to be true
 
 
 def any_lane(flag: Array) -> Array:

@@ -87,8 +87,7 @@ class Recorder:
     def at_start(self, state: State, rows: Array) -> dict[str, Columns]:
         """The tables of the probes that see step 0 only; `rows` are those of its batch."""
         batch = self.evaluator.blocks.batch(self.arguments.data, rows)
-        _, trace = self.train_step(state, batch)
-        return self.measure("start", self.snapshot(state, trace))
+        return self.measure("start", self.snapshot(state, self.train_step.trace(state, batch)))
 
     def at_end(self, state: State) -> dict[str, Columns]:
         """The tables of the probes that see the weights that the training returns."""
@@ -100,7 +99,8 @@ class Recorder:
 
     def snapshot(self, state: State, trace: StepTrace | None = None) -> Snapshot:
         """What probes see of a state, and of the step taken from it, if any."""
-        trace = trace or StepTrace({}, {}, {}, jnp.full((), jnp.nan))
+        nan = jnp.full((), jnp.nan)
+        trace = trace or StepTrace({}, {}, {}, nan, nan)
         gradients = trace.gradients
         if gradients:
             gradients = merge_frozen(gradients, jax.tree.map(jnp.zeros_like, state.params))
@@ -115,7 +115,7 @@ class Recorder:
             params=state.params,
             initial_params=self.arguments.initial_params,
             gradients=gradients,
-            updates=lambda: self.train_step.updates(state, trace.direction),
+            updates=lambda: self.train_step.updates(state, trace),
             intermediates=trace.intermediates,
             batch_loss=trace.batch_loss,
             examples=self.evaluator.blocks.examples(self.arguments.data),

@@ -9,7 +9,7 @@ from nnlab.data.augment import Augmented, apply_augmentations
 from nnlab.nn.layer import Output, TrainUnlessFrozen, Tree
 from nnlab.optim.parameter_groups import layer_of
 from nnlab.optim.schedules import Time
-from nnlab.phenomena.probe import Batch
+from nnlab.phenomena.probe import Batch, Updates
 from nnlab.system.imports import Array, PyTree, jax, jnp
 from nnlab.training.placement import Placement
 from nnlab.training.program import Components
@@ -19,23 +19,25 @@ AUGMENTATION_KEY = 2**31  # of a step's keys, that of the augmentations; those o
 
 
 class StepTrace(NamedTuple):
-    """What can be observed of one step.
+    """What a step computes before it changes anything.
 
     Attributes:
         gradients: Of the loss with its penalties, a tree like the weights, None for frozen layers.
-        direction: What the optimizer makes of them, likewise.
+        layer_state: What the layers carry along after the step.
         intermediates: Those of the layers, see `Output`.
-        batch_loss: The batch's mean loss in training mode, without penalties.
+        loss: The batch's mean loss in training mode, with penalties.
+        batch_loss: The same without penalties.
     """
 
     gradients: Tree
-    direction: Tree
+    layer_state: Tree
     intermediates: Mapping[str, Mapping[str, Array]]
+    loss: Array
     batch_loss: Array
 
 
 class TrainStep:
-    """(state, batch) -> the state after one step, and what could be observed of it."""
+    """A step of training in two parts: `trace` computes it, `advance` takes it."""
 
     def __init__(
         self,
@@ -50,11 +52,11 @@ class TrainStep:
         self.optimizer = components.optimizer
         self.gradient_transform = self.optimizer.gradient_transform()
 
-    def __call__(self, state: State, batch: Batch) -> tuple[State, StepTrace]:
+    def trace(self, state: State, batch: Batch) -> StepTrace:
+        """The forward and backward pass of a step."""
         batch = self.placement.split_examples(batch)
         key = jax.random.fold_in(jax.random.key(self.seed), state.step)
         train = TrainUnlessFrozen(self.optimizer.frozen) if self.optimizer.groups else True
-        trained = self.optimizer.trained(state.params)
         augmentation_key = jax.random.fold_in(key, AUGMENTATION_KEY)
         augmented = apply_augmentations(self.components.augment, augmentation_key, batch.inputs)
 
@@ -66,23 +68,45 @@ class TrainStep:
             loss = self.mixed_loss(output.value, batch.targets, augmented).mean()
             return loss + sum(penalty(params) for penalty in self.components.regularizers), (output, loss)
 
-        (loss, (output, batch_loss)), gradients = jax.value_and_grad(objective, has_aux=True)(trained)
-        direction, optimizer_state = self.gradient_transform.update(gradients, state.optimizer_state, trained)
+        (loss, (output, batch_loss)), gradients = jax.value_and_grad(objective, has_aux=True)(
+            self.optimizer.trained(state.params)
+        )
+        layer_state = {**state.layer_state, **output.state}  # a frozen prefix has no output state
+        return StepTrace(gradients, layer_state, output.intermediates, loss, batch_loss)
+
+    def advance(self, state: State, trace: StepTrace) -> State:
+        """The state after a step; the step does not count where its loss is not finite."""
+        trained = self.optimizer.trained(state.params)
+        direction, optimizer_state = self.direction(state, trace)
         updated, _ = self.apply_updates(state, trained, direction)
-        finite = jnp.isfinite(loss)
+        finite = jnp.isfinite(trace.loss)
         after = state._replace(
             params=merge_frozen(updated, state.params),
-            layer_state={**state.layer_state, **output.state},  # a frozen prefix has no output state
+            layer_state=trace.layer_state,
             optimizer_state=optimizer_state,
             step=state.step + finite.astype(jnp.int32),
             finite=finite,
         )
-        return self.placement.join(after), StepTrace(gradients, direction, output.intermediates, batch_loss)
+        return self.placement.join(after)
 
-    def updates(self, state: State, direction: PyTree) -> PyTree:
-        """What a step from a state adds to its weights, a tree like them; see `apply_updates`."""
-        _, updates = self.apply_updates(state, self.optimizer.trained(state.params), direction)
-        return merge_frozen(updates, jax.tree.map(jnp.zeros_like, state.params))
+    def direction(self, state: State, trace: StepTrace) -> tuple[PyTree, PyTree]:
+        """What the optimizer makes of the gradients, a tree like them, and its state after the step."""
+        trained = self.optimizer.trained(state.params)
+        return self.gradient_transform.update(trace.gradients, state.optimizer_state, trained)
+
+    def updates(self, state: State, trace: StepTrace) -> Updates:
+        """What a step adds to the weights; see `apply_updates`."""
+        direction, _ = self.direction(state, trace)
+        nothing = jax.tree.map(jnp.zeros_like, state.params)
+        if self.components.constraints:  # what they take away again is known by array only
+            _, updates = self.apply_updates(state, self.optimizer.trained(state.params), direction)
+            return Updates(merge_frozen(updates, nothing), lambda path: 1.0)
+        rate = self.optimizer.rates(state.monitors.schedules, self.time(state))
+
+        def factor(path: str) -> Array | float:
+            return 0.0 if self.optimizer.frozen(path) else -rate(path)
+
+        return Updates(merge_frozen(direction, nothing), factor)
 
     def mixed_loss(self, outputs: Array, targets: Array, augmented: Augmented) -> Array:
         """The loss of each example, `[B]`; where another is mixed into it, the weighted loss of both.

@@ -12,7 +12,7 @@ from nnlab.nn.dense import dense
 from nnlab.nn.model import build_model
 from nnlab.nn.normalization import batch_norm
 from nnlab.phenomena.layer_table import LAYER_PROBE
-from nnlab.phenomena.probe import Snapshot, layer_rows, stages
+from nnlab.phenomena.probe import Snapshot, Updates, layer_rows, stages
 from nnlab.training.experiment import build_experiment
 from nnlab.training.loop import train
 
@@ -35,8 +35,9 @@ def seen(layers, x, gradients=None, changes=None):
         out = net.apply(params, state, x, key=KEY, train=True)
         g = params if gradients is None else gradients(params)
         c = params if changes is None else changes(params)
+        updates = Updates(jax.tree.map(lambda leaf: -4.0 * leaf, c), lambda path: -0.25)
         return LAYER_PROBE.measure(
-            net.setup, Snapshot(params, params, g, lambda: c, out.intermediates, *NO_DATA)
+            net.setup, Snapshot(params, params, g, lambda: updates, out.intermediates, *NO_DATA)
         )
 
     found = jax.jit(look)(*net.init(SEED), jnp.asarray(x))
@@ -175,7 +176,15 @@ def grad_norm_of():
     def look(gradients):
         out = net.apply(params, state, jnp.ones((3, 100)), key=KEY, train=True)
         return LAYER_PROBE.measure(
-            net.setup, Snapshot(params, params, gradients, lambda: params, out.intermediates, *NO_DATA)
+            net.setup,
+            Snapshot(
+                params,
+                params,
+                gradients,
+                lambda: Updates(params, lambda path: 1.0),
+                out.intermediates,
+                *NO_DATA,
+            ),
         )[column]
 
     def found(sizes):
