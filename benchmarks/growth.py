@@ -66,9 +66,9 @@ def layers(size: int) -> list[str]:
 
 
 AXES = [
-    Axis("steps", (5_000, 50_000, 500_000), steps),
+    Axis("steps", (20_000, 200_000, 2_000_000), steps),
     Axis("records", (40, 400, 4_000), records),
-    Axis("trials", (5, 50, 500), trials),
+    Axis("trials", (20, 200, 2_000), trials),
     Axis("layers", (2, 8, 32), layers, is_warm=False),
 ]
 SMOKE = Axis("records", (1, 2, 4), records)

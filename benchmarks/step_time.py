@@ -68,7 +68,7 @@ class Size(NamedTuple):
     rounds: int
 
 
-FULL, SMOKE = Size(2000, 200, 20, (64, BATCH), 7), Size(20, 50, 2, (64,), 1)
+FULL, SMOKE = Size(2000, 600, 20, (64, BATCH), 5), Size(20, 50, 2, (64,), 1)
 
 
 def hand_written(small: Experiment) -> Callable[[], Any]:

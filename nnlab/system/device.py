@@ -1,7 +1,8 @@
 """Where programs run: platform, threads and compilation cache, chosen before JAX starts.
 
-On CPU, results depend on the size of XLA's thread pool, so it is fixed and recorded: one thread for small
-models, which is also the fastest for them, and all cores above 2 GFLOP a step. PJRT_NPROC overrides it.
+On CPU, results depend on the size of XLA's thread pool, so it is fixed by the experiment and recorded: one
+thread for small steps, which is the fastest for them, and one more for every so many operations, up to all
+cores. PJRT_NPROC overrides it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from typing import TypedDict
 
 from nnlab.errors import UsageError
 
-MULTITHREADED_STEP_FLOPS = 2e9  # floating-point operations per step
+# floating-point operations of a step for each thread, at least: with fewer, threads that wait for one another
+# lose what they gain (docs/performance.md)
+FLOPS_PER_THREAD = 2.5e7
 DEVICE_FILES = Path("/dev")
 DETERMINISTIC_FLAG = "--xla_gpu_deterministic_ops=true"
 
@@ -59,8 +62,7 @@ def configure(
     if given is not None and (not given.isdecimal() or int(given) < 1):
         raise UsageError(f"PJRT_NPROC: '{given}' is no whole number >= 1")
     if given is None:
-        automatic = core_count() if step_flops > MULTITHREADED_STEP_FLOPS else 1
-        os.environ["PJRT_NPROC"] = str(threads or automatic)
+        os.environ["PJRT_NPROC"] = str(threads or thread_count(step_flops))
     elif threads not in (None, int(given)):
         raise UsageError(f"--threads {threads}: PJRT_NPROC is {given}; leave one of the two out")
     if platform != "auto":
@@ -78,6 +80,15 @@ def configure(
         ) from None
     jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def thread_count(step_flops: float) -> int:
+    """The threads for a training alone on this machine.
+
+    Args:
+        step_flops: Floating-point operations of one step.
+    """
+    return max(1, min(core_count(), int(step_flops / FLOPS_PER_THREAD)))
 
 
 def _set_deterministic(platform: str) -> None:
