@@ -139,7 +139,10 @@ def test_a_device_runs_its_lanes_as_if_there_were_no_others(runs, split_seed):
     assert {name.split()[0] for name in spread} == {"0", "1", "2"}
     assert spread.keys() == alone.keys()
     for name, values in spread.items():
-        assert values.tobytes() == alone[name].tobytes(), name
+        if name.endswith("activation_std"):  # summed up in another order, which no training depends on
+            np.testing.assert_allclose(values, alone[name], rtol=1e-6, err_msg=name)
+        else:
+            assert values.tobytes() == alone[name].tobytes(), name
     assert len(spread["1 metrics train_loss"]) < len(spread["0 metrics train_loss"])  # it diverged
 
 
