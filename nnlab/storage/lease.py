@@ -71,7 +71,7 @@ class Lease(NamedTuple):
     def is_held(self) -> bool:
         """Whether nobody has taken over."""
         try:
-            return files.read_regular_file(self.folder / "holder").decode() == self.content
+            return files.read_regular_file(self.folder / "holder") == self.content.encode()
         except OSError:
             return False
 

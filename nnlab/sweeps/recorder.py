@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from nnlab.errors import RunStatus
+from nnlab.runs.expectations import FINISHED
 from nnlab.runs.results import open_sweep
 from nnlab.runs.sweep_points import MISSING
 from nnlab.storage.results import JsonObject, read_json
@@ -106,7 +107,10 @@ class SweepRecorder:
             return outcome if outcome and outcome["status"] in ENDED else None
         if event.status == RunStatus.FAILED:
             outcome = self.directory.outcome(trial)
-            if outcome and outcome["status"] == RunStatus.FAILED:
+            if outcome and outcome["status"] in (
+                *FINISHED,
+                RunStatus.FAILED,
+            ):  # it ended, then its worker died
                 return outcome
             return self.directory.record_failure(trial, event.reason)
         return read_json(self.directory.trial(trial).path / "summary.json")

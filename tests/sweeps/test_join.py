@@ -147,25 +147,14 @@ def test_a_process_that_wakes_up_after_its_trial_was_taken_over_writes_nothing(h
     assert written(out) == alone["long"]
 
 
-def test_who_is_interrupted_leaves_the_rest_to_the_others(home, alone, tmp_path):
+def test_who_is_interrupted_leaves_the_rest_to_the_others_and_the_last_one_says_so(home, alone, tmp_path):
     out = tmp_path / "out"
-    first = joiner(home / "long.yaml", out)
-    training(out, first)
-    second = joiner(home / "long.yaml", out)
-    training(out, second)
-    first.terminate()
-    assert ended(first)[0] == 128 + signal.SIGTERM
-    assert ended(second) == (0, "")
-    assert written(out) == alone["long"]
-
-
-def test_the_last_one_to_be_interrupted_says_so(home, alone, tmp_path):
-    out = tmp_path / "out"
-    process = joiner(home / "long.yaml", out)
-    training(out, process)
-    process.terminate()
-    assert ended(process)[0] == 128 + signal.SIGTERM
-    assert nnlab.open(out).status == "interrupted"
+    processes = [joiner(home / "long.yaml", out) for _ in range(2)]
+    for process, status in zip(processes, ("running", "interrupted"), strict=True):
+        training(out, process)
+        process.terminate()
+        assert ended(process)[0] == 128 + signal.SIGTERM
+        assert nnlab.open(out).status == status
     assert not list(out.glob("trials/*/.lease-*"))
     (out / ".nonce-0123abcd").write_text("of one that was killed")
     nnlab.sweep(nnlab.load(home / "long.yaml"), out, jobs=1, plots=False)  # without --join, too

@@ -1,9 +1,7 @@
 """Workers that a command starts elsewhere: the same bytes, an end at a checkpoint, the same folder only."""
 
 import json
-import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -27,8 +25,8 @@ phenomena: [gradient_flow]
 """
 LONG = TINY.replace("steps: 20}", "steps: 60000}").replace("steps: 10}", "steps: 5000}")
 LONG = LONG.replace("{axes: {model.width: [3, 4]}, seeds: 2}", "{seeds: 1}")
-# what a host knows that was not told: no environment, another working directory
-ELSEWHERE = f'env -i PATH={shlex.quote(os.environ["PATH"])} sh -c \'cd / && exec "$0" "$@"\''
+# as `ssh`: what is given is read by a shell, with no environment, in another working directory
+ELSEWHERE = 'sh -c \'cd / && exec env -i PATH="$PATH" sh -c "$*"\' ssh'
 # a command that passes no signal on, as one that reaches another host
 DEAF = 'sh -c \'"$0" "$@"; exit $?\''
 OTHER_FOLDER = """\

@@ -18,9 +18,13 @@ import pytest
 from support import run_nnlab
 
 from nnlab.config import load
-from nnlab.runs.resume import RunTask
+from nnlab.runs.resume import ResumePolicy, RunTask
 from nnlab.runs.run import run_together
+from nnlab.sweeps.claims import Claims
 from nnlab.sweeps.directory import SweepDirectory
+from nnlab.sweeps.engines.base import Event
+from nnlab.sweeps.plan import make_plan
+from nnlab.sweeps.recorder import SweepRecorder
 from nnlab.sweeps.tables import row_of, write_summary
 from nnlab.sweeps.trials import trials_of
 from nnlab.system import device
@@ -658,6 +662,16 @@ def test_a_trial_that_is_given_up_keeps_its_checkpoints(home, tmp_path, monkeypa
     directory.record_failure(trials_of(load(home / "long.yaml"))[0], "its worker died")
     assert sorted(trial.glob("checkpoints/*/*")) == before != []
     assert summary_of(trial)["reason"] == "its worker died"
+
+
+def test_a_trial_that_ended_before_its_worker_died_has_ended(copied, home):
+    directory = SweepDirectory(copied)
+    with directory.held() as lock:
+        plan = make_plan(load(home / "tiny.yaml"), directory, ResumePolicy(resume=False))
+        recorder = SweepRecorder(plan, directory, Claims(directory, lock, False, plan.trials))
+        recorder.record(Event(plan.trials[0], status="failed", reason="its worker died"))
+    assert recorder.summaries[plan.trials[0].id]["status"] == "complete"
+    assert directory.outcome(plan.trials[0])["status"] == "complete"
 
 
 def test_the_log_of_workers_is_not_written_through_a_link(home, tmp_path):
