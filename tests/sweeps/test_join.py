@@ -34,20 +34,27 @@ train: {steps: 60000}
 record: {every: {steps: 5000}}
 sweep: {seeds: 4}
 """
-# `nnlab` that takes a process for dead after so many seconds
-IMPATIENT = """\
+SECONDS = 4  # after which a process is taken for dead
+HERE = f"""\
 import sys
 from nnlab.cli.main import cli
 from nnlab.storage import lease
-lease.STALE_SECONDS = float(sys.argv[1])
-cli(sys.argv[2:])
+lease.STALE_SECONDS = {SECONDS}
+cli(sys.argv[1:])
 """
-SECONDS = 1.5
+# as on another host, with a file system on which locks exclude nobody
+ELSEWHERE = """\
+import os, platform
+from nnlab.storage.lock import DirectoryLock
+name = f"host{os.getpid()}"
+platform.node = lambda: name
+DirectoryLock._try = lambda lock, alone: True
+"""
 
 
-def joiner(config, out, *words):
-    command = [sys.executable, "-c", IMPATIENT, str(SECONDS), "sweep", str(config), "--out", str(out)]
-    command += ["--join", "--jobs", "1", "--no-plots", "--quiet", "--checkpoint-every", "0", *words]
+def joiner(config, out, *words, program=HERE):
+    command = [sys.executable, "-c", program, "sweep", str(config), "--out", str(out), "--join"]
+    command += ["--jobs", "1", "--no-plots", "--quiet", "--checkpoint-every", "0", *words]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -118,9 +125,10 @@ def test_processes_that_join_run_each_trial_once(home, alone, tmp_path):
     assert set(starts(tmp_path / "out").values()) == {1}
 
 
-def test_the_trials_of_a_process_that_is_killed_are_taken_over(home, alone, tmp_path):
+@pytest.mark.parametrize("program", [HERE, ELSEWHERE + HERE], ids=["here", "elsewhere"])
+def test_the_trials_of_a_process_that_is_killed_are_taken_over(program, home, alone, tmp_path):
     out = tmp_path / "out"
-    processes = [joiner(home / "long.yaml", out) for _ in range(4)]
+    processes = [joiner(home / "long.yaml", out, program=program) for _ in range(4)]
     victim, trial = training(out, *processes)
     victim.kill()
     assert sorted(ended(process) for process in processes) == [(-signal.SIGKILL, "")] + [(0, "")] * 3
