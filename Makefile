@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := results/demo
 
-.PHONY: setup check fix test demo results bench torture lock clean
+.PHONY: setup check fix test demo results bench torture device lock clean
 
 setup: $(VENV)/.ready ## make .venv with the nnlab command in it, versions as locked
 
@@ -78,6 +78,9 @@ bench: setup ## speed and memory against goals, into docs/performance_table.md; 
 torture: setup ## kill, starve, damage and misspell at length, and print the table of what held; an hour
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check libfaketime
 	$(BIN)/python tests/torture
+
+device: setup ## on a GPU: every experiment, the CPU's numbers, lanes, resumption, bfloat16, and speed beside PyTorch; ten minutes
+	$(BIN)/python tests/device
 
 lock: setup ## resolve requirements.lock anew from pyproject.toml
 	$(BIN)/python -m pip install --quiet uv

@@ -57,6 +57,13 @@ def machine() -> str:
     return f"{here['processor']}, {here['cores']} cores, {here['system']}; Python {here['python']}, {words}"
 
 
+def commit() -> str:
+    """What was measured."""
+    words = ["git", "-C", str(FOLDER), "describe", "--always", "--dirty", "--abbrev=10"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "none"
+
+
 def main() -> None:
     printed = {}
     for name in SCRIPTS:
@@ -65,7 +72,8 @@ def main() -> None:
     goals = [row for text in printed.values() for row in goal_rows(text)]
     parts = [
         "# Performance, measured",
-        f"Written by `make bench` on {date.today()}; [performance.md](performance.md) explains it.",
+        f"Written by `make bench` on {date.today()}, of commit {commit()}; "
+        "[performance.md](performance.md) explains it.",
         f"Machine: {machine()}.",
         "## Goals",
         table(GOAL_COLUMNS, goals),

@@ -15,6 +15,7 @@ os.environ.setdefault("PJRT_NPROC", "1")
 from torture import Report
 from torture.configs import generated
 from torture.damage import damage
+from torture.device import device_check
 from torture.faults import faults
 from torture.hostile import hostile
 from torture.joins import joins
@@ -41,6 +42,7 @@ PARTS: dict[str, tuple[str, Callable[[Path], Report]]] = {
     "typos": ("misspelt word", lambda _: typos(500, seed=0)),
     "smoke": ("shipped experiment", smoke),
     "peaks": ("estimate of memory", peaks),
+    "device": ("check of a GPU, tried on the CPU", device_check),
 }
 
 
