@@ -141,6 +141,7 @@ CORE = [
         "state",
         "lanes",
         "placement",
+        "processes",
         "compilation",
     )
 ]

@@ -45,6 +45,12 @@ EXIT_CODES = {RunStatus.COMPLETE: 0, RunStatus.DIVERGED: 3}
 )
 @options.deterministic
 @click.option(
+    "--process",
+    metavar="K/N@HOST:PORT",
+    help="This is process K, from 0, of N that train the run together, on train.devices: all; process 0 "
+    "writes it, and listens there to the others, which see its directory.",
+)
+@click.option(
     "--smoke", is_flag=True, help="Only see that it runs: four steps on a slice of the data, no verdict."
 )
 @click.option(
@@ -63,6 +69,7 @@ def train(
     platform: str,
     threads: int | None,
     deterministic: bool,
+    process: str | None,
     smoke: bool,
     dry_run: bool,
     no_plots: bool,
@@ -90,6 +97,7 @@ def train(
             quiet=quiet,
             threads=threads,
             deterministic=deterministic,
+            process=process,
         )
 
 
@@ -102,10 +110,12 @@ def train_and_report(
     quiet: bool,
     threads: int | None = None,
     deterministic: bool = False,
+    process: str | None = None,
 ) -> NoReturn:
     """Train an experiment or reuse its finished run, print the outcome, and leave with the exit code."""
     from nnlab.runs.signals import exit_at_second_signal
 
+    quiet = quiet or not (process or "0/").startswith("0/")  # process 0 speaks for all
     try:
         with exit_at_second_signal():
             run = nnlab.train(
@@ -117,6 +127,7 @@ def train_and_report(
                 platform=platform,
                 threads=threads,
                 deterministic=deterministic,
+                process=process,
                 plots=plots,
                 progress=not quiet and sys.stderr.isatty(),
                 notify=lambda line: say(line, quiet),

@@ -21,6 +21,7 @@ from nnlab.training.closed_form import fit
 from nnlab.training.experiment import Experiment, SolvedExperiment, TrainedExperiment
 from nnlab.training.loop import train_together
 from nnlab.training.placement import batch_devices
+from nnlab.training.processes import dismiss, is_of_lost_process
 from nnlab.training.record_tables import Chunk
 from nnlab.training.state import ResumePoint
 
@@ -137,6 +138,7 @@ def _chunks(runs: Sequence[RunRecorder], starts: Sequence[Checkpoint] | None) ->
     """The chunks of all runs, by their numbers; experiments with a solver are fitted one after the other."""
     experiments = [run.task.experiment for run in runs]
     if all(run.status is RunStatus.COMPLETE for run in runs):  # killed before it could say so
+        dismiss()
         return
     trained = [experiment for experiment in experiments if isinstance(experiment, TrainedExperiment)]
     if trained:  # all of them are
@@ -160,11 +162,21 @@ def _fail_together(runs: Sequence[RunRecorder]) -> Iterator[None]:
         if isinstance(error, NnlabError) or not isinstance(error, Exception):
             raise
         explained = _out_of_memory(error, runs[0].task)
+        if is_of_lost_process(error):
+            explained = lost_process(runs[0].task.directory)
         for run in runs:
             run.fail(str(explained or f"{type(error).__name__}: {error}"))
         if explained is not None:
             raise explained from None
         raise
+
+
+def lost_process(directory: RunDirectory) -> NnlabError:
+    """The error where one of several processes that train together has ended before its time."""
+    return NnlabError(
+        f"{directory.path}: another process of this training has ended; the same commands go on from the "
+        "last checkpoint"
+    )
 
 
 def _out_of_memory(error: Exception, task: RunTask) -> NnlabError | None:

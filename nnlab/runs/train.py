@@ -15,9 +15,11 @@ from nnlab.runs.results import Run, open_run
 from nnlab.runs.resume import Notify, ResumePolicy, ignore
 from nnlab.runs.reuse import is_finished
 from nnlab.runs.run import Outcome, run
+from nnlab.runs.together import Settings, train_with_others
 from nnlab.storage.run_directory import RunDirectory
 from nnlab.system import device
 from nnlab.training.experiment import Experiment, build_experiment, step_flops
+from nnlab.training.processes import dismiss
 
 
 def train(
@@ -30,6 +32,7 @@ def train(
     platform: str = "auto",
     threads: int | None = None,
     deterministic: bool = False,
+    process: str | None = None,
     plots: bool = True,
     progress: bool | ChunkCallback = False,
     notify: Notify = ignore,
@@ -47,8 +50,9 @@ def train(
         allow_drift: Continue even if config, data, versions, device or threads differ; that is recorded.
         checkpoint_every: Seconds between checkpoints, 0 for one after every chunk.
         platform: `auto`, `cpu`, `gpu` or `tpu`; without effect once JAX has been used.
-        threads: Threads on CPU, 1 for the bytes of a sweep's trial; None: 1, or all cores for large steps.
+        threads: Threads on CPU, 1 for the bytes of a sweep's trial; None: by the size of a step.
         deterministic: Whether a GPU computes the same bits each time, which is slower; a CPU does so anyway.
+        process: `K/N@HOST:PORT` where this is process K of N that train together, see `training.processes`.
         plots: Whether to draw the figures of a finished run into its folder plots/.
         progress: Whether to show a bar, or a function that is called with each chunk of the training.
         notify: Called with each line that is worth knowing: that the run was finished before, say.
@@ -59,10 +63,8 @@ def train(
     Raises:
         ConfigError: The parts of the experiment do not fit together, or it is a sweep.
         UsageError: The directory holds something else, is in use, or JAX has begun with other settings.
-        DriftError: The run was begun where other numbers come out.
-        DiskError: Something cannot be written.
-        Interrupted: A signal ended the training. It is a KeyboardInterrupt; the same call continues, and
-            `nnlab.open` shows what has been recorded.
+        DriftError, DiskError: The run was begun where other numbers come out; it cannot be written.
+        Interrupted: A signal ended the training. It is a KeyboardInterrupt; the same call continues.
     """
     if not isinstance(experiment, Config):
         raise TypeError(f"nnlab.train takes an experiment of nnlab.load, not {type(experiment).__name__}")
@@ -70,13 +72,34 @@ def train(
     bound = build_experiment(experiment)
     directory = RunDirectory(Path(out) if out is not None else default_directory(experiment))
     policy = ResumePolicy(checkpoint_every, resume, allow_drift)
-    if is_finished(directory, bound, policy):
+    settings = Settings(platform, step_flops(bound), threads, deterministic)
+
+    def train_here() -> Run:
+        return _train(bound, directory, policy, settings, plots, progress, notify)
+
+    return (
+        train_here()
+        if process is None
+        else train_with_others(process, bound, directory, settings, train_here)
+    )
+
+
+def _train(
+    experiment: Experiment,
+    directory: RunDirectory,
+    policy: ResumePolicy,
+    settings: Settings,
+    plots: bool,
+    progress: bool | ChunkCallback,
+    notify: Notify,
+) -> Run:
+    if is_finished(directory, experiment, policy):
         return _reuse(directory, plots, notify)
-    device.configure(platform, step_flops(bound), threads, deterministic)
+    device.configure(*settings)
     with directory.held():
-        if is_finished(directory, bound, policy):  # by another process, in the meantime
+        if is_finished(directory, experiment, policy):  # by another process, in the meantime
             return _reuse(directory, plots, notify)
-        outcome = _run(bound, directory, policy, progress, notify)
+        outcome = _run(experiment, directory, policy, progress, notify)
         if outcome.signal:
             raise Interrupted(directory.path, outcome.signal)
         return _opened(directory, plots, notify)
@@ -96,6 +119,7 @@ def default_directory(experiment: Config) -> Path:
 
 
 def _reuse(directory: RunDirectory, plots: bool, notify: Notify) -> Run:
+    dismiss()
     notify(f"{directory.path}: finished before, nothing to do (--force trains anew)")
     return _opened(directory, plots and not (directory.path / "plots").exists(), notify)
 

@@ -13,6 +13,7 @@ import importlib.util
 import itertools
 import os
 import platform as machine
+import re
 import sys
 from collections.abc import Sequence
 from importlib import metadata
@@ -24,6 +25,8 @@ from nnlab.errors import UsageError
 # floating-point operations of a step for each thread, at least: with fewer, threads that wait for one another
 # lose what they gain (docs/performance.md)
 FLOPS_PER_THREAD = 2.5e7
+JOIN_TIMEOUT_SECONDS = 300  # for all processes of a training to be there
+HEARTBEAT_TIMEOUT_SECONDS = 20  # after which a process that is not heard of is given up
 DEVICE_FILES = Path("/dev")
 DETERMINISTIC_FLAG = "--xla_gpu_deterministic_ops=true"
 
@@ -80,6 +83,37 @@ def configure(
         ) from None
     jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def join(process: str) -> None:
+    """Make this process one of several that compute together, before JAX starts; returns when all are there.
+
+    Args:
+        process: `K/N@HOST:PORT`: this is process K, from 0, of N, and the others reach process 0 there.
+
+    Raises:
+        UsageError: That is not what `process` says, JAX has started, or the others do not come.
+    """
+    words = re.fullmatch(r"(\d+)/(\d+)@(.+:\d+)", process)
+    if words is None or not int(words[1]) < int(words[2]):
+        raise UsageError(f"--process {process}: must be K/N@HOST:PORT, with K from 0 to N - 1")
+    if _backend_is_started():
+        raise UsageError(f"--process {process}: JAX has started alone in this process; begin another one")
+    import jax
+
+    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM from the training
+    jax.config.update("jax_enable_recoverability", True)  # else the end of one aborts the others
+    try:
+        jax.distributed.initialize(
+            words[3],
+            int(words[2]),
+            int(words[1]),
+            initialization_timeout=JOIN_TIMEOUT_SECONDS,
+            heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT_SECONDS,
+            coordinator_bind_address=words[3],
+        )
+    except RuntimeError as error:
+        raise UsageError(f"--process {process}: {' '.join(str(error).split())}") from None
 
 
 def thread_count(step_flops: float) -> int:
@@ -165,7 +199,7 @@ def memory_limit_bytes() -> int | None:
     """The accelerator's memory for this process, in bytes; None on CPU, or where it is unknown."""
     import jax
 
-    stats = None if is_cpu() else jax.devices()[0].memory_stats()
+    stats = None if is_cpu() else jax.local_devices()[0].memory_stats()
     return stats.get("bytes_limit") if stats else None
 
 

@@ -16,6 +16,7 @@ from nnlab.training.blocks import EvalBlocks
 from nnlab.training.experiment import TrainedExperiment
 from nnlab.training.frozen_features import with_frozen_features
 from nnlab.training.placement import Placement
+from nnlab.training.processes import agree
 from nnlab.training.state import (
     ArrayGroups,
     Best,
@@ -113,15 +114,16 @@ class Lanes:
         """The states at which the lanes go on.
 
         Args:
-            resume_points: One for each lane.
+            resume_points: One for each lane; none in a process that is told by another.
             template: The states before the first step.
 
         Raises:
             InvalidValue: A resume point belongs to another model.
         """
-        templates = self.split(jax.device_get(template))
-        states = [restore_state(p.arrays(), like) for p, like in zip(resume_points, templates, strict=True)]
-        return self.placement.put(self.stack(states))
+        states = self.split(jax.device_get(template))
+        if resume_points:
+            states = [restore_state(p.arrays(), like) for p, like in zip(resume_points, states, strict=True)]
+        return self.placement.put(agree(self.stack(states)))
 
 
 def validate_state(experiment: TrainedExperiment, arrays: ArrayGroups) -> None:

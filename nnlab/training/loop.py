@@ -18,6 +18,7 @@ from nnlab.training.compilation import Programs, programs_for
 from nnlab.training.experiment import TrainedExperiment
 from nnlab.training.lanes import Lanes
 from nnlab.training.predictions import predictions_table
+from nnlab.training.processes import NOTHING_LEFT, agree
 from nnlab.training.record_tables import Chunk, ChunkOutcome, Table, chunk_of, flat_table
 from nnlab.training.segments import ChunkPlan
 from nnlab.training.state import ResumePoint, State
@@ -50,17 +51,22 @@ def train_together(
     Raises:
         InvalidValue: A resume point belongs to another model.
     """
+    running = [
+        n for n, _ in enumerate(experiments) if not (resume_points and resume_points[n].finished_early)
+    ]
+    start = int(agree(np.int32(resume_points[running[0]].step if resume_points else -1)))
+    if start == NOTHING_LEFT:
+        return
     began = time.perf_counter()
     lanes = Lanes(experiments)
     programs = programs_for(lanes)
     compiling = time.perf_counter() - began
     state = lanes.first_states(programs.init)
-    if resume_points:
+    if start >= 0:
         state = lanes.restored_states(resume_points, state)
-    running = [n for n in range(lanes.count) if not (resume_points and resume_points[n].finished_early)]
-    start_tables = {} if resume_points else _tables_at_start(lanes, programs, state)
-    plan = ChunkPlan(lanes, resume_points[running[0]].step if resume_points else 0)
-    while plan.segments and running:
+    start_tables = {} if start >= 0 else _tables_at_start(lanes, programs, state)
+    plan = ChunkPlan(lanes, max(0, start))
+    while running and plan.goes_on():
         called, base = time.perf_counter(), plan.step
         state, records = programs.chunk(lanes.arguments, state, *plan.next_chunk())
         outcome = jax.device_get(ChunkOutcome(records, state.step, state.finite, state.monitors.stopped))
@@ -69,13 +75,18 @@ def train_together(
         outcomes, done = lanes.split(outcome), not plan.segments
         chunks = {n: chunk_of(experiments[n], outcomes[n], start_tables.get(n, {}), done) for n in running}
         _add_tables_at_end(lanes, programs, state, chunks)
-        yield {
-            n: chunk._replace(
-                seconds=now - began, compiling=compiling, state=functools.partial(lanes.part, state, n)
-            )
-            for n, chunk in chunks.items()
-        }
         running = [n for n in running if chunks[n].finite and not chunks[n].stopped]
+        try:
+            yield {
+                n: chunk._replace(
+                    seconds=now - began, compiling=compiling, state=functools.partial(lanes.part, state, n)
+                )
+                for n, chunk in chunks.items()
+            }
+        except GeneratorExit:
+            if running:
+                plan.end()
+            raise
         began, compiling, start_tables = time.perf_counter(), 0.0, {}
 
 

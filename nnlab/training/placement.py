@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
 from nnlab.system.imports import PyTree, jax
 from nnlab.training.checks import check_batch_devices
 from nnlab.training.experiment import TrainedExperiment
+from nnlab.training.processes import are_several
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh, NamedSharding
@@ -105,8 +106,12 @@ ONE_DEVICE = Placement()
 
 def batch_devices(experiment: TrainedExperiment) -> int:
     """The number of devices that a batch is divided among. Raises ConfigError where there are not as many."""
-    asked, there_are = experiment.train.devices, jax.local_device_count()
+    asked, there_are = experiment.train.devices, jax.device_count()
     devices = there_are if asked == "all" else asked
+    if devices < there_are and are_several():
+        raise experiment.config.error(
+            ("train", "devices"), f"is {devices}, and the processes have {there_are} together; let it be all"
+        )
     if devices > there_are:
         raise experiment.config.error(
             ("train", "devices"),
@@ -119,4 +124,4 @@ def batch_devices(experiment: TrainedExperiment) -> int:
 
 def _mesh(devices: int) -> Mesh:
     axis_types = (jax.sharding.AxisType.Auto,)
-    return jax.make_mesh((devices,), (AXIS,), axis_types=axis_types, devices=jax.local_devices()[:devices])
+    return jax.make_mesh((devices,), (AXIS,), axis_types=axis_types, devices=jax.devices()[:devices])

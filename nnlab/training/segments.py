@@ -9,6 +9,7 @@ import numpy as np
 from nnlab.training.batches import BatchOrder
 from nnlab.training.experiment import step_flops
 from nnlab.training.lanes import Lanes
+from nnlab.training.processes import agree, leads
 
 MAXIMUM_SEGMENTS = 32  # of a chunk
 CHUNK_SECONDS = 0.5  # a chunk is meant to last about this long
@@ -59,6 +60,17 @@ class ChunkPlan:
         self.orders = [BatchOrder(experiment) for experiment in lanes.experiments]
         self.segments = segments_from(lanes.lead.record_steps, start)
         self.chunk_steps = first_chunk_steps(lanes)
+
+    def goes_on(self) -> bool:
+        """Whether there is another chunk; of processes that train together all take one length of it."""
+        if self.segments:
+            self.chunk_steps = int(agree(np.int32(self.chunk_steps)))
+        return bool(self.segments) and self.chunk_steps > 0
+
+    def end(self) -> None:
+        """Take no more chunks, and let processes that train along know."""
+        if self.segments and leads():
+            agree(np.int32(0))
 
     def next_chunk(self) -> ChunkInputs:
         """Take the next chunk off the plan."""
