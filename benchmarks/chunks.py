@@ -41,7 +41,7 @@ def training(experiments: Sequence[Experiment], record_every: int = 0) -> Callab
     def run() -> None:
         state = lanes.first_states(programs.init)
         for chunk in inputs:
-            state, records = programs.chunk(arguments, state, *chunk)
+            state, records = programs.chunk(arguments, state, *chunk, ())
         jax.block_until_ready((state, records))
 
     return run

@@ -5,7 +5,7 @@ NnlabError                 exit 1; its text is the one line that is printed
 ├── UsageError             exit 2; the command's words or paths are wrong
 │   ├── DriftError         a run cannot continue with the same numbers
 │   └── PluginError        a plug-in cannot be loaded, or takes a name that is taken
-└── DiskError              exit 1; something cannot be written
+└── DiskError              exit 1; something cannot be written, or cannot be read any more
 
 Interrupted                a signal ended a training at a checkpoint; a KeyboardInterrupt
 InvalidValue               raised by a component about its arguments, shapes or data;
@@ -58,7 +58,7 @@ class PluginError(UsageError):
 
 
 class DiskError(NnlabError):
-    """Something cannot be written."""
+    """Something cannot be written, or cannot be read any more."""
 
 
 class Interrupted(KeyboardInterrupt):

@@ -127,3 +127,12 @@ def with_deviation(mean: float, deviation: float) -> str:
 def _magnitude(value: float) -> int:
     """The power of ten of a number's first digit."""
     return math.floor(math.log10(abs(value))) if value else 0
+
+
+def format_bytes(size: float) -> str:
+    """A number of bytes in words: `3.2 GB`; beyond petabytes, the power of ten."""
+    for unit in ("bytes", "kB", "MB", "GB", "TB", "PB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size = size / 1000
+    return f"10^{round(math.log10(size)) + 18} bytes"

@@ -167,7 +167,7 @@ def first_weights(experiment_file, *overrides):
         monitors = MonitorState(((),), (), jnp.int32(0))
         optimizer_state = core.train_step.optimizer.init(params)
         state = State(params, layer_state, optimizer_state, step, finite, None, monitors)
-        batch = core.blocks.batch(arguments.data, jnp.empty(0, jnp.int32))
+        batch = core.blocks.batch(arguments.data, jnp.empty(0, jnp.int32), ())
         trace = core.train_step.trace(state, batch)
         return core.recorder.observe(state, trace)["layers"]
 

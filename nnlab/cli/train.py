@@ -160,7 +160,8 @@ def _print_plan(experiment: Config, out: Path | None, policy: ResumePolicy, quie
     from nnlab.runs.reuse import is_finished
     from nnlab.runs.train import check_single, default_directory
     from nnlab.storage.run_directory import RunDirectory
-    from nnlab.training import memory
+    from nnlab.system.memory import resident_bytes
+    from nnlab.text import format_bytes
     from nnlab.training.experiment import build_experiment
 
     check_single(experiment)
@@ -169,7 +170,7 @@ def _print_plan(experiment: Config, out: Path | None, policy: ResumePolicy, quie
     is_finished(RunDirectory(path), bound, policy)
     if not quiet:
         click.echo(experiment.text, nl=False)
-    size = memory.format_bytes(memory.resident_bytes() + bound.footprint.additional_bytes)
+    size = format_bytes(resident_bytes() + bound.footprint.additional_bytes)
     steps = f"{bound.total_steps} steps, {len(bound.record_steps)} records"
     for note in bound.notes:
         say(f"note: {note}", quiet)

@@ -8,10 +8,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from nnlab.data.inputs import BYTE_VALUES, ByteInputs, Inputs, concatenate_inputs
+from nnlab.data.file_rows import FileRows
+from nnlab.data.inputs import BYTE_VALUES, ByteInputs, Inputs, blocks_of, concatenate_inputs
 from nnlab.data.labels import MAXIMUM_CLASSES, number_labels
 from nnlab.errors import InvalidValue
-from nnlab.text import one_line
+from nnlab.text import format_bytes, one_line
 
 Task = Literal["classification", "regression"]
 
@@ -202,17 +203,21 @@ def check_finite(examples: Examples) -> None:
     Raises:
         InvalidValue: One is NaN or infinite.
     """
-    inputs = examples.inputs
-    if isinstance(inputs, ByteInputs) and np.isfinite(inputs.table).all():
-        inputs = np.empty(0)
-    for name, array in (("input", np.asarray(inputs)), ("target", examples.targets)):
-        finite = np.isfinite(array)
-        if not finite.all():
-            example, *place = np.argwhere(~finite)[0].tolist()
+    for name, values in (("input", examples.inputs), ("target", examples.targets)):
+        if isinstance(values, ByteInputs) and np.isfinite(values.table).all():
+            continue
+        first, place, count, start = 0, [], 0, 0
+        for block in blocks_of(values):
+            wrong = ~np.isfinite(block)
+            if wrong.any() and not count:
+                first, *place = np.argwhere(wrong)[0].tolist()
+                first += start
+            count, start = count + int(np.count_nonzero(wrong)), start + len(block)
+        if count:
             which = f" {place[0] if len(place) == 1 else place}" if place else ""
             raise InvalidValue(
-                f"{name}{which} of example {examples.rows[example]} (counted from 0) is not a finite float32 "
-                f"number ({np.count_nonzero(~finite):,} such in all)"
+                f"{name}{which} of example {examples.rows[first]} (counted from 0) is not a finite float32 "
+                f"number ({count:,} such in all)"
             )
 
 
@@ -222,7 +227,14 @@ def _as_inputs(inputs: Inputs) -> Inputs:
         return inputs
     if inputs.dtype == np.uint8:
         return ByteInputs(inputs, np.arange(BYTE_VALUES, dtype=np.float32))
-    return as_float(inputs)
+    if not isinstance(inputs, FileRows):
+        return as_float(inputs)
+    if not np.can_cast(inputs.dtype, np.float32):
+        raise InvalidValue(
+            f"the inputs take {format_bytes(inputs.file_bytes)}, too much for memory, as {inputs.dtype}; "
+            "save them as float32, and they are read from the file as they are needed"
+        )
+    return inputs if inputs.dtype == np.float32 else inputs.converted(as_float)
 
 
 def _checked(examples: Examples) -> Examples:

@@ -13,9 +13,10 @@ from annotated_types import Ge
 from nnlab.data import precision
 from nnlab.data.classes import check_classes, select_classes, target_notes
 from nnlab.data.examples import Examples, Loaded, Source, as_float32, check_finite, concatenate_examples
-from nnlab.data.inputs import ByteInputs, Inputs, blocks_of, scale_bytes
+from nnlab.data.file_rows import is_too_large
+from nnlab.data.inputs import ByteInputs, Inputs, blocks_of, file_rows, in_memory, scale_bytes
 from nnlab.data.splits import Split, split_examples
-from nnlab.data.transforms import Transform
+from nnlab.data.transforms import Scaling, Transform
 from nnlab.errors import InvalidValue
 from nnlab.registry import ComponentOf, Count, Fraction, common_options, section
 from nnlab.system.random import generator
@@ -56,7 +57,7 @@ class Data(NamedTuple):
     train: Examples
     validation: Examples | None
     test: Examples | None
-    scale: Callable[[np.ndarray], np.ndarray] = as_float32
+    scale: Scaling = as_float32
     notes: tuple[str, ...] = ()
 
     @property
@@ -64,6 +65,11 @@ class Data(NamedTuple):
         """The splits that have examples, by name: train, validation, test."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: part for name, part in parts.items() if part is not None}
+
+    @property
+    def streamed(self) -> bool:
+        """Whether inputs stay in their file, and are read as they are needed."""
+        return any(file_rows(part.inputs) is not None for part in self.splits.values())
 
     def with_splits(self, parts: Mapping[str, Examples]) -> Data:
         """The same data with other examples in these splits."""
@@ -146,7 +152,7 @@ def prepare(
             loaded = select_classes(loaded, keep_classes)
         if not reconstruct:
             check_classes(loaded)
-        data = _divide(loaded, split, limit, source.train_on_all, split_seed)
+        data = _load_what_fits(_divide(loaded, split, limit, source.train_on_all, split_seed))
         if not reconstruct:
             data = data.with_notes(target_notes(loaded, data.train))
         if label_noise is not None:
@@ -216,17 +222,20 @@ def _replace_labels(examples: Examples, noise: LabelNoise, random: np.random.Gen
 def _scale(data: Data, transform: Transform | None) -> Data:
     """The data as they are trained on: scaled in the precision of their source, then rounded to float32.
     Raises InvalidValue where that takes too much."""
-    scaling = transform(np.asarray(data.train.inputs)) if transform else lambda inputs: inputs
+    train = data.train.inputs
+    scaling = _scaling(transform, train)
     notes = precision.check_targets(data.train)
-    if data.train.inputs.dtype != np.float32:
-        scaled = scaling(np.asarray(data.train.inputs))
+    if train.dtype != np.float32:
+        scaled = scaling(np.asarray(train))
         notes = precision.check_inputs(data.train, scaled, transform is not None) + notes
 
     def scale(inputs: np.ndarray) -> np.ndarray:
         return as_float32(scaling(inputs))
 
     parts = {}
-    inputs = _scale_inputs([part.inputs for part in data.splits.values()], scale)
+    inputs: Sequence[Inputs] = [part.inputs for part in data.splits.values()]
+    if transform or not data.streamed:
+        inputs = _scale_inputs(inputs, scale)
     for (name, part), scaled_inputs in zip(data.splits.items(), inputs, strict=True):
         targets = part.targets if part.classes else as_float32(part.targets)
         parts[name] = replace(part, inputs=scaled_inputs, targets=targets)
@@ -234,11 +243,43 @@ def _scale(data: Data, transform: Transform | None) -> Data:
     return data.with_splits(parts)._replace(scale=scale).with_notes(notes)
 
 
-def _scale_inputs(parts: list[Inputs], scale: Callable[[np.ndarray], np.ndarray]) -> Sequence[Inputs]:
+def _scale_inputs(parts: Sequence[Inputs], scale: Scaling) -> Sequence[Inputs]:
     """The scaled inputs of each part; bytes stay bytes where there is a table of what they become."""
     of_bytes = [part for part in parts if isinstance(part, ByteInputs)]
     scaled = scale_bytes(of_bytes, scale) if len(of_bytes) == len(parts) else None
-    return scaled or [scale(np.asarray(part)) for part in parts]
+    return scaled or [
+        rows.converted(_conversion(part, scale)) if (rows := file_rows(part)) else scale(np.asarray(part))
+        for part in parts
+    ]
+
+
+def _conversion(inputs: Inputs, scale: Scaling) -> Scaling:
+    """What makes scaled numbers of rows of a file."""
+    if not isinstance(inputs, ByteInputs):
+        return scale
+    return lambda codes: scale(np.asarray(replace(inputs, codes=codes)))
+
+
+def _scaling(transform: Transform | None, train: Inputs) -> Scaling:
+    """What a transform makes of the training inputs. Raises InvalidValue."""
+    if transform is None:
+        return lambda inputs: inputs
+    if not file_rows(train):
+        return transform(np.asarray(train))
+    try:
+        return transform(train)
+    except InvalidValue as error:
+        raise InvalidValue(str(error), error.at or ("normalize",)) from None
+
+
+def _load_what_fits(data: Data) -> Data:
+    """The data, in memory where what is left of them after `limit` and `split` fits."""
+    rows = [rows for part in data.splits.values() if (rows := file_rows(part.inputs)) is not None]
+    if is_too_large(sum(part.file_bytes for part in rows)):
+        return data
+    return data.with_splits(
+        {name: replace(part, inputs=in_memory(part.inputs)) for name, part in data.splits.items()}
+    )
 
 
 def _target_inputs(data: Data) -> Data:

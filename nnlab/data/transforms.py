@@ -1,43 +1,47 @@
 """Transforms scale inputs: each maps the training inputs `[N, ...]` to a function of any inputs.
 
+Training inputs that stay in their file are read block by block, for statistics to which each block adds; what
+needs all at once is refused where it asks for an array of them.
+
 Statistics are of the training examples alone, so that nothing leaks in from validation and test
 (lectures 001 and 002).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import numpy as np
 
+from nnlab.data.inputs import Inputs, blocks_of
 from nnlab.errors import InvalidValue
 from nnlab.registry import NonNegative, register
 
 Scaling = Callable[[np.ndarray], np.ndarray]
-Transform = Callable[[np.ndarray], Scaling]
+Transform = Callable[[Inputs], Scaling]
 
 
 @register("transform")
-def standardize(train: np.ndarray, /, *, together: bool = False) -> Scaling:
+def standardize(train: Inputs, /, *, together: bool = False) -> Scaling:
     """Standardizes each feature, (x - mean) / std; a constant feature becomes 0.
 
     Args:
         together: Whether one mean and one std of all values are used, as suits pixels, whose differences mean
             something.
     """
-    axes = None if together else 0
-    exact = train.astype(np.float64)
-    least = exact.min(axes)
-    varies = exact.max(axes) > least  # the mean of equal values may be rounded, and their std above 0
-    mean = np.where(varies, exact.mean(axes), least)
-    std = np.where(varies, exact.std(axes), 1.0)
+    least, greatest = _range(train, together)
+    varies = greatest > least  # the mean of equal values may be rounded, and their std above 0
+    exact_mean = _mean(train, together)
+    mean = np.where(varies, exact_mean, least)
+    std = np.where(varies, np.sqrt(_mean(train, together, about=exact_mean)), 1.0)
     std = np.where(std > 0, std, 1.0)
     return lambda inputs: (inputs - mean) / std
 
 
 @register("transform")
-def min_max(train: np.ndarray, /, *, low: float = 0.0, high: float = 1.0, together: bool = False) -> Scaling:
+def min_max(train: Inputs, /, *, low: float = 0.0, high: float = 1.0, together: bool = False) -> Scaling:
     """Scales each feature linearly, its training range to [low, high]; a constant feature becomes low.
 
     Args:
@@ -48,9 +52,8 @@ def min_max(train: np.ndarray, /, *, low: float = 0.0, high: float = 1.0, togeth
     Raises:
         InvalidValue: low is not below high.
     """
-    axes = None if together else 0
-    exact = train.astype(np.float64)
-    least, span = exact.min(axes), np.ptp(exact, axes)
+    least, greatest = _range(train, together)
+    span = greatest - least
     span = np.where(span > 0, span, 1.0)
     if low >= high:
         raise InvalidValue(f"min_max: low {low:g} must lie below high {high:g}", ("normalize",))
@@ -58,9 +61,7 @@ def min_max(train: np.ndarray, /, *, low: float = 0.0, high: float = 1.0, togeth
 
 
 @register("transform")
-def whiten(
-    train: np.ndarray, /, *, method: Literal["pca", "zca"] = "pca", epsilon: NonNegative = 0.0
-) -> Scaling:
+def whiten(train: Inputs, /, *, method: Literal["pca", "zca"] = "pca", epsilon: NonNegative = 0.0) -> Scaling:
     """Whitens the inputs to uncorrelated features of variance 1, V^T (x - mean) / sqrt(eigenvalue + epsilon).
 
     V and the eigenvalues are those of the covariance (divided by N) of the training inputs, which are
@@ -77,11 +78,12 @@ def whiten(
     """
     from threadpoolctl import threadpool_limits
 
-    exact = train.reshape(len(train), -1).astype(np.float64)
+    values = np.asarray(train)
+    exact = values.reshape(len(values), -1).astype(np.float64)
     mean = exact.mean(0)
     with threadpool_limits(1, user_api="blas"):  # the same numbers on any number of cores
         axes, deviations = _principal_axes(exact - mean)
-    rounding = _rounding(exact, axes, np.finfo(train.dtype).eps / 2)
+    rounding = _rounding(exact, axes, np.finfo(values.dtype).eps / 2)
     varies = deviations > rounding + np.finfo(float).eps * max(exact.shape) * deviations.max()
     axes = axes[varies]
     weights = axes / np.sqrt(deviations[varies] ** 2 + epsilon)[:, None]
@@ -94,6 +96,38 @@ def whiten(
         return white.reshape(inputs.shape)
 
     return scale
+
+
+def _exact_blocks(inputs: Inputs) -> Iterator[np.ndarray]:
+    """The inputs in float64, some at a time."""
+    return (np.asarray(block, np.float64) for block in blocks_of(inputs))
+
+
+def _range(inputs: Inputs, together: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the greatest value, of each feature or of all."""
+    axes = None if together else 0
+    ends = [(block.min(axes), block.max(axes)) for block in _exact_blocks(inputs)]
+    least, greatest = zip(*ends, strict=True)
+    return np.min(least, axis=0), np.max(greatest, axis=0)
+
+
+def _mean(inputs: Inputs, together: bool, about: np.ndarray | None = None) -> np.ndarray:
+    """The mean of the values, or of their squared distances from `about`, of each feature or of all.
+
+    Of several features NumPy adds row to row, so that blocks give the same numbers. Of all values, or of one
+    feature, it adds in pairs: an array is one block, and a file has the same numbers to rounding.
+    """
+    in_pairs = together or math.prod(inputs.shape[1:]) == 1
+    whole = in_pairs and isinstance(inputs, np.ndarray)
+    total = np.zeros(())
+    for number, block in enumerate([np.asarray(inputs, np.float64)] if whole else _exact_blocks(inputs)):
+        values = block if about is None else np.square(block - about)
+        if not number or in_pairs:
+            part = values.sum(None if together else 0)
+            total = total + part if number else part
+        else:
+            total = np.concatenate([total[None], values]).sum(0)
+    return total / (math.prod(inputs.shape) if together else len(inputs))
 
 
 def _principal_axes(centred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -163,6 +163,13 @@ class RunPhenomenon(Phenomenon[RunView]):
     validate: Callable[[Setup, Data], object] = lambda setup, data: None
 
     @property
+    def looks_at_examples(self) -> bool:
+        """Whether its probes may read inputs; those of records see what a step gives."""
+        times = {probe.record_at for probe in self.probes}
+        at_once = any(probe.evaluates_all_examples for probe in self.probes)
+        return at_once or "end" in times or times == {"start"}
+
+    @property
     def end_tables(self) -> set[str]:
         """The tables that are recorded only when training has come to its end."""
         probed = {probe.table for probe in self.probes if probe.record_at == "end"}

@@ -16,10 +16,11 @@ from nnlab.storage.checkpoints import Checkpoint
 from nnlab.storage.results import JsonObject
 from nnlab.storage.run_directory import RunDirectory
 from nnlab.system import device
-from nnlab.training import memory
+from nnlab.text import format_bytes
 from nnlab.training.closed_form import fit
 from nnlab.training.experiment import Experiment, SolvedExperiment, TrainedExperiment
 from nnlab.training.loop import train_together
+from nnlab.training.memory import largest_layers
 from nnlab.training.placement import batch_devices
 from nnlab.training.processes import dismiss, is_of_lost_process
 from nnlab.training.record_tables import Chunk
@@ -128,9 +129,8 @@ def _check_device(experiment: Experiment) -> None:
     if available is not None and needed > available:
         raise experiment.config.error(
             ("model",),
-            f"training needs about {memory.format_bytes(needed)} of the device's memory, which has "
-            f"{memory.format_bytes(available)}; largest layers: "
-            f"{memory.largest_layers(experiment.model.setup)}",
+            f"training needs about {format_bytes(needed)} of the device's memory, which has "
+            f"{format_bytes(available)}; largest layers: {largest_layers(experiment.model.setup)}",
         )
 
 
@@ -182,6 +182,6 @@ def lost_process(directory: RunDirectory) -> NnlabError:
 def _out_of_memory(error: Exception, task: RunTask) -> NnlabError | None:
     """An error of memory that ran out, in a line that names the largest layers; None for another one."""
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-        largest = memory.largest_layers(task.experiment.model.setup)
+        largest = largest_layers(task.experiment.model.setup)
         return NnlabError(f"{task.directory.path}: out of memory; largest layers: {largest}")
     return None

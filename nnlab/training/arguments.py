@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from nnlab.nn.layer import Tree
-from nnlab.system.imports import Array, jnp
+from nnlab.system.imports import Array, PyTree, jnp
 
 IN_BOUNDS = "promise_in_bounds"  # a byte always is, in a table of 256
 
@@ -15,18 +15,18 @@ class DeviceData(NamedTuple):
     """The examples of all splits, the training examples first; `R` rows, those that fill up blocks included.
 
     Attributes:
-        inputs: `[R, ...]`, or bytes that stand for them.
+        inputs: `[R, ...]`, or bytes that stand for them; an empty tuple where they are streamed.
         targets: `[R, ...]`.
         real: `[R]`, false for the rows that fill up a block.
         table: The numbers that bytes stand for, see `ByteInputs`; an empty tuple where inputs are numbers.
     """
 
-    inputs: Array
+    inputs: Array | tuple[()]
     targets: Array
     real: Array
     table: Array | tuple[()] = ()
 
-    def numbers(self, inputs: Array) -> Array:
+    def numbers(self, inputs: PyTree) -> Array:
         """What some of the inputs, `[B, ...]`, stand for."""
         if isinstance(self.table, tuple):
             return inputs

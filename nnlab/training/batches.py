@@ -6,8 +6,10 @@ import numpy as np
 
 from nnlab.system.random import generator
 from nnlab.training.experiment import TrainedExperiment
+from nnlab.training.memory import STREAMED_BYTES
 
 MAXIMUM_ORDER_BYTES = 8 * 2**20  # of the order that one chunk takes
+MINIMUM_STREAMED_ROWS = 2  # of a chunk: the batch of a step, and that of the next one, which may be looked at
 
 
 class BatchOrder:
@@ -15,17 +17,25 @@ class BatchOrder:
 
     Epoch e is a permutation drawn from (seed, "order", e), cut into steps_per_epoch batches.
 
+    Args:
+        experiment: The experiment.
+        streamed_bytes: Of the inputs of an example that go to the device with each chunk; 0 where they are
+            there.
+
     Attributes:
         width: Examples of a row; 0 where each batch is full.
         capacity: How many rows one chunk takes.
     """
 
-    def __init__(self, experiment: TrainedExperiment) -> None:
+    def __init__(self, experiment: TrainedExperiment, streamed_bytes: int = 0) -> None:
         self.seed, self.steps_per_epoch = experiment.plan.seed, experiment.steps_per_epoch
         self.examples = len(experiment.data.train)
         full = self.steps_per_epoch == 1 and not experiment.plan.data.batch_size
         self.width = 0 if full else experiment.batch_size
         rows = MAXIMUM_ORDER_BYTES // (4 * max(1, self.width))
+        if streamed_bytes:
+            streamed_rows = STREAMED_BYTES // (self.width * streamed_bytes)
+            rows = max(MINIMUM_STREAMED_ROWS, min(rows, streamed_rows))
         self.capacity = max(1, min(experiment.total_steps + 1, rows))
         self._epoch: tuple[int, np.ndarray] = (-1, np.empty(0, np.int32))
 

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from nnlab.data.examples import Examples
-from nnlab.data.inputs import ByteInputs
+from nnlab.data.inputs import ByteInputs, Inputs, file_rows, in_memory
+from nnlab.errors import UsageError
 from nnlab.phenomena.probe import Batch
 from nnlab.system import device
 from nnlab.system.imports import Array, PyTree, jax
@@ -58,19 +59,16 @@ class EvalBlocks(NamedTuple):
         """The number of blocks."""
         return sum(blocks for _, blocks, _ in self.spans.values())
 
-    def arrange(self, experiment: Experiment, as_bytes: bool = False) -> DeviceData:
+    def arrange(self, experiment: Experiment, as_bytes: bool = False, streamed: bool = False) -> DeviceData:
         """The examples of an experiment in this layout, arrays of the host.
 
         Args:
             experiment: The experiment.
             as_bytes: Whether inputs that are bytes stay so; else they become the numbers.
+            streamed: Whether inputs are left out.
         """
         splits = experiment.data.splits
         train = experiment.data.train.inputs
-
-        def stored(examples: Examples) -> np.ndarray:
-            inputs = examples.inputs
-            return inputs.codes if as_bytes and isinstance(inputs, ByteInputs) else np.asarray(inputs)
 
         def filled(part_of: Callable[[Examples], np.ndarray]) -> PyTree:
             rows = []
@@ -82,11 +80,31 @@ class EvalBlocks(NamedTuple):
 
         table: PyTree = train.table if as_bytes and isinstance(train, ByteInputs) else ()
         return DeviceData(
-            filled(stored),
+            () if streamed else filled(lambda examples: stored_values(examples.inputs, as_bytes)),
             filled(lambda examples: examples.targets),
             filled(lambda examples: np.ones(len(examples), bool)),
             table,
         )
+
+    def read(self, experiment: Experiment, as_bytes: bool, first: int, count: int) -> np.ndarray:
+        """The inputs of some blocks, `[count, size, ...]`, as they are stored; rows that fill up are any.
+
+        Args:
+            experiment: The experiment.
+            as_bytes: Whether inputs that are bytes stay so.
+            first: The first block.
+            count: How many.
+        """
+        size = self.block_size
+        shape = experiment.data.train.inputs.shape[1:]
+        read = np.zeros((count * size, *shape), np.uint8 if as_bytes else np.float32)
+        for name, (start, blocks, _) in self.spans.items():
+            begin, end = max(first, start), min(first + count, start + blocks)
+            if begin < end:
+                inputs = experiment.data.splits[name].inputs[(begin - start) * size : (end - start) * size]
+                place = (begin - first) * size
+                read_stored(inputs, as_bytes, read[place : place + len(inputs)])
+        return read.reshape(count, size, *shape)
 
     def by_block(self, data: DeviceData) -> DeviceData:
         """The rows by block, `[blocks, size, ...]`, without the table."""
@@ -100,15 +118,49 @@ class EvalBlocks(NamedTuple):
         return values[first : first + blocks].reshape(-1, values.shape[-1])[:count]
 
     def examples(self, data: DeviceData) -> dict[str, Batch]:
-        """All examples by split."""
+        """All examples by split; none can be had where they are no part of the data."""
+        if isinstance(data.inputs, tuple):
+            return NotOnDevice()
         batches = {}
         for name, (first, _, count) in self.spans.items():
             rows = slice(first * self.block_size, first * self.block_size + count)
             batches[name] = Batch(data.numbers(data.inputs[rows]), data.targets[rows])
         return batches
 
-    def batch(self, data: DeviceData, rows: Array) -> Batch:
-        """The training examples at `rows`, `[B]`; all of them where `rows` is empty."""
+    def batch(self, data: DeviceData, rows: Array, stored: Array | tuple[()]) -> Batch:
+        """Some training examples.
+
+        Args:
+            data: The data.
+            rows: Which, `[B]`; all of them where it is empty.
+            stored: Their inputs as they are stored, where they are no part of the data.
+        """
         if rows.shape[0] == 0:
             return self.examples(data)["train"]
-        return Batch(data.numbers(data.inputs[rows]), data.targets[rows])
+        values = data.inputs[rows] if isinstance(stored, tuple) else stored
+        return Batch(data.numbers(values), data.targets[rows])
+
+
+class NotOnDevice(dict[str, Batch]):
+    """In place of the examples by split, where they are streamed."""
+
+    def __missing__(self, split: str) -> Batch:
+        raise UsageError(
+            "a phenomenon looks at examples, and they are streamed from a file that is too large for memory; "
+            "leave it out, or give data.limit"
+        )
+
+
+def read_stored(inputs: Inputs, as_bytes: bool, values: np.ndarray) -> None:
+    """Read `stored_values` of some inputs to an array."""
+    rows = file_rows(inputs)
+    if rows is not None and (as_bytes or not isinstance(inputs, ByteInputs)):
+        rows.read_to(values)
+    else:
+        values[...] = stored_values(inputs, as_bytes)
+
+
+def stored_values(inputs: Inputs, as_bytes: bool) -> np.ndarray:
+    """What is put on the device of some inputs, read if need be: bytes, or the numbers."""
+    values = in_memory(inputs)
+    return np.asarray(values.codes if as_bytes and isinstance(values, ByteInputs) else values)

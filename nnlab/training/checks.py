@@ -11,15 +11,16 @@ import numpy as np
 from nnlab.config import Config
 from nnlab.config.experiment_keys import ExperimentPlan
 from nnlab.data.augment import check_mixing
+from nnlab.data.inputs import blocks_of
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue, KeyPath
 from nnlab.nn.layer import path_matches
 from nnlab.nn.model import Model
 from nnlab.optim.metrics import Better, metric_columns, task_of
 from nnlab.registry import build, components
-from nnlab.text import join_words, suggestion
-from nnlab.training import memory
-from nnlab.training.memory import Footprint
+from nnlab.system.memory import available_bytes
+from nnlab.text import format_bytes, join_words, suggestion
+from nnlab.training.memory import Footprint, largest_layers
 from nnlab.training.outputs import check_outputs
 
 TASK_WORDS = {
@@ -121,6 +122,27 @@ def check_solver(config: Config, model: Model) -> None:
         )
 
 
+def check_streaming(config: Config, plan: ExperimentPlan) -> None:
+    """Where inputs stay in their file, nothing may need all of them at once.
+
+    Raises:
+        ConfigError: Something does.
+    """
+    train, phenomena = plan.train, enumerate(plan.phenomena)
+    needs: list[tuple[KeyPath, object]] = [
+        (("data", "batch_size"), not plan.data.batch_size),
+        (("metrics",), plan.metrics),
+        (("record", "predictions"), plan.record.predictions),
+        (("solver",), plan.solver),
+        (("train", "cache_frozen"), train and train.cache_frozen),
+        *((("phenomena", n), not one.spans_sweep and one.looks_at_examples) for n, one in phenomena),
+    ]
+    for path, needed in needs:
+        if needed:
+            message = "needs all inputs at once, and they are too large for memory and stay in their file; "
+            raise config.error(path, message + "leave it out, or give data.limit")
+
+
 def check_memory(config: Config, footprint: Footprint, precision: str) -> None:
     """Check that a training fits into memory.
 
@@ -132,12 +154,12 @@ def check_memory(config: Config, footprint: Footprint, precision: str) -> None:
     Raises:
         ConfigError: There is not enough free memory.
     """
-    needed, free = footprint.additional_bytes, memory.available_bytes()
+    needed, free = footprint.additional_bytes, available_bytes()
     if free is not None and needed > free:
         raise config.error(
             ("model",),
-            f"training needs {precision} {memory.format_bytes(needed)} of memory and "
-            f"{memory.format_bytes(free)} are free; largest layers: {memory.largest_layers(footprint.setup)}",
+            f"training needs {precision} {format_bytes(needed)} of memory and {format_bytes(free)} are free; "
+            f"largest layers: {largest_layers(footprint.setup)}",
         )
 
 
@@ -187,7 +209,9 @@ def _check_tokens(config: Config, data: Data, model: Model) -> None:
             continue
         if place > 0:
             raise config.error(("model",), f"{path} takes tokens; it must be the first layer")
-        values = np.concatenate([np.unique(np.asarray(part.inputs)) for part in data.splits.values()])
+        values = np.concatenate(
+            [np.unique(block) for part in data.splits.values() for block in blocks_of(part.inputs)]
+        )
         others = values[(values != np.floor(values)) | (values < 0)]
         if others.size:
             raise config.error(

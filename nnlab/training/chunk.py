@@ -79,7 +79,15 @@ def build_core(
 
 
 def run_chunk(
-    core: Core, state: State, order: Array, base: Array, records: Array, untils: Array, count: Array
+    core: Core,
+    state: State,
+    order: Array,
+    stored: Array | tuple[()],
+    base: Array,
+    records: Array,
+    untils: Array,
+    count: Array,
+    sums: Array | tuple[()],
 ) -> tuple[State, Record]:
     """Run the first `count` of `S` segments.
 
@@ -87,18 +95,21 @@ def run_chunk(
         core: The functions of the experiment.
         state: The state at step `base`.
         order: `[T, B]`, the rows of the batches from step `base` on; `[T, 0]` for full batches.
+        stored: `[T, B, ...]`, the inputs of these batches as they are stored, where they are streamed.
         base: The step at which the chunk begins.
         records: `[S]`, whether each segment begins with a record.
         untils: `[S]`, the step at which each segment ends.
         count: How many segments to run.
+        sums: Of the blocks at step `base`, see `Evaluator.metrics`, where examples are streamed; then a
+            segment after the first does not begin with a record.
 
     Returns:
         The state after the last segment, and a record per segment, `[S, ...]`.
     """
-    steps = Steps(core, order, base)
+    steps = Steps(core, order, stored, base)
     observes = bool(core.recorder.probes["every_record"])
     record = jax.jit(core.recorder.record)  # which keeps what it traced
-    no_row = _zeros(jax.eval_shape(record, state)[1])
+    no_row = _zeros(jax.eval_shape(record, state, sums)[1])
 
     def segment(number: Array, carry: tuple[State, Record]) -> tuple[State, Record]:
         before, rows = carry
@@ -106,7 +117,7 @@ def run_chunk(
         step = jnp.where(records[number] & before.running, before.step, -1)
         remembered = (before.best, before.monitors, before.path)
         (best, monitors, path), row = jax.lax.cond(
-            records[number], lambda: record(before), lambda: (remembered, no_row)
+            records[number], lambda: record(before, sums), lambda: (remembered, no_row)
         )
         state, tables = before._replace(best=best, monitors=monitors, path=path), {"metrics": row}
         if observes:
@@ -134,21 +145,25 @@ class Steps:
     Args:
         core: The functions of the experiment.
         order: The rows of the batches, see `run_chunk`.
+        stored: Their inputs, likewise.
         base: The step of the first of them.
     """
 
-    def __init__(self, core: Core, order: Array, base: Array) -> None:
-        self.core, self.order, self.base = core, order, base
-        full_batch = order.shape[1] == 0
-        self.full = core.blocks.batch(core.arguments.data, order[0]) if full_batch else None  # copied once
+    def __init__(self, core: Core, order: Array, stored: Array | tuple[()], base: Array) -> None:
+        self.core, self.order, self.stored, self.base = core, order, stored, base
+        data, full_batch = core.arguments.data, order.shape[1] == 0
+        self.full = core.blocks.batch(data, order[0], ()) if full_batch else None  # copied once
         self.trace = jax.jit(lambda state: core.train_step.trace(state, self.batch(state)))  # traced once
         self.advance = jax.jit(core.train_step.advance)
         self.observe = jax.jit(core.recorder.observe)
 
     def batch(self, state: State) -> Batch:
         """The batch of a state's step."""
-        rows = self.order[state.step - self.base]
-        return self.full or self.core.blocks.batch(self.core.arguments.data, rows)
+        if self.full:
+            return self.full
+        number = state.step - self.base
+        stored = () if isinstance(self.stored, tuple) else self.stored[number]
+        return self.core.blocks.batch(self.core.arguments.data, self.order[number], stored)
 
     def plain(self, state: State, until: Array) -> State:
         """The state at step `until`, or where the training is over."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nnlab.nn.layer import Output, Tree
 from nnlab.optim.metrics import added_metrics
-from nnlab.system.imports import Array, jax, jnp
+from nnlab.system.imports import Array, PyTree, jax, jnp
 from nnlab.training.arguments import DeviceData
 from nnlab.training.blocks import EvalBlocks
 from nnlab.training.program import Components
@@ -21,19 +21,17 @@ class Evaluator:
         self.seed, self.data, self.blocks, self.classes = seed, data, blocks, classes
         self.added = added_metrics(components.metrics, classes)
 
-    def metrics(self, state: State) -> dict[str, Array]:
+    def metrics(self, state: State, sums: Array | tuple[()] = ()) -> dict[str, Array]:
         """The mean loss of each split, weighted if the loss is; for a classification, its accuracy; and the
-        metrics that the file asks for."""
+        metrics that the file asks for.
 
-        def evaluate(block: DeviceData) -> tuple[Array, Array | None]:
-            outputs = self.apply(state.params, state.layer_state, self.data.numbers(block.inputs)).value
-            losses = self.loss.per_example(outputs, block.targets)
-            correct = self.loss.correct(outputs, block.targets) if self.classes else losses
-            weights = [] if self.loss.weight_of is None else [self.loss.weight_of(block.targets)]
-            values = jnp.stack([losses, correct, *weights])
-            return jnp.where(block.real, values, 0.0).sum(-1), outputs if self.added else None
-
-        sums, outputs = jax.lax.map(evaluate, self.blocks.by_block(self.data))
+        Args:
+            state: The state.
+            sums: Those of `block_sums` of all blocks, where examples are streamed; else they are computed.
+        """
+        outputs: PyTree = None
+        if isinstance(sums, tuple):
+            sums, outputs = self.block_sums(state, self.blocks.by_block(self.data))
         examples = self.blocks.examples(self.data) if self.added else {}
         metrics = {}
         for split, (first, blocks, count) in self.blocks.spans.items():
@@ -45,6 +43,29 @@ class Evaluator:
                 values = metric.of(self.loss, self.blocks.unblocked(outputs, split), examples[split].targets)
                 metrics[f"{split}_{metric.title}"] = values
         return metrics
+
+    def streamed_sums(self, state: State, inputs: Array, first: Array) -> Array:
+        """`block_sums` of the blocks from `first` on whose inputs are given, `[k, size, ...]`."""
+
+        def part(values: Array) -> Array:
+            return jax.lax.dynamic_slice_in_dim(values, first, inputs.shape[0])
+
+        blocks = jax.tree.map(part, self.blocks.by_block(self.data))
+        return self.block_sums(state, blocks._replace(inputs=inputs))[0]
+
+    def block_sums(self, state: State, blocks: DeviceData) -> tuple[Array, Array | None]:
+        """For each block, the sums of losses, of correct answers and, where there are some, of weights,
+        `[k, 2]` or `[k, 3]`; and the outputs, where a metric asks for them."""
+
+        def evaluate(block: DeviceData) -> tuple[Array, Array | None]:
+            outputs = self.apply(state.params, state.layer_state, self.data.numbers(block.inputs)).value
+            losses = self.loss.per_example(outputs, block.targets)
+            correct = self.loss.correct(outputs, block.targets) if self.classes else losses
+            weights = [] if self.loss.weight_of is None else [self.loss.weight_of(block.targets)]
+            values = jnp.stack([losses, correct, *weights])
+            return jnp.where(block.real, values, 0.0).sum(-1), outputs if self.added else None
+
+        return jax.lax.map(evaluate, blocks)
 
     def outputs(self, state: State) -> dict[str, Array]:
         """The model's outputs `[N, K]` for every example of each split."""

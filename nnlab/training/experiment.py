@@ -27,9 +27,16 @@ from nnlab.optim.stopping import Stop
 from nnlab.phenomena.layer_table import LAYER_PROBE
 from nnlab.phenomena.probe import WEIGHT_PATH_POINTS, Probe
 from nnlab.system.imports import Array
-from nnlab.training.checks import blame, check_data_and_model, check_memory, check_solver, check_training
+from nnlab.training.checks import (
+    blame,
+    check_data_and_model,
+    check_memory,
+    check_solver,
+    check_streaming,
+    check_training,
+)
 from nnlab.training.class_weights import class_weights
-from nnlab.training.memory import FLOAT_BYTES, Footprint
+from nnlab.training.memory import FLOAT_BYTES, STREAMED_BYTES, Footprint
 from nnlab.training.pretrained import NO_PRETRAINED_WEIGHTS, PretrainedWeights, load_pretrained
 from nnlab.training.program import Components, build_components, group_key, traced_values
 
@@ -110,6 +117,11 @@ class Experiment(abc.ABC):
         return ()
 
     @functools.cached_property
+    def streamed(self) -> bool:
+        """Whether inputs stay in their file, and go to the device as they are needed."""
+        return self.data.streamed
+
+    @functools.cached_property
     def data_hash(self) -> str:
         """SHA-256 over every array of the data."""
         return self.data.hash
@@ -125,6 +137,8 @@ class Experiment(abc.ABC):
             at_once = any(probe.evaluates_all_examples for probe in _phenomena_probes(self.plan))
             numbers = math.prod(inputs.shape[1:]) * (examples if at_once else self.batch_size)
             data_bytes += inputs.table.nbytes + FLOAT_BYTES * numbers
+        if self.streamed:  # two chunks of them, here and on the device
+            data_bytes += 2 * STREAMED_BYTES
         if self.plan.metrics:  # they are computed from the outputs of all examples
             data_bytes += FLOAT_BYTES * examples * math.prod(self.model.setup.output_shape)
         return _footprint(self.plan, self.model, self.batch_size, examples, data_bytes)
@@ -253,6 +267,8 @@ def build_experiment(config: Config) -> Experiment:
         data = plan.data.load(plan.seed)
     with blame(config, "model"):
         model = build_model(plan.model, data.train.inputs.shape[1:], plan.precision.compute)
+    if data.streamed:
+        check_streaming(config, plan)
     check_data_and_model(config, plan, data, model)
     pretrained = _pretrained(config, plan, data, model)
     if plan.train is None:  # then there is a solver
@@ -317,9 +333,7 @@ def _frozen_prefix(config: Config, plan: ExperimentPlan, model: Model) -> int:
     if plan.augment:
         raise config.error(at, "needs inputs that stay as they are; leave out 'augment'")
     for phenomenon in plan.run_phenomena:
-        times = {probe.record_at for probe in phenomenon.probes}
-        all_examples = any(probe.evaluates_all_examples for probe in phenomenon.probes)
-        if all_examples or "end" in times or times == {"start"}:  # those of the start alone read inputs
+        if phenomenon.looks_at_examples:
             message = f"leaves no inputs for {phenomenon.name} to look at; leave one of the two out"
             raise config.error(at, message)
     last = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar
 
@@ -12,9 +13,10 @@ from nnlab.data.inputs import ByteInputs, Inputs
 from nnlab.phenomena.probe import WEIGHT_PATH_POINTS
 from nnlab.system.imports import PyTree, jax
 from nnlab.training.arguments import Arguments
-from nnlab.training.blocks import EvalBlocks
+from nnlab.training.blocks import EvalBlocks, read_stored
 from nnlab.training.experiment import TrainedExperiment
 from nnlab.training.frozen_features import with_frozen_features
+from nnlab.training.memory import FLOAT_BYTES
 from nnlab.training.placement import Placement
 from nnlab.training.processes import agree
 from nnlab.training.state import (
@@ -41,6 +43,7 @@ class Lanes:
         count: Their number.
         shares_data: Whether all train on the same data, which is then on a device once.
         table_shape: Of what bytes stand for, where the inputs of all are bytes and stay so on the device.
+        streamed: Whether inputs go to the device as they are needed.
         placement: The devices, and what is divided among them.
     """
 
@@ -49,9 +52,21 @@ class Lanes:
         self.count = len(experiments)
         same_data = len({e.data_hash for e in experiments}) == 1 and not self.lead.frozen_prefix
         self.shares_data = self.count == 1 or same_data
+        self.streamed = any(experiment.streamed for experiment in experiments)
         shapes = {_table_shape(experiment.data.train.inputs) for experiment in experiments}
         self.table_shape = shapes.pop() if len(shapes) == 1 and not self.lead.frozen_prefix else None
         self.placement = Placement.of(self.lead, self.count)
+
+    @property
+    def as_bytes(self) -> bool:
+        """Whether inputs are bytes on the device."""
+        return self.table_shape is not None
+
+    @property
+    def example_bytes(self) -> int:
+        """Bytes of the inputs of an example on the device."""
+        values = math.prod(self.lead.data.train.inputs.shape[1:])
+        return values if self.as_bytes else FLOAT_BYTES * values
 
     def stack(self, trees: Sequence[PyTree]) -> PyTree:
         """One tree of all lanes, from that of each, and the last one's again for devices without a lane."""
@@ -79,8 +94,7 @@ class Lanes:
         """The program's arguments, on the devices."""
         blocks = EvalBlocks.of(self.lead)
         sources = self.experiments[:1] if self.shares_data else self.experiments
-        as_bytes = self.table_shape is not None
-        data = [blocks.arrange(with_frozen_features(each), as_bytes) for each in sources]
+        data = [blocks.arrange(with_frozen_features(each), self.as_bytes, self.streamed) for each in sources]
         with np.errstate(over="ignore"):  # what does not fit becomes infinite, and the run diverges
             values = [{k: np.float32(v) for k, v in e.traced_values.items()} for e in self.experiments]
         put = self.placement.put
@@ -91,6 +105,25 @@ class Lanes:
             put(data[0], by_lane=False) if self.shares_data else put(self.stack(data)),
             put(self.stack([e.class_weights for e in self.experiments])),
         )
+
+    def read_batches(self, rows: Sequence[np.ndarray], count: int) -> np.ndarray | tuple[()]:
+        """The inputs of batches as they are stored, `[T, B, ...]`, of lanes with an axis in front; an empty
+        tuple where they are on the device.
+
+        Args:
+            rows: Of the examples of each lane, `[T, B]`.
+            count: How many batches are read; what follows them is any.
+        """
+        if not self.streamed:
+            return ()
+        shape, dtype = self.lead.data.train.inputs.shape[1:], np.uint8 if self.as_bytes else np.float32
+        batches = []
+        for experiment, order in zip(self.experiments, rows, strict=True):
+            chosen = order[:count].reshape(-1)
+            read = np.empty((order.size, *shape), dtype)
+            read_stored(experiment.data.train.inputs[chosen], self.as_bytes, read[: len(chosen)])
+            batches.append(read.reshape(*order.shape, *shape))
+        return self.stack(batches)
 
     def first_states(self, init: Callable[[PyTree], PyTree]) -> State:
         """The states before the first step.

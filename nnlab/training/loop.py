@@ -13,15 +13,15 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from nnlab.system.imports import PyTree, jax
-from nnlab.training.batches import BatchOrder
 from nnlab.training.compilation import Programs, programs_for
 from nnlab.training.experiment import TrainedExperiment
 from nnlab.training.lanes import Lanes
 from nnlab.training.predictions import predictions_table
 from nnlab.training.processes import NOTHING_LEFT, agree
 from nnlab.training.record_tables import Chunk, ChunkOutcome, Table, chunk_of, flat_table
-from nnlab.training.segments import ChunkPlan
+from nnlab.training.segments import ChunkPlan, batch_orders
 from nnlab.training.state import ResumePoint, State
+from nnlab.training.streamed_blocks import StreamedEvaluation
 
 
 def train(experiment: TrainedExperiment, resume_point: ResumePoint | None = None) -> Iterator[Chunk]:
@@ -66,9 +66,12 @@ def train_together(
         state = lanes.restored_states(resume_points, state)
     start_tables = {} if start >= 0 else _tables_at_start(lanes, programs, state)
     plan = ChunkPlan(lanes, max(0, start))
+    evaluation = StreamedEvaluation(lanes, programs.evaluate) if programs.evaluate else None
     while running and plan.goes_on():
-        called, base = time.perf_counter(), plan.step
-        state, records = programs.chunk(lanes.arguments, state, *plan.next_chunk())
+        base, inputs = plan.step, plan.next_chunk()
+        sums = evaluation.sums(state, bool(inputs.records[0])) if evaluation else ()
+        called = time.perf_counter()
+        state, records = programs.chunk(lanes.arguments, state, *inputs, sums)
         outcome = jax.device_get(ChunkOutcome(records, state.step, state.finite, state.monitors.stopped))
         now = time.perf_counter()
         plan.adapt(plan.step - base, now - called)
@@ -94,8 +97,9 @@ def _tables_at_start(lanes: Lanes, programs: Programs, state: State) -> dict[int
     """By lane, the tables of the probes that record at step 0 only."""
     if programs.start is None:
         return {}
-    rows = lanes.stack([BatchOrder(experiment).rows(0, 1)[0] for experiment in lanes.experiments])
-    columns = lanes.split(jax.device_get(programs.start(lanes.arguments, state, rows)))
+    rows = [order.rows(0, 1) for order in batch_orders(lanes)]
+    batch = lanes.stack(rows), lanes.read_batches(rows, 1)
+    columns = lanes.split(jax.device_get(programs.start(lanes.arguments, state, *batch)))
     return {n: _flat_tables(lanes.experiments[n], 0, columns[n]) for n in range(lanes.count)}
 
 

@@ -43,14 +43,20 @@ class Recorder:
             for time in ("every_record", "start", "end")
         }
 
-    def record(self, state: State) -> tuple[tuple[Best, MonitorState, WeightHistory | tuple[()]], Columns]:
+    def record(
+        self, state: State, sums: Array | tuple[()] = ()
+    ) -> tuple[tuple[Best, MonitorState, WeightHistory | tuple[()]], Columns]:
         """Evaluate a state.
+
+        Args:
+            state: The state.
+            sums: Those of all blocks, where examples are streamed.
 
         Returns:
             The best weights, what schedules and stops remember, and the path of the weights, all with this
             record unless the training is over; and the row of the table `metrics`.
         """
-        metrics = self.evaluator.metrics(state)
+        metrics = self.evaluator.metrics(state, sums)
         costs = {name: -v if self.better[name] == "higher" else v for name, v in metrics.items()}
         updated = self.update_monitors(state, costs)
         monitors = jax.lax.cond(state.running, lambda: updated, lambda: state.monitors)
@@ -84,9 +90,10 @@ class Recorder:
             row["weight_norm"] = jnp.sqrt(squares)
         return row
 
-    def at_start(self, state: State, rows: Array) -> dict[str, Columns]:
-        """The tables of the probes that see step 0 only; `rows` are those of its batch."""
-        batch = self.evaluator.blocks.batch(self.arguments.data, rows)
+    def at_start(self, state: State, rows: Array, stored: Array | tuple[()]) -> dict[str, Columns]:
+        """The tables of the probes that see step 0 only; `rows` and `stored` are of its batch, see
+        `EvalBlocks.batch`."""
+        batch = self.evaluator.blocks.batch(self.arguments.data, rows, stored)
         return self.measure("start", self.snapshot(state, self.train_step.trace(state, batch)))
 
     def at_end(self, state: State) -> dict[str, Columns]:

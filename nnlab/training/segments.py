@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +37,8 @@ class ChunkInputs(NamedTuple):
 
     Attributes:
         order: `[T, B]`, with an axis of lanes in front where there are several.
+        stored: `[T, B, ...]`, likewise, the inputs of these batches where they are streamed; else an empty
+            tuple.
         base: The step at which the chunk begins.
         records: `[S]`, whether each segment begins with a record.
         untils: `[S]`, the step at which each segment ends.
@@ -41,10 +46,25 @@ class ChunkInputs(NamedTuple):
     """
 
     order: np.ndarray
+    stored: np.ndarray | tuple[()]
     base: np.int32
     records: np.ndarray
     untils: np.ndarray
     segment_count: np.int32
+
+
+class PlannedChunk(NamedTuple):
+    """A chunk that comes next.
+
+    Attributes:
+        until: The step at which it ends.
+        rest: The segments that are left after it.
+        inputs: () -> its inputs.
+    """
+
+    until: int
+    rest: list[Segment]
+    inputs: Callable[[], ChunkInputs]
 
 
 class ChunkPlan:
@@ -57,9 +77,11 @@ class ChunkPlan:
 
     def __init__(self, lanes: Lanes, start: int) -> None:
         self.lanes, self.step = lanes, start
-        self.orders = [BatchOrder(experiment) for experiment in lanes.experiments]
+        self.orders = batch_orders(lanes)
         self.segments = segments_from(lanes.lead.record_steps, start)
         self.chunk_steps = first_chunk_steps(lanes)
+        self.reader = ThreadPoolExecutor(1, "batches") if lanes.streamed else None
+        self.ahead: PlannedChunk | None = None
 
     def goes_on(self) -> bool:
         """Whether there is another chunk; of processes that train together all take one length of it."""
@@ -73,11 +95,21 @@ class ChunkPlan:
             agree(np.int32(0))
 
     def next_chunk(self) -> ChunkInputs:
-        """Take the next chunk off the plan."""
+        """Take the next chunk off the plan; where its inputs are read from a file, those of the one after it
+        are read from now on."""
+        chunk = self.ahead or self.plan_chunk()
+        self.step, self.segments = chunk.until, chunk.rest
+        inputs = chunk.inputs()
+        self.ahead = self.plan_chunk() if self.reader and self.segments else None
+        return inputs
+
+    def plan_chunk(self) -> PlannedChunk:
+        """The chunk that comes next."""
         base, steps = self.step, min(self.chunk_steps, self.orders[0].capacity - 1)
-        chunk, self.segments = take_segments(self.segments, base, steps)
-        self.step = chunk[-1].until
-        return chunk_inputs(self.lanes, self.orders, base, chunk)
+        segments, rest = take_segments(self.segments, base, steps, one_record=self.lanes.streamed)
+        make = functools.partial(chunk_inputs, self.lanes, self.orders, base, segments)
+        inputs = make if self.reader is None else self.reader.submit(make).result
+        return PlannedChunk(segments[-1].until, rest, inputs)
 
     def adapt(self, steps: int, seconds: float) -> None:
         """Set the length of the next chunk by the speed of the last one.
@@ -97,13 +129,16 @@ def segments_from(record_steps: list[int], start: int) -> list[Segment]:
     return unrecorded + [Segment(True, until) for _, until in left]
 
 
-def take_segments(segments: list[Segment], base: int, steps: int) -> tuple[list[Segment], list[Segment]]:
+def take_segments(
+    segments: list[Segment], base: int, steps: int, one_record: bool = False
+) -> tuple[list[Segment], list[Segment]]:
     """Cut the next chunk off a list of segments, within a segment where need be.
 
     Args:
         segments: Those that are left, in order.
         base: The step at which the first one begins.
         steps: How many steps the chunk should have, about.
+        one_record: Whether only its first segment may begin with a record.
 
     Returns:
         The segments of the chunk, and those that are left after it.
@@ -111,7 +146,8 @@ def take_segments(segments: list[Segment], base: int, steps: int) -> tuple[list[
     chunk: list[Segment] = []
     limit = base + max(1, steps)
     for position, segment in enumerate(segments):
-        if len(chunk) == MAXIMUM_SEGMENTS or (chunk and chunk[-1].until >= limit):
+        full = len(chunk) == MAXIMUM_SEGMENTS or (one_record and segment.record)
+        if chunk and (full or chunk[-1].until >= limit):
             return chunk, segments[position:]
         if segment.until > limit:
             rest = [Segment(False, segment.until), *segments[position + 1 :]]
@@ -130,11 +166,18 @@ def chunk_inputs(lanes: Lanes, orders: list[BatchOrder], base: int, segments: li
         segments: MAXIMUM_SEGMENTS of them at most.
     """
     until = segments[-1].until if segments else base
-    order = lanes.stack([order.padded_rows(base, until) for order in orders])
+    rows = [order.padded_rows(base, until) for order in orders]
+    stored = lanes.read_batches(rows, until - base + 1)
     padded = segments + [Segment(False, 0)] * (MAXIMUM_SEGMENTS - len(segments))
     records = np.array([segment.record for segment in padded])
     untils = np.array([segment.until for segment in padded], np.int32)
-    return ChunkInputs(order, np.int32(base), records, untils, np.int32(len(segments)))
+    return ChunkInputs(lanes.stack(rows), stored, np.int32(base), records, untils, np.int32(len(segments)))
+
+
+def batch_orders(lanes: Lanes) -> list[BatchOrder]:
+    """The order of examples of each lane."""
+    streamed_bytes = lanes.example_bytes if lanes.streamed else 0
+    return [BatchOrder(experiment, streamed_bytes) for experiment in lanes.experiments]
 
 
 def first_chunk_steps(lanes: Lanes) -> int:

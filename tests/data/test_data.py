@@ -669,7 +669,7 @@ def test_idx_files_that_are_not_one_data_set_are_told_or_refused(tmp_path):
         load(config)
     images, _ = write_images(tmp_path, "train", 9, seed=3)
     data = load(config | {"split": WHOLE})
-    assert sum(data.train.inputs.ravel()) == pytest.approx(images.sum() / 255, rel=1e-5)
+    assert np.asarray(data.train.inputs).sum() == pytest.approx(images.sum() / 255, rel=1e-5)
     assert data.notes == (f"'{tmp_path}': not used: emnist-digits-... and emnist-letters-...",)
     write_images(tmp_path, "t10k", 9)
     (tmp_path / "t10k-labels-idx1-ubyte").unlink()

@@ -22,6 +22,7 @@ from torture.joins import joins
 from torture.kills import kills
 from torture.peaks import peaks
 from torture.smoke import smoke
+from torture.streaming import streaming
 from torture.surroundings import surroundings
 from torture.tables import tables
 from torture.typos import typos
@@ -43,6 +44,7 @@ PARTS: dict[str, tuple[str, Callable[[Path], Report]]] = {
     "smoke": ("shipped experiment", smoke),
     "peaks": ("estimate of memory", peaks),
     "device": ("check of a GPU, tried on the CPU", device_check),
+    "streaming": ("data larger than memory", streaming),
 }
 
 

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.lib.npyio import NpzFile
 
 from nnlab.data.datasets.local_files import blame_path, existing_file
 from nnlab.data.examples import Examples, Loaded, Source, Task, examples_from_labels
+from nnlab.data.file_rows import ArrayFile, FileRows, is_too_large
+from nnlab.data.inputs import concatenate_inputs
 from nnlab.errors import InvalidValue
 from nnlab.registry import register
 from nnlab.text import join_words, suggestion
 
 MAXIMUM_NAMES = 8  # of arrays, in a message
+ZIP_LENGTHS = slice(26, 30)  # in a member's header, of what follows it: the name, and an extra field
 OTHER_PARTS = {"test": ("test",), "validation": ("val", "valid", "validation")}  # by words in arrays' names
 
 Names = tuple[str, str]  # of inputs and targets
-Arrays = tuple[np.ndarray, np.ndarray]
+Arrays = tuple[np.ndarray | FileRows, np.ndarray]
 
 
 @register("dataset")
@@ -35,6 +40,9 @@ def npz(path: str, inputs: str = "x", targets: str = "y", task: Task = "classifi
     `test_images` and `test_labels` beside `train_images` and `train_labels`. Arrays that are left over are
     named in a note. Inputs are as in the archive: bytes are not divided by 255. Rows are counted on from the
     training examples to those of test and of validation.
+
+    Of an archive that is too large for memory and not compressed (`numpy.savez`), inputs of bytes or float32
+    stay in the file, and are read as they are needed.
 
     Args:
         path: The .npz file; a relative path starts at the working directory.
@@ -50,7 +58,12 @@ def npz(path: str, inputs: str = "x", targets: str = "y", task: Task = "classifi
         with _opened(path) as archive:
             names = _choose(archive.files, path, inputs, targets)
             unused = sorted(set(archive.files).difference(*names.values()))
-            arrays = {part: (archive[x], archive[y]) for part, (x, y) in names.items()}
+            file = existing_file(path)
+            in_file = is_too_large(file.stat().st_size)
+            arrays = {
+                part: (_rows_in_file(file, archive, x) if in_file else archive[x], archive[y])
+                for part, (x, y) in names.items()
+            }
         _check(arrays, names, path)
         # all in one, so that the labels of all are numbered alike
         together = blame_path(_examples, list(arrays.values()), task)
@@ -132,12 +145,39 @@ def _check(arrays: Mapping[str, Arrays], names: Mapping[str, Names], path: str) 
             raise InvalidValue(message, ("path",))
 
 
+def _rows_in_file(file: Path, archive: NpzFile, name: str) -> np.ndarray | FileRows:
+    """The rows of an array, which stay in the file; the array itself where they do not lie there one after
+    the other, as they are compressed, say.
+
+    Raises:
+        ValueError: The array is cut short.
+        OSError: The file cannot be read.
+    """
+    with file.open("rb") as stream:
+        member = zipfile.ZipFile(stream).getinfo(f"{name}.npy")
+        if member.compress_type != zipfile.ZIP_STORED:
+            return archive[name]
+        stream.seek(member.header_offset + ZIP_LENGTHS.start)
+        lengths = struct.unpack("<HH", stream.read(4))
+        start = member.header_offset + ZIP_LENGTHS.stop + sum(lengths)
+        stream.seek(start)
+        version = np.lib.format.read_magic(stream)
+        headers = np.lib.format.read_array_header_1_0, np.lib.format.read_array_header_2_0
+        shape, by_columns, dtype = headers[version != (1, 0)](stream)
+        array = ArrayFile.of(file, stream.tell(), shape, dtype)
+    if by_columns or dtype.kind not in "fiub" or len(shape) < 2:
+        return archive[name]
+    if array.start + shape[0] * array.row_bytes != start + member.file_size:
+        raise ValueError(f"array '{name}' is cut short")
+    return FileRows.of(array)
+
+
 def _examples(arrays: Sequence[Arrays], task: Task) -> Examples:
     """The examples of all parts, one after the other."""
-    inputs, targets = (
-        each[0] if len(each) == 1 else np.concatenate(each) for each in zip(*arrays, strict=True)
-    )
-    return examples_from_labels(inputs, targets, task)
+    inputs, targets = zip(*arrays, strict=True)
+    if len(arrays) == 1:
+        return examples_from_labels(inputs[0], targets[0], task)
+    return examples_from_labels(concatenate_inputs(inputs), np.concatenate(targets), task)
 
 
 @contextlib.contextmanager
