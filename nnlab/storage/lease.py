@@ -166,6 +166,6 @@ def signs_of_life(leases: Sequence[Lease], stale_seconds: float) -> Iterator[Non
 
 
 def _numbers(directory: Path) -> dict[int, Path]:
-    """The folders of the leases of a directory, by their numbers."""
+    """The folders of the leases of a directory, by their numbers; a link may lead elsewhere, and is none."""
     folders = [path for path in directory.glob(".lease-*") if FOLDER_NAME.fullmatch(path.name)]
-    return {int(path.name.removeprefix(".lease-")): path for path in folders}
+    return {int(path.name.removeprefix(".lease-")): path for path in folders if not path.is_symlink()}

@@ -39,7 +39,9 @@ class Claims:
         Raises:
             UsageError: Another process is at work, though the lock does not show it; it is named.
         """
-        leases = list(self.directory.path.glob("trials/*/.lease-*"))
+        trials = self.directory.path / "trials"
+        leases = [] if trials.is_symlink() else list(trials.glob("*/.lease-*"))
+        leases = [folder for folder in leases if not folder.parent.is_symlink()]
         for path in {folder.parent for folder in leases}:
             current = holder(path, self.lock.file)
             if current is not None and current.may_be_alive and not self._is_gone(path.name, current):

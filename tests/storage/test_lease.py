@@ -86,6 +86,16 @@ def test_one_that_is_about_to_say_who_it_is_has_it(take, place):
     assert take().folder.name == ".lease-0002"
 
 
+def test_a_link_in_its_place_is_not_followed(take, place, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "holder").write_text("precious")
+    place.mkdir()
+    (place / ".lease-0003").symlink_to(tmp_path / "mine")
+    make_old(Lease(place / ".lease-0003", ""))
+    take().release()
+    assert (tmp_path / "mine" / "holder").read_text() == "precious"
+
+
 def test_of_many_at_once_one_gets_it_however_often(take):
     last = take()
     for _ in range(20):

@@ -235,6 +235,18 @@ def test_a_sweep_alone_is_refused_while_another_host_is_at_work(elsewhere, home,
     assert nnlab.sweep(nnlab.load(home / "tiny.yaml"), out, plots=False).status == "complete"
 
 
+def test_what_was_left_is_removed_but_not_through_a_link(home, tmp_path):
+    directory, mine = SweepDirectory(tmp_path / "out"), tmp_path / "mine" / ".lease-0001"
+    for folder in (mine, directory.path / "trials" / "a" / ".lease-0001"):
+        folder.mkdir(parents=True)
+        os.utime(folder, (0, 0))
+    (directory.path / "trials" / "b").symlink_to(mine.parent)
+    with directory.held() as lock:
+        Claims(directory, lock, False, []).clear()
+    assert mine.exists()
+    assert list((directory.path / "trials" / "a").iterdir()) == []
+
+
 def test_what_fails_elsewhere_while_a_process_is_at_work_has_failed(home, tmp_path):
     """What failed before is run again, as without others."""
     trial, *_ = trials_of(nnlab.load(home / "tiny.yaml"))
