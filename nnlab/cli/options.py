@@ -71,7 +71,11 @@ _OF_SWEEP = (
         "--jobs", type=click.IntRange(1, 1024), help="Worker processes; default one a core, or a GPU."
     ),
     click.option(
-        "--engine", type=click.Choice(["local"]), default="local", help="Where trials run: on this machine."
+        "--engine",
+        metavar="local|ray|ray://HOST:PORT",
+        default="local",
+        help="Where trials run: on this machine (default), or by actors of Ray; with a cluster's address, "
+        "on its nodes, which have this Python and the sweep directory at the same paths; takes --jobs.",
     ),
     click.option(
         "--launcher",

@@ -83,6 +83,7 @@ def sweep_and_report(experiment: Config, settings: Settings) -> Sweep:
             experiment,
             settings.out,
             jobs=settings.jobs,
+            engine=settings.engine,
             launcher=settings.launcher,
             join=settings.join,
             resume=settings.resume,

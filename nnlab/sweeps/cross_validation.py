@@ -58,6 +58,7 @@ def cross_validate(
     *,
     folds: int | None = None,
     jobs: int | None = None,
+    engine: str = "local",
     launcher: str | None = None,
     resume: bool = True,
     allow_drift: bool = False,
@@ -79,16 +80,14 @@ def cross_validate(
         experiment: One trained for epochs, without a sweep or with one over `data.split.fold` alone.
         out: The directory of the sweep; the run on all folds goes into refit/ in it. See `nnlab.sweep`.
         folds: Number of parts, each validated on once; by default the experiment's, or 10.
-        jobs, launcher, resume, allow_drift, checkpoint_every, fail_fast, platform, deterministic, plots,
-            progress: As for `nnlab.sweep`.
+        jobs, engine, launcher, resume and those that follow: As for `nnlab.sweep`.
         notify: Called with the number of epochs that was chosen, and as by `nnlab.sweep` and `nnlab.train`.
 
     Returns:
         The sweep over folds, the number of epochs, and the run on all folds.
 
     Raises:
-        ConfigError: The experiment cannot be cross-validated.
-        NnlabError: No epoch could be chosen.
+        ConfigError, NnlabError: The experiment cannot be cross-validated; no epoch could be chosen.
         Interrupted: See `nnlab.sweep`, which raises the other errors.
     """
     folded = fold_sweep(experiment, folds)
@@ -97,6 +96,7 @@ def cross_validate(
         folded,
         out,
         jobs=jobs,
+        engine=engine,
         launcher=launcher,
         resume=resume,
         allow_drift=allow_drift,

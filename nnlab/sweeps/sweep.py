@@ -18,7 +18,8 @@ from nnlab.storage.lock import DirectoryLock
 from nnlab.sweeps.claims import Claims
 from nnlab.sweeps.directory import SweepDirectory
 from nnlab.sweeps.engines.base import Engine
-from nnlab.sweeps.engines.launchers import ProcessLauncher, split_command
+from nnlab.sweeps.engines.launchers import Launcher, ProcessLauncher, split_command
+from nnlab.sweeps.engines.ray_launcher import RayLauncher, ray_address
 from nnlab.sweeps.engines.workers import WorkerEngine
 from nnlab.sweeps.plan import Plan, make_plan, renew_plan
 from nnlab.sweeps.progress import EventCallback, progress_bar
@@ -32,6 +33,7 @@ def sweep(
     out: str | Path | None = None,
     *,
     jobs: int | None = None,
+    engine: str = "local",
     launcher: str | None = None,
     join: bool = False,
     resume: bool = True,
@@ -46,9 +48,8 @@ def sweep(
 ) -> Sweep:
     """Run an experiment for every combination of its sweep's values, each trial once.
 
-    The same call gives the same directory as the command `nnlab sweep`, byte for byte. The trials run in
-    processes of their own, so a notebook or a thread may call this. The same call again runs only what is
-    missing or failed, and with more values in the sweep, the new ones.
+    The same call gives the same directory as the command `nnlab sweep`, byte for byte; again, it runs only
+    what is missing or failed, and with more values in the sweep, the new ones. A thread may call it, too.
 
     In the main thread SIGINT (a notebook's stop button), SIGTERM and SIGHUP end the trials at a checkpoint,
     within seconds; at a second one the workers are killed. Elsewhere signals are left alone.
@@ -57,8 +58,9 @@ def sweep(
         experiment: An experiment with a `sweep:` block; `nnlab.load` takes overrides as axes, too.
         out: The sweep directory; by default results/<name>-sweep-<hash of the experiment without its sweep>.
         jobs: Number of worker processes, among which GPUs are divided; by default one per core, or per GPU.
-        launcher: A command that starts each worker elsewhere, such as `srun -n1` or `ssh host`, where it
-            finds this Python and the directory by the same paths; jobs must be given with it.
+        engine: `local`, `ray` for actors of Ray on this machine, or `ray://HOST:PORT` for those of a cluster.
+        launcher: A command that starts each worker elsewhere, such as `srun -n1` or `ssh host`. There, as in
+            a cluster, are this Python and the directory at the same paths; jobs must be given.
         join: Whether other processes, which are called so too, may run trials of this sweep, each trial once.
         resume: Whether to keep the trials that are finished; else all of them are run anew.
         allow_drift, checkpoint_every, platform, deterministic: As for each trial by `nnlab.train`.
@@ -72,14 +74,13 @@ def sweep(
 
     Raises:
         ConfigError: The experiment has no sweep, or some of its trials are wrong.
-        UsageError: The directory holds something else, another process works on it, workers see another one,
-            a package or jobs is missing, or the script or notebook itself defines a component.
+        UsageError: The directory is another sweep's, or in use; an argument or a component cannot be used.
         DriftError: A trial was begun where other numbers come out.
         DiskError, NnlabError: Something cannot be written; no worker can be started.
         Interrupted: A signal ended the sweep, see `nnlab.train`; the same call continues.
     """
     _check_type(experiment, "nnlab.sweep")
-    workforce = _Workforce(jobs, _checked_prefix(launcher, jobs), platform, deterministic)
+    workforce = _workforce(jobs, engine, launcher, platform, deterministic)
     directory, policy = _directory(experiment, out), ResumePolicy(checkpoint_every, resume, allow_drift)
     plan, modules = make_plan(experiment, directory, policy), _worker_modules(experiment)
     _check_plan(plan, join, resume)
@@ -122,10 +123,11 @@ def _check_type(experiment: object, function: str) -> None:
 
 
 class _Workforce(NamedTuple):
-    """How many workers run trials, started by which command, on which platform, and whether its results are
-    to be the same bits each time."""
+    """How many workers run trials, as actors of which cluster of Ray, if any, or started by which command, on
+    which platform, and whether its results are to be the same bits each time."""
 
     jobs: int | None
+    ray: str | None
     prefix: Sequence[str]
     platform: str
     deterministic: bool
@@ -133,22 +135,34 @@ class _Workforce(NamedTuple):
     def engine(
         self, directory: SweepDirectory, policy: ResumePolicy, modules: Sequence[str], lock: DirectoryLock
     ) -> Engine:
-        launcher = ProcessLauncher(directory.path / "sweep.log", self.prefix, (lock.descriptor,))
-        gpus = [] if self.prefix else device.visible_gpus(self.platform)
+        launcher = self._launcher(directory.path / "sweep.log", (lock.descriptor,))
+        is_here = self.ray is None and not self.prefix
+        gpus = device.visible_gpus(self.platform) if is_here else []
         return WorkerEngine(
             directory.path, launcher, self.jobs, self.platform, policy, modules, self.deterministic, gpus
         )
 
+    def _launcher(self, log: Path, descriptors: Sequence[int]) -> Launcher:
+        if self.ray is None:
+            return ProcessLauncher(log, self.prefix, descriptors)
+        jobs = self.jobs or max(device.core_count(), device.worker_count(self.platform))
+        return RayLauncher(self.ray, log, jobs, int(self.platform == "gpu"), descriptors)
 
-def _checked_prefix(launcher: str | None, jobs: int | None) -> list[str]:
-    """The words of a command that starts workers; none for this machine. Raises UsageError."""
+
+def _workforce(
+    jobs: int | None, engine: str, launcher: str | None, platform: str, deterministic: bool
+) -> _Workforce:
+    """Those who run trials, as the arguments of `sweep` say. Raises UsageError."""
     if jobs is not None and jobs < 1:
         raise UsageError(f"jobs: {jobs} worker processes run nothing; name 1 or more")
-    if launcher is None:
-        return []
-    if jobs is None:
-        raise UsageError("--launcher: name --jobs, too, how many workers it is to start")
-    return split_command(launcher)
+    ray = ray_address(engine)
+    if launcher is not None and ray is not None:
+        raise UsageError(f"--launcher: --engine {engine} starts the workers; leave out one of the two")
+    if jobs is None and (launcher is not None or ray):
+        option = "--launcher" if ray is None else f"--engine {engine}"
+        raise UsageError(f"{option}: name --jobs, too, how many workers it is to start")
+    prefix = split_command(launcher) if launcher is not None else []
+    return _Workforce(jobs, ray, prefix, platform, deterministic)
 
 
 def _check_plan(plan: Plan, join: bool, resume: bool) -> None:

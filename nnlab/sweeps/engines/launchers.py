@@ -5,7 +5,7 @@ as that module says. A `Launcher` starts one and hands out a `Worker`, its two e
 depends on where it runs: what a worker is told, which trial it gets, when it is to leave and what becomes of
 its trials when it dies are the engine's (`workers`). The engine ends workers by what it writes to them, and
 kills those alone that do not hear: a signal to the command that reaches another host may end what runs there
-without a checkpoint. A new launcher has the five members of `Worker` to provide, and `start`.
+without a checkpoint. A new launcher has the five members of `Worker` to provide, `start` and `close`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import nnlab
@@ -68,6 +69,10 @@ class Launcher(Protocol):
         """Start a worker. Raises NnlabError where that cannot be done."""
         ...
 
+    def close(self) -> None:
+        """End what was started for the workers beside them, once they have ended."""
+        ...
+
 
 class ProcessLauncher:
     """Starts workers as processes of this machine, or by a command that starts its arguments elsewhere.
@@ -76,15 +81,21 @@ class ProcessLauncher:
         log: The file that takes what workers print.
         prefix: The words of that command, such as `srun -n1`; none for processes here.
         inherited_descriptors: Open files that the processes hold too, such as the directory's lock.
+        command_variables: Environment variables for that command alone.
     """
 
     def __init__(
-        self, log: Path, prefix: Sequence[str] = (), inherited_descriptors: Sequence[int] = ()
+        self,
+        log: Path,
+        prefix: Sequence[str] = (),
+        inherited_descriptors: Sequence[int] = (),
+        command_variables: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.log, self.prefix, self.inherited_descriptors = log, prefix, tuple(inherited_descriptors)
+        self.command_variables = command_variables
 
     def start(self) -> Worker:
-        variables = _variables()
+        variables = start_variables()
         # the command may not pass the environment on
         words = [*self.prefix, "env", *(f"{name}={value}" for name, value in variables.items())]
         command = [*(words if self.prefix else ()), sys.executable, "-P", "-m", MODULE]
@@ -97,7 +108,7 @@ class ProcessLauncher:
                 stdout=subprocess.PIPE,
                 bufsize=0,
                 stderr=log,
-                env=os.environ | variables,
+                env={**os.environ, **variables, **self.command_variables},
                 pass_fds=self.inherited_descriptors,
                 start_new_session=True,  # Ctrl-C is the sweep's to handle
             )
@@ -106,6 +117,9 @@ class ProcessLauncher:
         finally:
             os.close(log)
         return _ProcessWorker(process)
+
+    def close(self) -> None:
+        """There is nothing beside the workers."""
 
 
 def split_command(launcher: str) -> list[str]:
@@ -121,7 +135,7 @@ def split_command(launcher: str) -> list[str]:
     return words
 
 
-def _variables() -> dict[str, str]:
+def start_variables() -> dict[str, str]:
     """Environment variables that a process must be started with.
 
     It gets one heap, and finds nnlab where this process did; not by its working directory, in which a file

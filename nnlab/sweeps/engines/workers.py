@@ -103,6 +103,7 @@ class WorkerEngine:
             channel.worker.close_input()
         for channel in self.channels:
             channel.wait(STOP_TIMEOUT_SECONDS if self.stopping else EXIT_TIMEOUT_SECONDS)
+        self.launcher.close()
         with contextlib.suppress(DiskError):
             files.remove(self._nonce_file)
 
