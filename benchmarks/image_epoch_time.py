@@ -74,7 +74,7 @@ def images(count: int) -> tuple[np.ndarray, np.ndarray]:
         random = np.random.default_rng(0)
         labels = random.integers(0, CLASSES, count).astype(np.int32)
         return random.random((count, 28, 28), dtype=np.float32), labels
-    return train.inputs[:count], train.targets[:count]
+    return np.asarray(train.inputs[:count]), train.targets[:count]
 
 
 def nnlab_epoch(net: str, count: int) -> Callable[[], Any]:

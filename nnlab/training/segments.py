@@ -86,13 +86,13 @@ class ChunkPlan:
     def goes_on(self) -> bool:
         """Whether there is another chunk; of processes that train together all take one length of it."""
         if self.segments:
-            self.chunk_steps = int(agree(np.int32(self.chunk_steps)))
+            self.chunk_steps = int(agree(np.int64(self.chunk_steps)))
         return bool(self.segments) and self.chunk_steps > 0
 
     def end(self) -> None:
         """Take no more chunks, and let processes that train along know."""
         if self.segments and leads():
-            agree(np.int32(0))
+            agree(np.int64(0))
 
     def next_chunk(self) -> ChunkInputs:
         """Take the next chunk off the plan; where its inputs are read from a file, those of the one after it
