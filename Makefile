@@ -25,7 +25,7 @@ fix: setup ## mend what the linter can mend
 	$(BIN)/ruff format .
 
 test: setup ## all tests, on all cores
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 demo: setup ## train sigmoid 20 deep on real data, draw its figures, judge its expectations
 	$(BIN)/nnlab train experiments/vanishing_gradients.yaml --out $(DEMO) --force

@@ -44,6 +44,15 @@ MEMORY_BYTES, MORE_BYTES = 700_000_000, 300_000_000
 memory_limit = MEMORY_BYTES  # of this process, at which the compiled programs that it keeps are given up
 
 
+# files that take minutes, in which one worker would be left alone at the end
+LONGEST = ("test_benchmarks.py", "test_streaming.py", "test_ray.py", "test_sweep.py", "test_commands.py")
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files come first."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 @pytest.fixture(autouse=True)
 def bounded_memory():
     """Gives up compiled programs whenever this process has grown; what is freed serves those that follow."""
