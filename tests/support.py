@@ -281,3 +281,16 @@ def assert_same(first, second):
             np.testing.assert_array_equal(values, theirs, err_msg=f"{name}.{column}")
             assert values.dtype == theirs.dtype
             assert values.dtype == object or values.tobytes() == theirs.tobytes()
+
+
+def written(out, last_checkpoints=False):
+    """The bytes of every file of a sweep that does not hold a time, by its path.
+
+    last_checkpoints: of each trial the last one alone, as a trial that was taken over has others before it.
+    """
+    of_times = {".lock", "sweep.log", "train.log", "timing.csv", "environment.json", "manifest.json"}
+    kept = [path for path in out.rglob("*") if path.is_file() and path.name not in of_times]
+    if last_checkpoints:
+        last = {sorted(folder.iterdir())[-1] for folder in out.glob("trials/*/checkpoints")}
+        kept = [path for path in kept if "checkpoints" not in path.parts or path.parent in last]
+    return {str(path.relative_to(out)): path.read_bytes() for path in kept}

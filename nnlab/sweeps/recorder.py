@@ -107,11 +107,8 @@ class SweepRecorder:
             return outcome if outcome and outcome["status"] in ENDED else None
         if event.status == RunStatus.FAILED:
             outcome = self.directory.outcome(trial)
-            if outcome and outcome["status"] in (
-                *FINISHED,
-                RunStatus.FAILED,
-            ):  # it ended, then its worker died
-                return outcome
+            if outcome and outcome["status"] in (*FINISHED, RunStatus.FAILED):
+                return outcome  # it ended, then its worker died
             return self.directory.record_failure(trial, event.reason)
         return read_json(self.directory.trial(trial).path / "summary.json")
 

@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from support import run_nnlab
+from support import run_nnlab, written
 
 import nnlab
 from nnlab.storage import lease as leases
@@ -64,15 +64,10 @@ def ended(process):
     return process.returncode, stdout + stderr
 
 
-def written(out):
-    """The bytes of every file that does not hold a time, by its path."""
-    of_times = {".lock", "sweep.log", "train.log", "timing.csv", "environment.json", "manifest.json"}
-    kept = [path for path in out.rglob("*") if path.is_file() and path.name not in of_times]
-    kept = [path for path in kept if not path.name.startswith(".nonce-")]  # of one that was killed
-    # a run that was taken over has other checkpoints before its last one
-    last = {sorted(folder.iterdir())[-1] for folder in out.glob("trials/*/checkpoints")}
-    kept = [path for path in kept if "checkpoints" not in path.parts or path.parent in last]
-    return {str(path.relative_to(out)): path.read_bytes() for path in kept}
+def left(out):
+    """What is written, but for what those leave by which a killed process showed its workers the folder."""
+    files = written(out, last_checkpoints=True)
+    return {path: content for path, content in files.items() if not path.startswith(".nonce-")}
 
 
 def starts(out):
@@ -115,13 +110,13 @@ def alone(home):
     """What one process leaves that nobody disturbs, of both experiments; not to be changed."""
     for name in ("tiny", "long"):
         nnlab.sweep(nnlab.load(home / f"{name}.yaml"), home / name, jobs=1, plots=False)
-    return {name: written(home / name) for name in ("tiny", "long")}
+    return {name: left(home / name) for name in ("tiny", "long")}
 
 
 def test_processes_that_join_run_each_trial_once(home, alone, tmp_path):
     processes = [joiner(home / "tiny.yaml", tmp_path / "out") for _ in range(2)]
     assert [ended(process) for process in processes] == [(0, "")] * 2
-    assert written(tmp_path / "out") == alone["tiny"]
+    assert left(tmp_path / "out") == alone["tiny"]
     assert set(starts(tmp_path / "out").values()) == {1}
 
 
@@ -132,7 +127,7 @@ def test_the_trials_of_a_process_that_is_killed_are_taken_over(program, home, al
     victim, trial = training(out, *processes)
     victim.kill()
     assert sorted(ended(process) for process in processes) == [(-signal.SIGKILL, "")] + [(0, "")] * 3
-    assert written(out) == alone["long"]
+    assert left(out) == alone["long"]
     assert sorted(starts(out).values()) == [1, 1, 1, 2]
     assert "goes on from step" in (trial / "train.log").read_text()
 
@@ -145,14 +140,14 @@ def test_a_process_that_wakes_up_after_its_trial_was_taken_over_writes_nothing(h
     for process in asleep:
         os.kill(process, signal.SIGSTOP)
     assert ended(joiner(home / "long.yaml", out)) == (0, "")
-    assert written(out) == alone["long"]
+    assert left(out) == alone["long"]
     when = {path: path.stat().st_mtime_ns for path in trial.rglob("*")}
     for process in reversed(asleep):
         os.kill(process, signal.SIGCONT)
     assert ended(sleeper) == (0, "")
     assert {path: path.stat().st_mtime_ns for path in trial.rglob("*")} == when
     assert f"{trial}: another process has taken over here" in (out / "sweep.log").read_text()
-    assert written(out) == alone["long"]
+    assert left(out) == alone["long"]
 
 
 def test_who_is_interrupted_leaves_the_rest_to_the_others_and_the_last_one_says_so(home, alone, tmp_path):
@@ -167,7 +162,7 @@ def test_who_is_interrupted_leaves_the_rest_to_the_others_and_the_last_one_says_
     (out / ".nonce-0123abcd").write_text("of one that was killed")
     nnlab.sweep(nnlab.load(home / "long.yaml"), out, jobs=1, plots=False)  # without --join, too
     assert not list(out.glob(".nonce-*"))
-    assert written(out) == alone["long"]
+    assert left(out) == alone["long"]
 
 
 def test_a_sweep_alone_and_one_that_is_shared_exclude_each_other(home, tmp_path):

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support import run_nnlab
+from support import run_nnlab, written
 
 import nnlab
 
@@ -39,13 +39,6 @@ for line in sys.stdin:
 worker.stdin.close()
 sys.exit(worker.wait())
 """
-
-
-def written(out):
-    """The bytes of every file that does not hold a time, by its path."""
-    of_times = {".lock", "sweep.log", "train.log", "timing.csv", "environment.json", "manifest.json"}
-    kept = [path for path in out.rglob("*") if path.is_file() and path.name not in of_times]
-    return {str(path.relative_to(out)): path.read_bytes() for path in kept}
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support import written
 
 import nnlab
 
@@ -112,15 +113,6 @@ def workers(folder):
     return found
 
 
-def written(out):
-    """The bytes of every file that does not hold a time, by its path; of the last checkpoints alone."""
-    of_times = {".lock", "sweep.log", "train.log", "timing.csv", "environment.json", "manifest.json"}
-    kept = [path for path in out.rglob("*") if path.is_file() and path.name not in of_times]
-    last = {sorted(folder.iterdir())[-1] for folder in out.glob("trials/*/checkpoints")}
-    kept = [path for path in kept if "checkpoints" not in path.parts or path.parent in last]
-    return {str(path.relative_to(out)): path.read_bytes() for path in kept}
-
-
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("home")
@@ -145,7 +137,7 @@ def test_workers_of_slurm_leave_the_bytes_of_local_ones_though_one_is_killed(slu
     result = nnlab.sweep(here.config, out, jobs=2, launcher=SRUN, plots=False, progress=kill_one)
     assert killed
     assert result.status == "complete"
-    assert written(out) == written(here.path)
+    assert written(out, last_checkpoints=True) == written(here.path, last_checkpoints=True)
 
 
 def test_a_signal_ends_trials_at_a_checkpoint_from_which_they_go_on(slurm, here, tmp_path, default_signals):
@@ -164,4 +156,4 @@ def test_a_signal_ends_trials_at_a_checkpoint_from_which_they_go_on(slurm, here,
     assert list((trial / "checkpoints").glob("step-*"))
     nnlab.sweep(here.config, out, jobs=2, launcher=SRUN, plots=False)
     assert "goes on from step" in (trial / "train.log").read_text()
-    assert written(out) == written(here.path)
+    assert written(out, last_checkpoints=True) == written(here.path, last_checkpoints=True)
