@@ -1,15 +1,40 @@
-"""Words for messages: near misses, lists, paths of keys, and text that is safe to print in one line."""
+"""Words for messages, figures and reports: near misses, lists, names and paths of keys, numbers, and text
+that is safe to print in one line."""
 
 from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 MAXIMUM_LINE_CHARACTERS = 800
 MAXIMUM_WORD_CHARACTERS = 300
 MAXIMUM_COMPARED_CHARACTERS = 80  # difflib's work grows with the square of the length
 MAXIMUM_COMPARED_WORDS = 200  # by difflib
+
+SPOKEN = {  # parts of names that are not read as they are written
+    "auc": "AUC",
+    "b1": "β₁",
+    "b2": "β₂",
+    "f1": "F1",
+    "grad": "gradient",
+    "init": "initializer",
+    "ipr": "inverse participation ratio",
+    "l1": "L1",
+    "l2": "L2",
+    "log10": "log₁₀",
+    "pc1": "principal component 1",
+    "pc2": "principal component 2",
+    "pca": "PCA",
+    "r2": "R²",
+    "rmse": "root mean squared error",
+    "std": "standard deviation",
+    "train": "training",
+    "w": "weight",
+}
+SPLITS = ("train", "validation", "test")
+RECORDS = ("final", "best", "selected")  # whose metrics a summary has
 
 
 def dotted(path: tuple[str | int, ...]) -> str:
@@ -18,6 +43,60 @@ def dotted(path: tuple[str | int, ...]) -> str:
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
     return text
+
+
+def name_in_words(name: str) -> str:
+    """A column, a number, a layer or a path of keys as a reader would say it.
+
+    For example, `validation_accuracy` is "validation accuracy", `final.train_loss` "final training loss",
+    `optimizer.learning_rate` "learning rate", `model.0.units` "units of layer 1", `data.split.train`
+    "training split", `residual_2/dense_1` "residual 2, dense 1", and `a.width, b.width`, which move together,
+    "width".
+    """
+    return ", ".join(dict.fromkeys(_path_in_words(path.strip()) for path in name.split(",")))
+
+
+def names_in_words(names: Sequence[str]) -> list[str]:
+    """`name_in_words` of several names; those that would be the same get what they belong to in brackets."""
+    words = [name_in_words(name) for name in names]
+    owners = [name_in_words(name.rpartition(".")[0]) for name in names]
+    return [
+        f"{word} ({owner})" if owner and words.count(word) > 1 else word
+        for word, owner in zip(words, owners, strict=True)
+    ]
+
+
+def label_in_words(label: str) -> str:
+    """A label of names and values, such as `leaky_relu negative_slope 0.1`, without their underscores."""
+    return re.sub(r"(?<=[^\W_])_+(?=[^\W_])", " ", label)
+
+
+def _path_in_words(path: str) -> str:
+    *parents, name = path.split(".")
+    if name == "type" and parents:  # of a component, which is what it is
+        return _path_in_words(".".join(parents))
+    if name.isdecimal() and parents:
+        *parents, items = parents
+        words = _item_in_words(items, int(name))
+    else:
+        words = ", ".join(_spoken(part) for part in name.split("/"))
+    places = [place for place, part in enumerate(parents) if part.isdecimal() and place]
+    if places:
+        items_in_words = [_item_in_words(parents[place - 1], int(parents[place])) for place in places]
+        return f"{words} of {' in '.join(reversed(items_in_words))}"
+    if name in SPLITS and parents:
+        return f"{words} {_spoken(parents[-1])}"
+    return f"{parents[0]} {words}" if parents and parents[0] in RECORDS else words
+
+
+def _item_in_words(items: str, index: int) -> str:
+    """An item of a list of keys: `layer 1` for the first of `model` or `layers`."""
+    one = "layer" if items == "model" else _spoken(items).removesuffix("s")
+    return f"{one} {index + 1}"
+
+
+def _spoken(name: str) -> str:
+    return " ".join(SPOKEN.get(part, part) for part in name.split("_") if part)
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
