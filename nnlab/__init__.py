@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nnlab.errors import RunStatus as RunStatus
     from nnlab.errors import UsageError as UsageError
     from nnlab.registry import register as register
+    from nnlab.reports.report import report as report
     from nnlab.runs.expectations import Verdict as Verdict
     from nnlab.runs.expectations import Verdicts as Verdicts
     from nnlab.runs.results import Run as Run
@@ -64,6 +65,7 @@ _MODULES = {
     "open": "nnlab.runs.results",
     "plan_sweep": "nnlab.sweeps.sweep",
     "register": "nnlab.registry",
+    "report": "nnlab.reports.report",
     "sweep": "nnlab.sweeps.sweep",
     "train": "nnlab.runs.train",
 }

@@ -27,7 +27,7 @@ from nnlab.training.experiment import build_experiment
 API = [
     "Config", "ConfigError", "CrossValidation", "DiskError", "DriftError", "Interrupted", "InvalidValue",
     "NnlabError", "Plan", "Run", "RunStatus", "Sweep", "UsageError", "Verdict", "Verdicts", "__version__",
-    "cross_validate", "experiment", "load", "open", "plan_sweep", "register", "sweep", "train",
+    "cross_validate", "experiment", "load", "open", "plan_sweep", "register", "report", "sweep", "train",
 ]  # fmt: skip
 NORMALIZED = """\
 name: normalized

@@ -16,6 +16,7 @@ import click
 from nnlab import __version__
 from nnlab.cli.cross_validate import cross_validate
 from nnlab.cli.registry import list_components, schema, show
+from nnlab.cli.reports import report
 from nnlab.cli.results import check, compare, plot, runs
 from nnlab.cli.sweep import sweep
 from nnlab.cli.train import info, new, summary, train, validate
@@ -78,6 +79,7 @@ for command in (
     cross_validate,
     plot,
     check,
+    report,
     validate,
     summary,
     list_components,

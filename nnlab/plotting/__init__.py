@@ -1,7 +1,7 @@
 """Drawing: the one package that imports matplotlib. Figures fit a paper's column and survive grey print.
 
 `style` has the look of a figure and writes it, `axes` panels, scales and legends, `images` what is drawn as
-a grid of values.
+a grid of values, `inline` figures as part of a page.
 """
 
 from nnlab.plotting.axes import (
@@ -31,6 +31,7 @@ from nnlab.plotting.images import (
     log_cell_edges,
     surfaces,
 )
+from nnlab.plotting.inline import inline_svg
 from nnlab.plotting.style import (
     COLOURS,
     FORMATS,
@@ -60,6 +61,7 @@ __all__ = [
     "evenly_spaced_indices",
     "image",
     "image_grid",
+    "inline_svg",
     "integer_ticks",
     "legend",
     "legend_below",
