@@ -250,19 +250,13 @@ def summary(config: Path, overrides: tuple[str, ...]) -> None:
 @click.option("--out", type=PATH, help="File to write; default NAME.yaml in this folder.")
 def new(name: str | None, out: Path | None) -> None:
     """Write the shipped experiment NAME to a file of yours, to start from; without NAME, list them."""
-    from importlib import resources
+    from nnlab.config.base import read_with_base, shipped_experiments
 
-    shipped = {
-        entry.name.removesuffix(".yaml"): entry
-        for entry in resources.files("nnlab.shipped").iterdir()
-        if entry.name.endswith(".yaml")
-    }
+    shipped = shipped_experiments()
     if name is None:
         from nnlab.cli.output import print_table
 
-        rows = [
-            (word, _first_sentence(shipped[word].read_text(encoding="utf-8"))) for word in sorted(shipped)
-        ]
+        rows = [(word, _first_sentence(file.read_text(encoding="utf-8"))) for word, file in shipped.items()]
         print_table(("experiment", "shows"), rows)
         return
     if name not in shipped:
@@ -278,7 +272,7 @@ def new(name: str | None, out: Path | None) -> None:
         raise UsageError(f"{target}: is there already; --out names another file") from None
     except OSError as error:
         raise UsageError(f"{target}: cannot be written: {error.strerror}") from None
-    command = "sweep" if "\nsweep:" in shipped[name].read_text(encoding="utf-8") else "train"
+    command = "sweep" if read_with_base(shipped[name]).tree.get("sweep") else "train"
     click.echo(f"{target}: written; next: nnlab {command} {target}")
 
 

@@ -75,9 +75,13 @@ class Document(NamedTuple):
         return _located((self.mark(problem.path), problem) for problem in problems)
 
 
-def read(path: Path) -> Document:
-    """Read an experiment file. Raises ConfigError where it cannot be read or is no YAML mapping."""
-    source = str(path)
+def read(path: Path, source: str = "") -> Document:
+    """Read an experiment file, which messages call by its path, or as `source` says.
+
+    Raises:
+        ConfigError: It cannot be read, or is no YAML mapping.
+    """
+    source = source or str(path)
     try:
         with path.open("rb") as file:
             raw = file.read(MAXIMUM_FILE_BYTES + 1)

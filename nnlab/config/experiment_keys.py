@@ -63,6 +63,8 @@ class ExperimentPlan:
 
     Args:
         name: Of the run, and of its directory.
+        base: Another experiment, of which this file says only what differs: a file beside it or below, or
+            nnlab:NAME, one that `nnlab new` lists. The complete config of a run has none.
         data: The data set, with its preparation.
         model: A layer; a list of layers is a chain of them.
         seed: Of everything that is drawn at random.
@@ -85,6 +87,7 @@ class ExperimentPlan:
     name: str
     data: Annotated[Built, ComponentOf("dataset")]
     model: Annotated[Built, ComponentOf("layer")]
+    base: str | None = None
     seed: Annotated[int, Ge(0), Lt(2**32)] = 0
     loss: Annotated[Built, ComponentOf("loss")] = "cross_entropy"
     metrics: Sequence[Annotated[Built, ComponentOf("metric")]] = ()

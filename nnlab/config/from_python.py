@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nnlab.config.base import with_base
 from nnlab.config.document import MAXIMUM_LEVELS, Document, Mark
 from nnlab.config.load import Config, check_extent, check_tree
 from nnlab.config.load import load as load_file
@@ -41,7 +42,7 @@ def experiment(tree: Mapping[str, object]) -> Config:
 
     Args:
         tree: What would stand in a YAML file. NumPy's numbers and arrays, tuples and paths are taken for the
-            plain values that they stand for.
+            plain values that they stand for. A `base` lies in the working directory or below.
 
     Returns:
         The experiment. Printed, it is the complete YAML file.
@@ -57,7 +58,7 @@ def experiment(tree: Mapping[str, object]) -> Config:
     if not isinstance(plain, dict):
         message = f"an experiment is a dict of keys, not {type(tree).__name__}"
         raise ConfigError([f"{DICT_SOURCE}: {message}"])
-    config = check_tree(document._replace(tree=plain))
+    config = check_tree(with_base(document._replace(tree=plain), Path()))
     check_extent(config)
     return config
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnlab.config import base
 from nnlab.config import overrides as command_line
-from nnlab.config.document import MAXIMUM_FILE_BYTES, MAXIMUM_LEVELS, MAXIMUM_VALUES, Document, dump, read
+from nnlab.config.document import MAXIMUM_FILE_BYTES, MAXIMUM_LEVELS, MAXIMUM_VALUES, Document, dump
 from nnlab.config.experiment_keys import ExperimentPlan
 from nnlab.config.resolve import resolve_arguments
 from nnlab.config.smoke import smoked
@@ -76,7 +77,7 @@ class Config:
 
 
 def load(path: Path, overrides: Sequence[str] = (), smoke: bool = False, axes: bool = False) -> Config:
-    """Read, override and check an experiment file.
+    """Read an experiment file and its base, override and check it.
 
     Args:
         path: The file.
@@ -91,7 +92,7 @@ def load(path: Path, overrides: Sequence[str] = (), smoke: bool = False, axes: b
         ConfigError: The file is wrong; a line for each problem.
         UsageError: An override cannot be applied.
     """
-    document = read(path)
+    document = base.read_with_base(path)
     if axes:
         document, overrides = command_line.with_axes(document, overrides)
     document = command_line.apply(document, overrides, _defaults())
@@ -104,11 +105,26 @@ def check_tree(document: Document) -> Config:
     """Check a document's tree and complete it. Raises ConfigError with a line for each problem."""
     problems: list[Problem] = []
     solved = document.tree.get("solver") is not None  # in place of the optimizer, of which there is a default
-    given = {"optimizer": None, **document.tree} if solved else document.tree
-    tree = resolve_arguments(EXPERIMENT, given, (), problems)
+    given = {"optimizer": None, **document.tree} if solved else dict(document.tree)
+    if given.pop(base.KEY, None) is not None:
+        message = "stands in an experiment file alone: not in overrides, not in the complete config of a run"
+        problems.append(Problem((base.KEY,), message))
+    tree = complete(given, problems)
     if problems:
         raise document.error(problems)
     return Config(tree, document)
+
+
+def complete(tree: ConfigTree, problems: list[Problem], settled: Collection[str] = ()) -> ConfigTree:
+    """The canonical tree of an experiment that has no base.
+
+    Args:
+        tree: As the file has it.
+        problems: What is wrong is appended.
+        settled: The top-level keys that are in canonical form already.
+    """
+    resolved = resolve_arguments(EXPERIMENT, tree, (), problems, settled)
+    return {key: value for key, value in resolved.items() if key != base.KEY}
 
 
 def hashed_tree(tree: ConfigTree, prefix: str = "") -> ConfigTree:

@@ -194,7 +194,8 @@ def _unknown_key_text(keyed: Keyed, key: str) -> str:
     words = _of_elsewhere(keyed, key)
     if words in keyed.parameters:
         words = f"here it is called '{words}'"
-    near = f"; {words};" if words else suggestion(key, keyed.parameters) or ";"
+    known = [*keyed.parameters, *keyed.constant_keys]
+    near = f"; {words};" if words else suggestion(key, known) or ";"
     return f"unknown{near} {takes}"
 
 

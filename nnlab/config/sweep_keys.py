@@ -108,7 +108,7 @@ class SweepDefinition:
                 if name in seen:
                     raise InvalidValue(f"'{name}' is varied twice; once is enough", self.place(path))
                 seen.add(name)
-                if name.split(".")[0] in ("seed", "sweep", "expect", "name"):
+                if name.split(".")[0] in ("seed", "sweep", "expect", "name", "base"):
                     hint = "; give sweep.seeds" if name == "seed" else ""
                     raise InvalidValue(f"'{name}' cannot be an axis{hint}", self.place(path))
 

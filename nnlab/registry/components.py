@@ -20,13 +20,14 @@ import functools
 import inspect
 import json
 import keyword
-import re
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from nnlab.errors import KeyPath, PluginError
+from nnlab.registry.docstrings import argument_texts, first_sentence
+from nnlab.registry.json_schema import mapping_schema
 from nnlab.registry.kinds import KINDS, load_home
 from nnlab.registry.plugins import Origin, load_installed, origin_of, plugins
 from nnlab.registry.spec import (
@@ -65,11 +66,19 @@ class Keyed:
         return inspect.getdoc(self.factory) or ""
 
     @property
+    def common_document(self) -> str:
+        """The documentation of keys that it shares with others; empty where there are none."""
+        return ""
+
+    @property
     def headline(self) -> str:
         """The first sentence of its documentation."""
-        paragraph = " ".join(self.document.split("\n\n", 1)[0].split())
-        first = re.split(r"(?<=[.?])(?<!et al\.)(?<!\.\.) ", paragraph, maxsplit=1)[0]
-        return first if not first or first.endswith((".", "?")) else f"{first}."
+        return first_sentence(self.document)
+
+    @property
+    def key_texts(self) -> dict[str, str]:
+        """What the documentation says of each key."""
+        return argument_texts(self.document) | argument_texts(self.common_document)
 
     @property
     def constant_keys(self) -> ConfigTree:
@@ -79,19 +88,6 @@ class Keyed:
     def construct(self, arguments: Mapping[str, ConfigValue]) -> Built:
         """What the factory makes of these arguments; components and sections among them may be config."""
         return _apply(self.factory, arguments)
-
-    def mapping_schema(self) -> ConfigTree:
-        """JSON Schema of the mapping of its keys."""
-        properties = self.constant_keys
-        required = list(properties)
-        for name, parameter in self.parameters.items():
-            properties[name] = parameter.spec.json_schema()
-            if parameter.required:
-                required.append(name)
-            else:
-                properties[name] = {**properties[name], "default": parameter.default}
-        schema = {"type": "object", "properties": properties, "additionalProperties": False}
-        return schema | ({"required": required} if required else {}) | {"description": self.headline}
 
 
 @dataclass(frozen=True)
@@ -114,7 +110,6 @@ class Component(Keyed):
 
     @property
     def common_document(self) -> str:
-        """The documentation of the keys shared by the whole kind; empty where there are none."""
         shared = _SHARED.get(self.kind)
         return (inspect.getdoc(shared) or "") if shared else ""
 
@@ -182,7 +177,7 @@ class Section(Keyed, Spec):
         return f"a number ({self.shorthand_key}) or {keys}" if self.shorthand_key else keys
 
     def validated_type(self) -> Annotation:
-        mapping = self.mapping_schema()
+        mapping = mapping_schema(self)
         if self.shorthand_key is None:
             return deferred_type(self, mapping)
         number = self.parameters[self.shorthand_key].spec
@@ -382,8 +377,8 @@ def _replaced(
 @functools.cache
 def _is_bound_later(factory: Callable) -> bool:
     """Whether it has positional-only parameters, to be received when it runs."""
-    kinds = {parameter.kind for parameter in inspect.signature(factory).parameters.values()}
-    return inspect.Parameter.POSITIONAL_ONLY in kinds
+    parameters = inspect.signature(factory).parameters.values()
+    return inspect.Parameter.POSITIONAL_ONLY in {parameter.kind for parameter in parameters}
 
 
 def _apply(factory: Callable, arguments: Mapping[str, ConfigValue]) -> Built:

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from nnlab.config import Config
-from nnlab.config.load import EXPERIMENT
-from nnlab.config.resolve import resolve_arguments, value_text
+from nnlab.config.load import complete
+from nnlab.config.resolve import value_text
 from nnlab.config.sweep_keys import SweepDefinition, axis_values, draw_axis_value, split_path
 from nnlab.errors import KeyPath, Problem
 from nnlab.text import dotted, suggestion
@@ -153,7 +153,7 @@ class TrialSpace:
                 return None
             touched.add(keys[0])
         invalid: list[Problem] = []
-        resolved = resolve_arguments(EXPERIMENT, tree, (), invalid, settled=set(tree) - touched)
+        resolved = complete(tree, invalid, settled=set(tree) - touched)
         for problem in invalid:
             message = f"at {where}: {dotted(problem.path)}: {problem.message}"
             problems[Problem(("sweep", *_axis_at_fault(self.sweep, problem.path)), message)] = None

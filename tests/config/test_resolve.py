@@ -14,7 +14,7 @@ from nnlab.config.json_schema import json_schema
 from nnlab.config.load import EXPERIMENT
 from nnlab.config.resolve import resolve
 from nnlab.errors import ConfigError
-from nnlab.registry import KINDS, Component, components
+from nnlab.registry import KINDS, Component, Section, components
 from nnlab.text import is_one_edit_apart, letters, suggestion
 
 SHIPPED = sorted((Path(__file__).parents[2] / "experiments").glob("*.yaml"))
@@ -428,7 +428,7 @@ def resolved(tree):
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_resolved_config_resolves_to_itself(path):
-    once = resolved(path.read_text())
+    once = load(path)
     twice = resolved(once.text)
     assert twice.tree == once.tree
     assert twice.text == once.text
@@ -580,8 +580,8 @@ def nodes(schema):
 def test_every_reference_of_the_json_schema_resolves():
     schema = json_schema()
     references = {node["$ref"] for node in nodes(schema) if "$ref" in node}
-    assert references == {f"#/$defs/{kind}" for kind in KINDS}
-    assert set(schema["$defs"]) == set(KINDS)
+    assert references == {f"#/$defs/{name}" for kind in KINDS for name in (kind, f"partial_{kind}")}
+    assert {f"#/$defs/{name}" for name in schema["$defs"]} == references
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -600,20 +600,79 @@ def test_every_component_and_key_appears_in_the_json_schema(kind):
 
 def test_the_json_schema_names_the_top_keys():
     schema = json_schema()
-    assert list(schema["properties"]) == list(EXPERIMENT.parameters)
-    assert set(schema["required"]) == {"name", "data", "model"}
+    whole, of_a_base = schema["else"], schema["then"]
+    assert list(whole["properties"]) == list(of_a_base["properties"]) == list(EXPERIMENT.parameters)
+    assert set(whole["required"]) == {"name", "data", "model"}
+    assert "required" not in of_a_base
 
 
 def test_the_json_schema_accepts_what_is_shipped_and_refuses_mistakes():
     jsonschema = pytest.importorskip("jsonschema")
     validator = jsonschema.Draft202012Validator(json_schema())
     for path in SHIPPED:
-        written = parse(path.read_text(), path.name)
-        for tree in (written.tree, check_tree(written).tree):
+        for tree in (parse(path.read_text(), path.name).tree, load(path).tree):
             assert [(path.name, error.message) for error in validator.iter_errors(tree)] == []
         assert list(validator.iter_errors(tree | {"trian": 1}))
         assert list(validator.iter_errors(tree | {"loss": "no_such"}))
         assert list(validator.iter_errors({key: value for key, value in tree.items() if key != "data"}))
+
+
+@pytest.mark.parametrize(
+    ("keys", "accepted"),
+    [
+        ("optimizer: {momentum: 0.9}", True),
+        ("optimizer: {momentum: null}", True),
+        ("optimizer: {type: sgd, momentum: 0.9}", True),
+        ("optimizer: {learning_rate: {peak: 0.1}}", True),
+        ("data: {split: null}", True),
+        ("model: {width: 3}", True),
+        ("train: {steps: 3}", True),
+        ("expect: null", True),
+        ("initialize: {layers: dense_1}", True),
+        ("sweep: {axes: {model.width: null}}", True),
+        ("optimizer: {momentun: 0.9}", False),
+        ("optimizer: {type: sgd, momentum: 2}", False),
+        ("data: {splt: null}", False),
+        ("base: null", True),
+        ("base: 3", False),
+        # the items of a list are whole, and so is a bound
+        ("model: [{units: 3}]", False),
+        ("expect: {final.train_loss: null}", False),
+    ],
+)
+def test_the_json_schema_of_a_file_with_a_base_takes_a_part(keys, accepted):
+    jsonschema = pytest.importorskip("jsonschema")
+    validator = jsonschema.Draft202012Validator(json_schema())
+    tree = {"name": "a", "base": "nnlab:b"} | parse(keys, "f").tree
+    assert validator.is_valid(tree) == accepted
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "section"])
+def test_every_key_is_described(kind):
+    """By its docstring's `Args:`, which editors show; where keys exclude each other, the headline says so."""
+    keyed = components(kind).values() if kind in KINDS else sections()
+    missing = [f"{one.name}.{key}" for one in keyed for key in one.parameters if not one.key_texts.get(key)]
+    assert missing == []
+
+
+def sections(section=EXPERIMENT):
+    """A section, and all that are inside it."""
+    yield section
+    for parameter in section.parameters.values():
+        for part in parameter.spec.parts():
+            if isinstance(part, Section):
+                yield from sections(part)
+
+
+def test_a_key_of_the_json_schema_says_what_it_is():
+    schema = json_schema()
+    (dense,) = [
+        o
+        for o in schema["$defs"]["layer"]["anyOf"]
+        if o.get("properties", {}).get("type") == {"const": "dense"}
+    ]
+    assert dense["properties"]["units"]["description"]
+    assert schema["else"]["properties"]["seed"]["description"] == "Of everything that is drawn at random."
 
 
 # --- words -------------------------------------------------------------------------------------------------

@@ -132,7 +132,6 @@ def _words_of_component(node: yaml.Node, kind: str) -> Iterator[_Word]:
             yield from _words_of_component(item, kind)
     elif isinstance(node, yaml.ScalarNode):
         yield from _word(node, kind, components(kind))
-    else:
-        name = next(value for key, value in node.value if key.value == "type")
+    elif name := next((value for key, value in node.value if key.value == "type"), None):
         yield from _word(name, kind, components(kind))
         yield from _words_in(node, components(kind)[name.value].parameters, beside=("type",))

@@ -1,0 +1,36 @@
+"""Docstrings, read: their first sentence, and what Google's section `Args:` says of each argument."""
+
+from __future__ import annotations
+
+import inspect
+import keyword
+import re
+import textwrap
+
+_ENTRY = re.compile(r"(\w+)(?: \([^)]*\))?: *(.*)")
+
+
+def first_sentence(document: str) -> str:
+    """The first sentence of a docstring."""
+    paragraph = " ".join(document.split("\n\n", 1)[0].split())
+    first = re.split(r"(?<=[.?])(?<!et al\.)(?<!\.\.) ", paragraph, maxsplit=1)[0]
+    return first if not first or first.endswith((".", "?")) else f"{first}."
+
+
+def argument_texts(document: str) -> dict[str, str]:
+    """What the section `Args:` of a docstring says of each argument, by its key in the file."""
+    lines = inspect.cleandoc(document).splitlines()
+    if "Args:" not in lines:
+        return {}
+    texts: dict[str, list[str]] = {}
+    section = lines[lines.index("Args:") + 1 :]
+    end = next((i for i, line in enumerate(section) if line and not line.startswith(" ")), len(section))
+    for line in textwrap.dedent("\n".join(section[:end])).splitlines():
+        entry = None if line.startswith(" ") else _ENTRY.fullmatch(line)
+        if entry is not None:
+            name = entry[1]
+            key = name[:-1] if name.endswith("_") and keyword.iskeyword(name[:-1]) else name
+            texts[key] = [entry[2]]
+        elif line and texts:
+            texts[key].append(line.strip())
+    return {key: " ".join(words) for key, words in texts.items()}
