@@ -117,8 +117,11 @@ def _error(document: Document, message: str) -> ConfigError:
 def _without_base(document: Document) -> Document:
     """The document without the key `base` and its marks."""
     tree = {key: value for key, value in document.tree.items() if key != KEY}
-    marks = [{p: m for p, m in marks.items() if p != (KEY,)} for marks in (document.values, document.keys)]
-    return Document(tree, *marks, document.source)
+
+    def without_key(marks: Mapping[KeyPath, Mark]) -> dict[KeyPath, Mark]:
+        return {path: mark for path, mark in marks.items() if path != (KEY,)}
+
+    return Document(tree, without_key(document.values), without_key(document.keys), document.source)
 
 
 class _Merger:

@@ -25,7 +25,13 @@ RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")  # names of
 @section()
 @dataclass(frozen=True)
 class Bound:
-    """A bound on a summary number: `min`, `max` or both, or the value that it `equals`."""
+    """A bound on a summary number: `min`, `max` or both, or the value that it `equals`.
+
+    Args:
+        min: The least that it may be.
+        max: The most that it may be.
+        equals: What it must be, in place of `min` and `max`: a word, a truth value or a number.
+    """
 
     min: float | None = None
     max: float | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from nnlab.config.base import KEY, ONE_VALUE
 from nnlab.config.load import EXPERIMENT
 from nnlab.errors import KeyPath
@@ -20,13 +22,20 @@ def json_schema() -> ConfigTree:
     """
     kinds = {kind: _with_references(_schema_of_kind(kind)) for kind in KINDS}
     whole = _with_references(mapping_schema(EXPERIMENT))
-    partial_kinds = {f"{PARTIAL}{kind}": _partial_kind(kinds[kind]) for kind in KINDS}
+    partial, partial_kinds = (
+        _partial(whole, ()),
+        {PARTIAL + kind: _partial_kind(kinds[kind]) for kind in KINDS},
+    )
+    references = json.dumps([partial, partial_kinds])
+    partial_kinds = {
+        name: kind for name, kind in partial_kinds.items() if f'"{REFERENCE}{name}"' in references
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "nnlab experiment",
         "type": "object",
         "if": {"required": [KEY]},
-        "then": _partial(whole, ()),
+        "then": partial,
         "else": whole,
         "$defs": kinds | partial_kinds,
     }

@@ -70,7 +70,12 @@ FULL_PRECISION = Precision()
 @section()
 @dataclass(frozen=True)
 class Every:
-    """A fixed distance between records: `steps` or `epochs`, one of the two."""
+    """A fixed distance between records: `steps` or `epochs`, one of the two.
+
+    Args:
+        steps: So many updates of the weights.
+        epochs: So many passes over the training examples, fractions among them.
+    """
 
     steps: Count | None = None
     epochs: Epochs | None = None

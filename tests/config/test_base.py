@@ -231,7 +231,7 @@ def test_a_mistake_in_a_shipped_base_is_told_by_its_name(files, folder, monkeypa
         ("3", "takes the name of a file beside this one or below, or nnlab:NAME"),
         ("[tiny.yaml]", "takes the name of a file beside this one or below, or nnlab:NAME"),
         ("''", "takes the name of a file beside this one or below, or nnlab:NAME"),
-        ("nnlab:", "takes the name of a file beside this one or below, or nnlab:NAME"),
+        ("'nnlab:'", "takes the name of a file beside this one or below, or nnlab:NAME"),
         ('"\\0"', "takes the name of a file beside this one or below, or nnlab:NAME"),
         (
             "nnlab:grokking_mod13",

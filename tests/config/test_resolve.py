@@ -580,8 +580,8 @@ def nodes(schema):
 def test_every_reference_of_the_json_schema_resolves():
     schema = json_schema()
     references = {node["$ref"] for node in nodes(schema) if "$ref" in node}
-    assert references == {f"#/$defs/{name}" for kind in KINDS for name in (kind, f"partial_{kind}")}
-    assert {f"#/$defs/{name}" for name in schema["$defs"]} == references
+    assert references == {f"#/$defs/{name}" for name in schema["$defs"]}
+    assert set(schema["$defs"]) >= {*KINDS, "partial_dataset", "partial_layer", "partial_optimizer"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
