@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from nnlab.errors import UsageError as UsageError
     from nnlab.registry import register as register
     from nnlab.reports.report import report as report
+    from nnlab.runs.catalogue import find_runs as find_runs
     from nnlab.runs.expectations import Verdict as Verdict
     from nnlab.runs.expectations import Verdicts as Verdicts
+    from nnlab.runs.removal import remove as remove
     from nnlab.runs.results import Run as Run
     from nnlab.runs.results import Sweep as Sweep
     from nnlab.runs.results import open as open
@@ -61,11 +63,13 @@ _MODULES = {
     "Verdicts": "nnlab.runs.expectations",
     "cross_validate": "nnlab.sweeps.cross_validation",
     "experiment": "nnlab.config.from_python",
+    "find_runs": "nnlab.runs.catalogue",
     "load": "nnlab.config.from_python",
     "open": "nnlab.runs.results",
     "plan_sweep": "nnlab.sweeps.sweep",
     "register": "nnlab.registry",
     "report": "nnlab.reports.report",
+    "remove": "nnlab.runs.removal",
     "sweep": "nnlab.sweeps.sweep",
     "train": "nnlab.runs.train",
 }

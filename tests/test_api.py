@@ -27,7 +27,8 @@ from nnlab.training.experiment import build_experiment
 API = [
     "Config", "ConfigError", "CrossValidation", "DiskError", "DriftError", "Interrupted", "InvalidValue",
     "NnlabError", "Plan", "Run", "RunStatus", "Sweep", "UsageError", "Verdict", "Verdicts", "__version__",
-    "cross_validate", "experiment", "load", "open", "plan_sweep", "register", "report", "sweep", "train",
+    "cross_validate", "experiment", "find_runs", "load", "open", "plan_sweep", "register", "remove", "report",
+    "sweep", "train",
 ]  # fmt: skip
 NORMALIZED = """\
 name: normalized

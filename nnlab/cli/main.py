@@ -17,7 +17,8 @@ from nnlab import __version__
 from nnlab.cli.cross_validate import cross_validate
 from nnlab.cli.registry import list_components, schema, show
 from nnlab.cli.reports import report
-from nnlab.cli.results import check, compare, plot, runs
+from nnlab.cli.results import check, compare, plot
+from nnlab.cli.runs import remove, runs
 from nnlab.cli.sweep import sweep
 from nnlab.cli.train import info, new, summary, train, validate
 from nnlab.errors import NnlabError
@@ -85,6 +86,7 @@ for command in (
     list_components,
     show,
     runs,
+    remove,
     compare,
     new,
     schema,

@@ -1,9 +1,9 @@
-"""plot, check, runs, compare: finished runs, read back."""
+"""plot, check, compare: runs, read back."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ import click
 
 import nnlab
 from nnlab.cli.options import PATH, import_modules
-from nnlab.errors import NnlabError, UsageError
+from nnlab.errors import UsageError
 from nnlab.text import exact_value, short_value
 
 if TYPE_CHECKING:
@@ -82,52 +82,13 @@ def check(paths: tuple[Path, ...]) -> None:
     raise click.exceptions.Exit(0 if all_hold else 1)
 
 
-@click.command(short_help="List the runs and sweeps in a folder.")
-@click.argument("folder", default="results", type=PATH)
-@import_modules
-def runs(folder: Path) -> None:
-    """List the runs and sweeps in FOLDER (default: results)."""
-    from nnlab.cli.output import print_table
-    from nnlab.runs.results import find_runs
-
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder")
-    head = ("run", "status", "steps", "expectations", "final")
-    print_table(head, [_row(path) for path in find_runs(folder)])
-
-
-def _row(path: Path) -> tuple[str, ...]:
-    """A run or a sweep as a row of the list."""
-    try:
-        run = nnlab.open(path)
-        verdicts = run.check()
-    except NnlabError as error:
-        return (path.name, "damaged", "", "", str(error))
-    final = run.summary.get("final", {})
-    held = f"{sum(verdict.holds for verdict in verdicts)} of {len(verdicts)} hold"
-    return (
-        path.name,
-        run.status,
-        f"{len(run.trials)} trials" if isinstance(run, nnlab.Sweep) else str(run.summary.get("step", "")),
-        "-" if not len(verdicts) else "not yet" if verdicts.pending else held,
-        ", ".join(f"{name} {final[name]:.4g}" for name in _headline(final)),
-    )
-
-
-def _headline(final: Mapping[str, object]) -> list[str]:
-    """The loss and accuracy of the split that is reported."""
-    from nnlab.config.split_roles import recorded_splits, reported_split
-
-    split = reported_split(recorded_splits(final, "loss"))
-    return [name for name in (f"{split}_loss", f"{split}_accuracy") if final.get(name) is not None]
-
-
 @click.command(short_help="Show what differs between runs.")
 @click.argument("paths", nargs=-1, required=True, type=PATH, metavar="RUN RUN...")
 @import_modules
 def compare(paths: tuple[Path, ...]) -> None:
     """Show what differs between runs, in config and in outcome."""
     from nnlab.cli.output import print_table
+    from nnlab.runs.catalogue import flattened
     from nnlab.runs.results import open_run
 
     if len(paths) < 2:
@@ -138,16 +99,7 @@ def compare(paths: tuple[Path, ...]) -> None:
         ("config", [run.config.tree for run in opened], exact_value),
         ("outcome", [run.summary for run in opened], short_value),
     ):
-        flat = [_flattened(tree) for tree in trees]
+        flat = [dict(flattened(tree)) for tree in trees]
         keys = dict.fromkeys(key for leaves in flat for key in leaves)
         rows = [(key, *(text(leaves.get(key, "-")) for leaves in flat)) for key in keys]
         print_table((title, *heads), [row for row in rows if len(set(row[1:])) > 1])
-
-
-def _flattened(tree: object, path: str = "") -> dict[str, object]:
-    """The leaves of a tree of dicts and lists by their paths."""
-    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
-    leaves: dict[str, object] = {}
-    for key, value in items:
-        leaves |= _flattened(value, f"{path}.{key}" if path else str(key))
-    return leaves if leaves or not path else {path: tree}

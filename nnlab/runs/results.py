@@ -16,6 +16,7 @@ from nnlab.runs.expectations import Value, Verdicts, run_reasons, run_verdicts, 
 from nnlab.runs.html import html_heading, html_table
 from nnlab.runs.sweep_points import PointTable, sweep_points
 from nnlab.storage.results import JsonObject, read_json, read_summary
+from nnlab.storage.run_directory import is_being_written
 from nnlab.storage.tables import read_table, read_tables, read_trials
 from nnlab.text import join_words, one_line, short_value, suggestion
 
@@ -59,8 +60,9 @@ class Run:
 
     @property
     def status(self) -> RunStatus:
-        """Whether it is running, complete, interrupted, diverged, pruned or failed."""
-        return RunStatus(self.summary["status"])
+        """Whether it is running, complete, interrupted, diverged, pruned or failed, now; one that was killed
+        is interrupted, though its summary has it running."""
+        return _status(self.path, self.summary)
 
     @property
     def metrics(self) -> pandas.DataFrame:
@@ -198,8 +200,8 @@ class Sweep:
 
     @property
     def status(self) -> RunStatus:
-        """Whether it is running, complete, interrupted or failed."""
-        return RunStatus(self.summary["status"])
+        """Whether it is running, complete, interrupted or failed, now; see `Run.status`."""
+        return _status(self.path, self.summary)
 
     @property
     def numbers(self) -> dict[str, Value]:
@@ -338,11 +340,6 @@ def open_sweep(path: Path) -> Sweep:
     return Sweep(path, config, summary, read_trials(path / "trials.csv"))
 
 
-def find_runs(folder: Path) -> list[Path]:
-    """The directories of runs and sweeps in a folder, by name."""
-    return sorted(file.parent for name in ("config.yaml", "sweep.yaml") for file in folder.glob(f"*/{name}"))
-
-
 def _config(file: Path) -> Config:
     if not file.is_file():  # a pipe, say, which would be waited for
         raise UsageError(f"{file}: is no plain file")
@@ -362,6 +359,12 @@ def _missing_plugins(directory: Path) -> str:
         return ""
     names = [name for name in made_with if name not in plugins()]
     return f"; it was made with {' '.join(f'--import {one_line(name)}' for name in names)}" if names else ""
+
+
+def _status(path: Path, summary: JsonObject) -> RunStatus:
+    status = RunStatus(summary["status"])
+    was_killed = status is RunStatus.RUNNING and not is_being_written(path)
+    return RunStatus.INTERRUPTED if was_killed else status
 
 
 def _numbers(config: Config, summary: JsonObject) -> dict[str, Value]:

@@ -20,12 +20,13 @@ import contextlib
 import re
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from nnlab.errors import NnlabError
-from nnlab.storage.lock import this_process
+from nnlab.storage.lock import may_be_alive, this_process
 from nnlab.system import files
 
 STALE_SECONDS = 30.0  # without a sign of life, after which a holder is taken for dead
@@ -124,6 +125,19 @@ def take(directory: Path, clock: Path, is_gone: Callable[[Holder], bool]) -> Lea
 def holder(directory: Path, clock: Path) -> Holder | None:
     """Who has the lease of a directory, or had it when it was last heard of; None where nobody has it."""
     return _holder(_numbers(directory), clock)
+
+
+def may_be_held(directory: Path) -> bool:
+    """Whether a process has the lease of a directory, as far as the clock of this host tells. Nothing is
+    written."""
+    numbers = _numbers(directory)
+    file = numbers[max(numbers)] / "holder" if numbers else directory
+    try:
+        process = files.read_regular_file(file).decode(errors="replace").partition("\n")[0]
+        seconds = time.time() - files.modification_time(file)
+    except OSError:
+        return False
+    return seconds < STALE_SECONDS and may_be_alive(process)
 
 
 def _holder(numbers: Mapping[int, Path], clock: Path) -> Holder | None:

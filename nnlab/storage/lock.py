@@ -84,14 +84,38 @@ class DirectoryLock:
         return process.strip(), mode
 
 
+def may_be_locked(file: Path) -> bool:
+    """Whether a process has the lock of this file, or may have it, on another host. Nothing is written."""
+    import fcntl
+
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        process = os.pread(descriptor, 200, 0).decode(errors="replace").partition("\n")[0].strip()
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return is_elsewhere(process)
+
+
 def this_process() -> str:
     """This process, as others are told of it."""
     return f"process {os.getpid()} on {platform.node()}"
 
 
+def is_elsewhere(process: str) -> bool:
+    """Whether a process, named as `this_process` does, is none of this host."""
+    words = process.split()
+    return bool(words) and (len(words) != 4 or words[3] != platform.node() or not words[1].isdecimal())
+
+
 def may_be_alive(process: str) -> bool:
     """Whether a process, named as `this_process` does, is running, or may be: on another host, say."""
     words = process.split()
-    if len(words) != 4 or words[3] != platform.node() or not words[1].isdecimal():
+    if not words or is_elsewhere(process):
         return bool(words)
     return Path(f"/proc/{words[1]}").exists() if Path("/proc/self").exists() else True

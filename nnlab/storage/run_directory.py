@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from nnlab.errors import RunStatus, UsageError
-from nnlab.storage.lease import Lease
-from nnlab.storage.lock import DirectoryLock
+from nnlab.storage.lease import Lease, may_be_held
+from nnlab.storage.lock import DirectoryLock, may_be_locked
 from nnlab.storage.results import JsonObject, json_text, read_summary
 from nnlab.storage.tables import Columns, header_and_rows
 from nnlab.system import files
@@ -20,6 +20,14 @@ from nnlab.system.files import AppendOnlyFile, FileDigest
 
 TEMPORARY_FILE = re.compile(r"\.[a-z_]+\.(yaml|json|csv)\.[0-9]+")  # left by a process that was killed
 LOCK_NAME = ".lock"
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether a process is at work in the directory of a run or a sweep, or may be: of one on another host it
+    is not known. Nothing is written."""
+    trials = path / "trials"
+    leased = [path] if trials.is_symlink() else [path, *trials.glob("*/")]
+    return may_be_locked(path / LOCK_NAME) or any(map(may_be_held, leased))
 
 
 class RunDirectory:

@@ -20,6 +20,7 @@ from support import TINY, run_nnlab
 from nnlab import __version__
 from nnlab.cli.main import cli
 from nnlab.config.document import read
+from nnlab.storage.run_directory import RunDirectory
 
 COMMANDS = [
     "train",
@@ -27,11 +28,13 @@ COMMANDS = [
     "cross-validate",
     "plot",
     "check",
+    "report",
     "validate",
     "summary",
     "list",
     "show",
     "runs",
+    "remove",
     "compare",
     "new",
     "schema",
@@ -380,7 +383,8 @@ def test_check_fails_when_one_of_several_runs_does(finished, two):
 def test_check_of_an_unfinished_run_is_no(two, status):
     summary = summary_of(two / "one")
     (two / "one" / "summary.json").write_text(json.dumps(summary | {"status": status}))
-    result = run_nnlab("check", two / "one")
+    with RunDirectory(two / "one").held():  # as by the process that trains it
+        result = run_nnlab("check", two / "one")
     assert result.exit_code == 1
     assert f"not finished (status {status})" in result.stderr
 
