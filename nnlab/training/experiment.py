@@ -137,8 +137,8 @@ class Experiment(abc.ABC):
             at_once = any(probe.evaluates_all_examples for probe in _phenomena_probes(self.plan))
             numbers = math.prod(inputs.shape[1:]) * (examples if at_once else self.batch_size)
             data_bytes += inputs.table.nbytes + FLOAT_BYTES * numbers
-        if self.streamed:  # two chunks of them, here and on the device
-            data_bytes += 2 * STREAMED_BYTES
+        if self.streamed:  # those of this chunk and of the next one, and likewise of blocks
+            data_bytes += 4 * STREAMED_BYTES
         if self.plan.metrics:  # they are computed from the outputs of all examples
             data_bytes += FLOAT_BYTES * examples * math.prod(self.model.setup.output_shape)
         return _footprint(self.plan, self.model, self.batch_size, examples, data_bytes)

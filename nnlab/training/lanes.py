@@ -11,7 +11,7 @@ import numpy as np
 
 from nnlab.data.inputs import ByteInputs, Inputs
 from nnlab.phenomena.probe import WEIGHT_PATH_POINTS
-from nnlab.system.imports import PyTree, jax
+from nnlab.system.imports import Array, PyTree, jax
 from nnlab.training.arguments import Arguments
 from nnlab.training.blocks import EvalBlocks, read_stored
 from nnlab.training.experiment import TrainedExperiment
@@ -106,7 +106,7 @@ class Lanes:
             put(self.stack([e.class_weights for e in self.experiments])),
         )
 
-    def read_batches(self, rows: Sequence[np.ndarray], count: int) -> np.ndarray | tuple[()]:
+    def read_batches(self, rows: Sequence[np.ndarray], count: int) -> np.ndarray | Array | tuple[()]:
         """The inputs of batches as they are stored, `[T, B, ...]`, of lanes with an axis in front; an empty
         tuple where they are on the device.
 
@@ -123,7 +123,7 @@ class Lanes:
             read = np.empty((order.size, *shape), dtype)
             read_stored(experiment.data.train.inputs[chosen], self.as_bytes, read[: len(chosen)])
             batches.append(read.reshape(*order.shape, *shape))
-        return self.stack(batches)
+        return self.placement.put_early(self.stack(batches))
 
     def first_states(self, init: Callable[[PyTree], PyTree]) -> State:
         """The states before the first step.

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
 
-from nnlab.system.imports import PyTree, jax
+import numpy as np
+
+from nnlab.system.imports import Array, PyTree, jax
 from nnlab.training.checks import check_batch_devices
 from nnlab.training.experiment import TrainedExperiment
 from nnlab.training.processes import are_several
@@ -60,6 +62,11 @@ class Placement(NamedTuple):
             by_lane: Whether their first axis is that of the lanes, where there are several.
         """
         return jax.device_put(tree, self._sharding(by_lane and self.spreads_lanes))
+
+    def put_early(self, array: np.ndarray) -> np.ndarray | Array:
+        """Bring an array to the device before a program takes it, which then need not wait for that; where
+        there are several devices, the program says how they share it."""
+        return array if self.mesh is not None else jax.device_put(array)
 
     def spread(self, function: Callable[P, R], in_axes: tuple[PyTree, ...]) -> Callable[P, R]:
         """The function of all lanes, of which each device computes its share; within a program.

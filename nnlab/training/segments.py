@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nnlab.system.imports import Array
 from nnlab.training.batches import BatchOrder
 from nnlab.training.experiment import step_flops
 from nnlab.training.lanes import Lanes
@@ -46,7 +47,7 @@ class ChunkInputs(NamedTuple):
     """
 
     order: np.ndarray
-    stored: np.ndarray | tuple[()]
+    stored: np.ndarray | Array | tuple[()]
     base: np.int32
     records: np.ndarray
     untils: np.ndarray

@@ -35,13 +35,13 @@ class StreamedBlocks:
         groups = -(-self.count // self.at_once)
         self.starts = [min(group * self.at_once, self.count - self.at_once) for group in range(groups)]
 
-    def read(self, first: int) -> np.ndarray:
+    def read(self, first: int) -> np.ndarray | Array:
         """The stored inputs of the blocks from `first` on, `[at_once, size, ...]`; of lanes whose data
         differ, with an axis in front."""
         lanes = self.lanes
         sources = lanes.experiments[:1] if lanes.shares_data else lanes.experiments
         parts = [self.blocks.read(each, lanes.as_bytes, first, self.at_once) for each in sources]
-        return parts[0] if lanes.shares_data else lanes.stack(parts)
+        return lanes.placement.put_early(parts[0] if lanes.shares_data else lanes.stack(parts))
 
     @functools.cached_property
     def example(self) -> jax.ShapeDtypeStruct:
@@ -68,7 +68,7 @@ class StreamedEvaluation:
     def __init__(self, lanes: Lanes, evaluate: Evaluate) -> None:
         self.lanes, self.evaluate, self.blocks = lanes, evaluate, StreamedBlocks(lanes)
         self.reader = ThreadPoolExecutor(1, "evaluation")
-        self.ahead: Future[np.ndarray] = self.reader.submit(self.blocks.read, 0)
+        self.ahead: Future[np.ndarray | Array] = self.reader.submit(self.blocks.read, 0)
         self.last: np.ndarray | None = None
 
     def sums(self, state: State, anew: bool) -> np.ndarray:
