@@ -1,12 +1,11 @@
 """Workers as actors of Ray: the same bytes though some are killed, loopback alone, errors of one line."""
 
 import importlib.metadata
-import os
 import re
-import signal
-from pathlib import Path
 
+import psutil
 import pytest
+from clusters import LOOPBACK, listening, workers_among
 from support import run_nnlab
 
 import nnlab
@@ -22,8 +21,6 @@ record: {every: {steps: 5000}}
 sweep: {axes: {model.width: [3, 4]}, seeds: 4}
 phenomena: [gradient_flow]
 """
-LISTENS = "0A"  # the state of a socket, as Linux writes it
-LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
 
 
 @pytest.fixture
@@ -50,44 +47,6 @@ def version(monkeypatch):
     return pretend
 
 
-def descendants():
-    """Process id -> command line of all processes that come from this one."""
-    found = {str(os.getpid()): ""}
-    parents = {}
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[status.parent.name] = status.read_text().rpartition(")")[2].split()[1]
-        except OSError:  # it has ended
-            continue
-    grows = True
-    while grows:
-        new = {process for process, parent in parents.items() if parent in found and process not in found}
-        grows = bool(new)
-        for process in new:
-            try:
-                found[process] = Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:
-                found[process] = ""
-    return found
-
-
-def listening(processes):
-    """The addresses on which these processes listen."""
-    sockets = set()
-    for process in processes:
-        for link in Path(f"/proc/{process}/fd").glob("*"):
-            try:
-                sockets.add(str(link.readlink()))
-            except OSError:
-                continue
-    rows = [
-        line.split()
-        for table in ("tcp", "tcp6")
-        for line in Path("/proc/net", table).read_text().splitlines()
-    ]
-    return {row[1].split(":")[0] for row in rows if row[3] == LISTENS and f"socket:[{row[9]}]" in sockets}
-
-
 def test_actors_leave_the_same_bytes_though_workers_are_killed(tiny, tmp_path):
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'nnlab[ray]'")
     killed, addresses = [], set()
@@ -95,12 +54,11 @@ def test_actors_leave_the_same_bytes_though_workers_are_killed(tiny, tmp_path):
     def kill_workers(event):
         if killed or event.status:
             return
-        processes = descendants()
+        processes = psutil.Process().children(recursive=True)
         addresses.update(listening(processes))
-        for process, command in processes.items():
-            if "nnlab.sweeps.worker" in command and "ray_relay" not in command:
-                killed.append(int(process))
-                os.kill(int(process), signal.SIGKILL)
+        killed.extend(workers_among(processes))
+        for process in killed:
+            process.kill()
 
     config = nnlab.load(tiny)
     result = nnlab.sweep(config, tmp_path / "out", engine="ray", jobs=2, plots=False, progress=kill_workers)

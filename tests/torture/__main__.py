@@ -20,6 +20,7 @@ from torture.faults import faults
 from torture.hostile import hostile
 from torture.joins import joins
 from torture.kills import kills
+from torture.on_clusters import ray_kills, slurm_kills
 from torture.peaks import peaks
 from torture.smoke import smoke
 from torture.streaming import streaming
@@ -34,6 +35,11 @@ PARTS: dict[str, tuple[str, Callable[[Path], Report]]] = {
         "kill -9 of one of four that share a sweep, or of a worker",
         lambda folder: joins(50, folder),
     ),
+    "kill-slurm": (
+        "kill -9 of a worker, a node, the controller or the sweep on Slurm",
+        lambda folder: slurm_kills(20, folder),
+    ),
+    "kill-ray": ("the same on Ray", lambda folder: ray_kills(20, folder)),
     "faults": ("failing call to the file system", faults),
     "damage": ("file cut or bit flipped", damage),
     "surroundings": ("full, read-only, taken, dying, back in time", surroundings),

@@ -36,7 +36,7 @@ def joins(count: int, folder: Path, seed: int = 0, text: str = SWEEP) -> Report:
         names = sorted(name for name in whole.keys() | found.keys() if whole.get(name) != found.get(name))
         bad += [f"sweep {number}: {', '.join(names)} differ"] if names else []
         bad += [f"sweep {number}: a process left with {code}" for code in codes if code]
-        bad += [f"sweep {number}: {name} was trained again" for name in _trained_again(out)]
+        bad += [f"sweep {number}: {name} was trained again" for name in trained_again(out)]
         done, number = done + killed, number + 1
     return Report(done, bad)
 
@@ -73,7 +73,7 @@ def _training(out: Path) -> list[tuple[int, str]]:
     return pairs
 
 
-def _trained_again(out: Path) -> list[str]:
+def trained_again(out: Path) -> list[str]:
     """The trials of which a step was taken once more after they had ended. One that is killed between its
     last checkpoint and its summary is begun again, and has nothing left to do."""
     names = []
