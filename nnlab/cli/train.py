@@ -48,7 +48,7 @@ EXIT_CODES = {RunStatus.COMPLETE: 0, RunStatus.DIVERGED: 3}
     "--process",
     metavar="K/N@HOST:PORT",
     help="This is process K, from 0, of N that train the run together, on train.devices: all; process 0 "
-    "writes it, and listens there to the others, which see its directory.",
+    "writes it, and listens there to the others, which see its directory. 'slurm': the tasks of srun.",
 )
 @click.option(
     "--smoke", is_flag=True, help="Only see that it runs: four steps on a slice of the data, no verdict."
@@ -114,8 +114,9 @@ def train_and_report(
 ) -> NoReturn:
     """Train an experiment or reuse its finished run, print the outcome, and leave with the exit code."""
     from nnlab.runs.signals import exit_at_second_signal
+    from nnlab.system.process import Process
 
-    quiet = quiet or not (process or "0/").startswith("0/")  # process 0 speaks for all
+    quiet = quiet or (process is not None and Process.of(process).number != 0)  # process 0 speaks for all
     try:
         with exit_at_second_signal():
             run = nnlab.train(

@@ -13,14 +13,14 @@ import importlib.util
 import itertools
 import os
 import platform as machine
-import re
 import sys
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 from nnlab.errors import UsageError
+from nnlab.system.process import Process
 
 # floating-point operations of a step for each thread, at least: with fewer, threads that wait for one another
 # lose what they gain (docs/performance.md)
@@ -89,14 +89,12 @@ def join(process: str) -> None:
     """Make this process one of several that compute together, before JAX starts; returns when all are there.
 
     Args:
-        process: `K/N@HOST:PORT`: this is process K, from 0, of N, and the others reach process 0 there.
+        process: Which of them it is, see `Process.of`.
 
     Raises:
         UsageError: That is not what `process` says, JAX has started, or the others do not come.
     """
-    words = re.fullmatch(r"(\d+)/(\d+)@(.+:\d+)", process)
-    if words is None or not int(words[1]) < int(words[2]):
-        raise UsageError(f"--process {process}: must be K/N@HOST:PORT, with K from 0 to N - 1")
+    this = Process.of(process)
     if _backend_is_started():
         raise UsageError(f"--process {process}: JAX has started alone in this process; begin another one")
     import jax
@@ -105,12 +103,12 @@ def join(process: str) -> None:
     jax.config.update("jax_enable_recoverability", True)  # else the end of one aborts the others
     try:
         jax.distributed.initialize(
-            words[3],
-            int(words[2]),
-            int(words[1]),
+            this.address,
+            this.total,
+            this.number,
             initialization_timeout=JOIN_TIMEOUT_SECONDS,
             heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT_SECONDS,
-            coordinator_bind_address=words[3],
+            coordinator_bind_address=this.address,
         )
     except RuntimeError as error:
         raise UsageError(f"--process {process}: {' '.join(str(error).split())}") from None
@@ -166,6 +164,15 @@ def visible_gpus(platform: str = "auto") -> list[str]:
         return [str(number) for number, _ in enumerate(DEVICE_FILES.glob("nvidia[0-9]*"))]
     names = [name.strip() for name in given.split(",")]
     return list(itertools.takewhile(lambda name: name not in ("", "-1"), names))  # as CUDA reads it
+
+
+def grouped_gpus(gpus: Sequence[str], size: int | Literal["all"]) -> list[str]:
+    """GPUs in groups, for trainings that need so many of them; each as CUDA_VISIBLE_DEVICES names them. Those
+    of an incomplete group are left out, unless there is no other."""
+    if not gpus:
+        return []
+    count = len(gpus) if size == "all" else min(size, len(gpus))
+    return [",".join(gpus[first : first + count]) for first in range(0, len(gpus) - count + 1, count)]
 
 
 def share_of_gpus(gpus: Sequence[str], worker: int, workers: int) -> dict[str, str]:

@@ -60,6 +60,15 @@ def test_every_worker_has_a_share_and_no_gpu_is_left_over(workers, shares):
     assert device.share_of_gpus([], 0, workers) == {}
 
 
+@pytest.mark.parametrize(
+    ("size", "groups"), [(1, list("abcde")), (2, ["a,b", "c,d"]), ("all", ["a,b,c,d,e"]), (8, ["a,b,c,d,e"])]
+)
+def test_trainings_on_several_gpus_get_them_in_groups(size, groups):
+    assert device.grouped_gpus("abcde", size) == groups
+    assert device.grouped_gpus([], size) == []
+    assert device.share_of_gpus(groups, 0, len(groups)) == {"CUDA_VISIBLE_DEVICES": groups[0]}
+
+
 class Listener:
     """Starts workers that do nothing, and keeps what they are told first."""
 

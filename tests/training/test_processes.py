@@ -14,7 +14,7 @@ from support import run_nnlab
 from nnlab.errors import UsageError
 from nnlab.storage.results import read_summary
 from nnlab.storage.tables import read_table
-from nnlab.system import device
+from nnlab.system.process import Process
 
 FILE = """\
 name: shared
@@ -112,8 +112,16 @@ def test_all_of_them_end_at_a_checkpoint_where_the_first_is_interrupted(home):
 
 @pytest.mark.parametrize("words", ["2/2@127.0.0.1:1", "0@127.0.0.1:1", "0/2", "a/b@c:1", "0/2@host"])
 def test_a_process_that_is_none_of_n_is_refused(words):
-    with pytest.raises(UsageError, match=r"must be K/N@HOST:PORT, with K from 0 to N - 1"):
-        device.join(words)
+    with pytest.raises(UsageError, match=r"must be K/N@HOST:PORT, with K from 0 to N - 1, or 'slurm'"):
+        Process.of(words)
+
+
+def test_a_task_of_slurm_is_asked_for_outside_of_one(home, monkeypatch):
+    monkeypatch.delenv("SLURM_PROCID", raising=False)
+    done = run_nnlab("train", home / "file.yaml", "--process", "slurm", "--out", home / "none")
+    assert done.exit_code == 2
+    assert done.stderr == "--process slurm: SLURM_PROCID is not set; start the processes by srun\n"
+    assert not (home / "none").exists()
 
 
 def test_processes_must_come_before_jax_starts(home):

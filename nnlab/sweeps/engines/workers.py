@@ -45,7 +45,8 @@ class WorkerEngine:
         policy: When trials write checkpoints, and whether they resume.
         modules: What workers import, for the components that it registers.
         deterministic: Whether GPUs are to compute the same bits each time.
-        gpus: Those of this machine, to be divided among the workers; none leaves each what it sees.
+        gpus: Those of this machine, to be divided among the workers, one by one or in groups, one for each
+            worker where `jobs` is None; none leaves each what it sees.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class WorkerEngine:
         self.folder, self.launcher, self.platform, self.policy = folder, launcher, platform, policy
         self.modules, self.jobs_are_given = tuple(modules), jobs is not None
         self.deterministic, self.gpus = deterministic, gpus
-        self.jobs = jobs or device.worker_count(platform)
+        self.jobs = jobs or len(gpus) or device.worker_count(platform)
         self.channels: list[_Channel] = []
         self.stopping = False
         self.failed_starts = 0  # in a row
