@@ -52,8 +52,7 @@ def train(
         platform: `auto`, `cpu`, `gpu` or `tpu`; without effect once JAX has been used.
         threads: Threads on CPU, 1 for the bytes of a sweep's trial; None: by the size of a step.
         deterministic: Whether a GPU computes the same bits each time, which is slower; a CPU does so anyway.
-        process: `K/N@HOST:PORT` where this is process K of N that train together, `slurm` where they are the
-            tasks of a step of Slurm; see `training.processes`.
+        process: `K/N@HOST:PORT` for process K of N that train together; `slurm` for a task of srun's.
         plots: Whether to draw the figures of a finished run into its folder plots/.
         progress: Whether to show a bar, or a function that is called with each chunk of the training.
         notify: Called with each line that is worth knowing: that the run was finished before, say.
