@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from nnlab.config import Config
 from nnlab.errors import Interrupted, UsageError
@@ -57,8 +57,7 @@ def sweep(
     Args:
         experiment: An experiment with a `sweep:` block; `nnlab.load` takes overrides as axes, too.
         out: The sweep directory; by default results/<name>-sweep-<hash of the experiment without its sweep>.
-        jobs: Number of worker processes, among which GPUs are divided; by default one per core, or per GPU,
-            or for as many GPUs as `train.devices` asks for.
+        jobs: Number of worker processes, among which GPUs are divided; by default one per core, or per GPU.
         engine: `local`, `ray` for actors of Ray on this machine, or `ray://HOST:PORT` for those of a cluster.
         launcher: A command that starts each worker elsewhere, such as `srun -n1` or `ssh host`. There, as in
             a cluster, are this Python and the directory at the same paths; jobs must be given.
@@ -87,9 +86,7 @@ def sweep(
     _check_plan(plan, join, resume)
     with directory.held(shared=join) as lock:
         recorder = _begin(renew_plan(plan, directory, policy), directory, lock, join, policy)
-        devices = (experiment.tree["train"] or {}).get("devices", 1)
-        workers = workforce.engine(directory, policy, modules, lock, devices)
-        _run(recorder, workers, fail_fast, progress, notify)
+        _run(recorder, workforce.engine(plan, directory, policy, modules, lock), fail_fast, progress, notify)
         return _opened(directory, plots, notify)
 
 
@@ -137,15 +134,16 @@ class _Workforce(NamedTuple):
 
     def engine(
         self,
+        plan: Plan,
         directory: SweepDirectory,
         policy: ResumePolicy,
         modules: Sequence[str],
         lock: DirectoryLock,
-        trial_devices: int | Literal["all"],
     ) -> Engine:
         launcher = self._launcher(directory.path / "sweep.log", (lock.descriptor,))
         is_here = self.ray is None and not self.prefix
-        gpus = device.grouped_gpus(device.visible_gpus(self.platform) if is_here else [], trial_devices)
+        gpus = device.visible_gpus(self.platform) if is_here else []
+        gpus = device.grouped_gpus(gpus, (plan.config.tree["train"] or {}).get("devices", 1))
         return WorkerEngine(
             directory.path, launcher, self.jobs, self.platform, policy, modules, self.deterministic, gpus
         )
