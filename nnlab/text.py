@@ -33,6 +33,7 @@ SPOKEN = {  # parts of names that are not read as they are written
     "train": "training",
     "w": "weight",
 }
+OWN = ("type", "value", "fraction")  # keys that say what the component or the section itself is
 SPLITS = ("train", "validation", "test")
 RECORDS = ("final", "best", "selected")  # whose metrics a summary has
 
@@ -73,7 +74,7 @@ def label_in_words(label: str) -> str:
 
 def _path_in_words(path: str) -> str:
     *parents, name = path.split(".")
-    if name == "type" and parents:  # of a component, which is what it is
+    if name in OWN and parents:
         return _path_in_words(".".join(parents))
     if name.isdecimal() and parents:
         *parents, items = parents

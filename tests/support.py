@@ -1,16 +1,22 @@
 """What tests of several packages share."""
 
+import itertools
 import os
+import re
 import struct
 import sys
 from contextlib import contextmanager
 from typing import NamedTuple
+from xml.etree import ElementTree
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from click.testing import CliRunner
+from matplotlib.colors import to_hex
+from matplotlib.text import Text
 
+from nnlab import plotting
 from nnlab.config import check_tree
 from nnlab.config.document import Document
 from nnlab.config.resolve import resolve
@@ -89,6 +95,7 @@ class FakeRun(NamedTuple):
     tables: dict
     summary: dict
     label: str = "run"
+    loss: str = "cross entropy, nats"
 
 
 class FakeSweep:
@@ -96,6 +103,7 @@ class FakeSweep:
     column."""
 
     label = "sweep"
+    loss = "cross entropy, nats"
     summary = {}  # noqa: RUF012 - never changed
 
     def __init__(self, table, tables=None, axes=()):
@@ -146,8 +154,12 @@ def calls_of(function):
     return calls
 
 
+SIZES = (plotting.TITLE_SIZE, plotting.TEXT_SIZE, plotting.SMALL_SIZE)
+
+
 def title_of(ax):
-    return ax.get_title(loc="left") + ax.get_title()
+    """A panel's title, without the breaks of its lines."""
+    return (ax.get_title(loc="left") + ax.get_title()).replace("\n", " ")
 
 
 def panels_of(figure):
@@ -170,7 +182,8 @@ def assert_labelled(figure, empty=False):
         assert ax.get_xlabel() or not ax.get_subplotspec().is_last_row(), f"no x label on '{title_of(ax)}'"
         spec = ax.get_subplotspec()
         shares = ax.get_shared_y_axes().joined(ax, shown[0]) and ax is not shown[0]
-        assert ax.get_ylabel() or shares or not spec.is_first_col(), "no y label"
+        has_scale = len(ax.get_yticks()) > 0 or ax.images  # else what stands in the panel names its values
+        assert ax.get_ylabel() or shares or not spec.is_first_col() or not has_scale, "no y label"
         assert ax.has_data() or empty
 
 
@@ -180,6 +193,66 @@ def assert_told_apart(figure, names):
         + [title_of(ax) + ax.get_ylabel() for ax in panels_of(figure)]
     )
     assert len(names) < 2 or all(name in words for name in names), "they are told apart"
+
+
+def assert_readable(figure):
+    """In words, in the style's sizes of letters, nothing cut off, and nothing written over another.
+
+    To be called inside the style. A figure of one run has its splits in their colours.
+    """
+    figure.draw_without_rendering()
+    width, height = figure.get_size_inches()
+    assert width == plotting.WIDTH
+    drawn = figure.get_tightbbox()
+    assert -0.02 < drawn.x0 < drawn.x1 < width + 0.02, "cut off at a side"
+    assert -0.02 < drawn.y0 < drawn.y1 < height + 0.02, "cut off above or below"
+    for text in figure.findobj(Text):
+        words = text.get_text()
+        assert not re.search(r"[^\W_]_|[a-z]\.[a-z0-9]", words), f"no words: {words}"
+        assert not words or text.get_fontsize() in SIZES, f"{text.get_fontsize()} points: {words}"
+    _assert_apart([text for text in _texts_beside_panels(figure) if text.get_text() and text.get_visible()])
+    for axis in (axis for ax in panels_of(figure) if ax.name != "3d" for axis in (ax.xaxis, ax.yaxis)):
+        low, high = sorted(axis.get_view_interval())
+        labels = [tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+        _assert_apart(
+            [one for one in labels if one.get_visible() and one.get_text() and not one.get_rotation()]
+        )
+
+
+def _texts_beside_panels(figure):
+    titles = [ax._left_title if ax._left_title.get_text() else ax.title for ax in figure.axes]
+    names = [label for ax in panels_of(figure) for label in (ax.xaxis.label, ax.yaxis.label)]
+    return [*figure.texts, *titles, *names]
+
+
+def _assert_apart(texts):
+    boxes = [(text.get_text(), text.get_window_extent()) for text in texts]
+    for (one, box), (other, beside) in itertools.combinations(boxes, 2):
+        across = min(box.x1, beside.x1) - max(box.x0, beside.x0)
+        up = min(box.y1, beside.y1) - max(box.y0, beside.y0)
+        assert min(across, up) < 1, f"'{one}' over '{other}'"
+
+
+def assert_splits_in_their_colours(figure):
+    """In a figure of one run or sweep."""
+    words = {"training": "train", "validation": "validation", "test": "test"}
+    for line in (line for ax in figure.axes for line in ax.get_lines()):
+        split = words.get(str(line.get_label()).split(" ")[0].split(",")[0])
+        if split and line.get_linestyle() != "None" and "≤" not in line.get_label():
+            assert to_hex(line.get_color()) == plotting.SPLIT_COLOURS[split].lower(), line.get_label()
+
+
+def assert_vector(path):
+    """An SVG whose text is text, or a PDF whose fonts are in it, as whole letters."""
+    if path.suffix == ".pdf":
+        content = path.read_bytes()
+        assert b"/FontFile2" in content
+        assert b"/Type3" not in content
+        return
+    words = [
+        "".join(text.itertext()) for text in ElementTree.parse(path).iter("{http://www.w3.org/2000/svg}text")
+    ]
+    assert any(len(word) > 3 and word[0].isalpha() for word in words)
 
 
 SEED = 7

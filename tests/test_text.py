@@ -25,6 +25,7 @@ EXAMPLES = {
     "model.1": "layer 2",
     "model.1.type": "layer 2",
     "optimizer.type": "optimizer",
+    "data.label_noise.fraction": "label noise",
     "optimizer.groups.1.learning_rate": "learning rate of group 2",
     "data.split.train": "training split",
     "data.split.fold": "fold",

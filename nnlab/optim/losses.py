@@ -34,6 +34,7 @@ class Loss(NamedTuple):
         class_weights: How the classes are weighted, if they are.
         weight_of: (class numbers `[B]`) -> weights `[B]`, by which `per_example` multiplies; None where all
             count the same.
+        unit: Of its values, for an axis; empty where they have none, or one that depends on the targets'.
     """
 
     per_example: Callable[[Array, Array], Array]
@@ -42,6 +43,7 @@ class Loss(NamedTuple):
     applies: str = ""
     class_weights: ClassWeights = None
     weight_of: Callable[[Array], Array] | None = None
+    unit: str = ""
 
     @property
     def takes_probabilities(self) -> bool:
@@ -121,7 +123,7 @@ def cross_entropy(label_smoothing: BelowOne = 0.0, class_weights: ClassWeights =
             return of_label
         return (1.0 - label_smoothing) * of_label - label_smoothing * log_p.mean(-1)
 
-    return Loss(per_example, _highest, lambda classes: classes or None, "softmax", class_weights)
+    return Loss(per_example, _highest, lambda classes: classes or None, "softmax", class_weights, unit="nats")
 
 
 @register("loss")
@@ -147,7 +149,7 @@ def binary_cross_entropy(class_weights: ClassWeights = None) -> Loss:
     def outputs_for(classes: int) -> int | None:
         return _one_for_two(classes) if classes else 0
 
-    return Loss(per_example, _positive, outputs_for, "sigmoid", class_weights)
+    return Loss(per_example, _positive, outputs_for, "sigmoid", class_weights, unit="nats")
 
 
 @register("loss")

@@ -44,6 +44,7 @@ class RunView(Protocol):
 
     Attributes:
         label: The run in a few words.
+        loss: What is trained for, with its unit: `cross entropy, nats`.
         tables: The recorded tables by name; each has a column `step`.
         summary: For a detector, what is known before it: status, classes and their names, parameters, final
             and best metrics.
@@ -51,6 +52,9 @@ class RunView(Protocol):
 
     @property
     def label(self) -> str: ...
+
+    @property
+    def loss(self) -> str: ...
 
     @property
     def tables(self) -> Mapping[str, pandas.DataFrame]: ...
@@ -64,6 +68,7 @@ class SweepView(Protocol):
 
     Attributes:
         label: The sweep in a few words.
+        loss: What is trained for, with its unit: `cross entropy, nats`.
         axes: The paths that vary.
         trials: A row for every trial, as in trials.csv.
         completed_trials: The rows of the trials that are complete.
@@ -72,6 +77,9 @@ class SweepView(Protocol):
 
     @property
     def label(self) -> str: ...
+
+    @property
+    def loss(self) -> str: ...
 
     @property
     def axes(self) -> Sequence[str]: ...
@@ -272,6 +280,12 @@ def refuse_sparse_grid(table: pandas.DataFrame, rows: str, columns: str) -> None
     cells = table[rows].nunique() * table[columns].nunique()
     if cells > max(SMALL_GRID_CELLS, MAXIMUM_CELLS_PER_ROW * len(table)):
         raise InvalidValue(f"a table by '{rows}' and '{columns}' has {cells:,} cells for {len(table):,} rows")
+
+
+def loss_label(views: Sequence[RunView] | Sequence[SweepView]) -> str:
+    """What an axis of losses is called: `mean cross entropy, nats`; `mean loss` of several different ones."""
+    losses = {view.loss for view in views}
+    return f"mean {losses.pop() if len(losses) == 1 else 'loss'}"
 
 
 def sweep_column(sweep: SweepView, path: str) -> str:

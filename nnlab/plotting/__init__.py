@@ -5,9 +5,11 @@ a grid of values, `inline` figures as part of a page.
 """
 
 from nnlab.plotting.axes import (
+    PANELS_ACROSS,
     WIDE_RATIO,
     capacity_axis,
     colour_legend,
+    figure_title,
     integer_ticks,
     legend,
     legend_below,
@@ -35,6 +37,14 @@ from nnlab.plotting.inline import inline_svg
 from nnlab.plotting.style import (
     COLOURS,
     FORMATS,
+    HELD_OUT_KEY,
+    SMALL_SIZE,
+    SPLIT_COLOURS,
+    SPLIT_KEY,
+    SPLIT_STYLES,
+    TEXT_SIZE,
+    TITLE_SIZE,
+    WIDTH,
     Colour,
     can_write,
     colours,
@@ -44,12 +54,22 @@ from nnlab.plotting.style import (
     sequential_colours,
     shown_inline,
     style,
+    title,
 )
 
 __all__ = [
     "COLOURS",
     "FORMATS",
+    "HELD_OUT_KEY",
+    "PANELS_ACROSS",
+    "SMALL_SIZE",
+    "SPLIT_COLOURS",
+    "SPLIT_KEY",
+    "SPLIT_STYLES",
+    "TEXT_SIZE",
+    "TITLE_SIZE",
     "WIDE_RATIO",
+    "WIDTH",
     "Colour",
     "can_write",
     "capacity_axis",
@@ -59,6 +79,7 @@ __all__ = [
     "colours",
     "contours",
     "evenly_spaced_indices",
+    "figure_title",
     "image",
     "image_grid",
     "inline_svg",
@@ -82,4 +103,5 @@ __all__ = [
     "step_axis",
     "style",
     "surfaces",
+    "title",
 ]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
 from nnlab.errors import InvalidValue
-from nnlab.plotting.style import colours
+from nnlab.plotting.style import WIDTH, colours, title
 
 if TYPE_CHECKING:
     import pandas
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
+PANELS_ACROSS = 2  # side by side, of runs or sweeps; more come below
 WIDE_RATIO = 30.0  # of the greatest to the least value, from which on an axis is logarithmic
 
 Result = TypeVar("Result")
@@ -27,30 +28,31 @@ Result = TypeVar("Result")
 def panels(
     rows: int = 1,
     columns: int = 1,
-    width: float = 6.4,
     height: float = 4.0,
     *,
     sharex: bool = False,
     sharey: bool = False,
     height_ratios: Sequence[float] | None = None,
+    compressed: bool = False,
 ) -> tuple[Figure, np.ndarray]:
     """A figure with a grid of panels.
 
     Args:
         rows: How many rows of panels.
         columns: How many columns.
-        width: Of the figure, in inches.
-        height: Of the figure, in inches.
+        height: Of the figure, in inches; its width is that of all figures.
         sharex: Whether the panels share their x axis.
         sharey: Whether they share their y axis.
         height_ratios: The heights of the rows, in proportion; by default all alike.
+        compressed: Whether panels that are narrower than their place, such as square ones, come together.
 
     Returns:
         The figure and its panels, `[rows, columns]`.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained", dpi=160)
+    layout: Literal["compressed", "constrained"] = "compressed" if compressed else "constrained"
+    figure = Figure(figsize=(WIDTH, height), layout=layout, dpi=160)
     axes = figure.subplots(
         rows, columns, squeeze=False, sharex=sharex, sharey=sharey, height_ratios=height_ratios
     )
@@ -61,31 +63,39 @@ def panel_per_result(
     results: Sequence[Result],
     draw: Callable[[Axes, Result], str],
     *,
-    panel_width: float = 4.2,
-    extra_width: float = 0.0,
-    minimum_width: float = 6.4,
+    across: int = PANELS_ACROSS,
     height: float = 4.0,
     sharey: bool = False,
+    compressed: bool = False,
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with one panel for each run or sweep, side by side.
+    """A figure with one panel for each run or sweep, row by row.
 
     Args:
         results: Runs or sweeps.
         draw: Draws one of them into its panel, and returns the panel's title.
-        panel_width: Width for each panel, in inches.
-        extra_width: Width for what stands beside all of them, such as a colour bar, in inches.
-        minimum_width: Least width of the figure, in inches.
-        height: Height of the figure, in inches.
-        sharey: Whether the panels share their y axis.
+        across: How many panels are side by side at most.
+        height: Height of a row, in inches.
+        sharey: Whether the panels share their y axis; its label is left to the first of each row.
+        compressed: See `panels`.
 
     Returns:
         The figure and its panels, in the order of the results.
     """
-    width = max(minimum_width, panel_width * len(results) + extra_width)
-    figure, axes = panels(1, len(results), width=width, height=height, sharey=sharey)
-    for ax, result in zip(axes[0], results, strict=True):
-        ax.set_title(draw(ax, result))
-    return figure, list(axes[0])
+    across = min(across, len(results))
+    rows = -(-len(results) // across)
+    figure, grid = panels(rows, across, height * rows, sharey=sharey, compressed=compressed)
+    for place, (ax, result) in enumerate(zip(grid.flat, results, strict=False)):
+        ax.set_title(title(draw(ax, result), across))
+        if sharey and place % across:
+            ax.set_ylabel("")
+    for ax in grid.flat[len(results) :]:
+        ax.remove()
+    return figure, list(grid.flat[: len(results)])
+
+
+def figure_title(figure: Figure, words: str) -> None:
+    """A title above all panels, at their left."""
+    figure.suptitle(title(words), x=0.01, ha="left")
 
 
 def refuse_blank(figure: Figure) -> None:
@@ -151,7 +161,7 @@ def step_axis(axes: Axes, steps: Sequence[float]) -> None:
     gaps = [b - a for a, b in itertools.pairwise(distinct)]
     if len(gaps) > 4 and gaps[-1] > 8 * gaps[0]:
         axes.set_xscale("symlog", linthresh=1)
-        axes.set_xlabel("training step (log)")
+        axes.set_xlabel("training step (log scale)")
     else:
         axes.set_xlabel("training step")
 
@@ -159,7 +169,7 @@ def step_axis(axes: Axes, steps: Sequence[float]) -> None:
 def log_step_axis(axes: Axes) -> None:
     """The x axis as training steps from 1 on, logarithmic."""
     axes.set_xscale("log")
-    axes.set_xlabel("training step (log)")
+    axes.set_xlabel("training step (log scale)")
 
 
 def rows_after_start(table: pandas.DataFrame) -> pandas.DataFrame:
@@ -175,14 +185,14 @@ def rows_after_start(table: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def capacity_axis(axes: Axes, name: str) -> None:
-    """The x axis as a capacity: logarithmic, unless it begins at 0."""
+    """The x axis as a capacity, of this name in words: logarithmic, unless it begins at 0."""
     starts = [float(np.min(np.asarray(line.get_xdata(orig=False)))) for line in axes.lines]
     low = min(starts, default=axes.get_xlim()[0])
     if low <= 0:
         axes.set_xlabel(name)
         return
     axes.set_xscale("log")
-    axes.set_xlabel(f"{name} (log)")
+    axes.set_xlabel(f"{name} (log scale)")
     plain_ticks(axes)
 
 

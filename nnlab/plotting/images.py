@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from nnlab.plotting.axes import panels
+from nnlab.plotting.axes import PANELS_ACROSS, panels
+from nnlab.plotting.style import SMALL_SIZE, WIDTH, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,15 +69,14 @@ def image_grid(
         captions: One for each column.
         limits: See `image`.
     """
-    side = min(1.0, 9.0 / len(captions))
-    width, height = 1.0 + side * len(captions), 0.7 + side * len(rows)
-    figure, axes = panels(len(rows), len(captions), width=max(4.0, width), height=max(1.8, height))
+    side = min(1.0, (WIDTH - 0.7) / len(captions))
+    figure, axes = panels(len(rows), len(captions), max(1.8, 0.8 + side * len(rows)))
     for row, (label, images) in zip(axes, rows.items(), strict=True):
         row[0].set_ylabel(label)
         for ax, pixels in zip(row, images, strict=True):
             image(ax, pixels, limits)
     for ax, caption in zip(axes[0], captions, strict=True):
-        ax.set_title(caption, loc="center", fontsize=9.0)
+        ax.set_title(caption, loc="center", fontsize=SMALL_SIZE)
     return figure
 
 
@@ -102,24 +102,29 @@ def contours(
 
 
 def surfaces(
-    panels: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray, str]], top: float, labels: Sequence[str]
+    shown: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray, str]], top: float, labels: Sequence[str]
 ) -> Figure:
-    """Surfaces side by side.
+    """Surfaces, row by row.
 
     Args:
-        panels: For each surface x `[X]`, y `[Y]`, values `[X, Y]` and its title.
+        shown: For each surface x `[X]`, y `[Y]`, values `[X, Y]` and its title.
         top: Where the surfaces are cut off.
         labels: Of the three axes.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(max(4.8, 4.1 * len(panels)), 3.9), layout="constrained", dpi=160)
-    for number, (x, y, values, title) in enumerate(panels, 1):
-        axes = cast("Axes3D", figure.add_subplot(1, len(panels), number, projection="3d"))
+    across = min(PANELS_ACROSS, len(shown))
+    rows = -(-len(shown) // across)
+    figure = Figure(figsize=(WIDTH, 3.7 * rows), layout="constrained", dpi=160)
+    for number, (x, y, values, words) in enumerate(shown, 1):
+        axes = cast("Axes3D", figure.add_subplot(rows, across, number, projection="3d"))
         clipped = np.minimum(values.T, top)
         axes.plot_surface(*np.meshgrid(x, y), clipped, cmap="viridis", vmin=0, vmax=top, linewidth=0)
-        axes.set(title=title, xlabel=labels[0], ylabel=labels[1], zlim=(0, top))
+        axes.set(title=title(words, across), xlabel=labels[0], ylabel=labels[1], zlim=(0, top))
         axes.set_zlabel(labels[2])
+        for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
+            axis.set_major_locator(MaxNLocator(3))
         axes.view_init(32, -55)
         axes.set_box_aspect(None, zoom=0.85)  # else the last axis's label leaves the figure
     return figure

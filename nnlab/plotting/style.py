@@ -1,4 +1,4 @@
-"""The house style: fonts, colours and numbers in words, and writing a figure to a file."""
+"""The house style: one width, three sizes of letters, colours, numbers in words; and writing a figure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import functools
 import io
 import math
+import textwrap
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,20 +25,34 @@ Colour = str | tuple[float, float, float, float]
 
 # Okabe & Ito's palette, told apart by colour-blind readers too
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#999999")
+LIGHTEST = 0.88  # of the colours of an order: beyond it they can hardly be seen on white
+
+# a split has one colour in all figures; where colours stand for runs, it has one line style
+SPLIT_COLOURS = {"train": COLOURS[1], "validation": COLOURS[0], "test": COLOURS[2]}
+SPLIT_STYLES = {"train": "--", "validation": "-", "test": ":"}
+SPLIT_KEY, HELD_OUT_KEY = "training dashed, validation solid, test dotted", "held out solid, training dashed"
+
+WIDTH = 6.9  # inches, of every figure: the text of a page, so that letters are of one size side by side
+TITLE_SIZE, TEXT_SIZE, SMALL_SIZE = 10.0, 9.0, 8.0  # points; nothing is written in another size
+TITLE_CHARACTERS = 78  # in a line of a title as wide as the figure
 
 _STYLE: dict[Any, Any] = {
-    "font.size": 9.0,
-    "axes.titlesize": 10.0,
+    "font.size": TEXT_SIZE,
+    "axes.titlesize": TITLE_SIZE,
     "axes.titlelocation": "left",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
+    "figure.titlesize": TITLE_SIZE,
     "grid.color": "#e4e4e4",
     "grid.linewidth": 0.6,
     "legend.frameon": False,
-    "legend.fontsize": 8.0,
+    "legend.fontsize": SMALL_SIZE,
+    "legend.title_fontsize": SMALL_SIZE,
     "lines.linewidth": 1.5,
+    "pdf.fonttype": 42,  # whole letters, which can be searched and edited
+    "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "nnlab",
     "savefig.facecolor": "white",
 }
@@ -128,10 +143,10 @@ def colours(count: int) -> list[Colour]:
 
 
 def sequential_colours(count: int) -> list[Colour]:
-    """Colours from dark to light, for lines in an order."""
+    """Colours from dark to light, for lines in an order, such as layers from the first to the last."""
     import matplotlib
 
-    return [matplotlib.colormaps["viridis"](i / max(1, count - 1) * 0.92) for i in range(count)]
+    return [matplotlib.colormaps["viridis"](i / max(1, count - 1) * LIGHTEST) for i in range(count)]
 
 
 def evenly_spaced_indices(count: int, at_most: int) -> list[int]:
@@ -149,8 +164,22 @@ def can_write(text: str) -> bool:
 
 
 def scientific(value: float) -> str:
-    """A number for a title: 0.37, 1.5, 830, 7 x 10^-13."""
+    """A number for a title: 0.37, 1.5, 830, 7.0×10⁻¹³."""
     if not math.isfinite(value) or value == 0 or 9.5e-3 <= abs(value) < 999:
         return f"{value:.3g}"
     mantissa, exponent = f"{value:.1e}".split("e")
-    return rf"{mantissa}$\times$10$^{{{int(exponent)}}}$"
+    return f"{mantissa}\N{MULTIPLICATION SIGN}10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
+
+
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def title(words: str, across: int = 1) -> str:
+    """A title broken into lines.
+
+    Args:
+        words: The title; lines that it has already are kept.
+        across: How many panels stand side by side, each with a title of its own.
+    """
+    width = TITLE_CHARACTERS // across - (3 if across > 1 else 0)
+    return "\n".join(textwrap.fill(line, width, break_on_hyphens=False) for line in words.split("\n"))

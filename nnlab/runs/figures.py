@@ -13,12 +13,14 @@ from nnlab import plotting
 from nnlab.config.split_roles import recorded_splits, reported_split
 from nnlab.errors import InvalidValue, NnlabError, UsageError
 from nnlab.optim.schedules import Time
+from nnlab.phenomena.base import loss_label
+from nnlab.runs.labels import with_distinct_labels
 from nnlab.runs.results import Run, Sweep
 from nnlab.runs.resume import Notify, ignore
 from nnlab.runs.sweep_figure import sweep_overview
 from nnlab.runs.sweep_points import check_axes
 from nnlab.system.imports import Array, jax, jnp
-from nnlab.text import one_line, suggestion
+from nnlab.text import name_in_words, one_line, suggestion
 from nnlab.training.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -94,7 +96,7 @@ def draw(
         _check_name(name, figures, f"--figure {name}")
     for result in results:
         _check_records(result)
-    labelled = _with_distinct_labels(results)
+    labelled = with_distinct_labels(results)
     paths = []
     for name in names or figures:
         path = folder / f"{name}.{form}"
@@ -120,7 +122,7 @@ def draw_figure(results: Results, name: str) -> Figure:
         _check_records(result)
     with plotting.style(), _damage_named(name, results):
         try:
-            figure = figures[name](_with_distinct_labels(results))
+            figure = figures[name](with_distinct_labels(results))
             plotting.refuse_blank(figure)
         except InvalidValue as error:
             raise UsageError(f"figure '{name}': {one_line(str(error))}") from None
@@ -163,10 +165,6 @@ def _check_records(result: Run | Sweep) -> None:
         raise UsageError(f"{result.path}: has no {what}, nothing to draw")
 
 
-SPLIT_LINE_STYLES = {"train": "--", "validation": "-", "test": ":"}
-MAXIMUM_PANELS_ACROSS = 3
-
-
 def training_curves(runs: Sequence[Run]) -> Figure:
     """Draw loss, for a classification error, and other metrics over training: a line style for each split, a
     colour for each run."""
@@ -176,9 +174,9 @@ def training_curves(runs: Sequence[Run]) -> Figure:
         for what in dict.fromkeys(["loss", "accuracy", *asked])
         if any(f"train_{what}" in run.tables["metrics"] for run in runs)
     ]
-    across = min(len(columns), MAXIMUM_PANELS_ACROSS)
+    across = min(len(columns), plotting.PANELS_ACROSS)
     rows = -(-len(columns) // across)
-    figure, axes = plotting.panels(rows, across, width=4.1 * across, height=3.4 * rows + 0.15 * len(runs))
+    figure, axes = plotting.panels(rows, across, (3.3 if across > 1 else 3.8) * rows + 0.15 * len(runs))
     for ax in axes.flat[len(columns) :]:
         ax.remove()
     for ax, what in zip(axes.flat, columns, strict=False):
@@ -188,66 +186,62 @@ def training_curves(runs: Sequence[Run]) -> Figure:
             for value in _draw_splits(ax, run, what, colour if len(runs) > 1 else None)
         ]
         plotting.step_axis(ax, runs[0].tables["metrics"]["step"].tolist())
+        ax.set_title(plotting.title(_curves_title(runs, what, is_first=what == columns[0]), across))
         if what == "loss":
-            ax.set(ylabel="mean loss", title=runs[0].label if len(runs) == 1 else "Loss")
+            ax.set_ylabel(loss_label(runs))
             plotting.log_if_wide(ax, heights)
         elif what == "accuracy":
-            ax.set(ylabel="error, % of examples", title=_error_title(runs))
+            ax.set_ylabel("error, % of examples")
             ax.set_ylim(0, 100 if max(heights) > 50 else None)
         else:
-            ax.set(ylabel=what.replace("_", " "), title=_metric_title(runs, what))
+            ax.set_ylabel(name_in_words(what))
     if len(runs) == 1:
         plotting.legend(axes[0][0])
-        return figure
-    styles = ", ".join(
-        f"{split} {name}"
-        for split, name in zip(SPLIT_LINE_STYLES, ("dashed", "solid", "dotted"), strict=True)
-    )
-    plotting.colour_legend(figure, [run.label for run in runs], styles)
+    else:
+        plotting.colour_legend(figure, [run.label for run in runs], plotting.SPLIT_KEY)
     return figure
 
 
 def _draw_splits(ax: Axes, run: Run, what: str, colour: plotting.Colour | None) -> list[float]:
     """Draw a curve for each split of a run, and return the values of all."""
     metrics, heights = run.tables["metrics"], []
-    for number, (split, style) in enumerate(SPLIT_LINE_STYLES.items()):
+    for split, style in plotting.SPLIT_STYLES.items():
         if f"{split}_{what}" not in metrics:
             continue
         values = metrics[f"{split}_{what}"]
         values = 100 * (1 - values) if what == "accuracy" else values
-        label = None if colour else split
-        ax.plot(metrics["step"], values, style, color=colour or plotting.COLOURS[number], label=label)
+        label = None if colour else name_in_words(split)
+        ax.plot(metrics["step"], values, style, color=colour or plotting.SPLIT_COLOURS[split], label=label)
         heights += values.tolist()
     return heights
 
 
-def _metric_title(runs: Sequence[Run], what: str) -> str:
-    words = what.replace("_", " ")
+def _curves_title(runs: Sequence[Run], what: str, is_first: bool) -> str:
+    """What a metric came to, of the split that is reported; of several runs, its name."""
+    is_error = what == "accuracy"
+    words = "error" if is_error else name_in_words(what)
     if len(runs) > 1:
-        return words
+        return words[:1].upper() + words[1:]
     final = runs[0].tables["metrics"].iloc[-1]
     split = reported_split(recorded_splits(final.index, what))
-    return f"{split} {words} ends at {final[f'{split}_{what}']:.3g}"
-
-
-def _error_title(runs: Sequence[Run]) -> str:
-    if len(runs) > 1:
-        return "Error"
-    final = runs[0].tables["metrics"].iloc[-1]
-    split = reported_split(recorded_splits(final.index, "accuracy"))
-    return f"{split} error ends at {100 * (1 - final[f'{split}_accuracy']):.1f} %"
+    value = final[f"{split}_{what}"]
+    found = f"{100 * (1 - value):.1f} %" if is_error else plotting.scientific(value)
+    came_to = f"{name_in_words(split)} {words} ends at {found}"
+    return f"{runs[0].label}: {came_to}" if is_first else came_to[:1].upper() + came_to[1:]
 
 
 def learning_rate(runs: Sequence[Run]) -> Figure:
     """Draw the learning rate over training, of one run or several."""
-    figure, axes = plotting.panels(1, 1, height=3.4)
+    figure, axes = plotting.panels(1, 1, 3.4)
     ax, rates = axes[0][0], list[float]()
     for run, colour in zip(runs, plotting.colours(len(runs)), strict=True):
         metrics = run.tables["metrics"]
         ax.plot(metrics["step"], metrics["learning_rate"], color=colour, label=run.label)
         rates += metrics["learning_rate"].tolist()
     plotting.step_axis(ax, runs[0].tables["metrics"]["step"].tolist())
-    ax.set(ylabel="learning rate", title=runs[0].label if len(runs) == 1 else "Learning rate")
+    low, high = plotting.scientific(min(rates)), plotting.scientific(max(rates))
+    whose = f"{runs[0].label}: learning rate" if len(runs) == 1 else "Learning rate"
+    ax.set(ylabel="learning rate", title=plotting.title(f"{whose} between {low} and {high}"))
     plotting.log_if_wide(ax, rates)
     plotting.legend(ax)
     return figure
@@ -274,9 +268,3 @@ def untrained_run(experiment: Experiment) -> Run:
     rates = jax.jit(jax.vmap(rate))(jnp.array(steps, jnp.int32))
     table = pandas.DataFrame({"step": steps, "learning_rate": np.asarray(rates)})
     return Run(Path(config.document.source), config, {}, {"metrics": table})
-
-
-def _with_distinct_labels(results: Results) -> Results:
-    """Results of one name get their directory's name as label."""
-    names = [result.config.name for result in results]
-    return [r if names.count(r.config.name) == 1 else r.with_title(r.path.name) for r in results]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nnlab import plotting
 from nnlab.runs.sweep_dimensions import Dimension, colormap, colour_scale
 from nnlab.runs.sweep_points import SweepPoints, metric_in_words
 
@@ -69,11 +70,11 @@ def draw_parallel(ax: Axes, points: SweepPoints, dimensions: Sequence[Dimension]
                 "\n".join(lines),
                 ha="right",
                 va="center" if is_inner else "top" if height else "bottom",
-                fontsize=7.5,
+                fontsize=plotting.SMALL_SIZE,
                 zorder=4,
                 bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8},
             )
-    names = [f"{d.name}\n(log)" if d.is_log else d.name for d in dimensions]
+    names = [f"{d.name}\n(log scale)" if d.is_log else d.name for d in dimensions]
     ax.set_xticks(places[:-1], names)
     ax.set_xlabel("a line for each point")
     ax.tick_params(axis="x", length=0, pad=12)

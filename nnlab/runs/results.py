@@ -18,7 +18,7 @@ from nnlab.runs.sweep_points import PointTable, sweep_points
 from nnlab.storage.results import JsonObject, read_json, read_summary
 from nnlab.storage.run_directory import is_being_written
 from nnlab.storage.tables import read_table, read_tables, read_trials
-from nnlab.text import join_words, one_line, short_value, suggestion
+from nnlab.text import join_words, name_in_words, one_line, short_value, suggestion
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,6 +57,11 @@ class Run:
     def label(self) -> str:
         """The name in figures."""
         return self.title or self.config.name
+
+    @property
+    def loss(self) -> str:
+        """What is trained for, with its unit: `cross entropy, nats`."""
+        return _loss_in_words(self.config)
 
     @property
     def status(self) -> RunStatus:
@@ -191,6 +196,11 @@ class Sweep:
     def label(self) -> str:
         """The name in figures."""
         return self.title or self.config.name
+
+    @property
+    def loss(self) -> str:
+        """What is trained for, with its unit: `cross entropy, nats`."""
+        return _loss_in_words(self.config)
 
     @property
     def axes(self) -> list[str]:
@@ -365,6 +375,11 @@ def _status(path: Path, summary: JsonObject) -> RunStatus:
     status = RunStatus(summary["status"])
     was_killed = status is RunStatus.RUNNING and not is_being_written(path)
     return RunStatus.INTERRUPTED if was_killed else status
+
+
+def _loss_in_words(config: Config) -> str:
+    words, unit = name_in_words(config.tree["loss"]["type"]), config.build().loss.unit
+    return f"{words}, {unit}" if unit else words
 
 
 def _numbers(config: Config, summary: JsonObject) -> dict[str, Value]:

@@ -10,7 +10,8 @@ import numpy as np
 
 from nnlab import plotting
 from nnlab.config.sweep_keys import SweepDefinition
-from nnlab.runs.sweep_points import SweepPoints, labels_of, short_names
+from nnlab.runs.sweep_points import SweepPoints, labels_of
+from nnlab.text import label_in_words, names_in_words
 
 if TYPE_CHECKING:
     import pandas
@@ -26,7 +27,7 @@ class Dimension(NamedTuple):
     """A direction in which `P` points differ.
 
     Attributes:
-        name: The path in a few words, `learning_rate`.
+        name: The path in a few words, `learning rate`.
         places: `[P]`, where each point is: its number, or the position of its value among the categories.
         categories: The values in words where they are no numbers, or none that one axis can show.
         is_ordered: Whether the values are numbers.
@@ -87,7 +88,7 @@ def dimensions_of(sweep: Sweep, points: SweepPoints) -> list[Dimension]:
         return []
     together = [axis for axis in points.axes if axis in definition.zip]
     groups = [[axis] for axis in points.axes if axis not in together] + ([together] if together else [])
-    names = dict(zip(points.axes, short_names(points.axes), strict=True))
+    names = dict(zip(points.axes, names_in_words(points.axes), strict=True))
     dimensions = [_dimension(points.table[group], names, definition) for group in groups]
     return [dimension for dimension in dimensions if len(np.unique(dimension.places)) > 1]
 
@@ -101,7 +102,7 @@ def _dimension(values: pandas.DataFrame, names: Mapping[str, str], definition: S
             others = ", ".join(names[str(other)] for other in values if other != axis)
             name = f"{names[axis]} (with {others})" if others else names[axis]
             return _of_numbers(name, column.to_numpy(float), _spacing(definition, axis))
-    columns = [labels_of(values[axis].tolist()) for axis in values]
+    columns = [[label_in_words(word) for word in labels_of(values[axis].tolist())] for axis in values]
     words = [", ".join(row) for row in zip(*columns, strict=True)]
     codes = values.groupby(list(values), sort=False, dropna=False).ngroup().to_numpy()
     first = [words[int(np.argmax(codes == code))] for code in range(count)]

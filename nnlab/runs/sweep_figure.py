@@ -22,6 +22,7 @@ from nnlab.runs.sweep_points import (
     statistics_of_points,
     sweep_points,
 )
+from nnlab.text import name_in_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,10 +30,8 @@ if TYPE_CHECKING:
 
     from nnlab.runs.results import Sweep
 
-SPLIT_STYLES = {"train": ("--", 0), "validation": ("-", 1), "test": (":", 2)}  # line, number of the colour
 MAXIMUM_CELLS_WITH_NUMBERS = 120
 LIGHT = 1.6  # of the sum of red, green and blue, from which on words are black
-TITLE_CHARACTERS = 72
 AXIS_CHARACTERS, CATEGORY_CHARACTERS = 66, 18  # of all ticks of an axis below, of one at the left
 
 
@@ -44,9 +43,8 @@ def sweep_overview(sweeps: Sequence[Sweep]) -> Figure:
     across all of them, coloured by the mean.
     """
     count = max(len(dimensions_of(sweep, sweep_points(sweep))) for sweep in sweeps)
-    width = 1.4 * count + 2.4 if count > 2 else 6.4
     figure, axes = plotting.panel_per_result(
-        sweeps, _draw, panel_width=width if len(sweeps) == 1 else max(width, 4.8), height=4.2
+        sweeps, _draw, across=1 if count > 2 else plotting.PANELS_ACROSS, height=4.0
     )
     legend_of = max(axes, key=lambda ax: len(ax.get_legend_handles_labels()[1]))
     if legend_of.get_legend_handles_labels()[1]:
@@ -69,7 +67,7 @@ def _draw(ax: Axes, sweep: Sweep) -> str:
         draw_plane(ax, points, *dimensions)
     else:
         draw_parallel(ax, points, dimensions)
-    return f"{sweep.label}\n{_finding(points, dimensions)}"
+    return f"{sweep.label}: {_finding(points, dimensions)}"
 
 
 def _finding(points: SweepPoints, dimensions: Sequence[Dimension]) -> str:
@@ -80,7 +78,7 @@ def _finding(points: SweepPoints, dimensions: Sequence[Dimension]) -> str:
     where = [f"{d.name} {d.words_at(place)}" for d in dimensions]
     found = f"best {', '.join(where)}: " if where else ""
     found += ", ".join(values) + (f" (n = {best['count']})" if points.replicates else "")
-    return textwrap.fill(found.replace(" ± ", "\xa0±\xa0"), TITLE_CHARACTERS)
+    return found.replace(" ± ", "\xa0±\xa0")
 
 
 def _curve_metrics(points: SweepPoints, known: Sequence[str]) -> list[str]:
@@ -88,7 +86,7 @@ def _curve_metrics(points: SweepPoints, known: Sequence[str]) -> list[str]:
     assert points.metric is not None  # noqa: S101 - the caller sees to it
     record, _, name = points.metric.reported.partition(".")
     of_training = f"{record}.train_{name.partition('_')[2]}"
-    is_of_split = name.partition("_")[0] in SPLIT_STYLES
+    is_of_split = name.partition("_")[0] in plotting.SPLIT_STYLES
     return list(
         dict.fromkeys([*([of_training] if is_of_split and of_training in known else []), *points.metrics])
     )
@@ -99,7 +97,7 @@ def _draw_trials(ax: Axes, sweep: Sweep, points: SweepPoints) -> None:
     metrics = _curve_metrics(points, numbers_of(sweep.completed_trials, sweep.axes))
     for place, metric in enumerate(metrics):
         values = sweep.completed_trials[metric].to_numpy(float)
-        colour = plotting.COLOURS[place]
+        colour = _colour_of(metric, place)
         ax.plot(np.full(len(values), place), values, "o", color=colour, alpha=0.5, markersize=5)
         ax.plot([place - 0.2, place + 0.2], [values.mean()] * 2, color=colour, linewidth=2)
     ax.set_xticks(range(len(metrics)), [metric_in_words(metric) for metric in metrics])
@@ -107,9 +105,14 @@ def _draw_trials(ax: Axes, sweep: Sweep, points: SweepPoints) -> None:
     ax.set(xlabel=f"{len(sweep.completed_trials)} trials, a dot each; line: mean", ylabel=_y_label(metrics))
 
 
+def _colour_of(metric: str, place: int) -> str:
+    """The colour of the split that a number is of; of another number, that of its place among those drawn."""
+    return plotting.SPLIT_COLOURS.get(metric.partition(".")[2].partition("_")[0], plotting.COLOURS[place])
+
+
 def _y_label(metrics: Sequence[str]) -> str:
     """What numbers of several splits have in common: `accuracy`."""
-    words = {metric.partition(".")[2].partition("_")[2].replace("_", " ") for metric in metrics}
+    words = {name_in_words(metric.partition(".")[2].partition("_")[2]) for metric in metrics}
     return words.pop() if len(words) == 1 and len(metrics) > 1 else metric_in_words(metrics[0])
 
 
@@ -126,8 +129,8 @@ def _draw_curves(ax: Axes, sweep: Sweep, points: SweepPoints, dimension: Dimensi
         mean, least, greatest = (
             statistics[f"{metric}.{what}"].to_numpy(float)[order] for what in ("mean", "min", "max")
         )
-        line, number = SPLIT_STYLES.get(metric.partition(".")[2].partition("_")[0], ("-", place))
-        colour, label = plotting.COLOURS[number], metric_in_words(metric)
+        line = plotting.SPLIT_STYLES.get(metric.partition(".")[2].partition("_")[0], "-")
+        colour, label = _colour_of(metric, place), metric_in_words(metric)
         shift = 0.0 if dimension.is_ordered else 0.12 * (place - (len(metrics) - 1) / 2)
         style = line if joined else "none"
         ax.plot(x + shift, mean, linestyle=style, marker="o", markersize=4, color=colour, label=label)
@@ -149,7 +152,7 @@ def _draw_curves(ax: Axes, sweep: Sweep, points: SweepPoints, dimension: Dimensi
 def _mark_on_axis(ax: Axes, points: SweepPoints, dimension: Dimension) -> None:
     """Mark the best point, and those of which trials diverged."""
     best, diverged = points.table["best"].to_numpy(bool), points.table["diverged"].to_numpy(int)
-    ax.axvline(dimension.places[best][0], color="#555555", linestyle=":", linewidth=1.2, label="best")
+    ax.axvline(dimension.places[best][0], color="#555555", linestyle="-.", linewidth=1.2, label="best")
     if not diverged.any():
         return
     x, counts = dimension.places[diverged > 0], diverged[diverged > 0]
@@ -162,11 +165,19 @@ def _mark_on_axis(ax: Axes, points: SweepPoints, dimension: Dimension) -> None:
         for place, count, total in zip(x, counts, totals, strict=True):
             words = f"{count} of {total}"
             beside = height + (-0.03 if is_at_top else 0.03)
-            ax.text(place, beside, words, transform=transform, ha="center", va=alignment, fontsize=7.5)
+            ax.text(
+                place,
+                beside,
+                words,
+                transform=transform,
+                ha="center",
+                va=alignment,
+                fontsize=plotting.SMALL_SIZE,
+            )
 
 
 def _label_x(ax: Axes, dimension: Dimension) -> None:
-    ax.set_xlabel(f"{dimension.name} (log)" if dimension.is_log else dimension.name)
+    ax.set_xlabel(f"{dimension.name} (log scale)" if dimension.is_log else dimension.name)
     if dimension.is_log:
         ax.set_xscale("log")
     ticks, words = dimension.ticks()
@@ -235,7 +246,7 @@ def _write_into_cells(
             "\n".join(lines),
             ha="center",
             va="center",
-            fontsize=7.5,
+            fontsize=plotting.SMALL_SIZE,
             color="black" if is_light else "white",
         )
 
@@ -270,7 +281,7 @@ def _draw_scatter(ax: Axes, points: SweepPoints, across: Dimension, up: Dimensio
         label="best",
     )
     _label_x(ax, across)
-    ax.set_ylabel(f"{up.name} (log)" if up.is_log else up.name)
+    ax.set_ylabel(f"{up.name} (log scale)" if up.is_log else up.name)
     if up.is_log:
         ax.set_yscale("log")
     if up.categories:

@@ -13,7 +13,7 @@ from nnlab.config.document import parse_value
 from nnlab.config.split_roles import SweepMetric, search_metric, sweep_metric
 from nnlab.config.sweep_keys import split_path
 from nnlab.errors import RunStatus, UsageError
-from nnlab.text import in_words, join_words, one_line, with_deviation
+from nnlab.text import in_words, join_words, name_in_words, one_line, with_deviation
 
 if TYPE_CHECKING:
     import pandas
@@ -206,7 +206,7 @@ def statistics_of_points(
 
 def metric_in_words(metric: str) -> str:
     """`final.test_loss` as `test loss`."""
-    return metric.partition(".")[2].replace("_", " ")
+    return name_in_words(metric.partition(".")[2])
 
 
 def short_names(axes: Sequence[str]) -> list[str]:

@@ -465,28 +465,34 @@ def drawn(sweep, **arguments):
 @pytest.mark.parametrize(
     ("curves", "said"),
     [
-        ({"sgd": [AT_40], "adam": [AT_10]}, "adam first: 10 steps, 4x fewer than sgd"),
-        ({"sgd": [NEVER], "adam": [AT_20]}, "adam first: 20 steps, at least 2x fewer than sgd"),
-        ({"sgd": [AT_20], "adam": [AT_40]}, "sgd first: 20 steps"),
-        ({"sgd": [NEVER], "adam": [None]}, "none comes to train_loss <= 0.1"),
+        ({"sgd": [AT_40], "adam": [AT_10]}, "adam first, after 10 steps, 4 times fewer than sgd"),
+        ({"sgd": [NEVER], "adam": [AT_20]}, "adam first, after 20 steps, at least 2 times fewer than sgd"),
+        ({"sgd": [AT_20], "adam": [AT_40]}, "sgd first, after 20 steps"),
+        ({"sgd": [NEVER], "adam": [None]}, "none comes to training loss ≤ 0.1"),
     ],
 )
 def test_the_title_says_what_comes_out(curves, said):
     title, _ = drawn(trained(curves), **LEVEL)
-    assert title == f"sweep {said}"
+    assert title == f"sweep: {said}"
 
 
 @pytest.mark.parametrize(
     ("scores", "said"),
     [
-        ({"sgd": {1.0: [0.5]}, "adam": {1.0: [0.25]}}, "adam best: 0.25, sgd 0.5; 2 at an end of the axis"),
+        (
+            {"sgd": {1.0: [0.5]}, "adam": {1.0: [0.25]}},
+            "adam is best with 0.25, sgd has 0.5; 2 at an end of the axis",
+        ),
         ({"sgd": {1.0: [0.5], 2.0: [0.4], 4.0: [0.5]}}, "sgd alone: 0.4"),
-        ({"sgd": {1.0: [NAN]}, "adam": {1.0: [0.25]}}, "adam best: 0.25, sgd none; 1 at an end of the axis"),
+        (
+            {"sgd": {1.0: [NAN]}, "adam": {1.0: [0.25]}},
+            "adam is best with 0.25, sgd has none; 1 at an end of the axis",
+        ),
     ],
 )
 def test_the_title_of_scores(scores, said):
     title, _ = drawn(scored(scores), tuned=RATE)
-    assert title == f"sweep {said}"
+    assert title == f"sweep: {said}"
 
 
 def test_along_the_tuned_axis_a_line_a_value_the_best_first_in_the_legend():
@@ -499,7 +505,7 @@ def test_along_the_tuned_axis_a_line_a_value_the_best_first_in_the_legend():
     assert rings == [[[0.1, 0.2]], [[0.1, 0.4]], [[1.0, 0.55]]]
     assert (left.get_xscale(), left.get_yscale()) == ("log", "log")
     assert [text.get_text() for text in right.get_legend().get_texts()] == list(lines)
-    assert (left.get_xlabel(), right.get_ylabel()) == (f"{RATE} (log)", "validation_loss, median")
+    assert (left.get_xlabel(), right.get_ylabel()) == ("learning rate (log scale)", "validation loss, median")
 
 
 def test_without_a_tuned_axis_a_row_a_value_the_best_on_top():
@@ -511,7 +517,7 @@ def test_without_a_tuned_axis_a_row_a_value_the_best_on_top():
     assert bars == [[[20, 0]], [[40, 1]]]
     late = [len(line.get_xdata()) for line in left.get_lines() if line.get_marker() == ">"]
     assert late == [0, 1, 2]
-    assert left.get_xlabel() == "first step with train_loss <= 0.1; triangles: never"
+    assert left.get_xlabel() == "first step with training loss ≤ 0.1; triangles: never"
     found = [line.get_ydata() for line in right.get_lines()]
     for line, expected in zip(found, (AT_20, AT_40), strict=False):
         np.testing.assert_array_equal(line, expected)

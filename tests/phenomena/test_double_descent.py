@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pandas
 import pytest
-from support import run_nnlab
+from support import run_nnlab, title_of
 
 from nnlab import plotting
 from nnlab.errors import InvalidValue, UsageError
@@ -417,25 +417,25 @@ def test_the_curve_is_that_of_the_trials(tmp_path):
     lines = {line.get_label(): line for line in error.get_lines()}
     np.testing.assert_allclose(lines["test"].get_xdata(), WIDTHS)
     np.testing.assert_allclose(lines["test"].get_ydata(), 100 * (np.array(TEXTBOOK) + 0.01), rtol=1e-9)
-    np.testing.assert_allclose(lines["train"].get_ydata(), 100 * np.array(TRAIN), atol=1e-9)
-    assert lines["train error <= 10 %"].get_xdata()[0] == 16
+    np.testing.assert_allclose(lines["training"].get_ydata(), 100 * np.array(TRAIN), atol=1e-9)
+    assert lines["training error ≤ 10 %"].get_xdata()[0] == 16
     circles = {(line.get_xdata()[0], round(float(line.get_ydata()[0]), 6))
                for line in error.get_lines() if len(line.get_xdata()) == 1}  # fmt: skip
     assert circles == {(4, 36.0), (16, 61.0), (128, 31.0)}
-    assert error.get_title(loc="left") == "made: double descent"
+    assert title_of(error) == "made: double descent, error peaks with 61 % at width = 16"
     assert "3 seeds" in error.get_ylabel()
     np.testing.assert_allclose(loss.get_lines()[0].get_ydata(), 4 * (np.array(TEXTBOOK) + 0.01), rtol=1e-9)
 
 
 def test_values_have_no_panel_of_errors(tmp_path):
     (loss,) = axes_of([write_sweep(tmp_path / "made", classes=False)], "double_descent")
-    assert "loss" in loss.get_ylabel()
+    assert loss.get_ylabel().startswith("mean ")
 
 
 def test_without_a_peak_only_the_minimum_is_marked(tmp_path):
     error, _ = axes_of([write_sweep(tmp_path / "made", MONOTONE)], "double_descent")
     assert [line.get_xdata()[0] for line in error.get_lines() if len(line.get_xdata()) == 1] == [128]
-    assert error.get_title(loc="left") == "made: none"
+    assert title_of(error) == "made: no double descent"
 
 
 def test_diverged_trials_are_marked(tmp_path):
@@ -487,7 +487,11 @@ def test_fitted_functions_below_at_and_beyond(tmp_path):
     paths = draw_figures([sweep], tmp_path / "plots")
     assert set(paths) == {"double_descent", "epochs_by_capacity", "fitted_functions"}
     panels = axes_of([sweep], "fitted_functions")
-    assert [panel.get_title(loc="left").rpartition(": ")[2] for panel in panels] == ["4", "16", "128"]
+    assert [title_of(panel) for panel in panels] == [
+        "width below the threshold: 4, squared error 4",
+        "width at it: 16, squared error 16",
+        "width beyond: 128, squared error 49",
+    ]
     for panel, point in zip(panels, (2, 4, 7), strict=True):
         lines = {line.get_label(): line for line in panel.get_lines()}
         np.testing.assert_allclose(

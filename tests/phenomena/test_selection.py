@@ -3,7 +3,7 @@
 import numpy as np
 import pandas
 import pytest
-from support import FakeSweep, run_nnlab
+from support import FakeSweep, run_nnlab, title_of
 
 from nnlab.errors import InvalidValue
 from nnlab.phenomena.selection.cross_validation import CrossValidation
@@ -291,9 +291,8 @@ def test_the_figure_has_a_line_a_fold_and_says_the_epoch():
     assert lines[3].get_xydata().tolist() == [[2, 2], [1, 3], [4, 1]], "the minima"
     np.testing.assert_allclose(lines[4].get_ydata(), np.mean(CURVES, axis=0))
     assert lines[5].get_xdata() == pytest.approx([7 / 3] * 2)
-    title = ax.get_title(loc="left") + ax.get_title()
-    assert "3 folds: best after 2.33" in title
-    assert title.endswith("loss 4.33")
+    assert title_of(ax).startswith("sweep: best after 2.33")
+    assert title_of(ax).endswith("validation loss 4.33, by 3 folds")
 
 
 # --- sweeps that they are not seen in ----------------------------------------------------------------------

@@ -14,8 +14,8 @@ from nnlab import plotting
         (0.0, "0"),
         (0.374, "0.374"),
         (830.0, "830"),
-        (7e-13, r"7.0$\times$10$^{-13}$"),
-        (-2.5e5, r"-2.5$\times$10$^{5}$"),
+        (7e-13, "7.0\N{MULTIPLICATION SIGN}10⁻¹³"),
+        (-2.5e5, "-2.5\N{MULTIPLICATION SIGN}10⁵"),
         (float("inf"), "inf"),
         (float("nan"), "nan"),
     ],
@@ -36,19 +36,20 @@ def test_colours_of_many_lines_are_all_different():
         assert len({tuple(np.ravel(colour)) for colour in plotting.colours(count)}) == count
 
 
-@pytest.mark.parametrize(("count", "width"), [(1, 6.4), (2, 7.8), (3, 11.4)])
-def test_each_result_has_a_panel_with_its_title(count, width):
+@pytest.mark.parametrize(("count", "rows"), [(1, 1), (2, 1), (3, 2), (4, 2)])
+def test_each_result_has_a_panel_with_its_title(count, rows):
     names = [f"run {number}" for number in range(count)]
 
     def draw(ax, name):
         ax.set_ylabel(f"loss of {name}")
         return name.upper()
 
-    figure, axes = plotting.panel_per_result(names, draw, panel_width=3.6, extra_width=0.6)
+    figure, axes = plotting.panel_per_result(names, draw, height=3.0, sharey=True)
     assert figure.axes == axes
     assert [ax.get_title() or ax.get_title(loc="left") for ax in axes] == [name.upper() for name in names]
-    assert [ax.get_ylabel() for ax in axes] == [f"loss of {name}" for name in names]
-    assert figure.get_size_inches().tolist() == pytest.approx([width, 4.0])
+    labels = ["" if number % 2 else f"loss of {name}" for number, name in enumerate(names)]
+    assert [ax.get_ylabel() for ax in axes] == labels, "the first of a row speaks for it"
+    assert figure.get_size_inches().tolist() == pytest.approx([plotting.WIDTH, 3.0 * rows])
 
 
 @pytest.mark.parametrize(

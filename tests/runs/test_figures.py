@@ -6,13 +6,23 @@ from dataclasses import replace
 import matplotlib as mpl
 import numpy as np
 import pytest
-from support import assert_labelled, assert_told_apart, run_nnlab, title_of
+from support import (
+    assert_labelled,
+    assert_readable,
+    assert_splits_in_their_colours,
+    assert_told_apart,
+    assert_vector,
+    run_nnlab,
+    title_of,
+)
 
+from nnlab import plotting
 from nnlab.config import check_tree
 from nnlab.config.document import Document
 from nnlab.errors import UsageError
 from nnlab.registry import build, components
 from nnlab.runs import figures
+from nnlab.runs.labels import with_distinct_labels
 from nnlab.runs.results import open_run, open_sweep
 from nnlab.runs.run import run
 from nnlab.storage.run_directory import RunDirectory
@@ -144,6 +154,24 @@ def test_the_same_figure_is_the_same_bytes(trained, figure_name, tmp_path):
     assert dict(mpl.rcParams) == before, "the style is left behind"
 
 
+def assert_for_people(results, name, folder):
+    """What holds for each figure, on the screen and on paper."""
+    with plotting.style():
+        figure = figures.draw_figure(results, name)
+        assert_readable(figure)
+    if len(results) == 1:
+        assert_splits_in_their_colours(figure)
+        (path,) = figures.draw(results, folder, [name], "svg")
+        assert_vector(path)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("figure_name", dict.fromkeys(FIGURES + FIGURES_OF_GROKKING))
+def test_every_figure_is_for_people(trained, figure_name, count, tmp_path):
+    names = ["sigmoid", "relu"] if figure_name in FIGURES else ["addition", "tokens"]
+    assert_for_people([trained(name) for name in names[:count]], figure_name, tmp_path)
+
+
 @pytest.mark.parametrize(("form", "magic"), [("svg", b"<?xml"), ("pdf", b"%PDF")])
 def test_svg_and_pdf_are_written_alike_twice(trained, form, magic, tmp_path):
     wanted = ["training_curves", "depth_profile"]
@@ -152,6 +180,7 @@ def test_svg_and_pdf_are_written_alike_twice(trained, form, magic, tmp_path):
     assert [path.name for path in first] == [f"{name}.{form}" for name in wanted]
     for one, other in zip(first, second, strict=True):
         assert one.read_bytes().startswith(magic)
+        assert_vector(one)
         assert one.read_bytes() == other.read_bytes()
 
 
@@ -175,7 +204,7 @@ def test_training_curves_show_the_metrics(trained):
     metrics = one.tables["metrics"]
     loss, error = figures.training_curves([one]).axes
     by_label = {line.get_label(): line.get_ydata() for line in loss.get_lines()}
-    assert set(by_label) == {"train", "validation", "test"}
+    assert set(by_label) == {"training", "validation", "test"}
     np.testing.assert_array_equal(by_label["validation"], metrics["validation_loss"])
     by_label = {line.get_label(): line.get_ydata() for line in error.get_lines()}
     np.testing.assert_allclose(by_label["test"], 100 * (1 - metrics["test_accuracy"]))
@@ -200,7 +229,7 @@ def test_runs_of_one_name_are_told_apart_by_their_directory(trained, tmp_path):
     again = replace(one, path=one.path.with_name("relu-again"))
     (drawn,) = figures.draw([one, again], tmp_path, ["depth_profile"], "svg")
     assert drawn.stat().st_size > 1000
-    labels = [run.label for run in figures._with_distinct_labels([one, again])]
+    labels = [run.label for run in with_distinct_labels([one, again])]
     assert labels == ["relu", "relu-again"]
 
 
@@ -347,11 +376,12 @@ def test_every_figure_of_a_sweep_is_drawn_here():
 
 
 @pytest.mark.parametrize(("figure_name", "names"), ALONE)
-def test_every_figure_of_sweeps_is_labelled(swept, figure_name, names):
+def test_every_figure_of_sweeps_is_labelled(swept, figure_name, names, tmp_path):
     sweeps = [swept(name) for name in names]
     figure = figures.available(sweeps)[figure_name](sweeps)
     assert_labelled(figure)
     assert_told_apart(figure, names)
+    assert_for_people(sweeps, figure_name, tmp_path)
 
 
 @pytest.mark.parametrize("name", SWEEPS)

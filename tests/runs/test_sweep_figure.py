@@ -17,6 +17,7 @@ from nnlab.runs.results import Sweep, open_sweep
 from nnlab.runs.sweep_dimensions import dimensions_of
 from nnlab.runs.sweep_figure import sweep_overview
 from nnlab.runs.sweep_points import sweep_points
+from nnlab.text import name_in_words
 
 BASE = """\
 data: {type: xor, examples: 120}
@@ -120,7 +121,7 @@ def test_curves_are_the_means_over_the_seeds_and_shades_their_range():
         by_width = (
             complete.groupby(WIDTH)[f"final.{split}_accuracy"].agg(["mean", "min", "max"]).reindex(WIDTHS)
         )
-        line = lines[f"{split} accuracy"]
+        line = lines[f"{name_in_words(split)} accuracy"]
         np.testing.assert_array_equal(line.get_xdata(), WIDTHS)
         np.testing.assert_allclose(line.get_ydata(), by_width["mean"])
     shade = np.concatenate([path.vertices for path in ax.collections[2].get_paths()])
@@ -133,7 +134,7 @@ def test_curves_are_the_means_over_the_seeds_and_shades_their_range():
     assert [text.get_text() for text in ax.texts] == ["1 of 2", "2 of 2"]
     best = sweep.points[sweep.points["best"]].iloc[0]
     assert lines["best"].get_xdata()[0] == best[WIDTH] != 32
-    assert title_of(ax).startswith(f"swept\nbest width {best[WIDTH]}: validation accuracy 0.")
+    assert title_of(ax).startswith(f"swept: best width {best[WIDTH]}: validation accuracy 0.")
     assert "(n = 2)" in title_of(ax)
 
 
@@ -149,7 +150,7 @@ def test_a_map_has_the_mean_of_each_point_in_its_cell():
     found = np.ma.asarray(ax.collections[0].get_array()).filled(np.nan)
     np.testing.assert_allclose(found, expected.reindex(index=RATES, columns=WIDTHS))
     assert [text.get_text() for text in ax.get_xticklabels()] == ["8", "16", "32", "64"]
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("width", "learning_rate")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("width", "learning rate")
     words = {text.get_position(): text.get_text() for text in ax.texts}
     assert words[3, 0] == "2 diverged"
     assert words[2, 0].endswith("\n1 diverged")
@@ -163,8 +164,8 @@ def test_parallel_lines_pass_through_the_values_of_a_point_to_its_mean():
     (ax,), table = panels_of(figure_of("three")), SWEEPS["three"].points
     best = table[table["best"]].iloc[0]
     assert [text.get_text() for text in ax.get_xticklabels()] == [
-        "width\n(log)",
-        "learning_rate\n(log)",
+        "width\n(log scale)",
+        "learning rate\n(log scale)",
         OPTIMIZER,
     ]
     ticks = [text.get_text() for text in ax.texts]
@@ -221,7 +222,7 @@ def test_the_scale_of_an_axis(values, kind):
 def test_axes_that_move_together_are_one():
     sweep = SWEEPS["together"]
     (dimension,) = dimensions_of(sweep, sweep_points(sweep))
-    assert (dimension.name, dimension.places.tolist()) == ("width (with learning_rate)", WIDTHS)
+    assert (dimension.name, dimension.places.tolist()) == ("width (with learning rate)", WIDTHS)
 
 
 def test_a_sweep_that_came_to_nothing_cannot_be_drawn(tmp_path):

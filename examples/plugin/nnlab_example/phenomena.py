@@ -94,7 +94,7 @@ def bins(confidence: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, np.nd
 
 def reliability(runs: Sequence[RunView]) -> Figure:
     """Accuracy against confidence, a line a run, on the diagonal of a net that knows itself."""
-    figure, axes = plotting.panels(1, 1, width=4.6, height=4.2)
+    figure, axes = plotting.panels(1, 1, 4.2)
     ax, centres = axes[0][0], (np.arange(BINS) + 0.5) / BINS
     ax.plot([0, 1], [0, 1], ":", color="#777777", label="calibrated")
     for run, colour in zip(runs, plotting.colours(len(runs)), strict=True):

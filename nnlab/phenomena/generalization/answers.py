@@ -28,10 +28,10 @@ MAXIMUM_AXIS_CELLS = 10 * MAXIMUM_OPERANDS  # of a drawn table: with pairs left 
 TRAIN_STEP_ACCURACY = 0.99  # the step of the first panel
 HELD_OUT_STEP_ACCURACIES = (0.1, 0.5, 0.95)  # the steps of the next ones
 CELL_COLOURS = {  # in the order of their codes, 2 * held out + right
-    "train, wrong": "#b3b3b3",
-    "train, right": "#4d4d4d",
-    "held out, wrong": plotting.COLOURS[1],
-    "held out, right": plotting.COLOURS[0],
+    "training, wrong": "#b3b3b3",
+    "training, right": "#4d4d4d",
+    "held out, wrong": plotting.COLOURS[5],
+    "held out, right": plotting.SPLIT_COLOURS["validation"],
 }
 
 
@@ -113,15 +113,24 @@ def _right_answers(setup: Setup, snapshot: Snapshot) -> tuple[Array]:
 
 def answer_tables(runs: Sequence[RunView]) -> Figure:
     """Right and wrong answers at some steps, from when the training pairs are known on; one row per run."""
-    width, height = 2.1 * PANELS_PER_RUN, 2.5 * len(runs) + 0.4
-    figure, axes = plotting.panels(len(runs), PANELS_PER_RUN, width=width, height=height)
+    figure, axes = plotting.panels(len(runs), PANELS_PER_RUN, 1.9 * len(runs) + 0.6)
     for row, run in zip(axes, runs, strict=True):
         table = run.tables["answers"]
         for ax, step in zip(row, _panel_steps(table), strict=True):
             _draw_answers(ax, table[table["step"] == step], step)
-        row[0].set_ylabel(f"{run.label}\nx", fontsize=7)
+        row[0].set_ylabel("first operand" if len(runs) == 1 else f"{run.label}\nfirst operand")
+    plotting.figure_title(figure, "; ".join(map(_finding, runs)))
     plotting.patch_legend(figure, CELL_COLOURS)
     return figure
+
+
+def _finding(run: RunView) -> str:
+    numbers = detect(run.tables["answers"])
+    if numbers.median_lasting_step is None:
+        return f"{run.label}: {numbers.reason}"
+    return (
+        f"{run.label}: half of the held-out pairs stay right from step {numbers.median_lasting_step:,.0f} on"
+    )
 
 
 def _draw_answers(ax: Axes, answers_of_step: pandas.DataFrame, step: int) -> None:
@@ -134,10 +143,10 @@ def _draw_answers(ax: Axes, answers_of_step: pandas.DataFrame, step: int) -> Non
     cells[x, y] = (2 * is_held_out + (answers_of_step["right"] > 0)).to_numpy(int)
     plotting.category_grid(ax, cells, list(CELL_COLOURS.values()))
     held_out = answers_of_step[is_held_out]
-    accuracy = f"{100 * held_out['right'].mean():.0f} % of held out" if len(held_out) else ""
-    ax.set_title(f"step {step:,}\n{accuracy}", fontsize=8)
-    ax.set_xlabel("y", fontsize=7)
-    ax.tick_params(labelsize=6)
+    accuracy = f"{100 * held_out['right'].mean():.0f} % held out" if len(held_out) else ""
+    ax.set_title(f"step {step:,}\n{accuracy}", fontsize=plotting.SMALL_SIZE)
+    ax.set_xlabel("second operand")
+    ax.tick_params(labelsize=plotting.SMALL_SIZE)
 
 
 def _panel_steps(table: pandas.DataFrame) -> list[int]:

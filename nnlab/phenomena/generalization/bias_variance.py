@@ -22,6 +22,7 @@ from nnlab.errors import InvalidValue
 from nnlab.phenomena.base import SweepPhenomenon, SweepView, phenomenon, refuse_non_numeric, sweep_column
 from nnlab.phenomena.examples import read_test_predictions
 from nnlab.phenomena.generalization.capacity_curve import MINIMUM_POINTS
+from nnlab.text import name_in_words
 
 if TYPE_CHECKING:
     import pandas
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHARP_PEAK_SHARE = 0.1  # of its peak, which the variance must fall below at both ends
-CURVES = (  # column, label, line style
-    ("bias_squared", "bias$^2$", "-"),
-    ("variance", "variance", "-"),
-    ("risk", "risk, their sum", ":"),
+CURVES = (  # column, label, line style, colour; the risk is the test error
+    ("bias_squared", "bias²", "-", plotting.COLOURS[3]),
+    ("variance", "variance", "--", plotting.COLOURS[4]),
+    ("risk", "risk, their sum", "-", plotting.SPLIT_COLOURS["test"]),
 )
 
 
@@ -138,16 +139,15 @@ def decomposition_by_capacity(sweeps: Sequence[SweepView], capacity: str) -> Fig
 
     def draw(ax: Axes, sweep: SweepView) -> str:
         curves = decompose(sweep, capacity)
-        for (column, label, style), colour in zip(CURVES, plotting.COLOURS, strict=False):
+        for column, label, style, colour in CURVES:
             positive = curves[column].where(curves[column] > 0)
             ax.plot(curves.index, positive, style, marker="o", markersize=3, color=colour, label=label)
-        ax.set(xlabel=f"{capacity} (log)", xscale="log")
-        plotting.plain_ticks(ax)
+        plotting.capacity_axis(ax, name_in_words(capacity))
         plotting.log_axis(ax)
-        return f"{sweep.label}\n{_finding(detect(sweep, capacity))}"
+        ax.set_ylabel("mean squared error of test examples")
+        return f"{sweep.label}: {_finding(detect(sweep, capacity))}"
 
     figure, axes = plotting.panel_per_result(sweeps, draw, sharey=True)
-    axes[0].set_ylabel("mean over test examples of the squared error")
     plotting.legend_below(figure, axes[0])
     return figure
 

@@ -31,6 +31,7 @@ class CapacityCurve(NamedTuple):
         metric: `error`, a share from 0 to 1, or `loss`, a mean per example.
         counts_examples: Whether the capacity is a number of examples, so that the data are fitted up to the
             threshold and not from it on.
+        split: That of the test metric: `test`, or `validation` where there is no test set.
     """
 
     capacities: np.ndarray
@@ -38,6 +39,7 @@ class CapacityCurve(NamedTuple):
     test: np.ndarray
     metric: Metric
     counts_examples: bool
+    split: str = "test"
 
     def over_seeds(self, statistic: Statistic) -> tuple[np.ndarray, np.ndarray]:
         """The train and the test metric, `[P]` each: the mean or the median over seeds."""
@@ -85,7 +87,7 @@ def read_capacity_curve(sweep: SweepView, capacity: str, metric: Metric | None) 
     train, test = np.full((2, len(seeds), len(capacities)), np.nan)
     train[cells] = metric_values(rows, f"{prefix}train", measured)
     test[cells] = metric_values(rows, f"{prefix}{split}", measured)
-    return CapacityCurve(capacities, train, test, measured, capacity.startswith("data."))
+    return CapacityCurve(capacities, train, test, measured, capacity.startswith("data."), split)
 
 
 def reported_error_split(rows: pandas.DataFrame, prefix: str = "") -> str:

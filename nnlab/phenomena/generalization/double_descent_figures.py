@@ -11,7 +11,7 @@ import numpy as np
 
 from nnlab import plotting
 from nnlab.errors import InvalidValue
-from nnlab.phenomena.base import SweepView, refuse_sparse_grid, sweep_column
+from nnlab.phenomena.base import SweepView, loss_label, refuse_sparse_grid, sweep_column
 from nnlab.phenomena.generalization.capacity_curve import (
     EPOCHS,
     CapacityCurve,
@@ -23,6 +23,7 @@ from nnlab.phenomena.generalization.capacity_curve import (
     reduce_seeds,
     reported_error_split,
 )
+from nnlab.text import name_in_words
 
 if TYPE_CHECKING:
     import pandas
@@ -44,7 +45,7 @@ def curves_by_capacity(
     metrics: list[Metric] = ["loss"]
     if all("final.train_accuracy" in sweep.completed_trials for sweep in sweeps):
         metrics.insert(0, "error")
-    figure, axes = plotting.panels(1, len(metrics), width=1.6 + 3.6 * len(metrics), height=3.6)
+    figure, axes = plotting.panels(1, len(metrics), 3.6)
     for ax, metric in zip(axes[0], metrics, strict=True):
         test_values: list[float] = []
         for sweep, colour in zip(sweeps, plotting.colours(len(sweeps)), strict=True):
@@ -54,13 +55,24 @@ def curves_by_capacity(
                 _mark_findings(ax, sweep, curve, detected[0], capacity)
         _label_axes(ax, sweeps, capacity, metric, statistic)
         _limit_y_axis(ax, metric, test_values)
+    words = "epochs" if capacity == EPOCHS else name_in_words(capacity)
+    captions = [f"{s.label}: {finding(d, words)}" for s, d in zip(sweeps, detected, strict=True)]
     if len(sweeps) == 1:
-        axes[0][0].set_title(f"{sweeps[0].label}: {detected[0].verdict}")
+        axes[0][0].set_title(plotting.title(captions[0], len(metrics)))
         plotting.legend(axes[0][0], loc="best")
         return figure
-    captions = [f"{s.label}: {d.verdict}" for s, d in zip(sweeps, detected, strict=True)]
-    plotting.colour_legend(figure, captions, "test solid, train dashed")
+    plotting.colour_legend(figure, captions, plotting.HELD_OUT_KEY)
     return figure
+
+
+def finding(detected: DoubleDescent, capacity: str) -> str:
+    """The verdict and where the peak is: `double descent, error peaks with 54.7 % at width = 56`."""
+    if detected.peak is None or detected.verdict == "none":
+        return "no double descent"
+    scale = _scale(detected.metric)
+    height = plotting.scientific(scale * detected.peak) + (" %" if scale > 1 else "")
+    where = f"at {capacity} = {detected.peak_capacity:g}"
+    return f"{detected.verdict}, {detected.metric} peaks with {height} {where}"
 
 
 def _draw_curve(
@@ -70,16 +82,13 @@ def _draw_curve(
     scale = _scale(curve.metric)
     marker = "o" if len(curve.capacities) < MINIMUM_UNMARKED_POINTS else ""
     test_values: list[float] = []
-    for split, values, style, split_colour in (
-        ("test", curve.test, "-", plotting.COLOURS[0]),
-        ("train", curve.train, "--", plotting.COLOURS[1]),
-    ):
+    for split, values, style in ((curve.split, curve.test, "-"), ("train", curve.train, "--")):
         middle, low, high = (scale * part for part in _band(values, statistic))
-        shade = colour or split_colour
-        ax.plot(curve.capacities, middle, style, color=shade, marker=marker, markersize=3, label=split)
+        shade, label = colour or plotting.SPLIT_COLOURS[split], name_in_words(split)
+        ax.plot(curve.capacities, middle, style, color=shade, marker=marker, markersize=3, label=label)
         if len(values) > 1:
             ax.fill_between(curve.capacities, low, high, color=shade, alpha=0.18, linewidth=0)
-        test_values += middle[np.isfinite(middle)].tolist() if split == "test" else []
+        test_values += middle[np.isfinite(middle)].tolist() if split == curve.split else []
     return test_values
 
 
@@ -107,7 +116,7 @@ def _mark_findings(
     by crosses."""
     scale = _scale(detected.metric)
     if detected.threshold is not None:
-        label = f"train {detected.metric} <= {scale * detected.epsilon:g}{' %' if scale > 1 else ''}"
+        label = f"training {detected.metric} ≤ {scale * detected.epsilon:g}{' %' if scale > 1 else ''}"
         ax.axvline(detected.threshold, color="#555555", linestyle=":", linewidth=1.2, label=label)
     points = [(detected.classical_capacity, detected.classical_minimum)]
     for x, y in (
@@ -129,10 +138,12 @@ def _label_axes(
     ax: Axes, sweeps: Sequence[SweepView], capacity: str, metric: Metric, statistic: Statistic
 ) -> None:
     ax.set_title("Error" if metric == "error" else "Loss")
-    plotting.capacity_axis(ax, "epoch" if capacity == EPOCHS else capacity)
+    plotting.capacity_axis(ax, "epoch" if capacity == EPOCHS else name_in_words(capacity))
     seeds = sweeps[0].completed_trials["seed"].nunique()
     over_seeds = f"{statistic} over {seeds} seeds" if seeds > 1 else "one seed"
-    ax.set_ylabel(f"error, % ({over_seeds})" if metric == "error" else f"mean loss ({over_seeds})")
+    ax.set_ylabel(
+        f"error, % ({over_seeds})" if metric == "error" else f"{loss_label(sweeps)}\n({over_seeds})"
+    )
 
 
 def _limit_y_axis(ax: Axes, metric: Metric, test_values: list[float]) -> None:
@@ -166,16 +177,15 @@ def epochs_by_capacity(sweeps: Sequence[SweepView], capacity: str, metric: Metri
             shading="flat",
             vmax=HEAT_MAP_LIMIT_FACTOR * np.nanmax(values[-1]),
         )
-        ax.set(yscale="log", ylabel="epoch (log)")
+        ax.set(yscale="log", ylabel="epoch (log scale)")
         ax.grid(False)
-        plotting.capacity_axis(ax, capacity)
+        plotting.capacity_axis(ax, name_in_words(capacity))
         ax.figure.colorbar(mesh, ax=ax, label=quantity, extend="max")
-        return sweep.label
+        worst = plotting.scientific(np.nanmax(values[-1]))
+        at = table.columns[int(np.nanargmax(values[-1]))]
+        return f"{sweep.label}: at the end worst at {at:g}, {worst}{' %' if '%' in quantity else ''}"
 
-    figure, _ = plotting.panel_per_result(
-        sweeps, draw, panel_width=4.6, extra_width=0.6, minimum_width=0.0, height=3.6
-    )
-    return figure
+    return plotting.panel_per_result(sweeps, draw, height=3.6)[0]
 
 
 def _metric_by_epoch(sweep: SweepView, capacity: str, metric: Metric | None) -> tuple[pandas.DataFrame, str]:
@@ -206,19 +216,25 @@ def fitted_functions(sweeps: Sequence[SweepView], capacity: str, detected: Doubl
     largest = float(rows[column].max())
     at = detected.peak_capacity if detected.peak_capacity is not None else largest
     beyond = detected.second_capacity if detected.second_capacity is not None else largest
-    capacities = {"below": detected.classical_capacity, "at": at, "beyond": beyond}
-    figure, axes = plotting.panels(1, len(capacities), width=9.0, height=3.0, sharey=True)
+    words = name_in_words(capacity)
+    capacities = {
+        f"{words} below the threshold": detected.classical_capacity,
+        f"{words} at it": at,
+        f"{words} beyond": beyond,
+    }
+    figure, axes = plotting.panels(1, len(capacities), 3.0, sharey=True)
     for ax, (where, size) in zip(axes[0], capacities.items(), strict=True):
         model_rows = rows[rows[column] == size]
         test, train = (
             model_rows[model_rows["split"] == split].sort_values("input") for split in ("test", "train")
         )
         ax.plot(test["input"], test["target"], color="#999999", linewidth=1.0, label="truth")
-        ax.plot(test["input"], test["prediction"], color=plotting.COLOURS[0], label="fit")
-        ax.plot(
-            train["input"], train["target"], "o", markersize=4, color=plotting.COLOURS[1], label="training"
-        )
-        ax.set(title=f"{where} the threshold: {size:g}", xlabel="input")
+        ax.plot(test["input"], test["prediction"], color=plotting.COLOURS[6], label="fit")
+        colour = plotting.SPLIT_COLOURS["train"]
+        ax.plot(train["input"], train["target"], "o", markersize=4, color=colour, label="training")
+        error = np.square(test["prediction"] - test["target"]).mean()
+        found = f"{where}: {size:g}, squared error {plotting.scientific(error)}"
+        ax.set(title=plotting.title(found, len(capacities)), xlabel="input")
     targets = rows[rows["split"] == "test"]["target"]
     span = float(targets.max() - targets.min())
     axes[0][0].set_ylim(float(targets.min()) - span / 2, float(targets.max()) + span / 2)

@@ -9,8 +9,8 @@ from nnlab import plotting
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup
-from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon
-from nnlab.text import join_words
+from nnlab.phenomena.base import RunPhenomenon, RunView, loss_label, phenomenon
+from nnlab.text import join_words, name_in_words
 
 if TYPE_CHECKING:
     import pandas
@@ -152,48 +152,53 @@ def grokking_curves(runs: Sequence[RunView]) -> Figure:
     A single run has the two steps marked; several runs have a colour each.
     """
     is_single = len(runs) == 1
-    figure, axes = plotting.panels(1, 3, width=10.4, height=3.3 + 0.15 * len(runs) * (not is_single))
+    figure, axes = plotting.panels(1, 3, 2.9 + 0.15 * len(runs) * (not is_single))
     for run, colour in zip(runs, plotting.colours(len(runs)), strict=True):
         if is_single:
-            _draw_curves(axes[0], run, plotting.COLOURS[1], plotting.COLOURS[0], plotting.COLOURS[2])
-            _mark_steps(axes[0], detect(run))
+            _draw_curves(axes[0], run, None)
+            _mark_steps(axes[0], run)
         else:
-            _draw_curves(axes[0], run, colour, colour, colour)
+            _draw_curves(axes[0], run, colour)
     axes[0][0].set(title="Accuracy", ylabel="accuracy, %", ylim=(-3, 103))
-    axes[0][1].set(title="Loss", ylabel="mean loss", yscale="log")
+    axes[0][1].set(title="Loss", ylabel=loss_label(runs), yscale="log")
     axes[0][2].set(title="Weight norm", ylabel="norm of all weights", ylim=(0, None))
     for ax in axes[0]:
         plotting.log_step_axis(ax)
     if is_single:
-        figure.suptitle(_finding(runs[0]), x=0.01, ha="left", fontsize=10)
+        plotting.figure_title(figure, _finding(runs[0]))
         plotting.legend(axes[0][1], loc="lower left")
     else:
-        captions = [f"{run.label}: {detect(run).verdict}" for run in runs]
-        plotting.colour_legend(figure, captions, "held out solid, train dashed")
+        plotting.colour_legend(figure, [_caption(run) for run in runs], plotting.HELD_OUT_KEY)
     return figure
 
 
-def _draw_curves(
-    axes: Sequence[Axes],
-    run: RunView,
-    train: plotting.Colour,
-    held_out: plotting.Colour,
-    weight_norm: plotting.Colour,
-) -> None:
-    """Draw the accuracies, losses and weight norm of a run in these colours."""
+def _caption(run: RunView) -> str:
+    """A run and its verdict: `weight decay 1: grokking, 49 times later`."""
+    numbers = detect(run)
+    later = "" if numbers.delay_ratio is None else f", {numbers.delay_ratio:.3g} times later"
+    return f"{run.label}: {numbers.verdict}{later}"
+
+
+def _draw_curves(axes: Sequence[Axes], run: RunView, colour: plotting.Colour | None) -> None:
+    """Draw the accuracies, losses and weight norm of a run, in this colour, else in those of the splits."""
     metrics = plotting.rows_after_start(run.tables["metrics"])
-    for split, style, colour in (("train", "--", train), (held_out_split(metrics), "-", held_out)):
-        axes[0].plot(metrics["step"], 100 * metrics[f"{split}_accuracy"], style, color=colour, label=split)
-        axes[1].plot(metrics["step"], metrics[f"{split}_loss"], style, color=colour, label=split)
-    axes[2].plot(metrics["step"], metrics["weight_norm"], color=weight_norm)
+    for split, style in (("train", "--"), (held_out_split(metrics), "-")):
+        shade, label = colour or plotting.SPLIT_COLOURS[split], name_in_words(split)
+        for ax, values in (
+            (axes[0], 100 * metrics[f"{split}_accuracy"]),
+            (axes[1], metrics[f"{split}_loss"]),
+        ):
+            ax.plot(metrics["step"], values, style, color=shade, label=label)
+    axes[2].plot(metrics["step"], metrics["weight_norm"], color=colour or "#000000")
 
 
-def _mark_steps(axes: Sequence[Axes], numbers: Grokking) -> None:
+def _mark_steps(axes: Sequence[Axes], run: RunView) -> None:
     """Mark the steps of memorisation and of generalisation."""
+    numbers, held_out = detect(run), held_out_split(run.tables["metrics"])
     for ax in axes:
         for step, colour in (
-            (numbers.memorisation_step, plotting.COLOURS[1]),
-            (numbers.generalisation_step, plotting.COLOURS[0]),
+            (numbers.memorisation_step, plotting.SPLIT_COLOURS["train"]),
+            (numbers.generalisation_step, plotting.SPLIT_COLOURS[held_out]),
         ):
             if step is not None:
                 ax.axvline(max(1, step), color=colour, linewidth=0.8, alpha=0.6)
@@ -204,8 +209,8 @@ def _finding(run: RunView) -> str:
     facts = [
         f"{accuracy} at step {step:,}"
         for accuracy, step in (
-            ("99 % train", numbers.memorisation_step),
-            ("95 % held out", numbers.generalisation_step),
+            ("99 % of training right", numbers.memorisation_step),
+            ("95 % of held out right", numbers.generalisation_step),
         )
         if step is not None
     ]

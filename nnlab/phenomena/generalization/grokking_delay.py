@@ -20,6 +20,7 @@ from nnlab.phenomena.base import (
     sweep_column,
 )
 from nnlab.phenomena.generalization.grokking import held_out_split
+from nnlab.text import name_in_words
 
 if TYPE_CHECKING:
     import pandas
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 
 MINIMUM_TREND_POINTS = 3  # with a finite delay
 STEP_CURVES = (  # a number of `grokking`, its label, its colour
-    ("memorisation_step", "99 % train", plotting.COLOURS[1]),
-    ("generalisation_step", "95 % held out", plotting.COLOURS[0]),
+    ("memorisation_step", "99 % of training right", plotting.SPLIT_COLOURS["train"]),
+    ("generalisation_step", "95 % of held out right", plotting.SPLIT_COLOURS["validation"]),
 )
 
 
@@ -83,7 +84,9 @@ def grokking_delay(along: str) -> SweepPhenomenon:
     return SweepPhenomenon(
         result=GrokkingDelay,
         detect=detect_delay,
-        figures={"grokking_delay": lambda sweeps: delay_by_axis(sweeps, along)},
+        figures={
+            "grokking_delay": lambda sweeps: delay_by_axis(sweeps, along, [detect_delay(s) for s in sweeps])
+        },
         axis=along,
         depends_on=("grokking",),
     )
@@ -142,16 +145,28 @@ def _falls(values: np.ndarray) -> bool:
     return has_trend and bool(np.isfinite(tail).all() and (np.diff(finite) < 0).all())
 
 
-def delay_by_axis(sweeps: Sequence[SweepView], along: str) -> Figure:
+def delay_by_axis(sweeps: Sequence[SweepView], along: str, detected: Sequence[GrokkingDelay]) -> Figure:
     """Steps of memorisation and generalisation along the axis, and held-out accuracy over training.
 
     Each sweep has a row of these two panels.
     """
-    figure, axes = plotting.panels(len(sweeps), 2, width=8.6, height=3.4 * len(sweeps))
-    for row, sweep in zip(axes, sweeps, strict=True):
+    figure, axes = plotting.panels(len(sweeps), 2, 3.4 * len(sweeps))
+    for row, sweep, numbers in zip(axes, sweeps, detected, strict=True):
         _draw_steps(row[0], sweep, along)
+        row[0].set_title(plotting.title(f"{sweep.label}: {_finding(numbers)}", across=2))
         _draw_accuracies(row[1], sweep, along)
     return figure
+
+
+def _finding(numbers: GrokkingDelay) -> str:
+    """The delay in words, as a multiple of the step of memorisation: `generalises 10 to 500 times later`."""
+    if numbers.least_delay_ratio is None or numbers.greatest_delay_ratio is None:
+        return "no point generalises"
+    times = [f"{ratio:.3g}" for ratio in (numbers.greatest_delay_ratio, numbers.least_delay_ratio)]
+    if numbers.falls or numbers.rises:
+        first, last = times if numbers.falls else reversed(times)
+        return f"the delay {'falls' if numbers.falls else 'rises'} from {first} to {last} times"
+    return f"the delay is {times[1]} to {times[0]} times, without a trend"
 
 
 def _draw_steps(ax: Axes, sweep: SweepView, along: str) -> None:
@@ -165,12 +180,10 @@ def _draw_steps(ax: Axes, sweep: SweepView, along: str) -> None:
     never = positions[~np.isfinite(grokking_numbers(trials, name))]
     if never.size:
         last_step = float(trials["final.step"].max())
-        ax.plot(never, np.full(never.size, last_step), "^", color=colour, markersize=5, mfc="none")
-        ax.text(
-            0.98, 0.98, "triangles: not by the end", transform=ax.transAxes, fontsize=7, ha="right", va="top"
-        )
-    ax.set(yscale="log", ylabel="step (log), median line", title=sweep.label)
-    plotting.capacity_axis(ax, along)
+        heights, label = np.full(never.size, last_step), "not by the end"
+        ax.plot(never, heights, "^", color=colour, markersize=5, mfc="none", label=label)
+    ax.set(yscale="log", ylabel="training step (log scale), line: median")
+    plotting.capacity_axis(ax, name_in_words(along))
     plotting.legend(ax, loc="best")
 
 
@@ -185,6 +198,6 @@ def _draw_accuracies(ax: Axes, sweep: SweepView, along: str) -> None:
             index="step", columns="seed", values=f"{split}_accuracy"
         )
         ax.plot(by_seed.index, 100 * by_seed.median(axis=1), color=colour, label=f"{point:g}")
-    ax.set(title="Held-out accuracy", ylabel=f"{split} accuracy, %, median", ylim=(-3, 103))
+    ax.set(title="Held-out accuracy, median over seeds", ylabel=f"{split} accuracy, %", ylim=(-3, 103))
     plotting.log_step_axis(ax)
-    plotting.legend(ax, title=along, loc="upper left", fontsize=7, title_fontsize=7)
+    plotting.legend(ax, title=name_in_words(along), loc="upper left")

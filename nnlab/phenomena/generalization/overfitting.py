@@ -12,7 +12,7 @@ from nnlab import plotting
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup
-from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon
+from nnlab.phenomena.base import RunPhenomenon, RunView, loss_label, phenomenon
 
 if TYPE_CHECKING:
     import pandas
@@ -107,7 +107,7 @@ def detect(metrics: pandas.DataFrame) -> Overfitting:
 
 def overfitting_curves(runs: Sequence[RunView]) -> Figure:
     """Training and validation loss, with the best step marked and the rise shaded; one panel per run."""
-    figure, axes = plotting.panel_per_result(runs, _draw_losses, panel_width=3.9, sharey=True)
+    figure, axes = plotting.panel_per_result(runs, _draw_losses, height=3.6, sharey=True)
     validation_losses = [loss for run in runs for loss in run.tables["metrics"]["validation_loss"].tolist()]
     plotting.log_if_wide(axes[0], validation_losses)  # a training loss near 0 would dwarf the rise
     return figure
@@ -117,19 +117,24 @@ def _draw_losses(ax: Axes, run: RunView) -> str:
     """Draw the curves of a run; returns the panel's title."""
     metrics = run.tables["metrics"]
     numbers, validation = detect(metrics), metrics["validation_loss"]
-    colour = plotting.COLOURS[0]
-    ax.plot(metrics["step"], metrics["train_loss"], "--", color=plotting.COLOURS[1], label="train")
+    colour = plotting.SPLIT_COLOURS["validation"]
+    ax.plot(
+        metrics["step"], metrics["train_loss"], "--", color=plotting.SPLIT_COLOURS["train"], label="training"
+    )
     ax.plot(metrics["step"], validation, color=colour, label="validation")
     past_best = metrics["step"] >= numbers.best_step
     ax.fill_between(metrics["step"], numbers.best_loss, validation, where=past_best, color=colour, alpha=0.15)
     ax.plot(numbers.best_step, numbers.best_loss, "o", color=colour, markersize=5)
     ax.axvline(numbers.best_step, color="#555555", linewidth=0.8, linestyle=":")
-    finding = f"best at step {numbers.best_step:,}"
-    finding += "" if numbers.rise is None else f", ends {numbers.rise:.3g} times as high"
+    finding = f"lowest at step {numbers.best_step:,}"
+    if numbers.best_step == metrics["step"].iloc[-1]:
+        finding = f"lowest at the end, {plotting.scientific(numbers.best_loss)}"
+    elif numbers.rise is not None:
+        finding += f", ends {numbers.rise:.3g} times as high"
     verdict = {"overfits": "overfits", "does not": "does not overfit"}.get(
         numbers.verdict or "", "no verdict"
     )
-    ax.set_ylabel("mean loss")
+    ax.set_ylabel(loss_label([run]))
     plotting.step_axis(ax, metrics["step"].tolist())
     plotting.legend(ax)
     return f"{run.label}: {verdict}\n{finding}"

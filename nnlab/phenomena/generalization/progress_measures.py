@@ -17,11 +17,12 @@ from nnlab.data.datasets.arithmetic import Encoding, decode_pairs, encode_pairs
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup
-from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon, refuse_sparse_grid
+from nnlab.phenomena.base import RunPhenomenon, RunView, loss_label, phenomenon, refuse_sparse_grid
 from nnlab.phenomena.generalization.grokking import held_out_split
 from nnlab.phenomena.probe import Probe, RowLabels, Snapshot, subtree
 from nnlab.registry import Count
 from nnlab.system.imports import Array, jax, jnp
+from nnlab.text import name_in_words
 
 if TYPE_CHECKING:
     import pandas
@@ -91,7 +92,10 @@ def progress_measures(keys: Count = 5) -> RunPhenomenon:
         ),
         result=ProgressMeasures,
         detect=lambda run: detect(run, keys),
-        figures={"progress_measures": progress_curves, "embedding_spectrum": embedding_spectrum},
+        figures={
+            "progress_measures": progress_curves,
+            "embedding_spectrum": lambda runs: embedding_spectrum(runs, keys),
+        },
         validate=_operands,
     )
 
@@ -212,14 +216,17 @@ def _strongest_waves(logits: Array, keys: int) -> Array:
 
 def progress_curves(runs: Sequence[RunView]) -> Figure:
     """Restricted and excluded loss beside train and held-out loss, and the inverse participation ratio."""
-    figure, axes = plotting.panels(len(runs), 2, width=8.6, height=3.3 * len(runs))
+    figure, axes = plotting.panels(len(runs), 2, 3.3 * len(runs))
     for row, run in zip(axes, runs, strict=True):
         metrics, progress = (plotting.rows_after_start(run.tables[name]) for name in ("metrics", "progress"))
         _draw_losses(row[0], metrics, progress)
-        row[0].set(title=run.label, ylabel="mean loss", yscale="log")
-        row[1].plot(progress["step"], progress["ipr"], color=plotting.COLOURS[2])
-        row[1].set(title="One wave a feature: 1; all alike: 1 / F", ylabel="inverse participation ratio")
-        row[1].set_ylim(0, 1)
+        last = progress.iloc[-1]
+        losses = [plotting.scientific(last[f"{which}_loss"]) for which in ("restricted", "excluded")]
+        found = f"{run.label}: loss of the key waves {losses[0]}, without them {losses[1]}"
+        row[0].set(title=plotting.title(found, across=2), ylabel=loss_label([run]), yscale="log")
+        row[1].plot(progress["step"], progress["ipr"], color="#000000")
+        found = f"A feature's waves end at a ratio of {last['ipr']:.2f}, where a single wave has 1"
+        row[1].set(title=plotting.title(found, across=2), ylabel="inverse participation ratio", ylim=(0, 1))
         plotting.legend(row[0], loc="lower left")
         for ax in row:
             plotting.log_step_axis(ax)
@@ -227,25 +234,25 @@ def progress_curves(runs: Sequence[RunView]) -> Figure:
 
 
 def _draw_losses(ax: Axes, metrics: pandas.DataFrame, progress: pandas.DataFrame) -> None:
-    curves = [("train loss", metrics, "train_loss", "--", 1)]
-    held_out = f"{held_out_split(metrics)}_loss"
-    if held_out in metrics:
-        curves.append((held_out.replace("_", " "), metrics, held_out, "-", 0))
+    curves = [
+        (name_in_words(split), metrics, f"{split}_loss", style, plotting.SPLIT_COLOURS[split])
+        for split, style in (("train", "--"), (held_out_split(metrics), "-"))
+        if f"{split}_loss" in metrics
+    ]
     curves += [
-        ("restricted: key waves only", progress, "restricted_loss", "-", 2),
-        ("excluded: without them, train", progress, "excluded_loss", "-.", 3),
+        ("all pairs, key waves alone", progress, "restricted_loss", "-", plotting.COLOURS[5]),
+        ("without them, training", progress, "excluded_loss", "-.", plotting.COLOURS[3]),
     ]
     for label, table, column, style, colour in curves:
-        ax.plot(table["step"], table[column], style, color=plotting.COLOURS[colour], label=label)
+        ax.plot(table["step"], table[column], style, color=colour, label=label)
 
 
-def embedding_spectrum(runs: Sequence[RunView]) -> Figure:
+def embedding_spectrum(runs: Sequence[RunView], keys: int) -> Figure:
     """The share of the embedding's power at each frequency, over training; one panel per run."""
-    figure, _ = plotting.panel_per_result(runs, _draw_spectrum, panel_width=4.4, height=3.6)
-    return figure
+    return plotting.panel_per_result(runs, lambda ax, run: _draw_spectrum(ax, run, keys), height=3.6)[0]
 
 
-def _draw_spectrum(ax: Axes, run: RunView) -> str:
+def _draw_spectrum(ax: Axes, run: RunView, keys: int) -> str:
     """Draw the spectrum of a run; returns the panel's title."""
     table = plotting.rows_after_start(run.tables["spectrum"])
     refuse_sparse_grid(table, "frequency", "step")
@@ -256,8 +263,10 @@ def _draw_spectrum(ax: Axes, run: RunView) -> str:
     mesh = ax.pcolormesh(
         plotting.log_cell_edges(steps), borders, 100 * share.to_numpy(), cmap="magma", vmin=0
     )
-    ax.set_ylabel("frequency k of the embedding")
+    ax.set_ylabel("frequency of the embedding")
     plotting.log_step_axis(ax)
     ax.grid(visible=False)
     ax.figure.colorbar(mesh, ax=ax, label="share of power, %")
-    return run.label
+    strongest = keys if keys < len(share) else 1
+    held = 100 * share.iloc[:, -1].nlargest(strongest).sum()
+    return f"{run.label}: {held:.0f} % of the power ends in {strongest} of {len(share)} waves"

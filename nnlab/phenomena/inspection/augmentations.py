@@ -138,7 +138,7 @@ def version_gallery(runs: Sequence[RunView]) -> Figure:
         ["original", *(str(number) for number in range(1, columns))],
         (0.0, 1.0),
     )
-    figure.suptitle(_title(runs))
+    plotting.figure_title(figure, _title(runs))
     return figure
 
 

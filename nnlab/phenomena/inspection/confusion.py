@@ -27,6 +27,7 @@ from nnlab.phenomena.examples import (
 from nnlab.phenomena.probe import Probe, RowLabels, Snapshot
 from nnlab.registry import Count
 from nnlab.system.imports import Array, jax, jnp
+from nnlab.text import name_in_words
 
 if TYPE_CHECKING:
     import pandas
@@ -197,9 +198,9 @@ def _misclassified(snapshot: Snapshot, examples: int) -> tuple[Array, ...]:
 def confusion_matrices(runs: Sequence[RunView]) -> Figure:
     """Counts, and shares of each true class (rows), by predicted class (columns); one panel per run."""
     figure, axes = plotting.panel_per_result(
-        runs, _draw_matrix, panel_width=4.6, extra_width=0.6, minimum_width=5.6, height=4.8
+        runs, _draw_matrix, height=5.0 if len(runs) == 1 else 3.8, compressed=True
     )
-    figure.colorbar(axes[-1].images[0], ax=axes, shrink=0.8).set_label("share of the true class")
+    figure.colorbar(axes[-1].images[0], ax=axes, label="share of the true class, %")
     return figure
 
 
@@ -208,21 +209,20 @@ def _draw_matrix(ax: Axes, run: RunView) -> str:
     table = run.tables["confusion"]
     counts = confusion_matrix(table)
     rates = _class_rates(counts)
-    ax.imshow(rates, cmap="Blues", vmin=0, vmax=1)
+    ax.imshow(100 * rates, cmap="Blues", vmin=0, vmax=100)
     if len(counts) <= MAXIMUM_LABELLED_CLASSES:
         _write_counts(ax, counts, rates)
         _write_classes(ax, [class_label(run, number) for number in range(len(counts))])
     ax.set(xlabel="predicted class", ylabel="true class")
     ax.grid(visible=False)
-    error = f"{100 * detect(table).error:.3g} %"
-    return f"{run.label}\n{error} of {counts.sum():,.0f} {recorded_split(table)} examples are wrong"
+    return _headline(run)
 
 
 def _write_counts(ax: Axes, counts: np.ndarray, rates: np.ndarray) -> None:
     for true, predicted in zip(*np.nonzero(counts), strict=True):
         colour = "white" if rates[true, predicted] > 0.5 else "black"
         label = f"{counts[true, predicted]:.0f}"
-        ax.text(predicted, true, label, ha="center", va="center", color=colour, fontsize=7)
+        ax.text(predicted, true, label, ha="center", va="center", color=colour, fontsize=plotting.SMALL_SIZE)
 
 
 def _write_classes(ax: Axes, labels: Sequence[str]) -> None:
@@ -241,8 +241,8 @@ def misclassified_images(runs: Sequence[RunView]) -> Figure:
     counts = [min(most, table["rank"].nunique()) for table in tables]
     heights = [max(1, -(-count // IMAGES_PER_ROW)) for count in counts]  # rows of images
     height = 1.5 * sum(heights) + 0.3 * len(runs)
-    figure, axes = plotting.panels(sum(heights), IMAGES_PER_ROW, height=height)
-    figure.suptitle("\n".join(map(_headline, runs)))
+    figure, axes = plotting.panels(sum(heights), IMAGES_PER_ROW, height)
+    plotting.figure_title(figure, "\n".join(map(_headline, runs)))
     for ax in axes.flat:
         ax.set_axis_off()
     ends = np.cumsum(heights)
@@ -257,7 +257,7 @@ def misclassified_images(runs: Sequence[RunView]) -> Figure:
 def _headline(run: RunView) -> str:
     table = run.tables["confusion"]
     error, count = f"{100 * detect(table).error:.3g} %", table["count"].sum()
-    return f"{run.label}: {error} of {count:,.0f} {recorded_split(table)} examples wrong"
+    return f"{run.label}: {error} of {count:,.0f} {name_in_words(recorded_split(table))} examples are wrong"
 
 
 def _draw_images(panels: Iterable[Axes], run: RunView, table: pandas.DataFrame, count: int) -> None:
@@ -271,4 +271,6 @@ def _draw_images(panels: Iterable[Axes], run: RunView, table: pandas.DataFrame, 
             class_label(run, int(example[column]), IMAGE_LABEL_CHARACTERS) for column in ("true", "predicted")
         )
         taken = ", taken for\n" if len(true + predicted) > ONE_LINE_CHARACTERS else " taken for "
-        ax.set_xlabel(f"{true}{taken}{predicted}, {100 * example['probability']:.0f} %", fontsize=8)
+        ax.set_xlabel(
+            f"{true}{taken}{predicted}, {100 * example['probability']:.0f} %", fontsize=plotting.SMALL_SIZE
+        )

@@ -18,7 +18,7 @@ from nnlab.phenomena.examples import map_in_blocks, recorded_split
 from nnlab.phenomena.probe import Probe, RowLabels, Snapshot
 from nnlab.registry import Count
 from nnlab.system.imports import Array, jnp
-from nnlab.text import join_words, suggestion
+from nnlab.text import join_words, name_in_words, suggestion
 
 if TYPE_CHECKING:
     import pandas
@@ -176,7 +176,7 @@ def component_scatter(runs: Sequence[RunView]) -> Figure:
     tables = [run.tables[name] for run in runs for name in ("initial_embeddings", "embeddings")]
     if all(explained_by_two(table) is None for table in tables):
         raise InvalidValue(ONE_PLACE)
-    figure, axes = plotting.panels(len(runs), 2, width=7.4, height=3.5 * len(runs) + 0.3)
+    figure, axes = plotting.panels(len(runs), 2, 3.3 * len(runs) + 0.3)
     for row, run in zip(axes, runs, strict=True):
         final = run.tables["embeddings"]
         moments = (("initial_embeddings", "at the start"), ("embeddings", "at the end"))
@@ -184,11 +184,14 @@ def component_scatter(runs: Sequence[RunView]) -> Figure:
             table = run.tables[name]
             _draw_classes(ax, table)
             explained, apart = explained_by_two(table), separation(table)
-            ax.set_title(f"{run.label}, {moment}" + ("" if apart is None else f"\nseparation {apart:.2f}"))
-            label = f"component 1 of {final['layer'].iloc[0]}"
-            ax.set_xlabel(label + ("" if explained is None else f" ({100 * explained:.0f} % by the two)"))
-            ax.set_ylabel("component 2")
-        row[0].set_ylabel(f"component 2, {len(final)} {recorded_split(final)} examples")
+            words = f"{run.label}, {moment}" + ("" if apart is None else f"\nseparation {apart:.2f}")
+            ax.set_title(plotting.title(words, across=2))
+            layer = name_in_words(final["layer"].iloc[0])
+            share = "" if explained is None else f"\n(the two have {100 * explained:.0f} % of the variance)"
+            ax.set_xlabel(f"first principal component of {layer}{share}")
+        row[0].set_ylabel(
+            f"second principal component\nof {len(final)} {name_in_words(recorded_split(final))} examples"
+        )
     return figure
 
 

@@ -25,7 +25,7 @@ from nnlab.phenomena.examples import (
 from nnlab.phenomena.probe import Probe, RowLabels, Snapshot
 from nnlab.registry import Count
 from nnlab.system.imports import Array, jnp
-from nnlab.text import join_words, suggestion
+from nnlab.text import join_words, name_in_words, suggestion
 
 if TYPE_CHECKING:
     import pandas
@@ -173,7 +173,7 @@ def map_images(runs: Sequence[RunView]) -> Figure:
     """
     layers = [list(dict.fromkeys(run.tables["feature_maps"]["layer"])) for run in runs]
     height = 0.3 + 1.6 * max(map(len, layers)) * len(runs)
-    figure, axes = plotting.panels(sum(map(len, layers)), 1, width=7.4, height=height)
+    figure, axes = plotting.panels(sum(map(len, layers)), 1, height)
     panels = iter(axes[:, 0])
     for run, paths in zip(runs, layers, strict=True):
         table = run.tables["feature_maps"]
@@ -181,7 +181,7 @@ def map_images(runs: Sequence[RunView]) -> Figure:
             ax, rows = next(panels), table[table["layer"] == path]
             maps = _maps_in(rows)
             _draw_maps(ax, maps)
-            ax.set_title(f"{run.label}: {_finding(rows, path, len(maps))}")
+            ax.set_title(plotting.title(f"{run.label}: {_finding(rows, path, len(maps))}"))
             ax.set(xlabel="maps" if path != INPUTS else "channels", ylabel="examples", xticks=[], yticks=[])
     return figure
 
@@ -194,9 +194,10 @@ def _maps_in(rows: pandas.DataFrame) -> np.ndarray:
 
 def _finding(rows: pandas.DataFrame, path: str, examples: int) -> str:
     if path == INPUTS:
-        return f"{examples} {recorded_split(rows)} examples"
+        return f"{examples} {name_in_words(recorded_split(rows))} examples"
     numbers = detect(rows)
-    return f"{path}, {100 * numbers.near_zero:.0f} % zero, {numbers.dead_maps} of {numbers.maps} maps dead"
+    dead = f"{numbers.dead_maps} of {numbers.maps} maps dead"
+    return f"{name_in_words(path)}, {100 * numbers.near_zero:.0f} % zero, {dead}"
 
 
 def _draw_maps(ax: Axes, maps: np.ndarray) -> None:

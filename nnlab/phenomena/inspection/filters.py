@@ -17,7 +17,7 @@ from nnlab.phenomena.examples import image_shape, images_in, mosaic, pixel_rows
 from nnlab.phenomena.probe import Probe, RowLabels, Snapshot, subtree
 from nnlab.registry import Count
 from nnlab.system.imports import Array, jnp
-from nnlab.text import join_words
+from nnlab.text import join_words, name_in_words
 
 if TYPE_CHECKING:
     import pandas
@@ -136,19 +136,18 @@ def filter_images(runs: Sequence[RunView]) -> Figure:
     if not any(run.tables["filters"][["initial", "final"]].to_numpy().any() for run in runs):
         raise InvalidValue("all weights are 0")
     heights = [_row_height(images_in(run.tables["filters"], "final")) for run in runs]
-    figure, axes = plotting.panels(len(runs), 2, width=7.0, height=sum(heights), height_ratios=heights)
+    figure, axes = plotting.panels(len(runs), 2, sum(heights), height_ratios=heights)
     for row, run in zip(axes, runs, strict=True):
         table = run.tables["filters"]
         for ax, (column, moment) in zip(row, (("initial", "start"), ("final", "end")), strict=True):
             weights = images_in(table, column)
             _draw_filters(ax, weights)
             smooth = smoothness(weights)
-            ax.set_title(
-                f"{run.label}, at the {moment}" + ("" if smooth is None else f"\nsmoothness {smooth:.2f}")
-            )
-            label = f"filters 1 to {table['filter'].nunique()}, each between ±max |w|"
+            words = f"{run.label}, at the {moment}" + ("" if smooth is None else f"\nsmoothness {smooth:.2f}")
+            ax.set_title(plotting.title(words, across=2))
+            label = f"filters 1 to {table['filter'].nunique()}, red: positive, blue: negative"
             ax.set(xlabel=label, xticks=[], yticks=[])
-        row[0].set_ylabel(table["layer"].iloc[0])
+        row[0].set_ylabel(name_in_words(table["layer"].iloc[0]))
     return figure
 
 

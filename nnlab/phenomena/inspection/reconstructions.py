@@ -31,6 +31,7 @@ from nnlab.phenomena.examples import (
 from nnlab.phenomena.probe import Probe, RowLabels, Snapshot
 from nnlab.registry import Count, NonNegative
 from nnlab.system.imports import Array, jax, jnp
+from nnlab.text import name_in_words
 
 if TYPE_CHECKING:
     import pandas
@@ -237,7 +238,7 @@ def reconstruction_gallery(runs: Sequence[RunView]) -> Figure:
     inputs = np.concatenate([run.tables["reconstructions"]["input"].to_numpy(float) for run in runs])
     examples = [f"example {number}" for number in range(columns)]
     figure = plotting.image_grid(rows, examples, value_range(inputs))
-    figure.suptitle("\n".join(map(_finding, runs)))
+    plotting.figure_title(figure, "\n".join(map(_finding, runs)))
     return figure
 
 
@@ -249,7 +250,9 @@ def _shown_columns(numbers: Reconstructions) -> list[str]:
 def _finding(run: RunView) -> str:
     table = run.tables["reconstruction_errors"]
     numbers = detect(table)
-    finding = f"{run.label}: {recorded_split(table)} error {plotting.scientific(numbers.error)}"
+    finding = (
+        f"{run.label}: {name_in_words(recorded_split(table))} error {plotting.scientific(numbers.error)}"
+    )
     if numbers.pca_error is not None:
         components, error = table["components"].iloc[-1], plotting.scientific(numbers.pca_error)
         finding += f", of {components} principal components {error}"

@@ -17,6 +17,7 @@ from nnlab.phenomena.examples import image_shape, map_in_blocks, recorded_split
 from nnlab.phenomena.probe import Probe, RowLabels, Snapshot
 from nnlab.registry import Count
 from nnlab.system.imports import Array, jax, jnp
+from nnlab.text import name_in_words
 
 if TYPE_CHECKING:
     import pandas
@@ -118,12 +119,15 @@ def accuracy_by_shift(runs: Sequence[RunView]) -> Figure:
     figure, ((ax,),) = plotting.panels()
     tables = [run.tables["translation"] for run in runs]
     for run, table, colour in zip(runs, tables, plotting.colours(len(runs)), strict=True):
-        label = f"{run.label}: {_finding(detect(table))}"
+        label = f"{run.label}: from {_finding(detect(table))}"
         ax.plot(table["shift"], 100 * table["accuracy"], "-o", color=colour, markersize=3, label=label)
-    splits = dict.fromkeys(recorded_split(table) for table in tables)
+    splits = dict.fromkeys(name_in_words(recorded_split(table)) for table in tables)
     ax.set(xlabel="shift, pixels", ylabel=f"{' or '.join(splits)} accuracy, %", ylim=(0, 102))
     ax.set_xticks(sorted({shift for table in tables for shift in table["shift"]}))
-    ax.set_title(label if len(runs) == 1 else "Shifted inputs: accuracy unshifted and at the greatest shift")
+    several = "Shifted inputs: accuracy unshifted and at the greatest shift"
+    pixels = max(shift for table in tables for shift in table["shift"])
+    single = f"{label} when shifted by {pixels} pixels"
+    ax.set_title(plotting.title(single if len(runs) == 1 else several))
     plotting.legend(ax)
     return figure
 

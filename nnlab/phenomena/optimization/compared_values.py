@@ -18,12 +18,13 @@ from nnlab.phenomena.base import (
     refuse_too_many_lines,
     sweep_column,
 )
-from nnlab.text import in_words, suggestion
+from nnlab.text import in_words, name_in_words, suggestion
 
 if TYPE_CHECKING:
     import pandas
 
 LABEL_CHARACTERS = 48  # of a value in words, at most
+TRIAL_METRICS = ("final", "best", "selected")  # the parts of a trial's summary that are metrics
 
 
 class ComparisonSettings(NamedTuple):
@@ -43,10 +44,12 @@ class ComparisonSettings(NamedTuple):
 
     @property
     def score_name(self) -> str:
-        """What is scored, in words."""
-        if self.level is None:
-            return self.metric
-        return f"{self.metric} {'<=' if self.better == 'lower' else '>='} {self.level:g}"
+        """What is scored, in words: `validation loss`, `error (confusion)`, `training loss ≤ 0.1`."""
+        part, _, _ = self.metric.rpartition(".")
+        words = name_in_words(self.metric)
+        if self.level is not None:
+            return f"{words} {'≤' if self.better == 'lower' else '≥'} {self.level:g}"
+        return words if part in ("", *TRIAL_METRICS) else f"{words} ({name_in_words(part)})"
 
 
 class Contender(NamedTuple):

@@ -13,6 +13,7 @@ from nnlab.config.sweep_keys import SweepDefinition, axis_values, split_path
 from nnlab.errors import InvalidValue
 from nnlab.phenomena.base import SweepPhenomenon, SweepView, phenomenon
 from nnlab.phenomena.optimization.compared_values import (
+    TRIAL_METRICS,
     ComparisonSettings,
     Contender,
     find_contenders,
@@ -20,7 +21,7 @@ from nnlab.phenomena.optimization.compared_values import (
     unique_labels,
     value_in_words,
 )
-from nnlab.phenomena.optimization.comparison_figure import TRIAL_METRICS, ComparedSweep, draw_comparison
+from nnlab.phenomena.optimization.comparison_figure import ComparedSweep, draw_comparison
 from nnlab.text import join_words
 
 if TYPE_CHECKING:

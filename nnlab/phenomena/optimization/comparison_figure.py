@@ -11,7 +11,8 @@ import numpy as np
 
 from nnlab import plotting
 from nnlab.phenomena.base import SweepView, refuse_non_numeric
-from nnlab.phenomena.optimization.compared_values import ComparisonSettings, Contender
+from nnlab.phenomena.optimization.compared_values import TRIAL_METRICS, ComparisonSettings, Contender
+from nnlab.text import label_in_words, name_in_words
 
 if TYPE_CHECKING:
     import pandas
@@ -20,9 +21,8 @@ if TYPE_CHECKING:
 
     from nnlab.phenomena.optimization.comparison import Comparison
 
-TRIAL_METRICS = ("final", "best", "selected")  # the parts of a trial's summary that are metrics
-TITLE_CHARACTERS = 44  # in a line of a panel's title
 ROW_CHARACTERS = 20  # in a line of a row's name
+LEGEND_CHARACTERS = 24  # in a line of the legend
 LINE_STYLES = ("-", "--", ":", "-.")  # one after the other, beyond the palette's size
 WIDE_RATIO = 10.0  # of the greatest to the least score, from which on their axis is logarithmic
 
@@ -52,19 +52,20 @@ def draw_comparison(sweeps: Sequence[ComparedSweep], settings: ComparisonSetting
     curves = [_metric_by_step(compared.sweep, settings) for compared in sweeps]
     columns = 1 + all(rows is not None for rows in curves)
     most = max(len(compared.contenders) for compared in sweeps)
-    width, height = 2.0 + 4.0 * columns, len(sweeps) * max(3.5, 1.5 + 0.22 * most)
-    figure, axes = plotting.panels(len(sweeps), columns, width=width, height=height)
+    height = len(sweeps) * max(3.5, 1.5 + 0.22 * most)
+    figure, axes = plotting.panels(len(sweeps), columns, height)
     for row, compared, rows in zip(axes, sweeps, curves, strict=True):
         styled = _styled(compared.contenders)
         if settings.tuned:
             _draw_lines(row[0], styled, settings)
             lines, labels = row[0].get_legend_handles_labels()
             beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
-            row[-1].legend(lines, labels, **beside, title=f"at the best {settings.tuned}", alignment="left")
+            best = textwrap.fill(f"at its best {name_in_words(settings.tuned)}", LEGEND_CHARACTERS)
+            row[-1].legend(lines, labels, **beside, title=best, alignment="left")
         else:
             _draw_rows(row[0], styled, settings)
-        outcome = textwrap.fill(_outcome(compared, settings), TITLE_CHARACTERS)
-        row[0].set_title(f"{compared.sweep.label}\n{outcome}")
+        across = columns + bool(settings.tuned)  # the legend is beside the panels
+        row[0].set_title(plotting.title(f"{compared.sweep.label}: {_outcome(compared, settings)}", across))
         if columns > 1 and rows is not None:
             _draw_curves(row[1], styled, rows, settings)
     return figure
@@ -100,12 +101,13 @@ def _draw_lines(ax: Axes, styled: Sequence[StyledContender], settings: Compariso
         medians = costs.groupby(contender.costs["at"]).median()
         curve = settings.sign * medians.where(np.isfinite(medians))
         at = f"{contender.at:.4g}" if contender.has_score else "never"
-        ax.plot(curve.index, curve, style, color=colour, label=f"{contender.label}, {at}")
+        label = textwrap.fill(f"{label_in_words(contender.label)}, {at}", LEGEND_CHARACTERS)
+        ax.plot(curve.index, curve, style, color=colour, label=label)
         ax.plot(contender.costs["at"], scores, "o", markersize=2.5, color=colour)
         ax.plot(contender.at, curve[contender.at], "o", markersize=8, mfc="none", color=colour)
         shown += scores.dropna().tolist()
     _set_score_axis(ax, "y", shown, settings)
-    plotting.capacity_axis(ax, str(settings.tuned))
+    plotting.capacity_axis(ax, name_in_words(str(settings.tuned)))
 
 
 def _draw_rows(ax: Axes, styled: Sequence[StyledContender], settings: ComparisonSettings) -> None:
@@ -124,10 +126,10 @@ def _draw_rows(ax: Axes, styled: Sequence[StyledContender], settings: Comparison
         ax.plot([end] * never, [row] * never, marker, mfc="none", color=colour, transform=across)
         note = "; triangles: never" if never else note
         shown += scores
-    names = [textwrap.fill(one.contender.label, ROW_CHARACTERS) for one in styled]
+    names = [textwrap.fill(label_in_words(one.contender.label), ROW_CHARACTERS) for one in styled]
     _set_score_axis(ax, "x", shown, settings, note)
     ax.set_yticks(range(len(names)), names)
-    ax.set(ylabel="" if settings.labels else settings.along, ylim=(len(names) - 0.4, -0.6))
+    ax.set(ylabel="" if settings.labels else name_in_words(settings.along), ylim=(len(names) - 0.4, -0.6))
 
 
 def _set_score_axis(
@@ -136,7 +138,7 @@ def _set_score_axis(
     """Name and scale of the axis of scores."""
     wide = bool(scores) and min(scores) > 0 and max(scores) > WIDE_RATIO * min(scores)
     name = settings.score_name if settings.level is None else f"first step with {settings.score_name}"
-    scale, label = ("log", f"{name} (log)") if wide else ("linear", name)
+    scale, label = ("log", f"{name} (log scale)") if wide else ("linear", name)
     ax.set(**{f"{axis}scale": scale, f"{axis}label": label + note})
 
 
@@ -156,24 +158,26 @@ def _draw_curves(
     if settings.level is not None:
         ax.axhline(settings.level, color="#555555", linestyle=":", linewidth=1.2)
     title = "Training, each at its best" if settings.tuned else "Training"
-    ax.set(ylabel=f"{settings.metric.rpartition('.')[2]}, median", title=title)
+    column = settings.metric.rpartition(".")[2]
+    ax.set(ylabel=f"{name_in_words(column)}, median", title=title)
 
 
 def _outcome(compared: ComparedSweep, settings: ComparisonSettings) -> str:
-    """The comparison in words, for a title: `adam first: 985 steps, 3.4x fewer than sgd`."""
+    """The comparison in words, for a title: `adam first, after 985 steps, 3.4 times fewer than sgd`."""
     result, reference = compared.result, compared.contenders[0]
     if result.best_score is None:
         return f"none comes to {settings.score_name}" if settings.level is not None else "none has a score"
+    other = label_in_words(reference.label)
     if result.best is None:  # it is compared with none
-        return f"{reference.label} alone: {result.best_score:.3g}"
+        return f"{other} alone: {result.best_score:.3g}"
     if settings.level is not None:
-        best = f"{result.best} first: {result.best_score:,.0f} steps"
+        best = f"{label_in_words(result.best)} first, after {result.best_score:,.0f} steps"
         at_least = "" if reference.has_score else "at least "
         times = f"{result.ratio:,.1f}".removesuffix(".0")
-        behind = f"{at_least}{times}x fewer than {reference.label}"
+        behind = f"{at_least}{times} times fewer than {other}"
     else:
-        best = f"{result.best} best: {result.best_score:.3g}"
-        other = result.reference_score
-        behind = f"{reference.label} {'none' if other is None else f'{other:.3g}'}"
+        best = f"{label_in_words(result.best)} is best with {result.best_score:.3g}"
+        score = result.reference_score
+        behind = f"{other} has {'none' if score is None else f'{score:.3g}'}"
     words = best if result.best == reference.label else f"{best}, {behind}"
     return words + (f"; {result.at_edge} at an end of the axis" if result.at_edge else "")

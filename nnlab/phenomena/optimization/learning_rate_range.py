@@ -9,7 +9,7 @@ import numpy as np
 
 from nnlab import plotting
 from nnlab.errors import InvalidValue
-from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon
+from nnlab.phenomena.base import RunPhenomenon, RunView, loss_label, phenomenon
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -139,8 +139,8 @@ def loss_by_rate(runs: Sequence[RunView]) -> Figure:
         curve, result = read_loss_by_rate(run), detect(run)
         curves.append(curve)
         _draw_curve(ax, curve, result)
-        outcome = "the loss turns up" if result.blew_up else "the rate did not rise far enough"
-        return f"{run.label}\n{result.reason or outcome}"
+        ax.set_ylabel(f"training: {loss_label([run])}")
+        return f"{run.label}: {result.reason or _outcome(result)}"
 
     figure, axes = plotting.panel_per_result(runs, draw, sharey=True)
     low, first = min(curve.averaged.min() for curve in curves), max(curve.losses[0] for curve in curves)
@@ -149,8 +149,14 @@ def loss_by_rate(runs: Sequence[RunView]) -> Figure:
     return figure
 
 
+def _outcome(result: LearningRateRange) -> str:
+    if result.turning_rate is None or not result.blew_up:
+        return "the rate did not rise far enough"
+    return f"the loss turns up at a rate of {plotting.scientific(result.turning_rate)}"
+
+
 def _draw_curve(ax: Axes, curve: LossByRate, result: LearningRateRange) -> None:
-    ax.plot(curve.rates, curve.losses, color="#999999", linewidth=0.8, label="loss")
+    ax.plot(curve.rates, curve.losses, color="#999999", linewidth=0.8, label="each record")
     ax.plot(curve.rates, curve.averaged, color=plotting.COLOURS[0], label="averaged")
     for name, rate, style, colour in (
         ("suggested", result.suggested_rate, "--", plotting.COLOURS[2]),
@@ -160,5 +166,5 @@ def _draw_curve(ax: Axes, curve: LossByRate, result: LearningRateRange) -> None:
         if rate is not None:
             label = f"{name}: {plotting.scientific(rate)}"
             ax.axvline(rate, color=colour, linestyle=style, linewidth=1.2, label=label)
-    ax.set(ylabel="mean loss", xscale="log", xlabel="learning rate (log)")
+    ax.set(xscale="log", xlabel="learning rate (log scale)")
     plotting.legend(ax, loc="upper left", frameon=True, edgecolor="none", framealpha=1.0)

@@ -16,7 +16,7 @@ from nnlab import plotting
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup, Tree
-from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon, refuse_too_many_lines
+from nnlab.phenomena.base import RunPhenomenon, RunView, loss_label, phenomenon, refuse_too_many_lines
 from nnlab.phenomena.examples import map_in_blocks
 from nnlab.phenomena.probe import Batch, Probe, RowLabels, Snapshot
 from nnlab.registry import Count, Positive
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 PERTURBED_ARRAYS = ("kernel", "recurrent_kernel", "embedding")  # all others stay as they are
 POINTS_PER_BATCH = 4  # that the compiled program evaluates together
 CONTOUR_LEVELS = 14
+DIRECTIONS = ("first direction", "second direction")  # in lengths of the weights
 MAXIMUM_GUESSES = 3.0  # the loss of so many guesses is where figures end, so that the low ground is seen
 CURVED_DOWN_SHARE = 1e-3  # of the sharpest curve: a curve that bends down by less may be rounding
 
@@ -233,13 +234,11 @@ def draw_landscapes(runs: Sequence[RunView]) -> Figure:
         x, y, losses = pivot_losses(run.tables["loss_landscape"], "along", "across")
         filled.append(plotting.contours(ax, x, y, losses, levels))
         ax.plot(0, 0, "k+", markersize=7)
-        ax.set(xlabel="first direction", ylabel="second direction", aspect="equal")
-        return f"{run.label}\n{_outcome(run)}"
+        ax.set(xlabel=DIRECTIONS[0], ylabel=DIRECTIONS[1], aspect="equal")
+        return f"{run.label}: {_outcome(run)}"
 
-    figure, axes = plotting.panel_per_result(
-        runs, draw, panel_width=3.7, extra_width=0.6, minimum_width=4.4, height=3.9
-    )
-    figure.colorbar(filled[-1], ax=axes, label="training loss", format="%.2g", shrink=0.8)
+    figure, axes = plotting.panel_per_result(runs, draw, height=3.6, compressed=True)
+    figure.colorbar(filled[-1], ax=axes, label=f"training: {loss_label(runs)}", format="%.2g")
     return figure
 
 
@@ -261,21 +260,21 @@ def _highest(losses: pandas.Series, guess: float) -> float:
 def _outcome(run: RunView) -> str:
     result = detect(run.tables["loss_landscape"])
     shares = {"low ground": result.low_share, "curved down": result.curved_down}
-    known = [f"{name} {100 * share:.0f} %" for name, share in shares.items() if share is not None]
+    known = [f"{100 * share:.0f} % {name}" for name, share in shares.items() if share is not None]
     return ", ".join(known) or str(result.reason)
 
 
 def _draw_lines(runs: Sequence[RunView]) -> Figure:
-    figure, ((ax,),) = plotting.panels(1, 1, width=4.6, height=3.4)
+    figure, ((ax,),) = plotting.panels(1, 1, 3.4)
     losses: list[float] = []
     for run, colour in zip(runs, plotting.colours(len(runs)), strict=True):
         table = run.tables["loss_landscape"]
         line = table[table["across"].abs() == table["across"].abs().min()]
-        ax.plot(line["along"], line["loss"], color=colour, label=run.label)
+        ax.plot(line["along"], line["loss"], color=colour, label=f"{run.label}: {_outcome(run)}")
         losses += line["loss"].tolist()
-    title = _outcome(runs[0]) if len(runs) == 1 else "Loss around the trained weights"
+    words = f"{runs[0].label}: {_outcome(runs[0])}" if len(runs) == 1 else "Loss around the trained weights"
     xlabel = "along a random direction, in lengths of the weights"
-    ax.set(title=title, xlabel=xlabel, ylabel="training loss")
+    ax.set(title=plotting.title(words), xlabel=xlabel, ylabel=f"training: {loss_label(runs)}")
     plotting.log_if_wide(ax, losses)
     plotting.legend(ax)
     return figure
@@ -285,8 +284,7 @@ def draw_surfaces(runs: Sequence[RunView]) -> Figure:
     """The loss as a surface over the two directions, a panel a run, cut off where it is high."""
     tables = [run.tables["loss_landscape"] for run in runs]
     surfaces = [
-        (*pivot_losses(table, "along", "across"), f"{run.label}\n{_outcome(run)}")
+        (*pivot_losses(table, "along", "across"), f"{run.label}: {_outcome(run)}")
         for run, table in zip(runs, tables, strict=True)
     ]
-    labels = ("first direction", "second direction", "training loss")
-    return plotting.surfaces(surfaces, _top(tables), labels)
+    return plotting.surfaces(surfaces, _top(tables), (*DIRECTIONS, f"training: {loss_label(runs)}"))

@@ -9,7 +9,7 @@ from nnlab import plotting
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup
-from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon
+from nnlab.phenomena.base import RunPhenomenon, RunView, loss_label, phenomenon
 from nnlab.phenomena.probe import Probe, RowLabels, Snapshot
 from nnlab.system.imports import Array
 
@@ -102,18 +102,18 @@ def loss_curves(runs: Sequence[RunView]) -> Figure:
         table = losses_by_step(run)
         for column, label, style, width, colour in (
             ("batch_loss", "batch, training mode", "-", 0.8, plotting.COLOURS[5]),
-            ("train_loss", "train, evaluation mode", "--", 1.5, plotting.COLOURS[1]),
-            ("validation_loss", "validation", "-", 1.5, plotting.COLOURS[0]),
+            ("train_loss", "training, evaluation mode", "--", 1.5, plotting.SPLIT_COLOURS["train"]),
+            ("validation_loss", "validation", "-", 1.5, plotting.SPLIT_COLOURS["validation"]),
         ):
             ax.plot(table["step"], table[column], style, color=colour, linewidth=width, label=label)
-        ax.set_ylabel("mean loss")
+        ax.set_ylabel(loss_label([run]))
         plotting.step_axis(ax, table["step"].tolist())
         plotting.legend(ax)
         gap = detect(table).gap_to_validation
         side = "above" if gap > 0 else "below"
-        return f"{run.label}\nfirst half: training mode {abs(gap):.3g} {side} validation"
+        return f"{run.label}: in the first half training mode is {abs(gap):.3g} {side} validation"
 
-    figure, axes = plotting.panel_per_result(runs, draw, panel_width=3.9, sharey=True)
+    figure, axes = plotting.panel_per_result(runs, draw, height=3.6, sharey=True)
     validation = [loss for run in runs for loss in losses_by_step(run)["validation_loss"]]
     plotting.log_if_wide(axes[0], validation)  # a training loss near 0 would make the gap look small
     return figure

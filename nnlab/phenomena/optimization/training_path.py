@@ -15,7 +15,7 @@ from nnlab import plotting
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import Setup, Tree
-from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon
+from nnlab.phenomena.base import RunPhenomenon, RunView, loss_label, phenomenon
 from nnlab.phenomena.optimization.loss_landscape import GridPoints, losses_at, pivot_losses
 from nnlab.phenomena.probe import WEIGHT_PATH_POINTS, Probe, RowLabels, Snapshot, WeightPath
 from nnlab.registry import Count
@@ -196,7 +196,7 @@ def path_points(run: RunView) -> pandas.DataFrame:
 
 def path_on_contours(runs: Sequence[RunView]) -> Figure:
     """The path over the contours of the loss, a panel a run."""
-    return plotting.panel_per_result(runs, _draw_path, panel_width=4.3, minimum_width=5.0, height=3.9)[0]
+    return plotting.panel_per_result(runs, _draw_path, height=3.8)[0]
 
 
 def _draw_path(ax: Axes, run: RunView) -> str:
@@ -208,10 +208,10 @@ def _draw_path(ax: Axes, run: RunView) -> str:
         raise InvalidValue("the loss is the same all over the plane")
     levels = np.geomspace(max(float(finite.min()), 1e-4 * high), high, CONTOUR_LEVELS)
     filled = plotting.contours(ax, x, y, losses, levels)
-    ax.figure.colorbar(filled, ax=ax, label="training loss", format="%.2g")
+    ax.figure.colorbar(filled, ax=ax, label=f"training: {loss_label([run])}", format="%.2g")
     ax.plot(points["first"], points["second"], ".-", color="white", markersize=4, linewidth=1.2)
     ax.plot(*points[["first", "second"]].iloc[0], "s", color="white", markersize=6)
     ax.plot(0, 0, "*", color="white", markersize=11)
-    ax.set(xlabel="first principal component", ylabel="second")
+    ax.set(xlabel="first principal component", ylabel="second principal component")
     percent = 100 * result.explained_by_two
-    return f"{run.label}\nsquare to star: {percent:.0f} % of the path lies in its plane"
+    return f"{run.label}: {percent:.0f} % of the way, from square to star, lies in its plane"

@@ -8,6 +8,7 @@ from nnlab.errors import InvalidValue
 from nnlab.phenomena.base import SweepPhenomenon, SweepView, phenomenon, refuse_non_numeric, sweep_column
 from nnlab.phenomena.optimization.trajectory import read_surface, read_weights
 from nnlab.phenomena.optimization.trajectory_figure import LabelledTrajectory, draw_trajectories
+from nnlab.text import label_in_words
 
 if TYPE_CHECKING:
     import pandas
@@ -88,11 +89,14 @@ def _in_words(cell: object) -> str:
 
 def first_seeds(sweep: SweepView, along: str) -> list[LabelledTrajectory]:
     """The trajectory of the first seed at each value. Raises InvalidValue."""
-    weights, surfaces = sweep.joined("trajectory"), sweep.joined("surface")
+    weights, surfaces, numbers = sweep.joined("trajectory"), sweep.joined("surface"), detect(sweep, along)
+    straightest = label_in_words(numbers.straightest)
+    found = f"straightest is {straightest} ({numbers.greatest_straightness:.2f} of 1)"
     trajectories = []
     for label, rows in _with_labels(weights, sweep_column(sweep, along)).groupby("label", sort=False):
         trial = rows["trial"].iloc[rows["seed"].argmin()]
         path = read_weights(rows[rows["trial"] == trial])
         surface = read_surface(surfaces[surfaces["trial"] == trial])
-        trajectories.append(LabelledTrajectory(str(label), path, surface, sweep.label))
+        words = label_in_words(str(label))
+        trajectories.append(LabelledTrajectory(words, path, surface, f"{sweep.label}: {found}"))
     return trajectories

@@ -208,4 +208,4 @@ def _outcome(run: RunView) -> str:
     result = detect(run)
     if result.straightness is None:
         return f"{run.label}: {result.reason}"
-    return f"{run.label}: {result.turns} turns; straightness {result.straightness:.2f}"
+    return f"{run.label}: {result.turns} turns, straightness {result.straightness:.2f} of 1"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,7 +25,6 @@ GRID_POINTS = 201  # along each weight
 PATHS_PER_PANEL = 3  # with more in a panel, each gets a panel of its own
 MAXIMUM_PANELS = 24  # of one trajectory each
 PANELS_PER_ROW = 3
-TITLE_CHARACTERS = 36  # in a line of such a panel's title
 MARKS = "square: start, cross: minimum"
 
 
@@ -72,7 +70,7 @@ def draw_trajectories(trajectories: Sequence[LabelledTrajectory]) -> Figure:
             _draw_weights(ax, weights, colours[number])
         return trajectories[group[0]].title
 
-    figure, _ = plotting.panel_per_result(groups, draw, panel_width=4.6, height=4.8)
+    figure, _ = plotting.panel_per_result(groups, draw, height=4.2, compressed=True)
     if len(trajectories) > 1:
         plotting.colour_legend(figure, [trajectory.label for trajectory in trajectories], MARKS)
     return figure
@@ -87,21 +85,20 @@ def _draw_apart(groups: Sequence[Sequence[LabelledTrajectory]]) -> Figure:
     """A panel for each trajectory."""
     places = [(group, number) for group in groups for number in range(len(group))]
     rows = math.ceil(len(places) / PANELS_PER_ROW)
-    width, height = 3.3 * PANELS_PER_ROW, 0.3 + 3.3 * rows
-    figure, axes = plotting.panels(rows, PANELS_PER_ROW, width=width, height=height)
+    figure, axes = plotting.panels(rows, PANELS_PER_ROW, 0.4 + 2.6 * rows)
     for ax, (group, number) in zip(axes.flat, places, strict=False):
         _draw_weights(ax, _draw_contours(ax, group)[number], plotting.COLOURS[0])
-        ax.set_title(textwrap.fill(group[number].label, TITLE_CHARACTERS))
+        ax.set_title(plotting.title(group[number].label, PANELS_PER_ROW), fontsize=plotting.SMALL_SIZE)
     for ax in axes.flat[len(places) :]:
         ax.remove()
-    figure.suptitle(f"{', '.join(dict.fromkeys(group[0].title for group in groups))}; {MARKS}")
+    plotting.figure_title(figure, f"{', '.join(dict.fromkeys(group[0].title for group in groups))}; {MARKS}")
     return figure
 
 
 def _draw_weights(ax: Axes, weights: np.ndarray, colour: plotting.Colour) -> None:
     ax.plot(*weights.T, "-o", color=colour, markersize=2, linewidth=0.9)
     ax.plot(*weights[0], "s", color="#000000", markerfacecolor="none", markersize=6)
-    ax.set(xlabel="$w_1$", ylabel="$w_2$", aspect="equal")
+    ax.set(xlabel="first weight", ylabel="second weight", aspect="equal")
 
 
 def _draw_contours(ax: Axes, trajectories: Sequence[LabelledTrajectory]) -> list[np.ndarray]:

@@ -15,11 +15,13 @@ from nnlab.errors import InvalidValue
 from nnlab.phenomena.base import (
     SweepPhenomenon,
     SweepView,
+    loss_label,
     phenomenon,
     refuse_non_numeric,
     refuse_too_many_lines,
     sweep_column,
 )
+from nnlab.text import name_in_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -164,31 +166,32 @@ def curves_by_fold(sweeps: Sequence[SweepView], metric: Metric) -> Figure:
         refuse_too_many_lines(len(curves), "trials")
         numbers = detect(curves, folds)
         _draw_curves(ax, curves, numbers.best_epoch)
-        ax.set_xlabel("epoch")
+        what = loss_label([sweep]) if metric == "validation_loss" else "accuracy"
+        ax.set(xlabel="epoch", ylabel=f"validation: {what}")
         scores.extend(np.concatenate([curve.scores for curve in curves]).tolist())
-        return f"{sweep.label}\n{_finding(numbers, metric)}"
+        return f"{sweep.label}: {_finding(numbers, metric)}"
 
-    figure, axes = plotting.panel_per_result(sweeps, draw, minimum_width=5.2, sharey=True)
+    figure, axes = plotting.panel_per_result(sweeps, draw, sharey=True)
     plotting.log_if_wide(axes[0], scores)
-    axes[0].set_ylabel(metric.replace("_", " "))
     plotting.legend_below(figure, axes[0])
     return figure
 
 
 def _finding(numbers: CrossValidation, metric: Metric) -> str:
-    epochs = f"{numbers.best_epoch:.3g} $\\pm$ {numbers.best_epoch_std:.2g} epochs"
-    score = f"{metric.rpartition('_')[2]} {plotting.scientific(numbers.chosen_score)}"
-    return f"{numbers.folds} folds: best after {epochs}, {score}"
+    epochs = f"{numbers.best_epoch:.3g} ± {numbers.best_epoch_std:.2g} epochs"
+    score = f"{name_in_words(metric)} {plotting.scientific(numbers.chosen_score)}"
+    return f"best after {epochs}, {score}, by {numbers.folds} folds"
 
 
 def _draw_curves(ax: Axes, curves: Sequence[LearningCurve], best_epoch: float) -> None:
+    colour = plotting.SPLIT_COLOURS["validation"]
     for number, curve in enumerate(curves):
         label = None if number else "each fold"
-        ax.plot(curve.epochs, curve.scores, color=plotting.COLOURS[0], linewidth=0.7, alpha=0.5, label=label)
+        ax.plot(curve.epochs, curve.scores, color=colour, linewidth=0.7, alpha=0.5, label=label)
     best_epochs, best_scores = zip(*(curve.best_point for curve in curves), strict=True)
-    ax.plot(best_epochs, best_scores, "o", markersize=4, color=plotting.COLOURS[1], label="its best")
+    ax.plot(best_epochs, best_scores, "o", markersize=4, color=plotting.COLOURS[3], label="its best")
     epochs = np.unique(np.concatenate([curve.epochs for curve in curves]))
     epochs = epochs[epochs <= min(curve.epochs[-1] for curve in curves)]  # while every trial goes on
     total = sum(np.interp(epochs, curve.epochs, curve.scores) for curve in curves)
-    ax.plot(epochs, total / len(curves), color=plotting.COLOURS[0], linewidth=2.5, label="mean")
+    ax.plot(epochs, total / len(curves), color=colour, linewidth=2.5, label="mean")
     ax.axvline(best_epoch, color="#555555", linestyle=":", linewidth=1.2, label="mean of the best epochs")

@@ -147,8 +147,7 @@ def error_by_members(sweeps: Sequence[SweepView]) -> Figure:
     An ensemble's members follow each other in the circle of seeds; the curve is the mean over all starting
     points. Dots are the single networks, the dotted line is their median.
     """
-    figure, axes = plotting.panel_per_result(sweeps, _draw_errors, minimum_width=5.2, sharey=True)
-    axes[0].set_ylabel("error, % of test examples")
+    figure, axes = plotting.panel_per_result(sweeps, _draw_errors, sharey=True)
     plotting.legend_below(figure, axes[0])
     return figure
 
@@ -164,9 +163,9 @@ def _draw_errors(ax: Axes, sweep: SweepView) -> str:
     ax.axhline(np.median(single), color=SINGLE_COLOUR, linestyle=":", label="their median")
     for errors, colour, label in zip(joint.T, plotting.COLOURS, RULE_LABELS, strict=False):
         ax.plot(order + 1, errors, marker="o", markersize=3, color=colour, label=label)
-    ax.set_xlabel("networks that decide together")
+    ax.set(xlabel="networks that decide together", ylabel="error, % of test examples")
     ax.set_xticks([1 + index for index in plotting.evenly_spaced_indices(members, MAXIMUM_TICKS)])
-    return f"{sweep.label}\n{_finding(detect(ballot))}"
+    return f"{sweep.label}: {_finding(detect(ballot))}"
 
 
 def _finding(numbers: Voting) -> str:

@@ -12,6 +12,7 @@ from nnlab import plotting
 from nnlab.errors import InvalidValue
 from nnlab.phenomena.base import RunView, refuse_sparse_grid, refuse_too_many_lines
 from nnlab.phenomena.layer_table import hidden_layers
+from nnlab.text import label_in_words, name_in_words
 
 if TYPE_CHECKING:
     import pandas
@@ -41,10 +42,11 @@ def gradient_over_time(runs: Sequence[RunView], results: Sequence[GradientFlow])
         ax.grid(visible=False)
         plotting.step_axis(ax, steps.tolist())
         plotting.integer_ticks(ax.yaxis)
-        return f"{runs[number].label}\n{_finding(results[number])}"
+        return f"{runs[number].label}: {_finding(results[number])}"
 
-    figure, axes = plotting.panel_per_result(range(len(runs)), draw, panel_width=3.6, extra_width=0.8)
-    figure.colorbar(meshes[-1], ax=axes, label="log10 of the gradient norm (grey: 0, frozen or not finite)")
+    figure, axes = plotting.panel_per_result(range(len(runs)), draw, height=3.6, sharey=True)
+    label = "gradient norm, as a power of ten\n(grey: 0, frozen or not finite)"
+    figure.colorbar(meshes[-1], ax=axes, label=label)
     return figure
 
 
@@ -52,7 +54,7 @@ def _finding(result: GradientFlow) -> str:
     ratio = result.first_to_last_ratio
     if ratio is None:
         return str(result.verdict or result.reason)
-    return f"{result.verdict}: first / last hidden layer {plotting.scientific(ratio)}"
+    return f"{result.verdict}, gradient of first to last hidden layer {plotting.scientific(ratio)}"
 
 
 def _gradient_norms(run: RunView) -> pandas.DataFrame:
@@ -65,11 +67,11 @@ def _gradient_norms(run: RunView) -> pandas.DataFrame:
 
 def depth_profile(runs: Sequence[RunView], results: Sequence[GradientFlow]) -> Figure:
     """Gradient norm and activation std by depth at step 0, all runs on one axes."""
-    figure, axes = plotting.panels(1, 2, width=8.2, height=3.9)
+    figure, axes = plotting.panels(1, 2, 3.5 + 0.15 * len(runs))
     for run, result, colour in zip(runs, results, plotting.colours(len(runs)), strict=True):
         hidden = hidden_layers(run.tables["layers"])
         first = hidden[hidden["step"] == hidden["step"].min()]
-        label = f"{run.label} ({result.verdict})" if result.verdict else run.label
+        label = f"{run.label}: {_ratio_in_words(result)}"
         for ax, column in zip(axes[0], ("kernel_grad_norm", "activation_std"), strict=True):
             values = first[column].where(first[column] > 0)
             ax.plot(first["depth"], values, marker="o", markersize=3, color=colour, label=label)
@@ -80,30 +82,56 @@ def depth_profile(runs: Sequence[RunView], results: Sequence[GradientFlow]) -> F
         plotting.integer_ticks(ax.xaxis)
     axes[0][0].set_title("Gradients backward, at step 0")
     axes[0][1].set_title("Activations forward, at step 0")
-    plotting.legend_below(figure, axes[0][0], columns=2)
+    if len(runs) == 1:
+        plotting.figure_title(figure, f"{runs[0].label}: {_finding(results[0])}")
+    else:
+        title = "the verdict, and the gradient of the first hidden layer over that of the last"
+        plotting.legend_below(figure, axes[0][0], columns=2, title=title)
     return figure
+
+
+def _ratio_in_words(result: GradientFlow) -> str:
+    ratio = result.first_to_last_ratio
+    verdict = result.verdict or "no verdict"
+    return verdict if ratio is None else f"{verdict}, {plotting.scientific(ratio)}"
 
 
 def _name_empty_lines(ax: Axes) -> None:
     """A log axis cannot show zeros: name the lines that have nothing else."""
     empty = [line for line in ax.get_lines() if not np.isfinite(np.asarray(line.get_ydata(), float)).any()]
     if empty:
-        names = ", ".join(str(line.get_label()).split(" (")[0] for line in empty)
-        ax.text(0.02, 0.02, f"0 or not finite: {names}", transform=ax.transAxes, fontsize=7)
+        names = ", ".join(str(line.get_label()).rpartition(": ")[0] for line in empty)
+        words = plotting.title(f"0 or not finite: {names}", across=2)
+        ax.text(0.02, 0.02, words, transform=ax.transAxes, fontsize=plotting.SMALL_SIZE)
 
 
 def histograms(runs: Sequence[RunView]) -> Figure:
     """Weights and outputs of (up to five) layers at step 0, two rows of panels a run."""
     shown = [_shown_layers(run) for run in runs]
     columns = max(map(len, shown))
-    width, height = max(6.4, 1.9 * columns + 1), 3.4 * len(runs) + 0.4
-    figure, axes = plotting.panels(2 * len(runs), columns, width=width, height=height)
+    figure, axes = plotting.panels(2 * len(runs), columns, 3.6 * len(runs) + 0.4)
     for number, (run, layers) in enumerate(zip(runs, shown, strict=True)):
         _draw_histograms(axes[2 * number], run, layers, "weights", plotting.COLOURS[7])
         _draw_histograms(axes[2 * number + 1], run, layers, "outputs", plotting.COLOURS[0])
-    title = "Weights and layer outputs at step 0: the std of the outputs should keep its size"
-    figure.suptitle(title, x=0.01, ha="left")
+    title = "weights and outputs at step 0, ± their standard deviation"
+    if len(runs) == 1:
+        first, last = (_deviation(_bins(runs[0], shown[0][at], "outputs")) for at in (0, -1))
+        spreads = f"{plotting.scientific(first)} to {plotting.scientific(last)}"
+        title = f"{runs[0].label}: {title}; the outputs' goes from {spreads}"
+    plotting.figure_title(figure, title[:1].upper() + title[1:] if len(runs) > 1 else title)
     return figure
+
+
+def _bins(run: RunView, layer: str, of: str) -> pandas.DataFrame:
+    table = run.tables["histograms"]
+    return table[(table["layer"] == layer) & (table["of"] == of)]
+
+
+def _deviation(bins: pandas.DataFrame) -> float:
+    """The standard deviation of what a histogram shows."""
+    share, middle = bins["share"].to_numpy(float), (bins["left"] + bins["right"]).to_numpy(float) / 2
+    mean = (share * middle).sum() / share.sum()
+    return math.sqrt(max(0.0, (share * (middle - mean) ** 2).sum() / share.sum()))
 
 
 def _shown_layers(run: RunView) -> list[str]:
@@ -114,31 +142,25 @@ def _shown_layers(run: RunView) -> list[str]:
 
 def _draw_histograms(row: Sequence[Axes], run: RunView, layers: list[str], of: str, colour: str) -> None:
     """The weights or the outputs of some layers, a panel each."""
-    table = run.tables["histograms"]
     for ax, layer in zip(row, layers, strict=False):
-        bins = table[(table["layer"] == layer) & (table["of"] == of)]
-        _draw_histogram(ax, bins, colour, f"{layer} {of}")
-        ax.set_xlabel("value", fontsize=7)
+        _draw_histogram(ax, _bins(run, layer, of), colour, plotting.title(name_in_words(layer), len(row)))
+        ax.set_xlabel(f"value of {of}", fontsize=plotting.SMALL_SIZE)
     for ax in row[len(layers) :]:
         ax.set_axis_off()
-    row[0].set_ylabel(f"{run.label}\nshare of {of}", fontsize=7)
+    row[0].set_ylabel(plotting.title(f"{run.label}\nshare of {of}", across=3), fontsize=plotting.SMALL_SIZE)
 
 
 def _draw_histogram(ax: Axes, bins: pandas.DataFrame, colour: str, title: str) -> None:
     left, right, share = (bins[name].to_numpy(float) for name in ("left", "right", "share"))
     ax.bar(left, share, width=right - left, align="edge", color=colour)
-    middle = (left + right) / 2
-    total = share.sum()
-    mean = (share * middle).sum() / total
-    std = math.sqrt(max(0.0, (share * (middle - mean) ** 2).sum() / total))
-    ax.set_title(f"{title}\nstd {plotting.scientific(std)}", fontsize=7)
+    ax.set_title(f"{title}\n± {plotting.scientific(_deviation(bins))}", fontsize=plotting.SMALL_SIZE)
     if right[-1] - left[0] < 1e-20:  # all values alike
         ax.set_xlim(left[0] - 1, left[0] + 1)
         ax.axvline(left[0], color=colour)
-    ax.tick_params(labelsize=6)
-    ax.locator_params(axis="x", nbins=3)
+    ax.tick_params(labelsize=plotting.SMALL_SIZE)
+    ax.locator_params(nbins=2)
     ax.ticklabel_format(axis="x", scilimits=(-2, 3))
-    ax.xaxis.get_offset_text().set_fontsize(6)
+    ax.xaxis.get_offset_text().set_fontsize(plotting.SMALL_SIZE)
 
 
 def activation_slope(runs: Sequence[RunView]) -> Figure:
@@ -149,9 +171,10 @@ def activation_slope(runs: Sequence[RunView]) -> Figure:
     if table.empty:
         raise InvalidValue("the model has no activations")
     refuse_too_many_lines(table["activation"].nunique(), "activations")
-    figure, axes = plotting.panels(1, 2, width=7.4, height=3.5)
+    figure, axes = plotting.panels(1, 2, 3.5)
     for name, rows in table.groupby("activation", sort=False):
-        label = f"{name}: slope {rows['slope'].abs().max():.3g} at most"
+        words = label_in_words(str(name)).replace("(", ", ").replace("=", " ").rstrip(")")
+        label = f"{words}: slope {rows['slope'].abs().max():.3g} at most"
         axes[0][0].plot(rows["z"], rows["value"], label=label)
         axes[0][1].plot(rows["z"], rows["slope"])
     axes[0][0].set(title="Activation f(z)", xlabel="z", ylabel="f(z)")
@@ -162,15 +185,16 @@ def activation_slope(runs: Sequence[RunView]) -> Figure:
 
 def flat_units(runs: Sequence[RunView]) -> Figure:
     """Dead units and saturated activations over training, means over the hidden layers, a colour a run."""
-    figure, axes = plotting.panels(1, 2, width=8.2, height=3.4, sharey=True)
+    figure, axes = plotting.panels(1, 2, 3.2 + 0.15 * len(runs), sharey=True)
     columns = ["dead_fraction", "saturated_fraction"]
     for run, colour in zip(runs, plotting.colours(len(runs)), strict=True):
         means = hidden_layers(run.tables["layers"]).groupby("step")[columns].mean()
         for ax, column in zip(axes[0], columns, strict=True):
-            ax.plot(means.index, 100 * means[column], color=colour, marker="o", markersize=2, label=run.label)
+            label = f"{run.label}: {' and '.join(f'{100 * share:.0f} %' for share in means.iloc[-1])}"
+            ax.plot(means.index, 100 * means[column], color=colour, marker="o", markersize=2, label=label)
     for ax, what in zip(axes[0], ("Dead units", "Saturated activations"), strict=True):
-        ax.set(title=f"{what}, mean of the hidden layers", ylim=(-4, 104))
+        ax.set(title=what, ylim=(-4, 104))
         plotting.step_axis(ax, runs[0].tables["metrics"]["step"].tolist())
-    axes[0][0].set_ylabel("%")
-    plotting.legend(axes[0][0])
+    axes[0][0].set_ylabel("%, mean of the hidden layers")
+    plotting.legend_below(figure, axes[0][0], columns=2, title="dead and saturated at the end")
     return figure

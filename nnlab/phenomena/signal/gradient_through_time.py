@@ -289,15 +289,15 @@ def norm_by_distance(runs: Sequence[RunView]) -> Figure:
     ]
     if moments[0][1] == moments[1][1]:  # nothing was trained
         moments = moments[:1]
-    width = 8.2 if len(moments) > 1 else 6.4
-    figure, axes = plotting.panels(1, len(moments), width=width, height=4.2, sharex=True, sharey=True)
+    height = 3.6 + 0.15 * len(runs)
+    figure, axes = plotting.panels(1, len(moments), height, sharex=True, sharey=True)
     for ax, (moment, chosen) in zip(axes[0], moments, strict=True):
         _draw_moment(ax, runs, chosen)
-        ax.set(title=f"Gradient by the states, at {moment}", xlabel="steps back from the last state")
+        ax.set(title=f"Gradient through time, at {moment}", xlabel="steps back from the last state")
     axes[0][0].set_ylabel("gradient norm over that of the last state")
     if any(np.isfinite(line.get_ydata()).any() for ax in axes[0] for line in ax.lines):
         plotting.log_axis(axes[0][0])
-    title = r"dashed: $\rho^d$, $\rho$ the spectral radius of the recurrent kernel"
+    title = "factor per step back at step 0; dashed: a factor of the recurrent kernel's spectral radius"
     plotting.legend_below(figure, axes[0][0], columns=2, title=title)
     return figure
 
@@ -306,10 +306,12 @@ def _draw_moment(ax: Axes, runs: Sequence[RunView], steps: Sequence[int]) -> Non
     """Draw each run at one of its steps."""
     profiles = [_gradient_profile(run.tables, step) for run, step in zip(runs, steps, strict=True)]
     for run, profile, colour in zip(runs, profiles, plotting.colours(len(runs)), strict=True):
-        _draw_profile(ax, profile, f"{run.label} ({verdict(profile.ratio)})", colour)
+        factor = "" if profile.factor is None else f", {profile.factor:.3g}"
+        _draw_profile(ax, profile, f"{run.label}: {verdict(profile.ratio)}{factor}", colour)
     without = [run.label for run, profile in zip(runs, profiles, strict=True) if profile.ratio is None]
     if without:
-        ax.text(0.02, 0.02, f"no gradient: {', '.join(without)}", transform=ax.transAxes, fontsize=7)
+        words = plotting.title(f"no gradient: {', '.join(without)}", across=2)
+        ax.text(0.02, 0.02, words, transform=ax.transAxes, fontsize=plotting.SMALL_SIZE)
 
 
 def _draw_profile(ax: Axes, profile: GradientProfile, label: str, colour: plotting.Colour) -> None:

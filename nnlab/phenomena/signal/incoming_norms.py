@@ -76,11 +76,11 @@ def norm_curves(runs: Sequence[RunView]) -> Figure:
 
     def draw(ax: Axes, run: RunView) -> str:
         draw_layer_curves(ax, run.tables["layers"], "incoming_norm")
-        ax.set_ylabel("longest incoming weight vector")
+        ax.set_ylabel("length of the longest\nincoming weight vector")
         plotting.legend(ax, ncols=2)
         final = plotting.scientific(detect(run.tables["layers"]).final_largest)
-        return f"{run.label}: {final} at the end"
+        return f"{run.label}: the longest vector has {final} at the end"
 
-    figure, axes = plotting.panel_per_result(runs, draw, panel_width=3.6, sharey=True)
+    figure, axes = plotting.panel_per_result(runs, draw, height=3.6, sharey=True)
     axes[0].set_ylim(0, None)
     return figure

@@ -110,22 +110,23 @@ def sparsity_curves(runs: Sequence[RunView], below: float) -> Figure:
     """The share of weights next to zero over training: of each layer, or, of several runs, of all weights."""
     figure, ((ax,),) = plotting.panels()
     if len(runs) == 1:
-        draw_layer_curves(ax, runs[0].tables["layers"], "near_zero_fraction")
-        _draw_curve(ax, runs[0], "all weights", "#000000", "--")
+        draw_layer_curves(ax, runs[0].tables["layers"], "near_zero_fraction", scale=100)
+        _draw_curve(ax, runs[0], "all weights", plotting.COLOURS[1], "-")
     else:
         for run, colour in zip(runs, plotting.colours(len(runs)), strict=True):
             share = _percent(detect(run.tables["sparsity"]).final_fraction)
             _draw_curve(ax, run, f"{run.label}: {share}", colour, "-")
     plotting.step_axis(ax, runs[0].tables["sparsity"]["step"].tolist())
-    ax.set(title=_title(runs), ylabel=f"share of weights with |w| < {below:g}")
-    ax.set_ylim(0, max(MINIMUM_AXIS_SHARE, 1.05 * max(line.get_ydata().max() for line in ax.get_lines())))
+    ax.set(title=plotting.title(_title(runs)), ylabel=f"weights with |w| < {below:g}, %")
+    highest = max(line.get_ydata().max() for line in ax.get_lines())
+    ax.set_ylim(0, max(100 * MINIMUM_AXIS_SHARE, 1.05 * highest))
     plotting.legend(ax, ncols=2)
     return figure
 
 
 def _draw_curve(ax: Axes, run: RunView, label: str, colour: plotting.Colour, style: str) -> None:
     table = run.tables["sparsity"]
-    ax.plot(table["step"], table["near_zero_fraction"], color=colour, linestyle=style, label=label)
+    ax.plot(table["step"], 100 * table["near_zero_fraction"], color=colour, linestyle=style, label=label)
 
 
 def _percent(share: float | None) -> str:
@@ -137,6 +138,6 @@ def _title(runs: Sequence[RunView]) -> str:
         return "Weights next to zero"
     result = detect(runs[0].tables["sparsity"])
     return (
-        f"{runs[0].label}: {_percent(result.final_fraction)} of the weights end next to zero,\n"
+        f"{runs[0].label}: {_percent(result.final_fraction)} of the weights end next to zero, "
         f"the largest is {plotting.scientific(result.largest_weight)}"
     )

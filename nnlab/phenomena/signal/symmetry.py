@@ -85,9 +85,10 @@ def unit_spread(runs: Sequence[RunView]) -> Figure:
 
     def draw(ax: Axes, run: RunView) -> str:
         draw_layer_curves(ax, hidden_layers(run.tables["layers"]), "unit_spread")
-        ax.set(ylabel="spread of the units' weights / their norm", ylim=(-0.05, 1.1))
+        ax.set(ylabel="spread of the units' weights\nover their norm", ylim=(-0.05, 1.1))
         plotting.legend(ax, ncols=2)
-        outcome = {True: "units stay alike", False: "units differ", None: "diverged"}
-        return f"{run.label}: {outcome[detect(run.tables['layers']).herding]}"
+        numbers = detect(run.tables["layers"])
+        outcome = {True: "units stay alike", False: "units differ", None: "diverged"}[numbers.herding]
+        return f"{run.label}: {outcome}, spread {plotting.scientific(numbers.final_unit_spread)} at the end"
 
-    return plotting.panel_per_result(runs, draw, panel_width=3.6, sharey=True)[0]
+    return plotting.panel_per_result(runs, draw, height=3.6, sharey=True)[0]
