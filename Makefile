@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := results/demo
 
-.PHONY: setup check fix test demo results bench torture device lock clean
+PAGES := build/docs
+
+.PHONY: setup check fix test demo docs results bench torture device lock clean
 
 setup: $(VENV)/.ready ## make .venv with the nnlab command in it, versions as locked
 
@@ -30,6 +32,10 @@ test: setup ## all tests, on all cores
 demo: setup ## train sigmoid 20 deep on real data, draw its figures, judge its expectations
 	$(BIN)/nnlab train experiments/vanishing_gradients.yaml --out $(DEMO) --force
 	$(BIN)/nnlab check $(DEMO)
+
+docs: setup ## build the pages of docs/ into build/docs, where a warning is an error
+	$(BIN)/python -m sphinx -q -W --keep-going -n docs $(PAGES)
+	@echo "$(PAGES)/index.html"
 
 CURES := vanishing_gradients vanishing_gradients_skip vanishing_gradients_batch_norm relu_he
 GROKKED := grokking_mod31 grokking_mod31_no_decay grokking_progress grokking_transformer
@@ -84,7 +90,7 @@ device: setup ## on a GPU: every experiment, the CPU's numbers, lanes, resumptio
 
 lock: setup ## resolve requirements.lock anew from pyproject.toml
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header --no-annotate --upgrade -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra docs --universal --python-version 3.11 --no-header --no-annotate --upgrade -o requirements.lock
 
 clean: ## remove .venv and results
 	rm -rf $(VENV) results/*/

@@ -72,19 +72,19 @@ def cross_validate(
 ) -> CrossValidation:
     """Train an experiment once for each fold, and on all of them for the mean of the best epochs.
 
-    What `data.split` gives to the test set (15 % where there is no split, and the data have none of their
-    own) stays out of the folds and chooses nothing. Where the expectations of the sweep over folds fail,
-    nothing is refitted. The same call gives the same directory as the command `nnlab cross-validate`.
+    The test set of `data.split` (15 % where neither a split nor the data have one) is in no fold and chooses
+    nothing. Where the sweep over folds fails its expectations, nothing is refitted.
 
     Args:
         experiment: One trained for epochs, without a sweep or with one over `data.split.fold` alone.
         out: The directory of the sweep; the run on all folds goes into refit/ in it. See `nnlab.sweep`.
         folds: Number of parts, each validated on once; by default the experiment's, or 10.
-        jobs, engine, launcher, resume and those that follow: As for `nnlab.sweep`.
+        jobs, engine, launcher, resume, allow_drift, checkpoint_every: As for `nnlab.sweep`.
+        fail_fast, platform, deterministic, plots, progress: As for `nnlab.sweep`.
         notify: Called with the number of epochs that was chosen, and as by `nnlab.sweep` and `nnlab.train`.
 
     Returns:
-        The sweep over folds, the number of epochs, and the run on all folds.
+        The sweep over folds, the number of epochs, the run on all folds, as of `nnlab cross-validate`.
 
     Raises:
         ConfigError, NnlabError: The experiment cannot be cross-validated; no epoch could be chosen.

@@ -1,0 +1,1 @@
+"""What is checked of README and docs."""
