@@ -20,8 +20,8 @@ class DirectoryLock:
 
     Attributes:
         file: The file that is locked; it says who was last to do so.
-        descriptor: Of the file. Workers inherit it: as long as one of them lives, no other process gets the
-            lock.
+        descriptor: Of the file. Workers that are processes here inherit it: as long as one of them lives, no
+            other process gets the lock.
         is_alone: Whether no other process shares it.
     """
 

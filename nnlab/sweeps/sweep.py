@@ -140,7 +140,7 @@ class _Workforce(NamedTuple):
         modules: Sequence[str],
         lock: DirectoryLock,
     ) -> Engine:
-        launcher = self._launcher(directory.path / "sweep.log", (lock.descriptor,))
+        launcher = self._launcher(directory.path / "sweep.log", lock)
         is_here = self.ray is None and not self.prefix
         gpus = device.visible_gpus(self.platform) if is_here else []
         gpus = device.grouped_gpus(gpus, (plan.config.tree["train"] or {}).get("devices", 1))
@@ -148,11 +148,12 @@ class _Workforce(NamedTuple):
             directory.path, launcher, self.jobs, self.platform, policy, modules, self.deterministic, gpus
         )
 
-    def _launcher(self, log: Path, descriptors: Sequence[int]) -> Launcher:
+    def _launcher(self, log: Path, lock: DirectoryLock) -> Launcher:
         if self.ray is None:
-            return ProcessLauncher(log, self.prefix, descriptors)
+            # a command may outlive its worker, and would keep the lock; what runs elsewhere has leases alone
+            return ProcessLauncher(log, self.prefix, () if self.prefix else (lock.descriptor,))
         jobs = self.jobs or max(device.core_count(), device.worker_count(self.platform))
-        return RayLauncher(self.ray, log, jobs, int(self.platform == "gpu"), descriptors)
+        return RayLauncher(self.ray, log, jobs, int(self.platform == "gpu"))
 
 
 def _workforce(

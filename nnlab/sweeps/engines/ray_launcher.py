@@ -12,7 +12,6 @@ import re
 import secrets
 import subprocess
 import sys
-from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -36,14 +35,10 @@ class RayLauncher:
         log: The file that takes what workers print.
         jobs: How many workers there are at most.
         gpus: Those that each worker is to have to itself.
-        inherited_descriptors: Open files that the relays hold too, such as the directory's lock.
     """
 
-    def __init__(
-        self, address: str, log: Path, jobs: int, gpus: int, inherited_descriptors: Sequence[int]
-    ) -> None:
+    def __init__(self, address: str, log: Path, jobs: int, gpus: int) -> None:
         self.address, self.log, self.jobs, self.gpus = address, log, jobs, gpus
-        self.inherited_descriptors = inherited_descriptors
         self._variables = dict(QUIET)
         self._head: subprocess.Popen[bytes] | None = None
 
@@ -51,7 +46,7 @@ class RayLauncher:
         if not self.address:
             self.address = self._start_head()
         relay = [*_module("ray_relay"), self.address, str(self.gpus), str(CONNECT_SECONDS)]
-        return ProcessLauncher(self.log, relay, self.inherited_descriptors, self._variables).start()
+        return ProcessLauncher(self.log, relay, command_variables=self._variables).start()
 
     def close(self) -> None:
         if self._head is not None:
