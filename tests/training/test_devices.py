@@ -31,6 +31,7 @@ SCRIPT = """
 import os, signal
 import numpy as np
 import nnlab
+from nnlab.data import file_rows
 from nnlab.training import compilation, placement, segments
 from nnlab.training.experiment import build_experiment
 from nnlab.training.lanes import Lanes
@@ -50,6 +51,20 @@ try:
     raise SystemExit("was not interrupted")
 except nnlab.Interrupted:
     nnlab.train(config, "resumed", plots=False)
+
+random = np.random.default_rng(0)
+np.savez("rows.npz", x=random.integers(0, 256, (400, 36), np.uint8), y=random.integers(0, 10, 400))
+data = "data={type: npz, path: rows.npz, batch_size: 24}"
+config = nnlab.load("file.yaml", data, "train.devices=2", "augment=[]", "phenomena=[]")
+nnlab.train(config, "in-memory", plots=False)
+file_rows.LARGEST_SHARE = 0.0
+nnlab.train(config, "streamed", plots=False)
+try:
+    nnlab.train(config, "streamed-resumed", plots=False, progress=interrupt)
+    raise SystemExit("was not interrupted")
+except nnlab.Interrupted:
+    nnlab.train(config, "streamed-resumed", plots=False)
+file_rows.LARGEST_SHARE = 1.0
 
 def tables_of(experiments, devices, multiple=None):
     placement.jax.local_device_count = lambda: devices
@@ -128,6 +143,13 @@ def test_a_divided_run_goes_on_to_the_same_bytes(runs):
     assert "goes on from step" in log
     for table in ("metrics.csv", "layers.csv"):
         assert (runs / "resumed" / table).read_bytes() == (runs / "devices-all" / table).read_bytes()
+
+
+@pytest.mark.parametrize("run", ["streamed", "streamed-resumed"])
+def test_what_is_streamed_to_several_devices_trains_as_from_memory(runs, run):
+    expected = (runs / "in-memory" / "metrics.csv").read_bytes()
+    assert (runs / run / "metrics.csv").read_bytes() == expected
+    assert ("goes on from step" in (runs / run / "train.log").read_text()) == (run == "streamed-resumed")
 
 
 @pytest.mark.parametrize("split_seed", ["0", "null"])
