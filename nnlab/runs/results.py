@@ -378,7 +378,8 @@ def _status(path: Path, summary: JsonObject) -> RunStatus:
 
 
 def _loss_in_words(config: Config) -> str:
-    words, unit = name_in_words(config.tree["loss"]["type"]), config.build().loss.unit
+    loss, unit = config.tree["loss"], config.build().loss.unit
+    words = name_in_words(loss if isinstance(loss, str) else loss["type"])
     return f"{words}, {unit}" if unit else words
 
 

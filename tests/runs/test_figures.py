@@ -212,6 +212,18 @@ def test_training_curves_show_the_metrics(trained):
     assert len(figures.training_curves([trained("regression")]).axes) == 1
 
 
+def test_a_loss_without_arguments_is_named_on_the_axis(tmp_path):
+    tree = {
+        "name": "pairs",
+        "data": {"type": "boolean", "operation": "and"},
+        "model": [{"type": "dense", "units": 1}],
+        "loss": "perceptron",
+        "train": {"steps": 2},
+    }
+    run(build_experiment(check_tree(Document(tree, {}, {}, "test"))), RunDirectory(tmp_path / "run"))
+    assert figures.training_curves([open_run(tmp_path / "run")]).axes[0].get_ylabel() == "mean perceptron"
+
+
 def test_a_figure_that_is_not_there_is_refused(trained, tmp_path):
     with pytest.raises(UsageError, match="did you mean 'depth_profile'"):
         figures.draw([trained("relu")], tmp_path, ["depth_profil"])
