@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from nnlab.errors import UsageError as UsageError
     from nnlab.registry import register as register
     from nnlab.reports.report import report as report
+    from nnlab.reports.server import watch as watch
     from nnlab.runs.catalogue import find_runs as find_runs
     from nnlab.runs.expectations import Verdict as Verdict
     from nnlab.runs.expectations import Verdicts as Verdicts
@@ -72,6 +73,7 @@ _MODULES = {
     "remove": "nnlab.runs.removal",
     "sweep": "nnlab.sweeps.sweep",
     "train": "nnlab.runs.train",
+    "watch": "nnlab.reports.server",
 }
 
 __all__ = ["__version__", *_MODULES]

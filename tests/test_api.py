@@ -28,7 +28,7 @@ API = [
     "Config", "ConfigError", "CrossValidation", "DiskError", "DriftError", "Interrupted", "InvalidValue",
     "NnlabError", "Plan", "Run", "RunStatus", "Sweep", "UsageError", "Verdict", "Verdicts", "__version__",
     "cross_validate", "experiment", "find_runs", "load", "open", "plan_sweep", "register", "remove", "report",
-    "sweep", "train",
+    "sweep", "train", "watch",
 ]  # fmt: skip
 NORMALIZED = """\
 name: normalized

@@ -16,7 +16,7 @@ import click
 from nnlab import __version__
 from nnlab.cli.cross_validate import cross_validate
 from nnlab.cli.registry import list_components, schema, show
-from nnlab.cli.reports import report
+from nnlab.cli.reports import report, watch
 from nnlab.cli.results import check, compare, plot
 from nnlab.cli.runs import remove, runs
 from nnlab.cli.sweep import sweep
@@ -81,6 +81,7 @@ for command in (
     plot,
     check,
     report,
+    watch,
     validate,
     summary,
     list_components,

@@ -1,4 +1,4 @@
-"""Docstrings, read: their first sentence, and what Google's section `Args:` says of each argument."""
+"""Docstrings, read: their first sentence, and what Google's sections say of each argument or attribute."""
 
 from __future__ import annotations
 
@@ -19,13 +19,18 @@ def first_sentence(document: str) -> str:
 
 def argument_texts(document: str) -> dict[str, str]:
     """What the section `Args:` of a docstring says of each argument, by its key in the file."""
+    return section_texts(document, "Args")
+
+
+def section_texts(document: str, section: str) -> dict[str, str]:
+    """What a section of a docstring, such as `Args` or `Attributes`, says of each name in it."""
     lines = inspect.cleandoc(document).splitlines()
-    if "Args:" not in lines:
+    if f"{section}:" not in lines:
         return {}
     texts: dict[str, list[str]] = {}
-    section = lines[lines.index("Args:") + 1 :]
-    end = next((i for i, line in enumerate(section) if line and not line.startswith(" ")), len(section))
-    for line in textwrap.dedent("\n".join(section[:end])).splitlines():
+    below = lines[lines.index(f"{section}:") + 1 :]
+    end = next((i for i, line in enumerate(below) if line and not line.startswith(" ")), len(below))
+    for line in textwrap.dedent("\n".join(below[:end])).splitlines():
         entry = None if line.startswith(" ") else _ENTRY.fullmatch(line)
         if entry is not None:
             name = entry[1]

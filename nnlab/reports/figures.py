@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from nnlab import plotting
@@ -32,14 +32,24 @@ class Drawing(NamedTuple):
     is_broad: bool = False
 
 
-def drawings_of(results: Sequence[Run | Sweep], prefix: str) -> list[Drawing]:
+def drawings_of(results: Sequence[Run | Sweep], prefix: str, without: Collection[str] = ()) -> list[Drawing]:
     """The figures that runs, or sweeps, can be drawn in; several on one axes.
 
     Args:
-        results: All of one kind.
+        results: All of one kind; without records there is no figure.
         prefix: What the ids of these figures begin with, and no others' on the page.
+        without: Names of figures that are left out.
     """
-    return [_drawing(results, name, f"{prefix}-{name}-") for name in available(results)]
+    if not all(map(_has_records, results)):
+        return []
+    names = [name for name in available(results) if name not in without]
+    return [_drawing(results, name, f"{prefix}-{name}-") for name in names]
+
+
+def _has_records(result: Run | Sweep) -> bool:
+    if isinstance(result, Sweep):
+        return len(result.completed_trials) > 0
+    return "metrics" in result.tables and len(result.tables["metrics"]) > 0
 
 
 def _drawing(results: Sequence[Run | Sweep], name: str, prefix: str) -> Drawing:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from nnlab.config.experiment_keys import REASON, Bound
 from nnlab.registry import Built, components
-from nnlab.reports.docstrings import entries_of
+from nnlab.registry.docstrings import section_texts
 from nnlab.runs.expectations import EVERY_TRIAL, Value, Verdicts
 from nnlab.runs.results import Run, Sweep
 from nnlab.text import name_in_words, short_value
@@ -40,28 +39,30 @@ class Number(NamedTuple):
 
     Attributes:
         name: Its name, as `expect:` has it.
-        value: What was found.
+        values: What was found in each run or sweep.
         meaning: What it says, out of the detector's documentation.
     """
 
     name: str
-    value: str
+    values: list[str]
     meaning: str
 
 
 class Detector(NamedTuple):
-    """What one phenomenon came to.
+    """What one phenomenon came to, in all runs or sweeps that it was looked for in.
 
     Attributes:
         title: The phenomenon in words.
         question: What it looks for, the first sentence of its documentation.
-        reason: Why some of its numbers are null; empty where none is.
+        labels: The runs or sweeps.
+        reasons: Why some of its numbers are null, for each of these; empty where none is.
         numbers: Its numbers.
     """
 
     title: str
     question: str
-    reason: str
+    labels: list[str]
+    reasons: list[str]
     numbers: list[Number]
 
 
@@ -90,36 +91,48 @@ def margin_in_words(bound: Bound, value: Value) -> str:
     return f"{min(margins):+.3g}" if margins else ""
 
 
-def detectors_of(result: Run | Sweep) -> list[Detector]:
-    """The phenomena of a run, or those across a sweep, that have been measured."""
-    parts = result.config.build()
-    phenomena = parts.run_phenomena if isinstance(result, Run) else parts.sweep_phenomena
-    detectors = []
-    for phenomenon in phenomena:
-        values = result.summary.get(phenomenon.name)
-        if not isinstance(values, Mapping):
-            continue
-        component = components("phenomenon")[phenomenon.name]
-        meanings = entries_of(inspect.getdoc(phenomenon.result) or "", "Attributes")
-        numbers = [
-            Number(
-                name,
-                short_value(values[name]) + _class_name(result, phenomenon, name),
-                meanings.get(name, ""),
-            )
-            for name in phenomenon.fields
-            if name in values
-        ]
-        reason = values.get(REASON)
-        detectors.append(
-            Detector(
-                name_in_words(phenomenon.name),
-                component.headline,
-                reason if isinstance(reason, str) else "",
-                numbers,
-            )
+def detectors_of(results: Mapping[str, Run | Sweep]) -> list[Detector]:
+    """The phenomena of runs, and those across sweeps, that have been measured.
+
+    Args:
+        results: Runs and sweeps by their labels.
+    """
+    measured: dict[str, dict[str, Built]] = {}
+    for label, result in results.items():
+        parts = result.config.build()
+        for phenomenon in parts.run_phenomena if isinstance(result, Run) else parts.sweep_phenomena:
+            if isinstance(result.summary.get(phenomenon.name), Mapping):
+                measured.setdefault(phenomenon.name, {})[label] = phenomenon
+    return [
+        _detector(phenomena, {label: results[label] for label in phenomena})
+        for phenomena in measured.values()
+    ]
+
+
+def _detector(phenomena: Mapping[str, Built], results: Mapping[str, Run | Sweep]) -> Detector:
+    """One phenomenon, as each of the results has it."""
+    first = next(iter(phenomena.values()))
+    found = {label: result.summary[first.name] for label, result in results.items()}
+    meanings = section_texts(first.result.__doc__ or "", "Attributes")
+    numbers = [
+        Number(
+            name,
+            [
+                short_value(found[label].get(name)) + _class_name(result, phenomena[label], name)
+                for label, result in results.items()
+            ],
+            meanings.get(name, ""),
         )
-    return detectors
+        for name in first.fields
+    ]
+    reasons = [found[label].get(REASON) for label in results]
+    return Detector(
+        name_in_words(first.name),
+        components("phenomenon")[first.name].headline,
+        list(results),
+        [reason if isinstance(reason, str) else "" for reason in reasons],
+        numbers,
+    )
 
 
 def _class_name(result: Run | Sweep, phenomenon: Built, number: str) -> str:
@@ -127,5 +140,5 @@ def _class_name(result: Run | Sweep, phenomenon: Built, number: str) -> str:
     names = result.summary.get("class_names")
     if not isinstance(result, Run) or number not in phenomenon.class_fields or not isinstance(names, Mapping):
         return ""
-    name = names.get(short_value(result.summary[phenomenon.name][number]))
+    name = names.get(short_value(result.summary[phenomenon.name].get(number)))
     return f" ({name})" if name is not None else ""

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from nnlab.reports.curves import Curves
-from nnlab.reports.figures import Drawing, drawings_of
+from nnlab.reports.figures import Drawing
 from nnlab.reports.model import Weights, weights_of
 from nnlab.reports.origin import command_of, environment_of
-from nnlab.reports.outcomes import Detector, Outcome, detectors_of, outcomes_of
+from nnlab.reports.outcomes import Outcome, outcomes_of
 from nnlab.reports.settings import Line, lines_of
 from nnlab.reports.trial_curves import trial_curves_of
 from nnlab.reports.trials import Parallel, Trials, parallel_of, trials_of
@@ -27,12 +27,10 @@ class Share(NamedTuple):
     Attributes:
         curve_values: Numbers of its curves; with 0 they are not read.
         trial_rows: Rows of its table of trials.
-        with_figures: Whether its figures are drawn.
     """
 
     curve_values: int
     trial_rows: int
-    with_figures: bool
 
 
 class SweepPart(NamedTuple):
@@ -60,7 +58,6 @@ class Part(NamedTuple):
         status: How it ended, or that it goes on.
         progress: How far it is, in words.
         outcomes: Its expectations, judged.
-        detectors: Its phenomena.
         metrics: Its metrics, in words, and their values at the records of `records`.
         records: Which records those are: final, best, selected.
         sweep: What there is of a sweep alone; None for a run.
@@ -77,7 +74,6 @@ class Part(NamedTuple):
     status: str
     progress: str
     outcomes: list[Outcome]
-    detectors: list[Detector]
     metrics: list[tuple[str, list[str]]]
     records: list[str]
     sweep: SweepPart | None
@@ -89,13 +85,15 @@ class Part(NamedTuple):
     command: str
 
 
-def part_of(result: Run | Sweep, label: str, prefix: str, differing: frozenset[str], share: Share) -> Part:
+def part_of(
+    result: Run | Sweep, label: str, drawings: list[Drawing], differing: frozenset[str], share: Share
+) -> Part:
     """What a page shows of a run or a sweep.
 
     Args:
         result: The run or the sweep.
         label: Its name on the page.
-        prefix: What the ids of its figures begin with.
+        drawings: Its figures.
         differing: The paths in which its config differs from others on the page.
         share: How much of the page it may take.
 
@@ -111,11 +109,10 @@ def part_of(result: Run | Sweep, label: str, prefix: str, differing: frozenset[s
         result.status,
         _progress(result),
         outcomes_of(result, result.check()),
-        detectors_of(result),
         [] if is_sweep else _metrics(result.summary, records),
         records,
         _sweep_part(result, share) if isinstance(result, Sweep) else None,
-        drawings_of([result], prefix) if share.with_figures and _has_records(result) else [],
+        drawings,
         lines_of(result.config.tree, differing),
         weights_of(result) if isinstance(result, Run) else [],
         _facts(result.summary),
@@ -140,12 +137,6 @@ def _progress(result: Run | Sweep) -> str:
     ended = result.trials["status"].value_counts()
     counts = [f"{count} {status}" for status, count in ended.items() if isinstance(status, str) and status]
     return ", ".join([f"{len(result.trials)} trials", *counts])
-
-
-def _has_records(result: Run | Sweep) -> bool:
-    if isinstance(result, Sweep):
-        return len(result.completed_trials) > 0
-    return "metrics" in result.tables and len(result.tables["metrics"]) > 0
 
 
 def _metrics(summary: JsonObject, records: list[str]) -> list[tuple[str, list[str]]]:

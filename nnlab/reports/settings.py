@@ -21,7 +21,6 @@ from nnlab.registry import (
     spell_out,
 )
 from nnlab.registry.spec import MappingOf
-from nnlab.reports.docstrings import entries_of
 from nnlab.text import dotted
 
 MISSING = object()  # the default of a key that has none
@@ -79,6 +78,23 @@ def differences_of(trees: Sequence[ConfigTree]) -> list[Difference]:
     return [row for row in rows if len(set(row.values)) > 1]
 
 
+def said_once(configs: Sequence[Sequence[Line]]) -> list[list[Line]]:
+    """The lines of configs, each meaning where it comes first: better beside what a file gave than beside a
+    default."""
+    said: set[str] = set()
+    shortened = []
+    for lines in configs:
+        speaking = set()
+        for number in sorted(range(len(lines)), key=lambda number: lines[number].is_default):
+            if lines[number].meaning not in said:
+                said.add(lines[number].meaning)
+                speaking.add(number)
+        shortened.append(
+            [line if n in speaking else line._replace(meaning="") for n, line in enumerate(lines)]
+        )
+    return shortened
+
+
 def _leaves(value: ConfigValue, path: KeyPath = ()) -> dict[str, str]:
     """The values that hold no others, as text, by their paths."""
     if not isinstance(value, (Mapping, list)) or not value:
@@ -96,7 +112,7 @@ def _mapping(
 ) -> Iterator[Line]:
     """The lines of a mapping, a key after the other."""
     parameters = keyed.parameters if keyed is not None else {}
-    meanings = _meanings(keyed)
+    meanings = keyed.key_texts if keyed is not None else {}
     for key, value in tree.items():
         here, parameter = (*path, key), parameters.get(key)
         is_default = parameter is not None and default_of(parameter) == value
@@ -154,14 +170,6 @@ def _headline(parameter: Parameter | None, value: ConfigValue) -> str:
     """What a component is whose name alone is the value."""
     keyed = _keyed(parameter, value) if isinstance(value, str) else None
     return keyed.headline if keyed is not None else ""
-
-
-def _meanings(keyed: Keyed | None) -> Mapping[str, str]:
-    """What the keys are, by the docstring of what they belong to."""
-    if keyed is None:
-        return {}
-    shared = keyed.common_document if isinstance(keyed, Component) else ""
-    return {**entries_of(shared, "Args"), **entries_of(keyed.document, "Args")}
 
 
 def default_of(parameter: Parameter) -> ConfigValue | object:

@@ -11,7 +11,7 @@ import numpy as np
 from nnlab.config.experiment_keys import REASON
 from nnlab.runs.results import Sweep
 from nnlab.runs.sweep_dimensions import Dimension, colour_scale, dimensions_of
-from nnlab.runs.sweep_points import SweepPoints, check_axes, labels_of, sweep_points
+from nnlab.runs.sweep_points import SweepPoints, check_axes, labels_of, metric_in_words, sweep_points
 from nnlab.text import names_in_words, one_line, short_value
 
 if TYPE_CHECKING:
@@ -32,6 +32,11 @@ class Cell(NamedTuple):
 
     text: str
     number: float | None = None
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the text has fewer digits than the number."""
+        return self.number is not None and float(self.text) != self.number
 
 
 class Trials(NamedTuple):
@@ -191,7 +196,7 @@ def parallel_of(sweep: Sweep) -> Parallel | None:
 
 def _metric_axis(points: SweepPoints, means: np.ndarray) -> tuple[Axis, np.ndarray]:
     """The axis of the means, and where each of them is on it."""
-    name = points.metrics[0]
+    name = metric_in_words(points.metrics[0])
     if means.min() == means.max():
         return Axis(name, [0.5], [f"{means[0]:.4g}"]), np.full(len(means), 0.5)
     is_log = colour_scale(points) == "log"

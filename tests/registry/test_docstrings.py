@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 
-from nnlab.registry.docstrings import argument_texts, first_sentence
+from nnlab.registry.docstrings import argument_texts, first_sentence, section_texts
 
 DOCUMENT = """y = W x + b.
 
@@ -28,6 +28,12 @@ def test_each_argument_has_its_text():
         "rate": "With a type: a number. not an argument",
     }
     assert argument_texts(inspect.cleandoc(DOCUMENT)) == argument_texts(DOCUMENT)
+
+
+def test_other_sections_have_their_texts_too():
+    document = "A pair.\n\nAttributes:\n    first: The one:\n        so it is.\n    second: The other."
+    assert section_texts(document, "Attributes") == {"first": "The one: so it is.", "second": "The other."}
+    assert section_texts(document, "Args") == {}
 
 
 @pytest.mark.parametrize("document", ["", "Only a headline.", "Returns:\n    units: A number."])

@@ -7,8 +7,7 @@ import pytest
 import nnlab
 from nnlab.config.document import parse
 from nnlab.registry import KINDS, components
-from nnlab.reports.docstrings import entries_of
-from nnlab.reports.settings import differences_of, lines_of
+from nnlab.reports.settings import differences_of, lines_of, said_once
 
 SHIPPED = sorted((Path(__file__).parents[2] / "experiments").glob("*.yaml"))
 GIVEN = """\
@@ -55,7 +54,7 @@ def test_each_key_says_what_it_means(given):
     assert meanings["seed"] == "Of everything that is drawn at random."
     assert meanings["data.type"] == components("dataset")["xor"].headline
     assert meanings["data.batch_size"] == "Examples in a step, or `full` for all."
-    assert meanings["model[0].units"] == entries_of(components("layer")["dense"].document, "Args")["units"]
+    assert meanings["model[0].units"] == components("layer")["dense"].key_texts["units"]
     assert meanings["model[1]"] == components("layer")["relu"].headline
     assert meanings["data.label_noise.fraction"] == "The fraction of the labels, in [0, 1]."
 
@@ -73,21 +72,15 @@ def test_what_differs_is_marked(given):
     assert marked == {"model", "model[0].units", "seed"}
 
 
-def test_a_docstring_is_read_entry_by_entry():
-    text = """One line.
-
-    Args:
-        a, b: Both of
-            them: so it is.
-        c: The third.
-
-    Returns:
-        d: No argument.
-    """
-    text = "\n".join(line.removeprefix("    ") for line in text.split("\n"))
-    both = "Both of them: so it is."
-    assert entries_of(text, "Args") == {"a": both, "b": both, "c": "The third."}
-    assert entries_of(text, "Raises") == {}
+def test_each_meaning_is_said_once_and_beside_what_was_given(given):
+    lines = lines_of(given)
+    first, second = said_once([lines, lines])
+    assert [line._replace(meaning="") for line in first] == [line._replace(meaning="") for line in lines]
+    said = [line.meaning for line in first if line.meaning]
+    assert sorted(said) == sorted({line.meaning for line in lines} - {""})
+    assert not any(line.meaning for line in second)
+    by_path = {line.path: line for line in first}
+    assert by_path["model[0].kernel_init.gain"].meaning  # and not at that of the second layer, a default
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -97,7 +90,6 @@ def test_every_key_of_a_component_has_a_meaning(kind):
         f"{name}.{key}"
         for name, component in components(kind).items()
         for key in component.parameters
-        if key
-        not in {**entries_of(component.common_document, "Args"), **entries_of(component.document, "Args")}
+        if key not in component.key_texts
     ]
     assert silent == []

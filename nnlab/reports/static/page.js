@@ -467,11 +467,17 @@
     return (row) => {
       const cell = row.cells[column];
       if (!cell) return false;
-      if (cell.dataset.n !== undefined && value !== "" && !Number.isNaN(Number(value)))
-        return COMPARED[sign](Number(cell.dataset.n), Number(value));
+      const number = numberOf(cell);
+      if (number !== undefined && !Number.isNaN(Number(value))) return COMPARED[sign](number, Number(value));
       return sign === "=" && cell.textContent.toLowerCase() === value.toLowerCase();
     };
   });
+
+  /** The number of a cell, with more digits than it shows where it has them; undefined where it is none. */
+  const numberOf = (cell) => {
+    const text = cell.dataset.n ?? (cell.classList.contains("n") ? cell.textContent : "");
+    return text === "" ? undefined : Number(text);
+  };
 
   class Trials {
     constructor(table) {
@@ -511,10 +517,7 @@
         if (number === column) head.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
         else head.removeAttribute("aria-sort");
       });
-      const key = (row) => {
-        const { n } = row.cells[column].dataset;
-        return n === undefined ? row.cells[column].textContent : Number(n);
-      };
+      const key = (row) => numberOf(row.cells[column]) ?? row.cells[column].textContent;
       const compared = (a, b) => {
         const [x, y] = [key(a), key(b)];
         if (typeof x === "number" && typeof y === "number") return sign * (x - y);
