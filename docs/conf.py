@@ -23,6 +23,7 @@ exclude_patterns = ["extension"]
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 
+smartquotes = False  # `--jobs` has two dashes
 default_role = "code"  # single backticks in docstrings
 napoleon_use_ivar = True
 autodoc_member_order = "bysource"

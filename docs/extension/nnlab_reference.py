@@ -14,9 +14,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import nnlab
+from nnlab.config.document import dump
 from nnlab.config.experiment_keys import ExperimentPlan
-from nnlab.registry import KINDS, Component, Keyed, Kind, Parameter, Section, components, section_of
-from nnlab.text import short_value
+from nnlab.registry import (
+    KINDS,
+    Component,
+    ConfigValue,
+    Keyed,
+    Kind,
+    Parameter,
+    Section,
+    components,
+    section_of,
+)
 
 if TYPE_CHECKING:
     from docutils.nodes import Element
@@ -162,9 +172,13 @@ def key_list(keyed: Keyed, parameters: dict[str, Parameter]) -> Iterator[str]:
 
 def key(parameter: Parameter, description: str) -> str:
     """A key of the file: what it takes, its default, what it is for."""
-    value = "null" if parameter.default is None else short_value(parameter.default)
-    default = "required" if parameter.required else f"default `{value}`"
+    default = "required" if parameter.required else f"default `{as_yaml(parameter.default)}`"
     return entry(f"`{parameter.name}` ({prose(parameter.spec.describe())}; {default})", prose(description))
+
+
+def as_yaml(value: ConfigValue) -> str:
+    """A value as it would stand in a file, on one line."""
+    return dump({"": value}, inline=True).strip().removeprefix("{'': ").removesuffix("}")
 
 
 def entry(term: str, text: str) -> str:
