@@ -282,10 +282,15 @@ def refuse_sparse_grid(table: pandas.DataFrame, rows: str, columns: str) -> None
         raise InvalidValue(f"a table by '{rows}' and '{columns}' has {cells:,} cells for {len(table):,} rows")
 
 
-def loss_label(views: Sequence[RunView] | Sequence[SweepView]) -> str:
-    """What an axis of losses is called: `mean cross entropy, nats`; `mean loss` of several different ones."""
+def loss_label(views: Sequence[RunView] | Sequence[SweepView], split: str = "") -> str:
+    """What an axis of losses is called: `mean training cross entropy, nats`; of different ones `mean loss`.
+
+    Args:
+        views: The runs or sweeps that are drawn.
+        split: The split whose losses they are, in words, where it is one.
+    """
     losses = {view.loss for view in views}
-    return f"mean {losses.pop() if len(losses) == 1 else 'loss'}"
+    return " ".join(word for word in ("mean", split, losses.pop() if len(losses) == 1 else "loss") if word)
 
 
 def sweep_column(sweep: SweepView, path: str) -> str:

@@ -31,7 +31,7 @@ def panels(
     height: float = 4.0,
     *,
     sharex: bool = False,
-    sharey: bool = False,
+    sharey: bool | Literal["row"] = False,
     height_ratios: Sequence[float] | None = None,
     compressed: bool = False,
 ) -> tuple[Figure, np.ndarray]:
@@ -42,7 +42,7 @@ def panels(
         columns: How many columns.
         height: Of the figure, in inches; its width is that of all figures.
         sharex: Whether the panels share their x axis.
-        sharey: Whether they share their y axis.
+        sharey: Whether they share their y axis, or those of a `row` do.
         height_ratios: The heights of the rows, in proportion; by default all alike.
         compressed: Whether panels that are narrower than their place, such as square ones, come together.
 

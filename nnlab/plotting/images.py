@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from nnlab.plotting.axes import PANELS_ACROSS, panels
+from nnlab.plotting.axes import PANELS_ACROSS, figure_title, panels
 from nnlab.plotting.style import SMALL_SIZE, WIDTH, title
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def contours(
 def surfaces(
     shown: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray, str]], top: float, labels: Sequence[str]
 ) -> Figure:
-    """Surfaces, row by row.
+    """Surfaces, row by row; what is above them is said once, in the title of the figure.
 
     Args:
         shown: For each surface x `[X]`, y `[Y]`, values `[X, Y]` and its title.
@@ -116,17 +116,18 @@ def surfaces(
 
     across = min(PANELS_ACROSS, len(shown))
     rows = -(-len(shown) // across)
-    figure = Figure(figsize=(WIDTH, 3.7 * rows), layout="constrained", dpi=160)
+    figure = Figure(figsize=(WIDTH, 3.7 * rows + 0.4), layout="constrained", dpi=160)
+    figure_title(figure, f"Height: {labels[2]}")
     for number, (x, y, values, words) in enumerate(shown, 1):
         axes = cast("Axes3D", figure.add_subplot(rows, across, number, projection="3d"))
         clipped = np.minimum(values.T, top)
         axes.plot_surface(*np.meshgrid(x, y), clipped, cmap="viridis", vmin=0, vmax=top, linewidth=0)
-        axes.set(title=title(words, across), xlabel=labels[0], ylabel=labels[1], zlim=(0, top))
-        axes.set_zlabel(labels[2])
+        axes.set(xlabel=labels[0], ylabel=labels[1], zlim=(0, top))
+        axes.set_title(title(words, across), loc="left", y=0.98)
         for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
             axis.set_major_locator(MaxNLocator(3))
         axes.view_init(32, -55)
-        axes.set_box_aspect(None, zoom=0.85)  # else the last axis's label leaves the figure
+        axes.set_box_aspect(None, zoom=0.85)  # else the axes' labels leave the figure
     return figure
 
 

@@ -34,7 +34,8 @@ SPLIT_KEY, HELD_OUT_KEY = "training dashed, validation solid, test dotted", "hel
 
 WIDTH = 6.9  # inches, of every figure: the text of a page, so that letters are of one size side by side
 TITLE_SIZE, TEXT_SIZE, SMALL_SIZE = 10.0, 9.0, 8.0  # points; nothing is written in another size
-TITLE_CHARACTERS = 78  # in a line of a title as wide as the figure
+CHARACTERS_PER_INCH = 13.0  # of a title, in letters of TITLE_SIZE
+LABEL_INCHES = 0.5  # at the left of a panel, which its title does not reach over
 
 _STYLE: dict[Any, Any] = {
     "font.size": TEXT_SIZE,
@@ -174,12 +175,13 @@ def scientific(value: float) -> str:
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def title(words: str, across: int = 1) -> str:
+def title(words: str, across: int = 1, size: float = TITLE_SIZE) -> str:
     """A title broken into lines.
 
     Args:
         words: The title; lines that it has already are kept.
         across: How many panels stand side by side, each with a title of its own.
+        size: Of its letters, in points.
     """
-    width = TITLE_CHARACTERS // across - (3 if across > 1 else 0)
+    width = int((WIDTH / across - LABEL_INCHES) * CHARACTERS_PER_INCH * TITLE_SIZE / size)
     return "\n".join(textwrap.fill(line, width, break_on_hyphens=False) for line in words.split("\n"))

@@ -50,8 +50,13 @@ def _differences(trees: Sequence[ConfigTree]) -> list[str]:
     if len(keys) > MAXIMUM_DIFFERENCES:
         return []
     named = list(zip(keys, names_in_words(keys), strict=True))
-    labels = [", ".join(f"{name} {_value_in_words(one, key)}" for key, name in named) for one in kept]
+    labels = [", ".join(_setting(name, _value_in_words(one, key)) for key, name in named) for one in kept]
     return labels if max(map(len, labels)) <= MAXIMUM_CHARACTERS else []
+
+
+def _setting(name: str, value: str) -> str:
+    """`weight decay 1`, but `layer 2 = tanh`."""
+    return f"{name} = {value}" if name[-1].isdecimal() else f"{name} {value}"
 
 
 def _value_in_words(values: Mapping[str, object], key: str) -> str:

@@ -488,9 +488,9 @@ def test_fitted_functions_below_at_and_beyond(tmp_path):
     assert set(paths) == {"double_descent", "epochs_by_capacity", "fitted_functions"}
     panels = axes_of([sweep], "fitted_functions")
     assert [title_of(panel) for panel in panels] == [
-        "width below the threshold: 4, squared error 4",
-        "width at it: 16, squared error 16",
-        "width beyond: 128, squared error 49",
+        "below: 4 squared error 4",
+        "at: 16 squared error 16",
+        "beyond: 128 squared error 49",
     ]
     for panel, point in zip(panels, (2, 4, 7), strict=True):
         lines = {line.get_label(): line for line in panel.get_lines()}

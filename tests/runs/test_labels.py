@@ -34,9 +34,9 @@ def run_of(folder="a", **changed):
         (
             [{"units": 8, "rate": 1}, {"units": 4, "rate": 1}, {"units": 4, "rate": 2}],
             [
-                "units of layer 1 8, learning rate 1",
-                "units of layer 1 4, learning rate 1",
-                "units of layer 1 4, learning rate 2",
+                "units of layer 1 = 8, learning rate 1",
+                "units of layer 1 = 4, learning rate 1",
+                "units of layer 1 = 4, learning rate 2",
             ],
         ),
         ([{"name": "a", "rate": 1, "units": 8, "steps": 9}, {"name": "b"}], ["a", "b"]),
@@ -59,4 +59,4 @@ def test_a_title_that_was_given_stays():
 
 def test_components_are_said_without_underscores():
     runs = [run_of(activation=text) for text in ("tanh", "scaled_tanh")]
-    assert [run.label for run in with_distinct_labels(runs)] == ["layer 2 tanh", "layer 2 scaled tanh"]
+    assert [run.label for run in with_distinct_labels(runs)] == ["layer 2 = tanh", "layer 2 = scaled tanh"]

@@ -55,7 +55,7 @@ def curves_by_capacity(
                 _mark_findings(ax, sweep, curve, detected[0], capacity)
         _label_axes(ax, sweeps, capacity, metric, statistic)
         _limit_y_axis(ax, metric, test_values)
-    words = "epochs" if capacity == EPOCHS else name_in_words(capacity)
+    words = "epoch" if capacity == EPOCHS else name_in_words(capacity)
     captions = [f"{s.label}: {finding(d, words)}" for s, d in zip(sweeps, detected, strict=True)]
     if len(sweeps) == 1:
         axes[0][0].set_title(plotting.title(captions[0], len(metrics)))
@@ -116,7 +116,8 @@ def _mark_findings(
     by crosses."""
     scale = _scale(detected.metric)
     if detected.threshold is not None:
-        label = f"training {detected.metric} ≤ {scale * detected.epsilon:g}{' %' if scale > 1 else ''}"
+        bound = plotting.scientific(scale * detected.epsilon) + (" %" if scale > 1 else "")
+        label = f"training {detected.metric} ≤ {bound}"
         ax.axvline(detected.threshold, color="#555555", linestyle=":", linewidth=1.2, label=label)
     points = [(detected.classical_capacity, detected.classical_minimum)]
     for x, y in (
@@ -216,12 +217,7 @@ def fitted_functions(sweeps: Sequence[SweepView], capacity: str, detected: Doubl
     largest = float(rows[column].max())
     at = detected.peak_capacity if detected.peak_capacity is not None else largest
     beyond = detected.second_capacity if detected.second_capacity is not None else largest
-    words = name_in_words(capacity)
-    capacities = {
-        f"{words} below the threshold": detected.classical_capacity,
-        f"{words} at it": at,
-        f"{words} beyond": beyond,
-    }
+    capacities = {"below": detected.classical_capacity, "at": at, "beyond": beyond}
     figure, axes = plotting.panels(1, len(capacities), 3.0, sharey=True)
     for ax, (where, size) in zip(axes[0], capacities.items(), strict=True):
         model_rows = rows[rows[column] == size]
@@ -233,11 +229,13 @@ def fitted_functions(sweeps: Sequence[SweepView], capacity: str, detected: Doubl
         colour = plotting.SPLIT_COLOURS["train"]
         ax.plot(train["input"], train["target"], "o", markersize=4, color=colour, label="training")
         error = np.square(test["prediction"] - test["target"]).mean()
-        found = f"{where}: {size:g}, squared error {plotting.scientific(error)}"
-        ax.set(title=plotting.title(found, len(capacities)), xlabel="input")
+        found = f"{where}: {size:g}\nsquared error {plotting.scientific(error)}"
+        ax.set(title=found, xlabel="input")
     targets = rows[rows["split"] == "test"]["target"]
     span = float(targets.max() - targets.min())
     axes[0][0].set_ylim(float(targets.min()) - span / 2, float(targets.max()) + span / 2)
     axes[0][0].set_ylabel("output")
+    words = f"{name_in_words(capacity)} below, at and beyond the threshold"
+    plotting.figure_title(figure, f"{sweep.label}: fits with {words}")
     plotting.legend(axes[0][0], loc="upper left")
     return figure

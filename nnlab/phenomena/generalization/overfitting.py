@@ -130,7 +130,7 @@ def _draw_losses(ax: Axes, run: RunView) -> str:
     if numbers.best_step == metrics["step"].iloc[-1]:
         finding = f"lowest at the end, {plotting.scientific(numbers.best_loss)}"
     elif numbers.rise is not None:
-        finding += f", ends {numbers.rise:.3g} times as high"
+        finding += f", then up {numbers.rise:.3g} times"
     verdict = {"overfits": "overfits", "does not": "does not overfit"}.get(
         numbers.verdict or "", "no verdict"
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from nnlab import plotting
 from nnlab.config.document import parse_value
 from nnlab.errors import InvalidValue
 from nnlab.phenomena.base import (
@@ -44,12 +45,12 @@ class ComparisonSettings(NamedTuple):
 
     @property
     def score_name(self) -> str:
-        """What is scored, in words: `validation loss`, `error (confusion)`, `training loss ≤ 0.1`."""
+        """What is scored, in words: `validation loss`, `confusion: error`, `training loss ≤ 0.1`."""
         part, _, _ = self.metric.rpartition(".")
         words = name_in_words(self.metric)
         if self.level is not None:
-            return f"{words} {'≤' if self.better == 'lower' else '≥'} {self.level:g}"
-        return words if part in ("", *TRIAL_METRICS) else f"{words} ({name_in_words(part)})"
+            return f"{words} {'≤' if self.better == 'lower' else '≥'} {plotting.scientific(self.level)}"
+        return words if part in ("", *TRIAL_METRICS) else f"{name_in_words(part)}: {words}"
 
 
 class Contender(NamedTuple):

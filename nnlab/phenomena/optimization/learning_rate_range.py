@@ -139,7 +139,7 @@ def loss_by_rate(runs: Sequence[RunView]) -> Figure:
         curve, result = read_loss_by_rate(run), detect(run)
         curves.append(curve)
         _draw_curve(ax, curve, result)
-        ax.set_ylabel(f"training: {loss_label([run])}")
+        ax.set_ylabel(loss_label([run], "training"))
         return f"{run.label}: {result.reason or _outcome(result)}"
 
     figure, axes = plotting.panel_per_result(runs, draw, sharey=True)

@@ -237,8 +237,10 @@ def draw_landscapes(runs: Sequence[RunView]) -> Figure:
         ax.set(xlabel=DIRECTIONS[0], ylabel=DIRECTIONS[1], aspect="equal")
         return f"{run.label}: {_outcome(run)}"
 
-    figure, axes = plotting.panel_per_result(runs, draw, height=3.6, compressed=True)
-    figure.colorbar(filled[-1], ax=axes, label=f"training: {loss_label(runs)}", format="%.2g")
+    figure, axes = plotting.panel_per_result(
+        runs, draw, height=3.8 if len(runs) == 1 else 3.1, compressed=True
+    )
+    figure.colorbar(filled[-1], ax=axes, label=loss_label(runs, "training"), format="%.2g")
     return figure
 
 
@@ -274,7 +276,7 @@ def _draw_lines(runs: Sequence[RunView]) -> Figure:
         losses += line["loss"].tolist()
     words = f"{runs[0].label}: {_outcome(runs[0])}" if len(runs) == 1 else "Loss around the trained weights"
     xlabel = "along a random direction, in lengths of the weights"
-    ax.set(title=plotting.title(words), xlabel=xlabel, ylabel=f"training: {loss_label(runs)}")
+    ax.set(title=plotting.title(words), xlabel=xlabel, ylabel=loss_label(runs, "training"))
     plotting.log_if_wide(ax, losses)
     plotting.legend(ax)
     return figure
@@ -287,4 +289,4 @@ def draw_surfaces(runs: Sequence[RunView]) -> Figure:
         (*pivot_losses(table, "along", "across"), f"{run.label}: {_outcome(run)}")
         for run, table in zip(runs, tables, strict=True)
     ]
-    return plotting.surfaces(surfaces, _top(tables), (*DIRECTIONS, f"training: {loss_label(runs)}"))
+    return plotting.surfaces(surfaces, _top(tables), (*DIRECTIONS, loss_label(runs, "training")))

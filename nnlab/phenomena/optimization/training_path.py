@@ -208,7 +208,7 @@ def _draw_path(ax: Axes, run: RunView) -> str:
         raise InvalidValue("the loss is the same all over the plane")
     levels = np.geomspace(max(float(finite.min()), 1e-4 * high), high, CONTOUR_LEVELS)
     filled = plotting.contours(ax, x, y, losses, levels)
-    ax.figure.colorbar(filled, ax=ax, label=f"training: {loss_label([run])}", format="%.2g")
+    ax.figure.colorbar(filled, ax=ax, label=loss_label([run], "training"), format="%.2g")
     ax.plot(points["first"], points["second"], ".-", color="white", markersize=4, linewidth=1.2)
     ax.plot(*points[["first", "second"]].iloc[0], "s", color="white", markersize=6)
     ax.plot(0, 0, "*", color="white", markersize=11)

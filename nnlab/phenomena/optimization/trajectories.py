@@ -87,16 +87,20 @@ def _in_words(cell: object) -> str:
     return str(cell).removeprefix("{").removesuffix("}").replace("type: ", "")
 
 
+def _spoken(label: str) -> str:
+    """A label as a figure has it: `sgd, learning rate 0.9`."""
+    return label_in_words(label.replace(": ", " "))
+
+
 def first_seeds(sweep: SweepView, along: str) -> list[LabelledTrajectory]:
     """The trajectory of the first seed at each value. Raises InvalidValue."""
     weights, surfaces, numbers = sweep.joined("trajectory"), sweep.joined("surface"), detect(sweep, along)
-    straightest = label_in_words(numbers.straightest)
+    straightest = _spoken(numbers.straightest)
     found = f"straightest is {straightest} ({numbers.greatest_straightness:.2f} of 1)"
     trajectories = []
     for label, rows in _with_labels(weights, sweep_column(sweep, along)).groupby("label", sort=False):
         trial = rows["trial"].iloc[rows["seed"].argmin()]
         path = read_weights(rows[rows["trial"] == trial])
         surface = read_surface(surfaces[surfaces["trial"] == trial])
-        words = label_in_words(str(label))
-        trajectories.append(LabelledTrajectory(words, path, surface, f"{sweep.label}: {found}"))
+        trajectories.append(LabelledTrajectory(_spoken(str(label)), path, surface, f"{sweep.label}: {found}"))
     return trajectories

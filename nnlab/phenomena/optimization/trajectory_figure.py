@@ -88,10 +88,13 @@ def _draw_apart(groups: Sequence[Sequence[LabelledTrajectory]]) -> Figure:
     figure, axes = plotting.panels(rows, PANELS_PER_ROW, 0.4 + 2.6 * rows)
     for ax, (group, number) in zip(axes.flat, places, strict=False):
         _draw_weights(ax, _draw_contours(ax, group)[number], plotting.COLOURS[0])
-        ax.set_title(plotting.title(group[number].label, PANELS_PER_ROW), fontsize=plotting.SMALL_SIZE)
+        words = plotting.title(group[number].label, PANELS_PER_ROW, plotting.SMALL_SIZE)
+        ax.set_title(words, fontsize=plotting.SMALL_SIZE)
+        if not ax.get_subplotspec().is_first_col():
+            ax.set_ylabel("")
     for ax in axes.flat[len(places) :]:
         ax.remove()
-    plotting.figure_title(figure, f"{', '.join(dict.fromkeys(group[0].title for group in groups))}; {MARKS}")
+    plotting.figure_title(figure, f"{', '.join(dict.fromkeys(group[0].title for group in groups))}\n{MARKS}")
     return figure
 
 

@@ -166,8 +166,8 @@ def curves_by_fold(sweeps: Sequence[SweepView], metric: Metric) -> Figure:
         refuse_too_many_lines(len(curves), "trials")
         numbers = detect(curves, folds)
         _draw_curves(ax, curves, numbers.best_epoch)
-        what = loss_label([sweep]) if metric == "validation_loss" else "accuracy"
-        ax.set(xlabel="epoch", ylabel=f"validation: {what}")
+        is_loss = metric == "validation_loss"
+        ax.set(xlabel="epoch", ylabel=loss_label([sweep], "validation") if is_loss else name_in_words(metric))
         scores.extend(np.concatenate([curve.scores for curve in curves]).tolist())
         return f"{sweep.label}: {_finding(numbers, metric)}"
 

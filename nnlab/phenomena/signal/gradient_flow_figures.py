@@ -109,7 +109,7 @@ def histograms(runs: Sequence[RunView]) -> Figure:
     """Weights and outputs of (up to five) layers at step 0, two rows of panels a run."""
     shown = [_shown_layers(run) for run in runs]
     columns = max(map(len, shown))
-    figure, axes = plotting.panels(2 * len(runs), columns, 3.6 * len(runs) + 0.4)
+    figure, axes = plotting.panels(2 * len(runs), columns, 3.6 * len(runs) + 0.4, sharey="row")
     for number, (run, layers) in enumerate(zip(runs, shown, strict=True)):
         _draw_histograms(axes[2 * number], run, layers, "weights", plotting.COLOURS[7])
         _draw_histograms(axes[2 * number + 1], run, layers, "outputs", plotting.COLOURS[0])
@@ -143,7 +143,12 @@ def _shown_layers(run: RunView) -> list[str]:
 def _draw_histograms(row: Sequence[Axes], run: RunView, layers: list[str], of: str, colour: str) -> None:
     """The weights or the outputs of some layers, a panel each."""
     for ax, layer in zip(row, layers, strict=False):
-        _draw_histogram(ax, _bins(run, layer, of), colour, plotting.title(name_in_words(layer), len(row)))
+        _draw_histogram(
+            ax,
+            _bins(run, layer, of),
+            colour,
+            plotting.title(name_in_words(layer), len(row), plotting.SMALL_SIZE),
+        )
         ax.set_xlabel(f"value of {of}", fontsize=plotting.SMALL_SIZE)
     for ax in row[len(layers) :]:
         ax.set_axis_off()

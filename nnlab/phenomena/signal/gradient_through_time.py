@@ -297,7 +297,7 @@ def norm_by_distance(runs: Sequence[RunView]) -> Figure:
     axes[0][0].set_ylabel("gradient norm over that of the last state")
     if any(np.isfinite(line.get_ydata()).any() for ax in axes[0] for line in ax.lines):
         plotting.log_axis(axes[0][0])
-    title = "factor per step back at step 0; dashed: a factor of the recurrent kernel's spectral radius"
+    title = "factor per step back; dashed: a factor of the recurrent kernel's spectral radius"
     plotting.legend_below(figure, axes[0][0], columns=2, title=title)
     return figure
 
