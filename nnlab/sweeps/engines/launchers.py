@@ -96,9 +96,10 @@ class ProcessLauncher:
 
     def start(self) -> Worker:
         variables = start_variables()
-        # the command may not pass the environment on
-        words = [*self.prefix, "env", *(f"{name}={value}" for name, value in variables.items())]
-        command = [*(words if self.prefix else ()), sys.executable, "-P", "-m", MODULE]
+        command = [sys.executable, "-P", "-m", MODULE]
+        if self.prefix:  # which may not pass the environment on
+            passed = ["env", *(f"{name}={value}" for name, value in variables.items())]
+            command = [*_until_death(), *self.prefix, *passed, *command]
         with files.disk_errors(self.log):
             log = files.open_for_append(self.log)
         try:
@@ -146,6 +147,12 @@ def start_variables() -> dict[str, str]:
         paths.insert(0, os.getcwd())  # noqa: PTH109
     variables = {"MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "1")}
     return variables | ({"PYTHONPATH": os.pathsep.join(paths)} if paths else {})
+
+
+def _until_death() -> list[str]:
+    """The words before a command that is to end when this process is killed; without them one that waits in
+    a queue, and does not read its input there, would stay in it."""
+    return ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
 
 
 class _ProcessWorker:
