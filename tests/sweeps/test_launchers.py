@@ -2,12 +2,14 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from support import run_nnlab, written
 
@@ -132,3 +134,28 @@ def test_a_signal_ends_trials_elsewhere_at_a_checkpoint_from_which_they_go_on(ho
     (undisturbed,) = (Path(whole.path) / "trials").iterdir()
     for name in ("metrics.csv", "layers.csv", "summary.json"):
         assert (trial / name).read_bytes() == (undisturbed / name).read_bytes()
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv, of util-linux, is not installed")
+def test_a_command_that_waits_ends_with_a_sweep_that_is_killed(home, tmp_path):
+    """As `srun` in a queue, which neither starts what it is given nor reads its input."""
+    waiting = tmp_path / "waiting"
+    queue = f"sh -c 'echo $$ > {waiting}; exec sleep 300'"
+    words = [
+        "sweep",
+        str(home / "tiny.yaml"),
+        "--jobs",
+        "1",
+        "--launcher",
+        queue,
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    process = subprocess.Popen([sys.executable, "-m", "nnlab", *words])
+    while not (waiting.exists() and waiting.read_text().endswith("\n")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    command = psutil.Process(int(waiting.read_text()))
+    process.kill()
+    command.wait(timeout=60)
+    process.wait()
