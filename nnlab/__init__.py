@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from nnlab.runs.catalogue import find_runs as find_runs
     from nnlab.runs.expectations import Verdict as Verdict
     from nnlab.runs.expectations import Verdicts as Verdicts
+    from nnlab.runs.export import export_tables as export_tables
+    from nnlab.runs.export import export_tensorboard as export_tensorboard
     from nnlab.runs.removal import remove as remove
     from nnlab.runs.results import Run as Run
     from nnlab.runs.results import Sweep as Sweep
@@ -64,6 +66,8 @@ _MODULES = {
     "Verdicts": "nnlab.runs.expectations",
     "cross_validate": "nnlab.sweeps.cross_validation",
     "experiment": "nnlab.config.from_python",
+    "export_tables": "nnlab.runs.export",
+    "export_tensorboard": "nnlab.runs.export",
     "find_runs": "nnlab.runs.catalogue",
     "load": "nnlab.config.from_python",
     "open": "nnlab.runs.results",

@@ -36,6 +36,7 @@ COMMANDS = [
     "runs",
     "remove",
     "compare",
+    "export",
     "new",
     "schema",
     "info",

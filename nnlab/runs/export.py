@@ -1,0 +1,174 @@
+"""Runs and sweeps for other programs: event files of TensorBoard, and joined tables as CSV or Parquet."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from nnlab.errors import InvalidValue, UsageError
+from nnlab.runs.event_file import event, event_file, hyperparameters, scalar
+from nnlab.runs.results import Run, Sweep
+from nnlab.storage.tables import header_and_rows
+from nnlab.system import files
+from nnlab.text import in_words
+
+if TYPE_CHECKING:
+    import pandas
+
+TableFormat = Literal["csv", "parquet"]
+EVENTS = "events.out.tfevents.nnlab"  # TensorBoard looks for the word in the middle
+MAXIMUM_NAME_CHARACTERS = 120
+
+
+def export_tensorboard(result: Run | Sweep, folder: Path) -> list[Path]:
+    """Write what a run recorded as event files of TensorBoard, which shows a folder of them.
+
+    Every number of every table that has steps is a scalar, `metrics/train_loss` or
+    `layers/dense_1/grad_norm`, in float32. At the last step stand the detectors' numbers and, under
+    `expectations`, 1 for what holds and 0 for what does not. Of a sweep each trial is a folder; its axes are
+    its hyperparameters.
+
+    Args:
+        result: The run or the sweep, finished or not.
+        folder: Where to write; files of an earlier export are replaced.
+
+    Returns:
+        The files, one a run.
+    """
+    if isinstance(result, Run):
+        return [_write_events(result, folder, {})]
+    written = []
+    for number, row in enumerate(result.trials[["trial", *result.axes, "seed"]].to_dict("records")):
+        if (result.path / "trials" / str(row["trial"]) / "metrics.csv").exists():
+            axes = {
+                str(n): v if isinstance(v, (str, int, float)) else in_words(v)
+                for n, v in row.items()
+                if n != "trial"
+            }
+            name = " ".join([str(row["trial"]), *(f"{path}={value}" for path, value in axes.items())])
+            place = folder / re.sub(r"[^\w.=+-]+", "_", name)[:MAXIMUM_NAME_CHARACTERS]
+            written.append(_write_events(result.runs[number], place, axes))
+    if not written:
+        raise UsageError(f"{result.path}: no trial has recorded anything yet")
+    return written
+
+
+def export_tables(result: Run | Sweep, folder: Path, form: TableFormat = "csv") -> list[Path]:
+    """Write the tables of a run, or those of all complete trials of a sweep, joined, as CSV or Parquet.
+
+    Args:
+        result: The run or the sweep. Each row of a sweep's tables ends with the trial, its axes and its seed;
+            the tables `trials` and `summary` are written as they are.
+        folder: Where to write, a file for each table; those of an earlier export are replaced.
+        form: The format.
+
+    Returns:
+        The files.
+
+    Raises:
+        UsageError: There is nothing to write, or Parquet is asked for without PyArrow.
+    """
+    written = []
+    for name, table in _tables(result):
+        content = _csv(table) if form == "csv" else _parquet(table)
+        files.make_folder(folder)
+        files.write_atomically(folder / f"{name}.{form}", content)
+        written.append(folder / f"{name}.{form}")
+    if not written:
+        raise UsageError(f"{result.path}: has no tables yet")
+    return written
+
+
+def _write_events(run: Run, folder: Path, axes: Mapping[str, str | float]) -> Path:
+    """Write the event file of a run into a folder."""
+    steps: dict[int, list[bytes]] = {}
+    for name, table in run.tables.items():
+        for step, tag, value in _scalars(name, table):
+            steps.setdefault(step, []).append(scalar(tag, value))
+    numbers = {f"numbers/{name}": value for name, value in run.numbers.items()}
+    verdicts = run.check()
+    numbers |= {} if verdicts.pending else {f"expectations/{v.key}": v.holds for v in verdicts}
+    steps.setdefault(max(steps, default=0), []).extend(
+        scalar(tag, value)
+        for tag, value in numbers.items()
+        if isinstance(value, (bool, int, float)) and not math.isnan(value)
+    )
+    start, seconds = (run.path / "config.yaml").stat().st_mtime, _seconds(run, list(steps))
+    events = [event(start + seconds[step], step, steps[step]) for step in sorted(steps)]
+    if axes:
+        events.insert(0, event(start, 0, [hyperparameters(axes)]))
+    files.make_folder(folder)
+    files.write_atomically(folder / EVENTS, event_file(start, events))
+    return folder / EVENTS
+
+
+def _seconds(run: Run, steps: Sequence[int]) -> Mapping[int, float]:
+    """The seconds of training until each of these steps."""
+    timing = run.tables.get("timing")
+    if timing is None or timing.empty:
+        return dict.fromkeys(steps, 0.0)
+    ends = timing["seconds"].cumsum()
+    return dict(zip(steps, np.interp(steps, timing["step"], ends).tolist(), strict=True))
+
+
+def _scalars(name: str, table: pandas.DataFrame) -> Iterator[tuple[int, str, float]]:
+    """Step, tag and value of every number of a table that has steps; empty cells are left out."""
+    if "step" not in table or table.empty:
+        return
+    numeric = [column for column in table if table[column].dtype.kind in "fiub" and column != "step"]
+    labels = _labels(table) if name != "timing" else [""] * len(table)
+    steps = table["step"].tolist()
+    for column in numeric:
+        for step, label, value in zip(steps, labels, table[column].tolist(), strict=True):
+            if not math.isnan(value):
+                yield step, "/".join(filter(None, (name, label, str(column)))), value
+
+
+def _labels(table: pandas.DataFrame) -> list[str]:
+    """What tells the rows of one step from one another: their words, or else their number."""
+    position = table.groupby("step").cumcount()
+    if not position.any():
+        return [""] * len(table)
+    texts = table.select_dtypes(exclude=["number", "bool"]).astype(str)
+    words = texts.agg("/".join, axis="columns") if len(texts.columns) else table["step"].map(lambda _: "")
+    if words.groupby(table["step"]).apply(lambda group: group.duplicated().any()).any():
+        return [f"{word}/{number}".strip("/") for word, number in zip(words, position, strict=True)]
+    return words.tolist()
+
+
+def _tables(result: Run | Sweep) -> Iterator[tuple[str, pandas.DataFrame]]:
+    """The tables of a run, or the joined ones of a sweep and that of its trials."""
+    if isinstance(result, Run):
+        yield from result.tables.items()
+        return
+    complete = result.completed_trials
+    if len(complete):
+        first = result.path / "trials" / str(complete["trial"].iloc[0])
+        for file in sorted(first.glob("*.csv")):
+            try:
+                yield file.stem, result.joined(file.stem)
+            except InvalidValue as error:
+                raise UsageError(f"{result.path}: {error}") from None
+    if len(result.trials):
+        yield "trials", result.trials
+
+
+def _csv(table: pandas.DataFrame) -> bytes:
+    header, rows = header_and_rows({str(name): table[name].to_numpy() for name in table})
+    return (header + rows).encode()
+
+
+def _parquet(table: pandas.DataFrame) -> bytes:
+    try:
+        import pyarrow  # noqa: F401 - pandas' own message would be of several lines
+    except ImportError:
+        raise UsageError("parquet needs PyArrow: pip install 'nnlab[parquet]'") from None
+    content = io.BytesIO()
+    table.to_parquet(content, engine="pyarrow", index=False)
+    return content.getvalue()
