@@ -26,7 +26,7 @@ EVENTS = "events.out.tfevents.nnlab"  # TensorBoard looks for the word in the mi
 MAXIMUM_NAME_CHARACTERS = 120
 
 
-def export_tensorboard(result: Run | Sweep, folder: Path) -> list[Path]:
+def export_tensorboard(result: Run | Sweep, folder: str | Path) -> list[Path]:
     """Write what a run recorded as event files of TensorBoard, which shows a folder of them.
 
     Every number of every table that has steps is a scalar, `metrics/train_loss` or
@@ -41,8 +41,9 @@ def export_tensorboard(result: Run | Sweep, folder: Path) -> list[Path]:
     Returns:
         The files, one a run.
     """
+    home = Path(folder)
     if isinstance(result, Run):
-        return [_write_events(result, folder, {})]
+        return [_write_events(result, home, {})]
     written = []
     for number, row in enumerate(result.trials[["trial", *result.axes, "seed"]].to_dict("records")):
         if (result.path / "trials" / str(row["trial"]) / "metrics.csv").exists():
@@ -52,14 +53,14 @@ def export_tensorboard(result: Run | Sweep, folder: Path) -> list[Path]:
                 if n != "trial"
             }
             name = " ".join([str(row["trial"]), *(f"{path}={value}" for path, value in axes.items())])
-            place = folder / re.sub(r"[^\w.=+-]+", "_", name)[:MAXIMUM_NAME_CHARACTERS]
+            place = home / re.sub(r"[^\w.=+-]+", "_", name)[:MAXIMUM_NAME_CHARACTERS]
             written.append(_write_events(result.runs[number], place, axes))
     if not written:
         raise UsageError(f"{result.path}: no trial has recorded anything yet")
     return written
 
 
-def export_tables(result: Run | Sweep, folder: Path, form: TableFormat = "csv") -> list[Path]:
+def export_tables(result: Run | Sweep, folder: str | Path, form: TableFormat = "csv") -> list[Path]:
     """Write the tables of a run, or those of all complete trials of a sweep, joined, as CSV or Parquet.
 
     Args:
@@ -77,9 +78,10 @@ def export_tables(result: Run | Sweep, folder: Path, form: TableFormat = "csv") 
     written = []
     for name, table in _tables(result):
         content = _csv(table) if form == "csv" else _parquet(table)
-        files.make_folder(folder)
-        files.write_atomically(folder / f"{name}.{form}", content)
-        written.append(folder / f"{name}.{form}")
+        file = Path(folder) / f"{name}.{form}"
+        files.make_folder(file.parent)
+        files.write_atomically(file, content)
+        written.append(file)
     if not written:
         raise UsageError(f"{result.path}: has no tables yet")
     return written
