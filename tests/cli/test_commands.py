@@ -29,6 +29,7 @@ COMMANDS = [
     "plot",
     "check",
     "report",
+    "watch",
     "validate",
     "summary",
     "list",
