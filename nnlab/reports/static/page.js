@@ -178,7 +178,7 @@
         this.build();
         this.grid.children[number].querySelector("button").focus();
       } }, "log");
-      log.setAttribute("aria-label", `logarithmic ${chart.title}`);
+      log.setAttribute("aria-label", `log scale of ${chart.title}`);
       const holder = make("div", { class: "plot", tabindex: 0, role: "application",
         "aria-label": `${chart.title} over training. Arrow keys move along it, plus and minus zoom, 0 shows all.` });
       const readout = make("output", { class: "readout", "aria-live": "polite" });

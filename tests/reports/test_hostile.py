@@ -1,0 +1,55 @@
+"""Directories that are damaged, or made to harm: a report refuses them in a line, or shows them as text."""
+
+import random
+import shutil
+
+import pytest
+from torture.hostile import damaged
+
+import nnlab as package
+from reports.elements import read
+
+SWEEP = """\
+name: hostile
+data: {type: xor, examples: 60, batch_size: 8}
+model: {type: mlp, width: 4, depth: 1, outputs: 2}
+train: {epochs: 2}
+phenomena: [gradient_flow]
+sweep: {axes: {model.width: [2, 4], optimizer.learning_rate: [0.1, 1], data.batch_size: [4, 8]}}
+"""
+FILES = ("config.yaml", "summary.json", "metrics.csv", "layers.csv", "environment.json", "timing.csv")
+FILES_OF_A_SWEEP = ("sweep.yaml", "summary.json", "trials.csv", "trials/{trial}/metrics.csv")
+SEEDS = range(30)
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory, sweeps_here):
+    """A finished sweep of three axes; not to be changed."""
+    home = tmp_path_factory.mktemp("swept")
+    (home / "hostile.yaml").write_text(SWEEP)
+    return package.sweep(package.load(home / "hostile.yaml"), home / "sweep", plots=False).path
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("kind", ["run", "sweep"])
+def test_a_damaged_directory_costs_a_line_or_has_a_page(
+    kind, seed, finished, swept, folder, nnlab, monkeypatch
+):
+    monkeypatch.setattr("nnlab.reports.contents.drawings_of", lambda *arguments: [])
+    shutil.copytree(finished if kind == "run" else swept, folder / kind)
+    pick = random.Random(seed)
+    trial = next(iter((swept / "trials").iterdir())).name
+    file = pick.choice(FILES if kind == "run" else FILES_OF_A_SWEEP).format(trial=trial)
+    how = f"{file}: {damaged(folder / kind / file, pick)}"
+    before = sorted(path.name for path in (folder / kind).iterdir())
+    result = nnlab("report", kind, "--out", "report.html")
+    assert result.exit_code in (0, 2), how
+    assert (folder / "report.html").exists() == (result.exit_code == 0)
+    if result.exit_code:
+        assert result.stderr.count("\n") == 1, how
+        assert len(result.stderr) < 2_000
+    else:
+        found = read(folder / "report.html")
+        assert len(found.all("script")) == 3
+        assert not any(name.startswith("on") for _, attributes, _ in found.elements for name in attributes)
+    assert sorted(path.name for path in (folder / kind).iterdir()) == before
