@@ -22,6 +22,7 @@ from nnlab.config.document import Document
 from nnlab.config.resolve import resolve
 from nnlab.errors import InvalidValue
 from nnlab.registry import build
+from nnlab.runs.figures import draw_figure
 from nnlab.runs.run import run
 from nnlab.storage.run_directory import RunDirectory
 from nnlab.sweeps.engines.base import Event
@@ -198,7 +199,7 @@ def assert_told_apart(figure, names):
 def assert_readable(figure):
     """In words, in the style's sizes of letters, nothing cut off, and nothing written over another.
 
-    To be called inside the style. A figure of one run has its splits in their colours.
+    To be called inside the style.
     """
     figure.draw_without_rendering()
     width, height = figure.get_size_inches()
@@ -217,6 +218,16 @@ def assert_readable(figure):
         _assert_apart(
             [one for one in labels if one.get_visible() and one.get_text() and not one.get_rotation()]
         )
+
+
+def figure_for_people(results, name):
+    """A figure as it is shown, of which all of this holds."""
+    with plotting.style():
+        figure = draw_figure(results, name)
+        assert_readable(figure)
+    if len(results) == 1:
+        assert_splits_in_their_colours(figure)
+    return figure
 
 
 def _texts_beside_panels(figure):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import scipy.stats
-from support import fully_optimized
+from support import figure_for_people, fully_optimized
 
 from nnlab.config import check_tree
 from nnlab.config.document import Document
@@ -18,7 +18,6 @@ from nnlab.data.augmentations import geometric, values
 from nnlab.errors import ConfigError, InvalidValue
 from nnlab.phenomena.inspection import augmentations
 from nnlab.registry import Scalar, build, components
-from nnlab.runs import figures
 from nnlab.runs.results import open_run
 from nnlab.runs.run import run
 from nnlab.storage.run_directory import RunDirectory
@@ -413,7 +412,7 @@ def test_images_keep_their_axes(trained):
 )
 def test_the_gallery_names_its_rows_and_columns(trained, names, rows):
     runs = [trained(name)[1] for name in names]
-    figure = figures.available(runs)["augmentations"](runs)
+    figure = figure_for_people(runs, "augmentations")
     grid = np.reshape(figure.axes, (len(rows), 6))
     assert [ax.get_ylabel() for ax in grid[:, 0]] == rows
     assert [ax.get_title() for ax in grid[0]] == ["original", "1", "2", "3", "4", "5"]

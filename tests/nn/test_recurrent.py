@@ -5,7 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import pandas
 import pytest
-from support import KEY, assert_labelled, assert_told_apart, close, drawn, from_config, load, pulled_back
+from support import (
+    KEY,
+    assert_labelled,
+    assert_told_apart,
+    close,
+    drawn,
+    figure_for_people,
+    from_config,
+    load,
+    pulled_back,
+)
 
 from nnlab.config import check_tree
 from nnlab.config.document import Document
@@ -14,7 +24,6 @@ from nnlab.errors import ConfigError, InvalidValue
 from nnlab.nn.model import build_model
 from nnlab.nn.recurrent import bidirectional, gru, lstm, simple_rnn
 from nnlab.phenomena.signal.gradient_through_time import detect, spectral_radius, verdict
-from nnlab.runs import figures
 from nnlab.runs.results import open_run
 from nnlab.runs.run import run
 from nnlab.storage.run_directory import RunDirectory
@@ -214,9 +223,9 @@ def test_a_linear_net_goes_by_its_spectral_radius(trained):
         assert found.first_to_last_ratio == pytest.approx(gain**11, rel=1e-3)
         assert found.verdict == word
     for shown in (runs, runs[:1]):
-        figure = figures.available(shown)["gradient_through_time"](shown)
+        figure = figure_for_people(shown, "gradient_through_time")
         assert_labelled(figure)
-        assert_told_apart(figure, [one.label for one in shown])
+        assert_told_apart(figure, ["gain of layer 1 = 0.5", "gain of layer 1 = 1.5"][: len(shown)])
 
 
 def test_the_gradient_by_perturbations_is_that_by_the_states():

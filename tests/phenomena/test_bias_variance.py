@@ -190,7 +190,7 @@ def test_it_is_seen_across_a_sweep_of_its_capacity():
     assert tuple(built.summarize(sweep)) == built.fields
     assert list(built.figures) == ["bias_variance"]
     (ax,) = built.figures["bias_variance"]([sweep]).axes
-    assert "variance peaks at 10: 25" in title_of(ax)
+    assert "variance peaks with 25 at units of layer 1 = 10" in title_of(ax)
     assert ax.get_xlabel() == "units of layer 1 (log scale)"
     assert ax.get_ylabel()
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")

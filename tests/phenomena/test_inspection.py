@@ -9,7 +9,7 @@ import pandas
 import pytest
 from sklearn.decomposition import PCA
 from sklearn.metrics import confusion_matrix
-from support import FakeRun, assert_told_apart
+from support import FakeRun, assert_told_apart, figure_for_people
 
 from nnlab.config import check_tree
 from nnlab.config.document import Document
@@ -531,7 +531,7 @@ def test_every_figure_is_drawn_here():
 def test_figures_say_what_they_show_and_are_the_same_bytes_twice(trained, name, tmp_path):
     runs = [trained(run) for run in DRAWN[name]]
     for some in [runs[:1], runs] if len(runs) > 1 else [runs]:
-        figure = figures.available(some)[name](some)
+        figure = figure_for_people(some, name)
         words = " ".join(
             [figure.get_suptitle(), *(ax.get_title(loc="left") + ax.get_title() for ax in figure.axes)]
         )

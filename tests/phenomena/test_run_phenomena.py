@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pandas
 import pytest
-from support import FakeRun, FakeSweep, assert_labelled, assert_told_apart, run_nnlab
+from support import FakeRun, FakeSweep, assert_labelled, assert_told_apart, figure_for_people, run_nnlab
 
 from nnlab.config import check_tree
 from nnlab.config.document import Document
@@ -16,6 +16,7 @@ from nnlab.phenomena.generalization import overfitting
 from nnlab.phenomena.optimization import learning_rate_range, training_mode, trajectories, trajectory
 from nnlab.phenomena.signal import incoming_norms, sparsity
 from nnlab.runs import figures
+from nnlab.runs.labels import with_distinct_labels
 from nnlab.runs.results import open_run, open_sweep
 from nnlab.runs.run import run
 from nnlab.storage.run_directory import RunDirectory
@@ -434,9 +435,9 @@ def test_a_sweep_of_optimizers_on_a_ravine(swept):
     )
     paths = trajectories.first_seeds(sweep, "optimizer")
     assert [path.label for path in paths] == [
-        "sgd, learning_rate: 1.8",
-        "sgd, learning_rate: 0.9",
-        "adam, learning_rate: 0.1",
+        "sgd, learning rate 1.8",
+        "sgd, learning rate 0.9",
+        "adam, learning rate 0.1",
     ]
     starts = {tuple(path.weights[0]) for path in paths}
     assert len(starts) == 1, "all of the first seed"
@@ -444,7 +445,7 @@ def test_a_sweep_of_optimizers_on_a_ravine(swept):
 
 def test_few_paths_of_one_surface_share_a_panel_and_others_have_their_own(swept):
     def paths_drawn(sweep):
-        drawn = figures.available([sweep])["trajectories"]([sweep]).axes
+        drawn = figure_for_people([sweep], "trajectories").axes
         return [sum(line.get_marker() == "o" for line in ax.get_lines()) for ax in drawn]
 
     assert paths_drawn(swept("conditions", "data.condition", "[2, 20]")) == [1, 1]
@@ -560,9 +561,9 @@ DRAWN = {
 @pytest.mark.parametrize(("figure_name", "names"), [(name, names) for name in DRAWN for names in DRAWN[name]])
 def test_figures_are_labelled_and_the_same_bytes_twice(trained, figure_name, names, tmp_path):
     runs = [trained(name) for name in names]
-    figure = figures.available(runs)[figure_name](runs)
+    figure = figure_for_people(runs, figure_name)
     assert_labelled(figure)
-    assert_told_apart(figure, names)
+    assert_told_apart(figure, [run.label for run in with_distinct_labels(runs)])
     first, second = (figures.draw(runs, tmp_path / folder, [figure_name]) for folder in ("one", "two"))
     assert first[0].read_bytes() == second[0].read_bytes()
     assert first[0].stat().st_size > 5000

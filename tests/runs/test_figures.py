@@ -8,15 +8,13 @@ import numpy as np
 import pytest
 from support import (
     assert_labelled,
-    assert_readable,
-    assert_splits_in_their_colours,
     assert_told_apart,
     assert_vector,
+    figure_for_people,
     run_nnlab,
     title_of,
 )
 
-from nnlab import plotting
 from nnlab.config import check_tree
 from nnlab.config.document import Document
 from nnlab.errors import UsageError
@@ -155,14 +153,10 @@ def test_the_same_figure_is_the_same_bytes(trained, figure_name, tmp_path):
 
 
 def assert_for_people(results, name, folder):
-    """What holds for each figure, on the screen and on paper."""
-    with plotting.style():
-        figure = figures.draw_figure(results, name)
-        assert_readable(figure)
-    if len(results) == 1:
-        assert_splits_in_their_colours(figure)
-        (path,) = figures.draw(results, folder, [name], "svg")
-        assert_vector(path)
+    """On the screen and on paper."""
+    figure_for_people(results, name)
+    (path,) = figures.draw(results, folder, [name], "svg")
+    assert_vector(path)
 
 
 @pytest.mark.parametrize("count", [1, 2])

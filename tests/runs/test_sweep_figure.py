@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
-from support import assert_labelled, assert_told_apart, panels_of, run_nnlab, title_of
+from support import assert_labelled, assert_told_apart, figure_for_people, panels_of, run_nnlab, title_of
 
 from nnlab import plotting
 from nnlab.config import check_tree
@@ -94,7 +94,7 @@ def figure_of(*names):
 )  # whose axes have ticks of theirs
 def test_every_kind_is_labelled(name):
     assert list(available([SWEEPS[name]])) == ["sweep"]
-    assert_labelled(figure_of(name))
+    assert_labelled(figure_for_people([SWEEPS[name]], "sweep"))
 
 
 def test_several_sweeps_are_panels_and_the_same_bytes_twice(tmp_path):

@@ -145,16 +145,16 @@ def decomposition_by_capacity(sweeps: Sequence[SweepView], capacity: str) -> Fig
         plotting.capacity_axis(ax, name_in_words(capacity))
         plotting.log_axis(ax)
         ax.set_ylabel("mean squared error of test examples")
-        return f"{sweep.label}: {_finding(detect(sweep, capacity))}"
+        return f"{sweep.label}: {_finding(detect(sweep, capacity), name_in_words(capacity))}"
 
     figure, axes = plotting.panel_per_result(sweeps, draw, sharey=True)
     plotting.legend_below(figure, axes[0])
     return figure
 
 
-def _finding(numbers: BiasVariance) -> str:
+def _finding(numbers: BiasVariance, capacity: str) -> str:
     bias = "bias falls" if numbers.bias_falls else "bias does not fall"
     if not numbers.variance_peaks_sharply:
         return f"{bias}, variance has no sharp peak"
     height = plotting.scientific(numbers.variance_peak)
-    return f"{bias}, variance peaks at {numbers.variance_peak_capacity:g}: {height}"
+    return f"{bias}, variance peaks with {height} at {capacity} = {numbers.variance_peak_capacity:g}"

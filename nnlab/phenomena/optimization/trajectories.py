@@ -96,7 +96,7 @@ def first_seeds(sweep: SweepView, along: str) -> list[LabelledTrajectory]:
     """The trajectory of the first seed at each value. Raises InvalidValue."""
     weights, surfaces, numbers = sweep.joined("trajectory"), sweep.joined("surface"), detect(sweep, along)
     straightest = _spoken(numbers.straightest)
-    found = f"straightest is {straightest} ({numbers.greatest_straightness:.2f} of 1)"
+    found = f"straightest is {straightest}, {numbers.greatest_straightness:.2f} of 1"
     trajectories = []
     for label, rows in _with_labels(weights, sweep_column(sweep, along)).groupby("label", sort=False):
         trial = rows["trial"].iloc[rows["seed"].argmin()]

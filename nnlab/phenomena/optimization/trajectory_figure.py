@@ -68,9 +68,12 @@ def draw_trajectories(trajectories: Sequence[LabelledTrajectory]) -> Figure:
         shown = _draw_contours(ax, [trajectories[number] for number in group])
         for number, weights in zip(group, shown, strict=True):
             _draw_weights(ax, weights, colours[number])
-        return trajectories[group[0]].title
+        return trajectories[group[0]].title if len(titles) > 1 else ""
 
+    titles = {trajectory.title for trajectory in trajectories}
     figure, _ = plotting.panel_per_result(groups, draw, height=4.2, compressed=True)
+    if len(titles) == 1:
+        plotting.figure_title(figure, *titles)
     if len(trajectories) > 1:
         plotting.colour_legend(figure, [trajectory.label for trajectory in trajectories], MARKS)
     return figure
