@@ -9,14 +9,14 @@ from typing import Any
 import click
 
 import nnlab
-from nnlab.cli import options
+from nnlab.cli import completion, options
 from nnlab.cli.options import PATH
 from nnlab.cli.sweep import Settings, print_plan, sweep_and_report
 
 
 @click.command("cross-validate", short_help="Choose the number of epochs on folds, then refit on all.")
 @click.argument("config", type=PATH)
-@click.argument("overrides", nargs=-1, metavar="[a.b=c]...")
+@click.argument("overrides", nargs=-1, metavar="[a.b=c]...", shell_complete=completion.overrides)
 @click.option(
     "--folds", type=click.IntRange(2, 1000), help="Parts, each validated on once; default the file's, or 10."
 )

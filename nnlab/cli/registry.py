@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
+from pathlib import Path
 
 import click
 
-from nnlab.cli.options import import_modules
+from nnlab.cli.completion import component_names, kinds
+from nnlab.cli.options import PATH, import_modules
 from nnlab.errors import UsageError
 from nnlab.text import join_words, suggestion
 
 
 @click.command("list", short_help="List the registry, or one kind of it.")
-@click.argument("kind", required=False)
+@click.argument("kind", required=False, shell_complete=kinds)
 @import_modules
 def list_components(kind: str | None) -> None:
     """List the registry: every component, or those of one KIND."""
@@ -30,8 +31,8 @@ def list_components(kind: str | None) -> None:
 
 
 @click.command(short_help="Show one component: keys, equation, example.")
-@click.argument("kind")
-@click.argument("name")
+@click.argument("kind", shell_complete=kinds)
+@click.argument("name", shell_complete=component_names)
 @import_modules
 def show(kind: str, name: str) -> None:
     """Show one component: what it does, its keys and defaults, a reference, and an example."""
@@ -48,12 +49,23 @@ def show(kind: str, name: str) -> None:
 
 
 @click.command(short_help="Print the JSON Schema of experiment files.")
+@click.option(
+    "--out", type=PATH, help="File to write it to, such as nnlab.schema.json beside experiment files."
+)
 @import_modules
-def schema() -> None:
-    """Print the JSON Schema of an experiment file, for editors."""
-    from nnlab.config.json_schema import json_schema
+def schema(out: Path | None) -> None:
+    """Print the JSON Schema of an experiment file, for editors, or write it to a file.
 
-    click.echo(json.dumps(json_schema(), indent=2))
+    An experiment file beside that names it in its first line, as `nnlab new` does:
+    # yaml-language-server: $schema=nnlab.schema.json
+    """
+    from nnlab.config.json_schema import schema_text, write_schema
+
+    if out is None:
+        click.echo(schema_text(), nl=False)
+    else:
+        write_schema(out)
+        click.echo(f"{out}: written")
 
 
 def _check_kind(kind: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 import nnlab
-from nnlab.cli import options
+from nnlab.cli import completion, options
 from nnlab.cli.options import PATH
 from nnlab.cli.train import say
 from nnlab.errors import Interrupted
@@ -51,7 +51,7 @@ class Settings(NamedTuple):
 
 @click.command(short_help="Run an experiment for many values and seeds.")
 @click.argument("config", type=PATH)
-@click.argument("overrides", nargs=-1, metavar="[a.b=v1,v2]...")
+@click.argument("overrides", nargs=-1, metavar="[a.b=v1,v2]...", shell_complete=completion.overrides)
 @options.of_sweep
 @click.option(
     "--join",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 import nnlab
-from nnlab.cli import options
+from nnlab.cli import completion, options
 from nnlab.cli.options import PATH
 from nnlab.errors import Interrupted, NnlabError, RunStatus, UsageError
 from nnlab.text import suggestion
@@ -26,7 +26,7 @@ EXIT_CODES = {RunStatus.COMPLETE: 0, RunStatus.DIVERGED: 3}
 
 @click.command(short_help="Train an experiment and judge its expectations.")
 @click.argument("config", type=PATH)
-@click.argument("overrides", nargs=-1, metavar="[a.b=c]...")
+@click.argument("overrides", nargs=-1, metavar="[a.b=c]...", shell_complete=completion.overrides)
 @click.option("--out", type=PATH, help="Run directory; default results/<name>-<hash of the config>.")
 @click.option(
     "--resume/--force",
@@ -231,7 +231,7 @@ def _sweep_size(config: Config) -> tuple[str, Iterable[str]]:
 
 @click.command(short_help="Print the model's layers and parameters.")
 @click.argument("config", type=PATH)
-@click.argument("overrides", nargs=-1, metavar="[a.b=c]...")
+@click.argument("overrides", nargs=-1, metavar="[a.b=c]...", shell_complete=completion.overrides)
 @options.import_modules
 def summary(config: Path, overrides: tuple[str, ...]) -> None:
     """Print the model of CONFIG as a table: layers, output shapes, parameters."""
@@ -247,11 +247,15 @@ def summary(config: Path, overrides: tuple[str, ...]) -> None:
 
 
 @click.command(short_help="Write a shipped experiment to start from.")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completion.experiments)
 @click.option("--out", type=PATH, help="File to write; default NAME.yaml in this folder.")
 def new(name: str | None, out: Path | None) -> None:
-    """Write the shipped experiment NAME to a file of yours, to start from; without NAME, list them."""
+    """Write the shipped experiment NAME to a file of yours, to start from; without NAME, list them.
+
+    Beside it nnlab.schema.json is written, if it is missing, by which editors complete and explain the file.
+    """
     from nnlab.config.base import read_with_base, shipped_experiments
+    from nnlab.config.json_schema import EDITOR_LINE, SCHEMA_FILE, write_schema
 
     shipped = shipped_experiments()
     if name is None:
@@ -268,11 +272,13 @@ def new(name: str | None, out: Path | None) -> None:
     target = out or Path(f"{name}.yaml")
     try:
         with target.open("x", encoding="utf-8") as file:
-            file.write(shipped[name].read_text(encoding="utf-8"))
+            file.write(EDITOR_LINE + shipped[name].read_text(encoding="utf-8"))
     except FileExistsError:
         raise UsageError(f"{target}: is there already; --out names another file") from None
     except OSError as error:
         raise UsageError(f"{target}: cannot be written: {error.strerror}") from None
+    if not (target.parent / SCHEMA_FILE).exists():
+        write_schema(target.parent / SCHEMA_FILE)
     command = "sweep" if read_with_base(shipped[name]).tree.get("sweep") else "train"
     click.echo(f"{target}: written; next: nnlab {command} {target}")
 

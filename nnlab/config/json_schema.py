@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from nnlab.config.base import KEY, ONE_VALUE
 from nnlab.config.load import EXPERIMENT
-from nnlab.errors import KeyPath
+from nnlab.errors import KeyPath, UsageError
 from nnlab.registry import KINDS, ConfigTree, ConfigValue, components
 from nnlab.registry.json_schema import mapping_schema
+from nnlab.system import files
 
 REFERENCE = "#/$defs/"
+TITLE = "nnlab experiment"
 PARTIAL = "partial_"  # before the name of a kind: of values that are merged into those of a base
+
+
+SCHEMA_FILE = "nnlab.schema.json"  # beside experiment files, where editors are told to look for it
+EDITOR_LINE = f"# yaml-language-server: $schema={SCHEMA_FILE}\n"
 
 
 def json_schema() -> ConfigTree:
@@ -20,36 +27,62 @@ def json_schema() -> ConfigTree:
     A file with a base need not be complete, and null drops what the base has; the items of a list are whole
     in any case.
     """
-    kinds = {kind: _with_references(_schema_of_kind(kind)) for kind in KINDS}
+    parts: ConfigTree = {}
+    for kind in KINDS:
+        parts |= _with_references(_schemas_of_kind(kind))
     whole = _with_references(mapping_schema(EXPERIMENT))
-    partial, partial_kinds = (
-        _partial(whole, ()),
-        {PARTIAL + kind: _partial_kind(kinds[kind]) for kind in KINDS},
-    )
-    references = json.dumps([partial, partial_kinds])
-    partial_kinds = {
-        name: kind for name, kind in partial_kinds.items() if f'"{REFERENCE}{name}"' in references
+    partial = _partial(whole, ())
+    partial_parts = {
+        PARTIAL + name: _partial_kind(part) if name in KINDS else _partial(part, ("*",))
+        for name, part in parts.items()
     }
+    references = json.dumps([partial, partial_parts])
+    used = {name: part for name, part in partial_parts.items() if f'"{REFERENCE}{name}"' in references}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "nnlab experiment",
+        "title": TITLE,
         "type": "object",
         "if": {"required": [KEY]},
         "then": partial,
         "else": whole,
-        "$defs": kinds | partial_kinds,
+        "$defs": parts | used,
     }
 
 
-def _schema_of_kind(kind: str) -> ConfigTree:
-    """Any config value of a kind: a name, a mapping, or the kind's shorthand."""
+def schema_text() -> str:
+    """The JSON Schema as the text of a file."""
+    return json.dumps(json_schema(), indent=1) + "\n"
+
+
+def write_schema(file: Path) -> None:
+    """Write the JSON Schema to a file.
+
+    Raises:
+        UsageError: Something else is there.
+        DiskError: It cannot be written.
+    """
+    if file.exists() and (
+        not file.is_file() or f'"title": "{TITLE}"' not in file.read_text(errors="replace")
+    ):
+        raise UsageError(f"{file}: is there already, and no schema of nnlab; name another --out")
+    files.write_atomically(file, schema_text().encode())
+
+
+def _schemas_of_kind(kind: str) -> ConfigTree:
+    """The schema of a kind: a name, a mapping, or its shorthand; and those of the keys that it shares."""
     known = components(kind)
-    bare = [c.name for c in known.values() if not any(p.required for p in c.parameters.values())]
-    options: list[ConfigTree] = [{"enum": bare}] if bare else []
-    options += [mapping_schema(component) for component in known.values()]
+    bare = [c for c in known.values() if not any(p.required for p in c.parameters.values())]
+    options: list[ConfigTree] = [{"title": c.name, "const": c.name, "description": c.headline} for c in bare]
+    shared: ConfigTree = {}
+    for component in known.values():
+        schema = mapping_schema(component)
+        for key in [key for key in component.parameters if key not in component.own_parameters]:
+            shared[f"{component.kind}_{key}"] = schema["properties"][key]
+            schema["properties"][key] = {"$ref": f"{REFERENCE}{component.kind}_{key}"}
+        options.append(schema)
     for name, parameter in dict.fromkeys(KINDS[kind].shorthand.values()):
         options.append(known[name].parameters[parameter].spec.json_schema())
-    return {"anyOf": options}
+    return {kind: {"anyOf": options}} | shared
 
 
 def _with_references(schema: ConfigValue) -> ConfigValue:
@@ -70,7 +103,12 @@ def _partial_kind(schema: ConfigTree) -> ConfigTree:
     keys: ConfigTree = {}
     for mapping in mappings:
         keys |= {key: {} for key in mapping["properties"] if key != "type"}
-    without_type = {"type": "object", "properties": keys, "additionalProperties": False}
+    without_type = {
+        "title": "the base's",
+        "type": "object",
+        "properties": keys,
+        "additionalProperties": False,
+    }
     return {"anyOf": [*(_partial(option, ("*",)) for option in schema["anyOf"]), without_type]}
 
 

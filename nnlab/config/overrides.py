@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from nnlab.config.document import MAXIMUM_LEVELS, Document, Mark, parse_value
@@ -38,6 +38,15 @@ def apply(
         except UsageError as error:
             raise UsageError(one_line(str(error))) from None
     return changed
+
+
+def paths_of(tree: ConfigValue, path: str = "") -> Iterator[str]:
+    """The paths that an override of a tree may name."""
+    for key, value in enumerate(tree) if isinstance(tree, list) else tree.items():
+        here = f"{path}.{key}" if path else str(key)
+        yield here
+        if isinstance(value, (dict, list)):
+            yield from paths_of(value, here)
 
 
 _SPACED = re.compile(r"(range|linspace|geomspace|logspace)\((.*)\)")

@@ -115,7 +115,7 @@ class Component(Keyed):
 
     @property
     def constant_keys(self) -> ConfigTree:
-        return {"type": {"const": self.name}}
+        return {"type": {"const": self.name, "description": self.headline}}
 
     def construct(self, arguments: Mapping[str, ConfigValue]) -> Built:
         shared = _SHARED.get(self.kind)

@@ -18,5 +18,6 @@ def mapping_schema(keyed: Keyed) -> ConfigTree:
         text = {"description": texts[name]} if name in texts else {}
         default = {} if parameter.required else {"default": parameter.default}
         properties[name] = parameter.spec.json_schema() | text | default
-    schema = {"type": "object", "properties": properties, "additionalProperties": False}
-    return schema | ({"required": required} if required else {}) | {"description": keyed.headline}
+    said = {"title": keyed.name, "description": keyed.headline}  # which editors show
+    schema = said | {"type": "object", "properties": properties, "additionalProperties": False}
+    return schema | ({"required": required} if required else {})

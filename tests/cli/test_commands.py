@@ -19,6 +19,7 @@ from support import TINY, run_nnlab
 
 from nnlab import __version__
 from nnlab.cli.main import cli
+from nnlab.config.base import read_with_base, shipped_experiments
 from nnlab.config.document import read
 from nnlab.storage.run_directory import RunDirectory
 
@@ -688,6 +689,17 @@ def test_new_lists_and_writes_what_is_shipped(folder):
     assert "is there already" in again.stderr
     ok("new", "vanishing_gradients", "--out", "mine.yaml")
     assert (folder / "mine.yaml").read_bytes() == (folder / "vanishing_gradients.yaml").read_bytes()
+    first, _, rest = (folder / "mine.yaml").read_text().partition("\n")
+    assert first == "# yaml-language-server: $schema=nnlab.schema.json"
+    assert rest == shipped_experiments()["vanishing_gradients"].read_text()
+    assert (folder / "nnlab.schema.json").read_text() == ok("schema").stdout
+
+
+def test_new_writes_a_control_that_works_on_its_own(folder):
+    result = ok("new", "double_descent_mnist1d_clean")
+    assert result.stdout.endswith("next: nnlab sweep double_descent_mnist1d_clean.yaml\n")
+    written = read_with_base(folder / "double_descent_mnist1d_clean.yaml").tree
+    assert written == read_with_base(shipped_experiments()["double_descent_mnist1d_clean"]).tree
 
 
 @pytest.mark.parametrize(
@@ -708,6 +720,22 @@ def test_schema_is_json():
     schema = json.loads(ok("schema").stdout)
     assert schema["$schema"].startswith("https://json-schema.org/")
     assert "sigmoid" in json.dumps(schema["$defs"]["layer"])
+
+
+def test_schema_is_written_beside_files_and_over_nothing_else(folder):
+    (folder / "first.yaml").write_text("name: first\n")
+    for _ in range(2):
+        assert ok("schema", "--out", "nnlab.schema.json").stdout == "nnlab.schema.json: written\n"
+        assert (folder / "nnlab.schema.json").read_text() == ok("schema").stdout
+    for place in ("first.yaml", "."):
+        result = run_nnlab("schema", "--out", place)
+        assert result.exit_code == 2
+        assert result.stderr == f"{place}: is there already, and no schema of nnlab; name another --out\n"
+    assert (folder / "first.yaml").read_text() == "name: first\n"
+    ok("new", "vanishing_gradients")
+    (folder / "nnlab.schema.json").write_text("{}")
+    ok("new", "grokking_mod31")
+    assert (folder / "nnlab.schema.json").read_text() == "{}", "one that is there stays"
 
 
 def test_info():

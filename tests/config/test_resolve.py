@@ -588,14 +588,14 @@ def test_every_reference_of_the_json_schema_resolves():
 def test_every_component_and_key_appears_in_the_json_schema(kind):
     options = json_schema()["$defs"][kind]["anyOf"]
     mappings = {o["properties"]["type"]["const"]: o for o in options if "type" in o.get("properties", {})}
-    bare = next((o["enum"] for o in options if "enum" in o), [])
+    bare = {o["const"]: o["description"] for o in options if "const" in o}
     assert set(mappings) == set(components(kind))
     for name, component in components(kind).items():
         required = [p.name for p in component.parameters.values() if p.required]
         assert list(mappings[name]["properties"]) == ["type", *component.parameters]
         assert mappings[name]["required"] == ["type", *required]
         assert mappings[name]["additionalProperties"] is False
-        assert (name in bare) == (not required)
+        assert bare.get(name) == (None if required else component.headline)
 
 
 def test_the_json_schema_names_the_top_keys():
@@ -666,11 +666,7 @@ def sections(section=EXPERIMENT):
 
 def test_a_key_of_the_json_schema_says_what_it_is():
     schema = json_schema()
-    (dense,) = [
-        o
-        for o in schema["$defs"]["layer"]["anyOf"]
-        if o.get("properties", {}).get("type") == {"const": "dense"}
-    ]
+    dense = next(option for option in schema["$defs"]["layer"]["anyOf"] if option.get("title") == "dense")
     assert dense["properties"]["units"]["description"]
     assert schema["else"]["properties"]["seed"]["description"] == "Of everything that is drawn at random."
 
