@@ -237,19 +237,21 @@ def legend_below(figure: Figure, axes: Axes, columns: int | None = None, title: 
     figure.legend(handles, labels, loc="outside lower center", ncols=ncols, title=title)
 
 
-def colour_legend(figure: Figure, labels: Sequence[str], title: str) -> None:
+def colour_legend(
+    figure: Figure, labels: Sequence[str], title: str, markers: Sequence[str] | None = None
+) -> None:
     """Below all panels, which colour is whose.
 
     Args:
         figure: The figure.
         labels: Of the lines, in the order of `colours`.
         title: What the line styles mean.
+        markers: Of the lines' points, where they have any.
     """
     from matplotlib.lines import Line2D
 
-    lines = [
-        Line2D([], [], color=c, label=text) for c, text in zip(colours(len(labels)), labels, strict=True)
-    ]
+    looks = zip(colours(len(labels)), markers or [""] * len(labels), labels, strict=True)
+    lines = [Line2D([], [], color=c, marker=m, markersize=4, label=text) for c, m, text in looks]
     figure.legend(handles=lines, loc="outside lower center", ncols=2, title=title)
 
 

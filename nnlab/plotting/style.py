@@ -25,6 +25,7 @@ Colour = str | tuple[float, float, float, float]
 
 # Okabe & Ito's palette, told apart by colour-blind readers too
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#999999")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")  # of the points of runs, which grey print tells apart
 LIGHTEST = 0.88  # of the colours of an order: beyond it they can hardly be seen on white
 
 # a split has one colour in all figures; where colours stand for runs, it has one line style
@@ -148,6 +149,11 @@ def sequential_colours(count: int) -> list[Colour]:
     import matplotlib
 
     return [matplotlib.colormaps["viridis"](i / max(1, count - 1) * LIGHTEST) for i in range(count)]
+
+
+def markers(count: int) -> list[str]:
+    """Markers for the points of so many runs, beyond eight from the first one on again."""
+    return [MARKERS[number % len(MARKERS)] for number in range(count)]
 
 
 def evenly_spaced_indices(count: int, at_most: int) -> list[int]:

@@ -31,6 +31,11 @@ def test_layers_are_chosen_from_first_to_last(count, picked):
     assert list(plotting.evenly_spaced_indices(count, 5)) == picked
 
 
+def test_grey_print_tells_eight_runs_apart_by_their_markers():
+    assert len(set(plotting.markers(8))) == 8
+    assert plotting.markers(10)[8:] == plotting.markers(2)
+
+
 def test_colours_of_many_lines_are_all_different():
     for count in (1, 8, 9, 40):
         assert len({tuple(np.ravel(colour)) for colour in plotting.colours(count)}) == count

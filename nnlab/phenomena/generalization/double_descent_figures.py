@@ -48,9 +48,10 @@ def curves_by_capacity(
     figure, axes = plotting.panels(1, len(metrics), 3.6)
     for ax, metric in zip(axes[0], metrics, strict=True):
         test_values: list[float] = []
-        for sweep, colour in zip(sweeps, plotting.colours(len(sweeps)), strict=True):
+        looks = zip(plotting.colours(len(sweeps)), plotting.markers(len(sweeps)), strict=True)
+        for sweep, (colour, marker) in zip(sweeps, looks, strict=True):
             curve = read_capacity_curve(sweep, capacity, metric)
-            test_values += _draw_curve(ax, curve, statistic, colour if len(sweeps) > 1 else None)
+            test_values += _draw_curve(ax, curve, statistic, marker, colour if len(sweeps) > 1 else None)
             if len(sweeps) == 1:
                 _mark_findings(ax, sweep, curve, detected[0], capacity)
         _label_axes(ax, sweeps, capacity, metric, statistic)
@@ -61,7 +62,7 @@ def curves_by_capacity(
         axes[0][0].set_title(plotting.title(captions[0], len(metrics)))
         plotting.legend(axes[0][0], loc="best")
         return figure
-    plotting.colour_legend(figure, captions, plotting.HELD_OUT_KEY)
+    plotting.colour_legend(figure, captions, plotting.HELD_OUT_KEY, plotting.markers(len(sweeps)))
     return figure
 
 
@@ -76,11 +77,11 @@ def finding(detected: DoubleDescent, capacity: str) -> str:
 
 
 def _draw_curve(
-    ax: Axes, curve: CapacityCurve, statistic: Statistic, colour: plotting.Colour | None
+    ax: Axes, curve: CapacityCurve, statistic: Statistic, marker: str, colour: plotting.Colour | None
 ) -> list[float]:
     """Draw test and train metric, in one colour if given, and return the finite test values."""
     scale = _scale(curve.metric)
-    marker = "o" if len(curve.capacities) < MINIMUM_UNMARKED_POINTS else ""
+    marker = marker if len(curve.capacities) < MINIMUM_UNMARKED_POINTS else ""
     test_values: list[float] = []
     for split, values, style in ((curve.split, curve.test, "-"), ("train", curve.train, "--")):
         middle, low, high = (scale * part for part in _band(values, statistic))

@@ -118,9 +118,12 @@ def accuracy_by_shift(runs: Sequence[RunView]) -> Figure:
     """Accuracy against the shift; one line per run."""
     figure, ((ax,),) = plotting.panels()
     tables = [run.tables["translation"] for run in runs]
-    for run, table, colour in zip(runs, tables, plotting.colours(len(runs)), strict=True):
+    looks = zip(plotting.colours(len(runs)), plotting.markers(len(runs)), strict=True)
+    for run, table, (colour, marker) in zip(runs, tables, looks, strict=True):
         label = f"{run.label}: from {_finding(detect(table))}"
-        ax.plot(table["shift"], 100 * table["accuracy"], "-o", color=colour, markersize=3, label=label)
+        ax.plot(
+            table["shift"], 100 * table["accuracy"], marker=marker, color=colour, markersize=4, label=label
+        )
     splits = dict.fromkeys(name_in_words(recorded_split(table)) for table in tables)
     ax.set(xlabel="shift, pixels", ylabel=f"{' or '.join(splits)} accuracy, %", ylim=(0, 102))
     ax.set_xticks(sorted({shift for table in tables for shift in table["shift"]}))

@@ -68,13 +68,14 @@ def _gradient_norms(run: RunView) -> pandas.DataFrame:
 def depth_profile(runs: Sequence[RunView], results: Sequence[GradientFlow]) -> Figure:
     """Gradient norm and activation std by depth at step 0, all runs on one axes."""
     figure, axes = plotting.panels(1, 2, 3.5 + 0.15 * len(runs))
-    for run, result, colour in zip(runs, results, plotting.colours(len(runs)), strict=True):
+    looks = zip(plotting.colours(len(runs)), plotting.markers(len(runs)), strict=True)
+    for run, result, (colour, marker) in zip(runs, results, looks, strict=True):
         hidden = hidden_layers(run.tables["layers"])
         first = hidden[hidden["step"] == hidden["step"].min()]
         label = f"{run.label}: {_ratio_in_words(result)}"
         for ax, column in zip(axes[0], ("kernel_grad_norm", "activation_std"), strict=True):
             values = first[column].where(first[column] > 0)
-            ax.plot(first["depth"], values, marker="o", markersize=3, color=colour, label=label)
+            ax.plot(first["depth"], values, marker=marker, markersize=4, color=colour, label=label)
     for ax, label in zip(axes[0], ("gradient norm", "activation standard deviation"), strict=True):
         _name_empty_lines(ax)
         ax.set(xlabel="hidden layer (1 = next to the input)", ylabel=label)
@@ -192,11 +193,12 @@ def flat_units(runs: Sequence[RunView]) -> Figure:
     """Dead units and saturated activations over training, means over the hidden layers, a colour a run."""
     figure, axes = plotting.panels(1, 2, 3.2 + 0.15 * len(runs), sharey=True)
     columns = ["dead_fraction", "saturated_fraction"]
-    for run, colour in zip(runs, plotting.colours(len(runs)), strict=True):
+    looks = zip(plotting.colours(len(runs)), plotting.markers(len(runs)), strict=True)
+    for run, (colour, marker) in zip(runs, looks, strict=True):
         means = hidden_layers(run.tables["layers"]).groupby("step")[columns].mean()
         for ax, column in zip(axes[0], columns, strict=True):
             label = f"{run.label}: {' and '.join(f'{100 * share:.0f} %' for share in means.iloc[-1])}"
-            ax.plot(means.index, 100 * means[column], color=colour, marker="o", markersize=2, label=label)
+            ax.plot(means.index, 100 * means[column], color=colour, marker=marker, markersize=3, label=label)
     for ax, what in zip(axes[0], ("Dead units", "Saturated activations"), strict=True):
         ax.set(title=what, ylim=(-4, 104))
         plotting.step_axis(ax, runs[0].tables["metrics"]["step"].tolist())
