@@ -43,7 +43,8 @@ INDEX = """\
 # Reference
 
 Written from nnlab itself: from the signatures and docstrings of its components, its commands and its
-Python API. `nnlab show KIND NAME` prints the same in a terminal.
+Python API. `nnlab show KIND NAME` prints the same in a terminal. Lectures 000 to 004 are those of
+[the lectures' page](../lectures.md).
 
 ```{{toctree}}
 :maxdepth: 1
