@@ -14,9 +14,10 @@ import numpy as np
 from nnlab.errors import InvalidValue, UsageError
 from nnlab.runs.event_file import event, event_file, hyperparameters, scalar
 from nnlab.runs.results import Run, Sweep
+from nnlab.runs.sweep_points import check_axes
 from nnlab.storage.tables import header_and_rows
 from nnlab.system import files
-from nnlab.text import in_words
+from nnlab.text import in_words, one_line
 
 if TYPE_CHECKING:
     import pandas
@@ -44,8 +45,10 @@ def export_tensorboard(result: Run | Sweep, folder: str | Path) -> list[Path]:
     home = Path(folder)
     if isinstance(result, Run):
         return [_write_events(result, home, {})]
+    check_axes(result)
     written = []
-    for number, row in enumerate(result.trials[["trial", *result.axes, "seed"]].to_dict("records")):
+    columns = [name for name in ("trial", *result.axes, "seed") if name in result.trials]
+    for number, row in enumerate(result.trials[columns].to_dict("records")):
         if (result.path / "trials" / str(row["trial"]) / "metrics.csv").exists():
             axes = {
                 str(n): v if isinstance(v, (str, int, float)) else in_words(v)
@@ -65,7 +68,7 @@ def export_tables(result: Run | Sweep, folder: str | Path, form: TableFormat = "
 
     Args:
         result: The run or the sweep. Each row of a sweep's tables ends with the trial, its axes and its seed;
-            the tables `trials` and `summary` are written as they are.
+            the table `trials` is written as it is.
         folder: Where to write, a file for each table; those of an earlier export are replaced.
         form: The format.
 
@@ -77,7 +80,7 @@ def export_tables(result: Run | Sweep, folder: str | Path, form: TableFormat = "
     """
     written = []
     for name, table in _tables(result):
-        content = _csv(table) if form == "csv" else _parquet(table)
+        content = _csv(table) if form == "csv" else _parquet(table, result.path / f"{name}.csv")
         file = Path(folder) / f"{name}.{form}"
         files.make_folder(file.parent)
         files.write_atomically(file, content)
@@ -113,15 +116,21 @@ def _write_events(run: Run, folder: Path, axes: Mapping[str, str | float]) -> Pa
 def _seconds(run: Run, steps: Sequence[int]) -> Mapping[int, float]:
     """The seconds of training until each of these steps."""
     timing = run.tables.get("timing")
-    if timing is None or timing.empty:
+    if timing is None or not _has_steps(timing) or "seconds" not in timing.select_dtypes("number"):
         return dict.fromkeys(steps, 0.0)
     ends = timing["seconds"].cumsum()
     return dict(zip(steps, np.interp(steps, timing["step"], ends).tolist(), strict=True))
 
 
+def _has_steps(table: pandas.DataFrame) -> bool:
+    """Whether the rows of a table stand for steps, as those of a damaged one may not."""
+    steps = table.get("step")
+    return steps is not None and len(steps) > 0 and steps.dtype.kind in "iu" and steps.min() >= 0
+
+
 def _scalars(name: str, table: pandas.DataFrame) -> Iterator[tuple[int, str, float]]:
     """Step, tag and value of every number of a table that has steps; empty cells are left out."""
-    if "step" not in table or table.empty:
+    if not _has_steps(table):
         return
     numeric = [column for column in table if table[column].dtype.kind in "fiub" and column != "step"]
     labels = _labels(table) if name != "timing" else [""] * len(table)
@@ -151,6 +160,7 @@ def _tables(result: Run | Sweep) -> Iterator[tuple[str, pandas.DataFrame]]:
         return
     complete = result.completed_trials
     if len(complete):
+        check_axes(result)
         first = result.path / "trials" / str(complete["trial"].iloc[0])
         for file in sorted(first.glob("*.csv")):
             try:
@@ -166,11 +176,14 @@ def _csv(table: pandas.DataFrame) -> bytes:
     return (header + rows).encode()
 
 
-def _parquet(table: pandas.DataFrame) -> bytes:
+def _parquet(table: pandas.DataFrame, source: Path) -> bytes:
     try:
-        import pyarrow  # noqa: F401 - pandas' own message would be of several lines
+        import pyarrow
     except ImportError:
         raise UsageError("parquet needs PyArrow: pip install 'nnlab[parquet]'") from None
     content = io.BytesIO()
-    table.to_parquet(content, engine="pyarrow", index=False)
+    try:
+        table.to_parquet(content, engine="pyarrow", index=False)
+    except pyarrow.ArrowException as error:  # a column of a damaged table holds words and numbers
+        raise UsageError(f"{source}: cannot be written as Parquet: {one_line(str(error))}") from None
     return content.getvalue()

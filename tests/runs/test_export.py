@@ -169,6 +169,20 @@ def test_what_cannot_be_exported_costs_a_line(finished, folder, words, message):
     assert line.startswith(message)
 
 
+def test_of_damaged_tables_there_is_a_line_or_what_is_left(swept, folder):
+    trial = swept.path / "trials" / swept.completed_trials["trial"][0]
+    (trial / "timing.csv").write_text("step,seconds\n-1,2\n")
+    assert run_nnlab("export", "tensorboard", swept.path).exit_code == 0
+    swept.trials.drop(columns="model.width").to_csv(swept.path / "trials.csv", index=False)
+    for form in ("tensorboard", "csv", "parquet"):
+        result = run_nnlab("export", form, swept.path)
+        assert result.exit_code == 2
+        assert result.stderr == f"{swept.path / 'trials.csv'}: damaged: has no column 'model.width'\n"
+    (swept.path / "trials.csv").unlink()
+    assert run_nnlab("export", "csv", swept.path).stderr == f"{swept.path}: has no tables yet\n"
+    assert run_nnlab("export", "tensorboard", swept.path).exit_code == 2
+
+
 def test_parquet_without_pyarrow_costs_a_line(finished, tmp_path, monkeypatch):
     run = nnlab.open(finished)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
