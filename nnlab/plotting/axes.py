@@ -193,6 +193,9 @@ def capacity_axis(axes: Axes, name: str) -> None:
         return
     axes.set_xscale("log")
     axes.set_xlabel(f"{name} (log scale)")
+    if not axes.get_xlim()[0] > 0:  # of lines without a finite value
+        high = max(float(np.max(np.asarray(line.get_xdata(orig=False)))) for line in axes.lines)
+        axes.set_xlim(low / 1.1, high * 1.1)
     plain_ticks(axes)
 
 
@@ -211,7 +214,8 @@ def plain_ticks(axes: Axes) -> None:
 
     low, high = axes.get_xlim()
     if low > 0 and high / low < 1e4:
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 300 else (1.0,)))
+        subs = (1.0, 2.0, 5.0) if high / low < 100 else (1.0, 3.0) if high / low < 1000 else (1.0,)
+        axes.xaxis.set_major_locator(LogLocator(subs=subs))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
 

@@ -497,6 +497,7 @@ def test_the_title_of_scores(scores, said):
 
 def test_along_the_tuned_axis_a_line_a_value_the_best_first_in_the_legend():
     _, (left, right) = drawn(scored(SCORES), tuned=RATE)
+    (legend,) = left.figure.legends
     lines = {line.get_label(): line for line in left.get_lines() if not line.get_label().startswith("_")}
     assert list(lines) == ["adam, 0.1", "sgd momentum 0.9, 0.1", "sgd, 1"]
     np.testing.assert_allclose(lines["adam, 0.1"].get_xydata(), [[0.1, 0.2], [1, 0.52], [10, 2]])
@@ -504,8 +505,15 @@ def test_along_the_tuned_axis_a_line_a_value_the_best_first_in_the_legend():
     rings = [line.get_xydata().tolist() for line in left.get_lines() if line.get_markersize() == 8]
     assert rings == [[[0.1, 0.2]], [[0.1, 0.4]], [[1.0, 0.55]]]
     assert (left.get_xscale(), left.get_yscale()) == ("log", "log")
-    assert [text.get_text() for text in right.get_legend().get_texts()] == list(lines)
+    assert [text.get_text() for text in legend.get_texts()] == list(lines)
     assert (left.get_xlabel(), right.get_ylabel()) == ("learning rate (log scale)", "validation loss, median")
+
+
+def test_where_nothing_has_a_score_the_tuned_axis_is_drawn_all_the_same():
+    title, (left, _) = drawn(trained({"sgd": [NEVER], "adam": [NEVER]}, AXES), tuned=RATE, **LEVEL)
+    assert left.get_xlim()[0] > 0
+    left.figure.draw_without_rendering()
+    assert title == "sweep: none comes to training loss ≤ 0.1"
 
 
 def test_without_a_tuned_axis_a_row_a_value_the_best_on_top():

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ROW_CHARACTERS = 20  # in a line of a row's name
 LEGEND_CHARACTERS = 24  # in a line of the legend
+LEGEND_COLUMNS = 3  # of the legend below the panels
 LINE_STYLES = ("-", "--", ":", "-.")  # one after the other, beyond the palette's size
 WIDE_RATIO = 10.0  # of the greatest to the least score, from which on their axis is logarithmic
 
@@ -58,17 +59,25 @@ def draw_comparison(sweeps: Sequence[ComparedSweep], settings: ComparisonSetting
         styled = _styled(compared.contenders)
         if settings.tuned:
             _draw_lines(row[0], styled, settings)
-            lines, labels = row[0].get_legend_handles_labels()
-            beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
-            best = textwrap.fill(f"at its best {name_in_words(settings.tuned)}", LEGEND_CHARACTERS)
-            row[-1].legend(lines, labels, **beside, title=best, alignment="left")
+            _add_legend(figure, row, settings, is_below=len(sweeps) == 1)
         else:
             _draw_rows(row[0], styled, settings)
-        across = columns + bool(settings.tuned)  # the legend is beside the panels
+        across = columns + (len(sweeps) > 1 and bool(settings.tuned))  # the legend is beside the panels
         row[0].set_title(plotting.title(f"{compared.sweep.label}: {_outcome(compared, settings)}", across))
         if columns > 1 and rows is not None:
             _draw_curves(row[1], styled, rows, settings)
     return figure
+
+
+def _add_legend(figure: Figure, row: Sequence[Axes], settings: ComparisonSettings, is_below: bool) -> None:
+    """The values and where each is best: below all panels, or beside those of one sweep of several."""
+    best = f"at its best {name_in_words(str(settings.tuned))}"
+    if is_below:
+        plotting.legend_below(figure, row[0], columns=LEGEND_COLUMNS, title=best)
+        return
+    lines, labels = row[0].get_legend_handles_labels()
+    title = textwrap.fill(best, LEGEND_CHARACTERS)
+    row[-1].legend(lines, labels, loc="upper left", bbox_to_anchor=(1.0, 1.0), title=title, alignment="left")
 
 
 def _styled(contenders: Sequence[Contender]) -> list[StyledContender]:
