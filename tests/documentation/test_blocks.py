@@ -36,6 +36,7 @@ from nnlab.training.experiment import build_experiment
 WITH_CODE = [page for page in PAGES if any(block.language for block in blocks(page))]
 FILES = {block.marks["file"] for page in WITH_CODE for block in blocks(page) if "file" in block.marks}
 MODULES = {name.removesuffix(".py") for name in FILES if name.endswith(".py")}
+MARKS = {"file", "fragment", "wrong", "dry-run", "exit", "output", "no-run"}
 SHELL_SIGNS = set("|<>$&;`")
 SMALL = {
     "name": "fragment",
@@ -78,6 +79,7 @@ class Reader:
 
     def follow(self, block):
         """Do what a block says."""
+        assert set(block.marks) <= MARKS
         if "file" in block.marks:
             Path(block.marks["file"]).write_text(block.text)
         if "no-run" in block.marks:
