@@ -18,7 +18,7 @@ def inline_svg(figure: Figure, prefix: str, title: str) -> str:
     """A figure as an SVG element for a page that allows no style but its own.
 
     It has no style elements and attributes: what they say is said by attributes of SVG. Its text is drawn, so
-    that it looks the same everywhere, and its size is that of its `viewBox`, which a page scales.
+    that it looks the same everywhere, and a page that scales its width scales its height.
 
     Args:
         figure: The figure, drawn in the style inside of which this is called.
@@ -30,9 +30,10 @@ def inline_svg(figure: Figure, prefix: str, title: str) -> str:
     root = ElementTree.fromstring(content.getvalue())  # noqa: S314 - it was written just now
     for element in root.iter():
         _plain(element, prefix)
-    for attribute in ("version", "width", "height"):
+    for attribute in ("version", "height"):
         root.attrib.pop(attribute, None)
-    for attribute, value in {**INHERITED, "role": "img", "aria-label": title}.items():
+    width = root.attrib["viewBox"].split()[2]  # in points, of which a page makes pixels
+    for attribute, value in {**INHERITED, "width": width, "role": "img", "aria-label": title}.items():
         root.set(attribute, value)
     return ElementTree.tostring(root, encoding="unicode")
 

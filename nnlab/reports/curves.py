@@ -14,6 +14,7 @@ from nnlab.text import SPLITS, name_in_words
 
 LOG_STEP_RATIO = 8  # of the last gap between records to the first, from which on steps are logarithmic
 RATE = "learning_rate"
+LEAST_POINTS = 20  # of a curve, however many there are
 DIGITS = 5  # of a number on the page
 
 Columns = Mapping[str, np.ndarray]
@@ -26,10 +27,12 @@ class Source(NamedTuple):
     Attributes:
         label: The run in a few words.
         metrics: Its table `metrics`.
+        name: What it is known by, where its curves are made again and again.
     """
 
     label: str
     metrics: Columns
+    name: str = ""
 
 
 class Line(NamedTuple):
@@ -97,31 +100,48 @@ class Curves(NamedTuple):
         return self.points < self.records
 
 
-def curves_of(sources: Sequence[Source], most_values: int, splits: Sequence[str] = SPLITS) -> Curves:
+class Known(NamedTuple):
+    """A bundle as it was made before.
+
+    Attributes:
+        step: The column `step` that it was made of.
+        most_points: How many points it might have.
+        bundle: The bundle.
+    """
+
+    step: np.ndarray
+    most_points: int
+    bundle: Bundle
+
+
+def curves_of(
+    sources: Sequence[Source], most_values: int, known: dict[tuple[str, str], Known] | None = None
+) -> Curves:
     """The charts of runs.
 
     Args:
         sources: The runs.
         most_values: How many numbers all charts may have together.
-        splits: Those whose curves are drawn.
+        known: The bundles that were made before, by the names of run and quantity. Those whose table has not
+            grown are taken from here, and new ones put in.
 
     Returns:
         The charts, one for each quantity of the tables; of long tables, see `thinned`.
     """
-    quantities = _quantities(sources, splits)
+    quantities, known = _quantities(sources), {} if known is None else known
     count = sum(len(columns) for _, columns in quantities)
-    most_points = max(20, most_values // max(1, count))
+    most_points = _few_sizes(most_values / max(1, count))
     charts: dict[str, list[Bundle]] = {}
     for (number, quantity), columns in quantities:
-        metrics = sources[number].metrics
-        values = np.stack([metrics[column].astype(float) for column in columns])
-        kept = thinned(values, most_points)
-        steps = [int(step) for step in metrics["step"][kept]]
-        lines = [
-            Line(name_in_words(_split_of(column) or quantity), _split_number(column), rounded(row[kept]))
-            for column, row in zip(columns, values, strict=True)
-        ]
-        charts.setdefault(quantity, []).append(Bundle(number, steps, lines))
+        source = sources[number]
+        earlier, step = known.get((source.name, quantity)), source.metrics["step"]
+        if earlier is None or earlier.step is not step or earlier.most_points != most_points:
+            bundle = _bundle(source.metrics, columns, quantity, number, most_points)
+        else:
+            bundle = earlier.bundle if earlier.bundle.run == number else earlier.bundle._replace(run=number)
+        if source.name:
+            known[source.name, quantity] = Known(step, most_points, bundle)
+        charts.setdefault(quantity, []).append(bundle)
     points = [len(bundle.steps) for bundles in charts.values() for bundle in bundles]
     return Curves(
         [source.label for source in sources],
@@ -135,7 +155,24 @@ def curves_of(sources: Sequence[Source], most_values: int, splits: Sequence[str]
     )
 
 
-def _quantities(sources: Sequence[Source], splits: Sequence[str]) -> list[tuple[tuple[int, str], list[str]]]:
+def _few_sizes(points: float) -> int:
+    """As many points or somewhat fewer, in steps of a factor of 1.4: with one more run, few curves change."""
+    steps = math.floor(2 * math.log2(max(points, LEAST_POINTS) / LEAST_POINTS))
+    return int(LEAST_POINTS * 2 ** (steps / 2))
+
+
+def _bundle(metrics: Columns, columns: Sequence[str], quantity: str, number: int, most_points: int) -> Bundle:
+    """The curves of one quantity of one run."""
+    values = np.stack([metrics[column].astype(float) for column in columns])
+    kept = thinned(values, most_points)
+    lines = [
+        Line(name_in_words(_split_of(column) or quantity), _split_number(column), rounded(row[kept]))
+        for column, row in zip(columns, values, strict=True)
+    ]
+    return Bundle(number, [int(step) for step in metrics["step"][kept]], lines)
+
+
+def _quantities(sources: Sequence[Source]) -> list[tuple[tuple[int, str], list[str]]]:
     """For each run and quantity its columns, quantities of one name one after the other."""
     found: dict[tuple[str, int], list[str]] = {}
     for number, source in enumerate(sources):
@@ -143,9 +180,8 @@ def _quantities(sources: Sequence[Source], splits: Sequence[str]) -> list[tuple[
             split = _split_of(column)
             if column in ("step", "epoch") or values.dtype.kind not in "fiu" or not len(values):
                 continue
-            if split is None or split in splits:
-                quantity = column.removeprefix(f"{split}_") if split else column
-                found.setdefault((quantity, number), []).append(column)
+            quantity = column.removeprefix(f"{split}_") if split else column
+            found.setdefault((quantity, number), []).append(column)
     names = list(dict.fromkeys(quantity for quantity, _ in found))
     if all(
         (source.metrics[RATE] == source.metrics[RATE][0]).all()

@@ -9,7 +9,7 @@ import numpy as np
 
 from nnlab import plotting
 from nnlab.reports.contents import MAXIMUM_CURVE_VALUES, MAXIMUM_LAYER_VALUES, Contents
-from nnlab.reports.curves import Source, curves_of
+from nnlab.reports.curves import Known, Source, curves_of
 from nnlab.reports.growing import GrowingTable
 from nnlab.reports.layers import LayerSource, layers_of
 from nnlab.reports.trial_curves import MAXIMUM_TRIALS, of_splits, trial_labels
@@ -51,48 +51,53 @@ class SweepFeed:
     """The metrics of a sweep's trials."""
 
     def __init__(self, sweep: Sweep) -> None:
-        self.sweep = sweep
         self.tables: dict[str, GrowingTable] = {}
+        self.known: dict[tuple[str, str], Known] = {}
+        self.renew(sweep)
 
     def renew(self, result: Run | Sweep) -> None:
         """The sweep was opened anew, with more trials perhaps."""
         if isinstance(result, Sweep):
-            self.sweep = result
+            self.path, trials = result.path, result.trials
+            self.labels = dict(zip(map(str, trials["trial"]), trial_labels(result), strict=True))
+            self.ended = {str(name) for name in trials.loc[trials["status"].notna(), "trial"]}
+            self.read_to_the_end: set[str] = set()
 
     def grow(self) -> bool:
         """Read what has been added; whether there is anything."""
-        names = self._names()
-        for name in names:
+        grown = 0
+        for name in self._names():
             if name not in self.tables:
-                self.tables[name] = GrowingTable(self.sweep.path / "trials" / name / "metrics.csv")
-        return sum(self.tables[name].grow() for name in names) > 0  # each of them
+                self.tables[name] = GrowingTable(self.path / "trials" / name / "metrics.csv")
+            if name not in self.read_to_the_end:
+                grown += self.tables[name].grow()
+        self.read_to_the_end = self.ended
+        return grown > 0
 
     def _names(self) -> list[str]:
         """The trials whose curves are drawn, in the order of trials.csv, or by name before there is one."""
-        names = [str(name) for name in self.sweep.trials["trial"]] or _folders(self.sweep.path / "trials")
+        names = list(self.labels) or _folders(self.path / "trials")
         return [names[number] for number in plotting.evenly_spaced_indices(len(names), MAXIMUM_TRIALS)]
 
     def put_into(self, contents: Contents) -> Contents:
         """The contents of the page with the curves as they are now."""
-        labels = dict(zip(map(str, self.sweep.trials["trial"]), trial_labels(self.sweep), strict=True))
         sources = [
-            Source(labels.get(name, name), of_splits(self.tables[name].columns))
+            Source(self.labels.get(name, name), of_splits(self.tables[name].columns), name)
             for name in self._names()
             if len(self.tables[name].columns.get("step", ()))
         ]
         part = contents.parts[0]
         if part.sweep is None or not sources:
             return contents
-        curves = curves_of(sources, MAXIMUM_CURVE_VALUES)
+        curves = curves_of(sources, MAXIMUM_CURVE_VALUES, self.known)
         return contents._replace(parts=[part._replace(sweep=part.sweep._replace(curves=curves))])
 
     @property
     def progress(self) -> str:
         """How far it is, in words."""
-        trials = self.sweep.trials
-        ended = int(trials["status"].notna().sum())
-        begun = sum(len(table.columns.get("step", ())) > 0 for table in self.tables.values())
-        return f"{ended} of {len(trials)} trials have ended" if len(trials) else f"{begun} trials have begun"
+        if self.labels:
+            return f"{len(self.ended)} of {len(self.labels)} trials have ended"
+        return f"{len(self.tables)} trials have begun"
 
 
 def _folders(path: Path) -> list[str]:

@@ -45,8 +45,9 @@ class GrowingTable:
         finally:
             os.close(file)
         complete = added[: added.rfind(b"\n") + 1]
-        self._bytes += len(complete)
-        self._append(list(csv.reader(complete.decode(errors="replace").splitlines())))
+        if complete:
+            self._bytes += len(complete)
+            self._append(list(csv.reader(complete.decode(errors="replace").splitlines())))
         return bool(complete)
 
     def _append(self, rows: list[list[str]]) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 from nnlab.errors import RunStatus, UsageError
 from nnlab.reports.contents import Contents, contents_of
 from nnlab.reports.feeds import RunFeed, SweepFeed
-from nnlab.reports.page import data_of, render
+from nnlab.reports.page import DataWriter, render
 from nnlab.runs.results import Run, Sweep
 from nnlab.runs.results import open as open_result
 
-PAUSE_RATIO = 100  # of the pause after the whole page was collected to the time that this took
+PAUSE_RATIO = 200  # of the pause after the whole page was collected to the time that this took
 
 Stamp = tuple[int, int]
 """When a file was last changed, and its size."""
@@ -28,6 +28,7 @@ class LivePage:
         self.path = path
         self._lock = threading.Lock()
         self._number = self._page = 0
+        self._writer = DataWriter()
         self._collected_at = self._pause = 0.0
         self._problem = ""
         self._contents: Contents
@@ -62,7 +63,7 @@ class LivePage:
                 "progress": self._problem or self._feed.progress,
                 "goes_on": self._goes_on,
             }
-            return f'{json.dumps(head)[:-1]}, "data": {data_of(self._contents)}}}'
+            return f'{json.dumps(head)[:-1]}, "data": {self._writer.text(self._contents)}}}'
 
     def _look(self) -> None:
         """Read what has been added, and collect the whole page where it has changed and it is time to."""

@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 
 from nnlab import __version__
 from nnlab.reports.contents import Contents
+from nnlab.reports.curves import Bundle, Curves
 from nnlab.system import files
 
 STATIC = resources.files("nnlab.reports") / "static"
@@ -58,7 +59,7 @@ def render(contents: Contents, live: bool = False) -> str:
     assets = _assets()
     return _template().render(
         contents=contents,
-        data=data_of(contents),
+        data=DataWriter().text(contents),
         policy=assets.policy + ("; connect-src 'self'" if live else ""),
         version=__version__,
         live=live,
@@ -72,13 +73,39 @@ def is_page(file: Path) -> bool:
         return GENERATOR.encode() in content.read(HEAD_BYTES)
 
 
-def data_of(contents: Contents) -> str:
-    """The numbers of curves and layers as JSON that may stand inside of a script element."""
-    groups = {"runs": contents.curves} if contents.curves is not None else {}
-    for number, part in enumerate(contents.parts):
-        if part.sweep is not None and part.sweep.curves is not None:
-            groups[f"sweep-{number}"] = part.sweep.curves
-    text = json.dumps(_plain({"groups": groups, "layers": contents.layers}), separators=(",", ":"))
+class DataWriter:
+    """Writes the numbers of curves and layers as JSON; curves that it wrote before are not written anew."""
+
+    def __init__(self) -> None:
+        self._bundles: dict[int, tuple[Bundle, str]] = {}
+
+    def text(self, contents: Contents) -> str:
+        """JSON that may stand inside of a script element."""
+        groups = {"runs": contents.curves} if contents.curves is not None else {}
+        for number, part in enumerate(contents.parts):
+            if part.sweep is not None and part.sweep.curves is not None:
+                groups[f"sweep-{number}"] = part.sweep.curves
+        earlier, self._bundles = self._bundles, {}
+        texts = [f"{_json(name)}:{self._curves(curves, earlier)}" for name, curves in groups.items()]
+        return f'{{"groups":{{{",".join(texts)}}},"layers":{_json(contents.layers)}}}'
+
+    def _curves(self, curves: Curves, earlier: Mapping[int, tuple[Bundle, str]]) -> str:
+        charts = []
+        for chart in curves.charts:
+            bundles = ",".join(self._bundle(bundle, earlier) for bundle in chart.bundles)
+            charts.append(f"{_json(chart._replace(bundles=[]))[: -len('[]}')]}[{bundles}]}}")
+        return f'{_json(curves._replace(charts=[]))[:-1]},"charts":[{",".join(charts)}]}}'
+
+    def _bundle(self, bundle: Bundle, earlier: Mapping[int, tuple[Bundle, str]]) -> str:
+        if id(bundle) not in earlier:
+            self._bundles[id(bundle)] = bundle, _json(bundle)
+        else:
+            self._bundles[id(bundle)] = earlier[id(bundle)]
+        return self._bundles[id(bundle)][1]
+
+
+def _json(value: object) -> str:
+    text = json.dumps(_plain(value), separators=(",", ":"))
     for character, escaped in ESCAPED.items():
         text = text.replace(character, escaped)
     return text

@@ -14,7 +14,7 @@ from nnlab.reports.settings import Line, lines_of
 from nnlab.reports.trial_curves import trial_curves_of
 from nnlab.reports.trials import Parallel, Trials, parallel_of, trials_of
 from nnlab.runs.results import Run, Sweep
-from nnlab.runs.sweep_points import PointTable
+from nnlab.runs.sweep_points import PointTable, sweep_points
 from nnlab.storage.results import JsonObject
 from nnlab.text import RECORDS, name_in_words, one_line, short_value
 
@@ -122,10 +122,11 @@ def part_of(
 
 
 def _sweep_part(sweep: Sweep, share: Share) -> SweepPart:
+    points = sweep_points(sweep)
     return SweepPart(
-        sweep.points_in_words,
-        trials_of(sweep, share.trial_rows),
-        parallel_of(sweep),
+        points.in_words(),
+        trials_of(sweep, points, share.trial_rows),
+        parallel_of(sweep, points),
         trial_curves_of(sweep, share.curve_values) if share.curve_values else None,
     )
 

@@ -9,8 +9,9 @@ from nnlab.config.split_roles import recorded_splits, reported_split
 from nnlab.errors import UsageError
 from nnlab.reports.curves import Columns, Curves, Source, curves_of
 from nnlab.runs.results import Sweep
-from nnlab.runs.sweep_points import labels_of, short_names
+from nnlab.runs.sweep_points import labels_of
 from nnlab.storage.tables import read_table
+from nnlab.text import names_in_words
 
 MAXIMUM_TRIALS = 60  # whose curves are drawn: more cannot be told apart
 
@@ -38,7 +39,7 @@ def trial_labels(sweep: Sweep) -> list[str]:
     trials = sweep.trials
     axes = [axis for axis in sweep.axes if axis in trials]
     words = [labels_of(trials[axis].tolist()) for axis in axes]
-    names: list[str] = short_names(axes)
+    names = names_in_words(axes)
     if not axes or trials["seed"].nunique() > 1:
         names, words = [*names, "seed"], [*words, [str(seed) for seed in trials["seed"]]]
     return [

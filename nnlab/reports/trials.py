@@ -11,7 +11,7 @@ import numpy as np
 from nnlab.config.experiment_keys import REASON
 from nnlab.runs.results import Sweep
 from nnlab.runs.sweep_dimensions import Dimension, colour_scale, dimensions_of
-from nnlab.runs.sweep_points import SweepPoints, check_axes, labels_of, metric_in_words, sweep_points
+from nnlab.runs.sweep_points import SweepPoints, labels_of, metric_in_words
 from nnlab.text import names_in_words, one_line, short_value
 
 if TYPE_CHECKING:
@@ -103,15 +103,14 @@ class Parallel(NamedTuple):
     left_out: int
 
 
-def trials_of(sweep: Sweep, most_rows: int) -> Trials:
+def trials_of(sweep: Sweep, points: SweepPoints, most_rows: int) -> Trials:
     """The trials of a sweep in the order of trials.csv.
 
     Args:
         sweep: The sweep, finished or not.
+        points: Its points.
         most_rows: How many trials to list; of more, those that are best by the sweep's metric.
     """
-    check_axes(sweep)
-    points = sweep_points(sweep)
     table = sweep.trials.reset_index(drop=True)
     keys = [*(axis for axis in sweep.axes if axis in table), "seed", "status", *_numbers(sweep, points)]
     kept = _best_rows(table, points, most_rows)
@@ -167,9 +166,8 @@ def _number(value: object) -> float | None:
     return None
 
 
-def parallel_of(sweep: Sweep) -> Parallel | None:
+def parallel_of(sweep: Sweep, points: SweepPoints) -> Parallel | None:
     """The points of a sweep across its axes; None where fewer than three vary, or no trial is complete."""
-    points = sweep_points(sweep)
     dimensions = dimensions_of(sweep, points) if points.best is not None else []
     if len(dimensions) < LEAST_DIMENSIONS or points.metric is None:
         return None

@@ -103,6 +103,19 @@ def test_a_learning_rate_that_never_changes_has_no_chart():
     assert [len(chart.bundles) for chart in both.charts] == [2]
 
 
+def test_what_has_not_grown_is_not_made_anew():
+    first, second = metrics(train_loss=STEPS), metrics(train_loss=-STEPS)
+    known = {}
+    before = curves_of([Source("a", first, "x"), Source("b", second, "y")], 1_000, known)
+    longer = metrics(13, train_loss=np.arange(13.0))
+    after = curves_of([Source("b", second, "y"), Source("a", longer, "x")], 1_000, known)
+    fresh = curves_of([Source("b", second), Source("a", longer)], 1_000)
+    assert after == fresh
+    assert after.charts[0].bundles[0].lines is before.charts[0].bundles[1].lines
+    fewer = curves_of([Source("b", second, "y"), Source("a", longer, "x")], 30, known)
+    assert fewer == curves_of([Source("b", second), Source("a", longer)], 30)
+
+
 def test_words_are_no_curve():
     words = np.array(["a"] * 12, dtype=object)
     assert curves_of([Source("a", metrics(row=words))], 100).charts == []

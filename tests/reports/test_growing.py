@@ -26,7 +26,9 @@ def test_each_look_reads_what_was_added_up_to_the_last_line_break(file):
         assert steps[: len(before)] == before
     np.testing.assert_array_equal(table.columns["loss"], [0.5, 0.25, np.nan])
     assert table.columns["layer"].tolist() == ["a", "b", "c"]
+    before = dict(table.columns)
     assert not table.grow()
+    assert all(table.columns[name] is column for name, column in before.items())
 
 
 def test_it_reads_what_pandas_reads(file, finished, monkeypatch):

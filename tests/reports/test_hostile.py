@@ -6,28 +6,11 @@ import shutil
 import pytest
 from torture.hostile import damaged
 
-import nnlab as package
 from reports.elements import read
 
-SWEEP = """\
-name: hostile
-data: {type: xor, examples: 60, batch_size: 8}
-model: {type: mlp, width: 4, depth: 1, outputs: 2}
-train: {epochs: 2}
-phenomena: [gradient_flow]
-sweep: {axes: {model.width: [2, 4], optimizer.learning_rate: [0.1, 1], data.batch_size: [4, 8]}}
-"""
 FILES = ("config.yaml", "summary.json", "metrics.csv", "layers.csv", "environment.json", "timing.csv")
 FILES_OF_A_SWEEP = ("sweep.yaml", "summary.json", "trials.csv", "trials/{trial}/metrics.csv")
 SEEDS = range(30)
-
-
-@pytest.fixture(scope="module")
-def swept(tmp_path_factory, sweeps_here):
-    """A finished sweep of three axes; not to be changed."""
-    home = tmp_path_factory.mktemp("swept")
-    (home / "hostile.yaml").write_text(SWEEP)
-    return package.sweep(package.load(home / "hostile.yaml"), home / "sweep", plots=False).path
 
 
 @pytest.mark.parametrize("seed", SEEDS)

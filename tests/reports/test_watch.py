@@ -55,6 +55,32 @@ def test_news_come_as_the_tables_grow(run, finished):
     assert "<figure>" in page.html()
 
 
+def test_the_trials_of_a_sweep_come_as_they_begin_and_end(swept, folder):
+    """Trials as they are written: none, then one that goes on, then all as trials.csv has them."""
+    shutil.copytree(swept, folder / "sweep")
+    trials = folder / "sweep" / "trials"
+    table = (folder / "sweep" / "trials.csv").read_text()
+    (folder / "sweep" / "trials.csv").unlink()
+    summary = (folder / "sweep" / "summary.json").read_text()
+    (folder / "sweep" / "summary.json").write_text('{"name": "hostile", "status": "running", "trials": 2}')
+    trials.rename(folder / "later")
+    with RunDirectory(folder / "sweep").held():
+        page = LivePage(folder / "sweep")
+        first = json.loads(page.news(""))
+        assert (first["data"]["groups"], first["progress"]) == ({}, "0 trials have begun")
+        (folder / "later").rename(trials)
+        second = json.loads(page.news(str(first["number"])))
+        assert second["progress"] == "8 trials have begun"
+        assert sorted(second["data"]["groups"]["sweep-0"]["runs"]) == sorted(p.name for p in trials.iterdir())
+        (folder / "sweep" / "trials.csv").write_text(table)
+        (folder / "sweep" / "summary.json").write_text(summary)
+        third = json.loads(page.news(str(second["number"])))
+        assert (third["progress"], third["goes_on"]) == ("8 of 8 trials have ended", False)
+        assert third["data"]["groups"]["sweep-0"]["runs"][0] == "width 2, learning rate 0.1, batch size 4"
+        lines = [chart["bundles"] for chart in third["data"]["groups"]["sweep-0"]["charts"]]
+        assert all(len(bundles) == 8 for bundles in lines)
+
+
 def test_while_it_is_half_replaced_the_page_stays(run):
     page = LivePage(run)
     (run / "summary.json").write_text("{")

@@ -635,7 +635,7 @@
 
   // --- following a run that goes on ------------------------------------------------------------------------
 
-  const POLL = { soon: 700, late: 5000 }; // milliseconds between two questions
+  const POLL = { soon: 650, late: 5000 }; // milliseconds between two questions
 
   class Following {
     constructor() {
