@@ -55,7 +55,20 @@ NodeName=localhost NodeHostname={host} NodeAddr=127.0.0.1 CPUs={cores} State=UNK
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
-RAY_BYTES = 80 * 2**20  # of a node's store: about the least that Ray takes
+RAY_NODES = 2
+RAY_SCRIPT = """\
+import sys
+from ray.cluster_utils import Cluster
+
+node = {"num_cpus": 1, "object_store_memory": 80 * 2**20}  # about the least that Ray takes
+cluster = Cluster(initialize_head=True, head_node_args={**node, "gcs_server_port": int(sys.argv[1])})
+print("a node is there", flush=True)
+cluster.add_node(**node)
+print("a node is there", flush=True)
+for _ in sys.stdin:
+    cluster.add_node(**node)
+    print("a node is there", flush=True)
+"""
 
 
 class Cluster:
@@ -63,11 +76,12 @@ class Cluster:
 
     Attributes:
         variables: The environment in which its commands find it.
+        mark: Which of them tells its processes from others.
         options: The words of `nnlab sweep` that use it.
     """
 
-    def __init__(self, folder: Path, variables: dict[str, str], options: Sequence[str]) -> None:
-        self.folder, self.variables, self.options = folder, variables, options
+    def __init__(self, folder: Path, variables: dict[str, str], mark: str, options: Sequence[str]) -> None:
+        self.folder, self.variables, self.mark, self.options = folder, variables, mark, options
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, words: Sequence[str]) -> Path:
@@ -75,7 +89,9 @@ class Cluster:
         output = self.folder / f"{name}-{secrets.token_hex(4)}.output"
         with output.open("wb") as file:
             environment = {**os.environ, **self.variables}
-            self.daemons[name] = subprocess.Popen(words, stdout=file, stderr=file, env=environment)
+            self.daemons[name] = subprocess.Popen(
+                words, stdin=subprocess.PIPE, stdout=file, stderr=file, env=environment
+            )
         return output
 
     def workers(self) -> list[psutil.Process]:
@@ -86,7 +102,7 @@ class Cluster:
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                if self.variables.items() <= process.environ().items():
+                if process.environ().get(self.mark) == self.variables[self.mark]:
                     found.append(process)
         return found
 
@@ -117,7 +133,7 @@ class Slurm(Cluster):
 
     def __init__(self, folder: Path) -> None:
         variables = {"PATH": SLURM_PATH, "SLURM_CONF": str(folder / "slurm.conf")}
-        super().__init__(folder, variables, ["--launcher", SRUN])
+        super().__init__(folder, variables, "SLURM_CONF", ["--launcher", SRUN])
         (folder / "munge.key").write_bytes(secrets.token_bytes(128))
         (folder / "munge.key").chmod(0o400)
         for name in ("state", "spool"):
@@ -161,41 +177,42 @@ class Ray(Cluster):
     """A head and another node, each with one CPU."""
 
     def __init__(self, folder: Path) -> None:
-        port = free_port()
-        variables = {**ON_LOOPBACK, **QUIET, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        super().__init__(folder, variables, ["--engine", f"ray://127.0.0.1:{port}"])
-        common = [
-            "--node-ip-address=127.0.0.1",
-            "--num-cpus=1",
-            f"--object-store-memory={RAY_BYTES}",
-            "--block",
-        ]
-        ray = [sys.executable, "-m", "ray.scripts.scripts", "start", *common]
-        head = [*ray, "--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={folder}/ray"]
-        self.words = {"head": head, "node": [*ray, f"--address=127.0.0.1:{port}"]}
+        self.port, token = free_port(), secrets.token_hex(32)
+        variables = {**ON_LOOPBACK, **QUIET, "RAY_AUTH_TOKEN": token, "RAY_TMPDIR": str(folder)}
+        super().__init__(folder, variables, "RAY_AUTH_TOKEN", ["--engine", f"ray://127.0.0.1:{self.port}"])
         self.mend()
 
     def kill(self, kind: str, pick: random.Random) -> bool:
         if kind == "worker":
             return self.kill_worker(pick)
-        name = {"node": "node", "controller": "head"}[kind]
-        whole = psutil.Process(self.daemons[name].pid)
         program = {"node": "raylet", "controller": "gcs_server"}[kind]
-        found = [part for part in whole.children(recursive=True) if Path(_words(part)[0]).name == program]
+        found = self._living(program)[-1:]
         _kill(found)
-        self.daemons.pop(name).wait()  # it sees to the others of its node
         if kind == "controller":
-            self.daemons.pop("node").wait()
+            self.close()
         return bool(found)
 
     def mend(self) -> None:
-        for name, words in self.words.items():
-            if name in self.daemons:
-                continue
-            output = self.start(name, words)
-            while "Ray runtime started" not in output.read_text():
-                assert self.daemons[name].poll() is None, output.read_text()
-                time.sleep(0.1)
+        if "ray" not in self.daemons:
+            self.output = self.start("ray", [sys.executable, "-c", RAY_SCRIPT, str(self.port)])
+            self.nodes_told = RAY_NODES
+        elif len(self._living("raylet")) < RAY_NODES:
+            self.nodes_told += 1
+            stdin = self.daemons["ray"].stdin
+            stdin.write(b"\n")
+            stdin.flush()
+        while self.output.read_text().count("a node is there") < self.nodes_told:
+            assert self.daemons["ray"].poll() is None, self.output.read_text()
+            time.sleep(0.1)
+
+    def close(self) -> None:
+        daemon = psutil.Process(self.daemons.pop("ray").pid)
+        _kill([daemon, *daemon.children(recursive=True)])
+
+    def _living(self, program: str) -> list[psutil.Process]:
+        """Its processes of a program, that of the head first."""
+        found = [process for process in self.processes() if process.name() == program]
+        return sorted(found, key=psutil.Process.create_time)
 
 
 def free_port() -> int:
@@ -245,4 +262,13 @@ def _kill(processes: Sequence[psutil.Process]) -> None:
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(signal.SIGKILL)
-    psutil.wait_procs(processes)
+    while any(_lives(process) for process in processes):
+        time.sleep(0.01)
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Whether it has not ended; one that its parent has not asked after has, too."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from clusters import KINDS, Cluster, Ray, Slurm, closing, why_no_slurm
+from clusters import KINDS, LOOPBACK, Cluster, Ray, Slurm, closing, listening, why_no_slurm
 
 from torture import Report
 from torture.joins import trained_again
@@ -65,7 +65,8 @@ def _kills(start: Callable[[Path], Cluster], count: int, folder: Path, seed: int
         on_cluster = _seconds([*command("sweep", config, there), *jobs, *cluster.options], cluster.variables)
         trials = len(list(here.glob("trials/*")))
         print(f"a sweep of {trials} trials: {local:.0f} s here, {on_cluster:.0f} s there", flush=True)
-        whole, bad = left_by(here), []
+        whole = left_by(here)
+        bad = [f"listens at {address}" for address in listening(cluster.processes()) - LOOPBACK]
         bad += [f"untouched: {name} differs" for name in _differing(whole, left_by(there))]
         left, number = dict.fromkeys((*KINDS, "sweep"), count), 0
         while any(left.values()):
