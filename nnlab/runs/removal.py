@@ -11,11 +11,12 @@ from typing import NamedTuple
 
 from nnlab.config import check_tree
 from nnlab.config.document import read
-from nnlab.errors import NnlabError, UsageError
+from nnlab.errors import NnlabError, RunStatus, UsageError
 from nnlab.runs.catalogue import DAMAGED
 from nnlab.runs.results import open_run, open_sweep
+from nnlab.storage.lock import is_locked
 from nnlab.storage.results import read_json
-from nnlab.storage.run_directory import RunDirectory, is_being_written
+from nnlab.storage.run_directory import LOCK_NAME, RunDirectory, is_being_written
 from nnlab.system import files
 
 RESULTS = "results"  # the name of a folder of runs
@@ -60,13 +61,14 @@ def removable(path: Path) -> Removable:
     if not path.is_dir():
         raise UsageError(f"{path}: no such run directory; `nnlab runs` lists them")
     _check_wrote(path)
-    if is_being_written(path):
-        raise UsageError(f"{path}: a process is at work here; wait for it, or end it")
     try:
         result = open_sweep(path) if (path / "sweep.yaml").exists() else open_run(path)
         status = str(result.status)
     except NnlabError:
         status = DAMAGED
+    may_go_on = status == RunStatus.RUNNING or (status == DAMAGED and is_being_written(path))
+    if may_go_on or is_locked(path / LOCK_NAME):
+        raise UsageError(f"{path}: a process is at work here; wait for it, or end it")
     return Removable(path, status, sum(_sizes(path)))
 
 

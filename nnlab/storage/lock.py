@@ -84,22 +84,33 @@ class DirectoryLock:
         return process.strip(), mode
 
 
+def is_locked(file: Path) -> bool:
+    """Whether a process of this host has the lock of this file. Nothing is written."""
+    return _look(file)[0]
+
+
 def may_be_locked(file: Path) -> bool:
     """Whether a process has the lock of this file, or may have it, on another host. Nothing is written."""
+    locked, process = _look(file)
+    return locked or is_elsewhere(process)
+
+
+def _look(file: Path) -> tuple[bool, str]:
+    """Whether a process of this host has the lock, and which process was last to have it."""
     import fcntl
 
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        return False
+        return False, ""
     try:
         process = os.pread(descriptor, 200, 0).decode(errors="replace").partition("\n")[0].strip()
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        return True
+        return True, ""
     finally:
         os.close(descriptor)
-    return is_elsewhere(process)
+    return False, process
 
 
 def this_process() -> str:

@@ -172,6 +172,15 @@ def test_what_is_being_written_stays(results):
     assert left(results) == before
 
 
+@pytest.mark.parametrize(("status", "code"), [("complete", 0), ("running", 2)])
+def test_a_run_of_another_host_may_go_once_it_has_ended(results, status, code):
+    (results / "a" / ".lock").write_text("process 1 on another-host\n")
+    summary = json.loads((results / "a" / "summary.json").read_text())
+    (results / "a" / "summary.json").write_text(json.dumps(summary | {"status": status}))
+    assert run_nnlab("remove", "results/a", "--yes").exit_code == code
+    assert (results / "a").exists() == bool(code)
+
+
 def test_without_a_name_nothing_is_meant(results):
     result = run_nnlab("remove", "--yes")
     assert (result.exit_code, result.stderr) == (
