@@ -27,6 +27,7 @@
   // --- colours and dashes --------------------------------------------------------------------------------
 
   const DASHES = [[7, 4], [], [2, 3]]; // training, validation, test
+  const SPLIT_LINES = [1, 0, 2]; // their colours, as in the figures
   const PALETTE = 8;
   const mixed = (from, to, share) => {
     const channels = (colour) => [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
@@ -133,7 +134,7 @@
       const ofRuns = runs.length > 1 ? runs.map((name, number) =>
         entry(this.hidden.runs, number, name, swatch(colourOf(number, runs.length), []))) : [];
       const ofSplits = [...splits].sort().map(([number, name]) => entry(this.hidden.splits, number, name,
-        swatch(runs.length > 1 ? variable("--muted") : colourOf(number, 1), DASHES[number])));
+        swatch(runs.length > 1 ? variable("--muted") : colourOf(SPLIT_LINES[number], 1), DASHES[number])));
       return make("div", { class: "legend", role: "group", "aria-label": "Curves that are shown" }, ...ofRuns, ...ofSplits);
     }
 
@@ -143,7 +144,7 @@
         label: count > 1 ? `${this.curves.runs[bundle.run]}, ${line.name}` : line.name,
         run: bundle.run,
         split: line.split,
-        stroke: count > 1 ? colourOf(bundle.run, count) : colourOf(line.split ?? 0, 1),
+        stroke: count > 1 ? colourOf(bundle.run, count) : colourOf(SPLIT_LINES[line.split ?? 1], 1),
         dash: DASHES[line.split ?? 1],
         width: count > PALETTE ? 1.1 : 1.7,
         show: this.isShown(bundle.run, line.split),
