@@ -47,7 +47,7 @@ def runs(folder: Path, conditions: tuple[str, ...], sort: str, descending: bool)
     asked = dict.fromkeys([*(parse_condition(text).field for text in conditions), *([sort] if sort else [])])
     shown = [field for field in asked if field not in ("run", "status", "expectations")]
     head = ("run", "status", "steps", "expectations", *shown, "final")
-    print_table(head, [_row(entry, shown) for entry in entries])
+    print_table(head, [_row(entry, shown) for entry in entries], unbroken=(0, *range(4, 4 + len(shown))))
 
 
 def _row(entry: Entry, shown: Sequence[str]) -> tuple[str, ...]:
@@ -63,7 +63,7 @@ def _row(entry: Entry, shown: Sequence[str]) -> tuple[str, ...]:
         f"{len(run.trials)} trials" if isinstance(run, nnlab.Sweep) else str(run.summary.get("step", "")),
         "-" if not len(verdicts) else "not yet" if verdicts.pending else held,
         *(short_value(entry.fields.get(field)) for field in shown),
-        ", ".join(f"{name} {final[name]:.4g}" for name in _headline(final)),
+        ", ".join(f"{n} {final[n]:.4g}" for n in _headline(final) if f"final.{n}" not in shown),
     )
 
 

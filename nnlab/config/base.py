@@ -6,8 +6,8 @@ The two are merged before anything is checked, so that what is saved and hashed 
 - A component is merged where its type is the same or left out, and else replaced, so that no key of another
   type stays.
 - `null` drops a key of the base, so that its default holds.
-- What only makes sense as a whole is replaced as a whole (ONE_VALUE), and of two keys that exclude each other
-  the given one replaces the other (ALTERNATIVES).
+- What only makes sense as a whole is replaced as a whole (ONE_VALUE), and of keys that exclude each other the
+  given one takes the place of the others (EXCLUDED).
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ ONE_VALUE: tuple[KeyPath, ...] = (  # "*" stands for any key
     ("sweep", "random", "axes", "*"),
     ("record", "every"),
 )
-ALTERNATIVES: Mapping[KeyPath, tuple[str, ...]] = {
-    ("train",): ("epochs", "steps"),
-    ("record",): ("every", "log_spaced"),
+EXCLUDED: Mapping[KeyPath, Mapping[str, tuple[str, ...]]] = {  # key -> those that it takes the place of
+    (): {"solver": ("optimizer", "train"), "optimizer": ("solver",), "train": ("solver",)},
+    ("train",): {"epochs": ("steps",), "steps": ("epochs",)},
+    ("record",): {"every": ("log_spaced",), "log_spaced": ("every",)},
 }
 
 
@@ -145,13 +146,17 @@ class _Merger:
             return self._take(self.document, upper, path)
         self._mark(self.base, path)
         self._mark(self.document, path)
-        alternatives = ALTERNATIVES.get(path, ())
-        is_given = any(upper.get(key) is not None for key in alternatives)
+        excluded = {
+            other
+            for key, others in EXCLUDED.get(path, {}).items()
+            if upper.get(key) is not None
+            for other in others
+        }
         tree: ConfigTree = {}
         for key in {**lower, **upper}:
             here = (*path, key)
             if key not in upper:
-                if not (is_given and key in alternatives):
+                if key not in excluded:
                     tree[key] = self._take(self.base, lower[key], here)
             elif key not in lower:
                 tree[key] = self._take(self.document, upper[key], here)

@@ -11,7 +11,7 @@ from support import TINY, run_nnlab
 
 import nnlab
 from nnlab.config import base
-from nnlab.config.base import ALTERNATIVES, KEY, shipped_experiments, with_base
+from nnlab.config.base import EXCLUDED, KEY, shipped_experiments, with_base
 from nnlab.config.document import Document, Mark, parse
 from nnlab.config.load import load
 from nnlab.errors import ConfigError, UsageError
@@ -93,6 +93,13 @@ def line_of(call):
         ("train: {epochs: 3, devices: 2}", "train: {steps: 5}", {"train": {"devices": 2, "steps": 5}}),
         ("train: {steps: 5}", "train: {epochs: ~, a: 2}", {"train": {"steps": 5, "epochs": None, "a": 2}}),
         ("record: {every: {epochs: 1}}", "record: {log_spaced: 9}", {"record": {"log_spaced": 9}}),
+        ("optimizer: sgd\ntrain: {steps: 5}", "solver: least_squares", {"solver": "least_squares"}),
+        ("solver: least_squares", "train: {steps: 5}", {"train": {"steps": 5}}),
+        (
+            "optimizer: sgd\ntrain: {steps: 5}",
+            "train: {steps: 6}",
+            {"optimizer": "sgd", "train": {"steps": 6}},
+        ),
     ],
 )  # fmt: skip
 def test_what_two_files_come_to(files, lower, upper, expected):
@@ -136,18 +143,33 @@ def test_merging_is_that_of_json_merge_patch(lower, upper):
     assert [document.tree for document in documents] == [lower, upper], "they are left as they are"
 
 
-def test_alternatives_are_those_that_exclude_each_other():
-    """The pairs of `base` are those that the sections refuse."""
-    whole = load(shipped_experiments()["vanishing_gradients"]).tree
-    for path, pair in ALTERNATIVES.items():
-        tree = copy.deepcopy(whole)
-        section = tree[path[0]]
-        section |= {
-            key: section[key] or {"epochs": 1, "steps": 5, "log_spaced": 5, "every": {"steps": 5}}[key]
-            for key in pair
-        }
-        with pytest.raises(ConfigError, match=f"{path[0]}: give one of '{pair[0]}' and '{pair[1]}'"):
-            nnlab.experiment(tree)
+GIVEN = {
+    "optimizer": "sgd",
+    "solver": "least_squares",
+    "train": {"steps": 5},
+    "epochs": 1,
+    "steps": 5,
+    "every": {"steps": 5},
+    "log_spaced": 5,
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "key", "other"),
+    [
+        (path, key, other)
+        for path, keys in EXCLUDED.items()
+        for key, others in keys.items()
+        for other in others
+    ],
+)
+def test_keys_that_exclude_each_other_are_refused_beside_each_other(path, key, other):
+    """So that it is right to put one in the place of the other."""
+    tree = load(shipped_experiments()["vanishing_gradients"]).tree
+    section = tree[path[0]] if path else tree
+    changed = section | {key: GIVEN[key], other: GIVEN[other]}
+    with pytest.raises(ConfigError, match=r"give one of|a solver stands in its place"):
+        nnlab.experiment(tree | {path[0]: changed} if path else changed)
 
 
 def test_a_file_with_a_base_and_the_same_file_written_out_are_one_experiment(files):
