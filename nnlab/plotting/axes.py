@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 PANELS_ACROSS = 2  # side by side, of runs or sweeps; more come below
+LEGEND_CHARACTERS, HANDLE_CHARACTERS = 110, 8  # as wide as the figure; what a line and a gap take of them
 WIDE_RATIO = 30.0  # of the greatest to the least value, from which on an axis is logarithmic
 
 Result = TypeVar("Result")
@@ -237,7 +238,7 @@ def legend_below(figure: Figure, axes: Axes, columns: int | None = None, title: 
         title: Of the legend.
     """
     handles, labels = axes.get_legend_handles_labels()
-    ncols = len(labels) if columns is None else min(columns, len(labels))
+    ncols = min(_columns_for(labels), len(labels) if columns is None else columns)
     figure.legend(handles, labels, loc="outside lower center", ncols=ncols, title=title)
 
 
@@ -256,7 +257,14 @@ def colour_legend(
 
     looks = zip(colours(len(labels)), markers or [""] * len(labels), labels, strict=True)
     lines = [Line2D([], [], color=c, marker=m, markersize=4, label=text) for c, m, text in looks]
-    figure.legend(handles=lines, loc="outside lower center", ncols=2, title=title)
+    figure.legend(handles=lines, loc="outside lower center", ncols=min(2, _columns_for(labels)), title=title)
+
+
+def _columns_for(labels: Sequence[str]) -> int:
+    """How many labels of a legend there is room for side by side."""
+    return max(
+        1, min(len(labels), LEGEND_CHARACTERS // (max(map(len, labels), default=0) + HANDLE_CHARACTERS))
+    )
 
 
 def patch_legend(figure: Figure, colour_of: Mapping[str, str]) -> None:

@@ -47,11 +47,19 @@ def _differences(trees: Sequence[ConfigTree]) -> list[str]:
         for key in dict.fromkeys(key for one in kept for key in one)
         if any(one.get(key) != kept[0].get(key) for one in kept)
     ]
+    keys = [key for number, key in enumerate(keys) if not _comes_with_another(key, keys[:number], kept)]
     if len(keys) > MAXIMUM_DIFFERENCES:
         return []
     named = list(zip(keys, names_in_words(keys), strict=True))
     labels = [", ".join(_setting(name, _value_in_words(one, key)) for key, name in named) for one in kept]
     return labels if max(map(len, labels)) <= MAXIMUM_CHARACTERS else []
+
+
+def _comes_with_another(key: str, before: Sequence[str], trees: Sequence[Mapping[str, object]]) -> bool:
+    """Whether a key is there only where a key of the same section is, which says enough."""
+    there = [key in tree for tree in trees]
+    siblings = [other for other in before if other.rpartition(".")[0] == key.rpartition(".")[0]]
+    return not all(there) and any([other in tree for tree in trees] == there for other in siblings)
 
 
 def _setting(name: str, value: str) -> str:

@@ -31,6 +31,21 @@ def test_layers_are_chosen_from_first_to_last(count, picked):
     assert list(plotting.evenly_spaced_indices(count, 5)) == picked
 
 
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("label", ["adam", "a run with a name and what was found, in many words, to the end"])
+def test_a_legend_is_no_wider_than_the_figure(label, count):
+    with plotting.style():
+        figure, ((ax,),) = plotting.panels()
+        for number in range(count):
+            ax.plot([0, 1], [number, 1], label=f"{label} {number}")
+        plotting.legend_below(figure, ax)
+        plotting.colour_legend(figure, [label] * count, "what it means")
+        figure.draw_without_rendering()
+        for legend in figure.legends:
+            box = legend.get_window_extent()
+            assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+
+
 def test_grey_print_tells_eight_runs_apart_by_their_markers():
     assert len(set(plotting.markers(8))) == 8
     assert plotting.markers(10)[8:] == plotting.markers(2)

@@ -30,6 +30,7 @@ def run_of(folder="a", **changed):
     [
         ([{}, {"rate": 0.5}], ["learning rate 0.1", "learning rate 0.5"]),
         ([{"name": "a", "noise": 0.15}, {"name": "b"}], ["label noise 0.15", "label noise 0"]),
+        ([{"noise": 0.15}, {"noise": "null"}], ["label noise 0.15", "label noise none"]),
         ([{"seed": 1}, {"seed": 2}, {"seed": 3}], ["seed 1", "seed 2", "seed 3"]),
         (
             [{"units": 8, "rate": 1}, {"units": 4, "rate": 1}, {"units": 4, "rate": 2}],
