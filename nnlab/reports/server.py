@@ -62,7 +62,6 @@ def _wait_for(directory: Path, say: Callable[[str], None]) -> None:
 
 def _server(page: LivePage, port: int) -> _Server:
     """A server that listens on the loopback device. Raises UsageError where the port cannot be had."""
-
     try:
         return _Server((HOST, port), page)
     except (OSError, OverflowError) as error:

@@ -25,9 +25,10 @@ LOCK_NAME = ".lock"
 def is_being_written(path: Path) -> bool:
     """Whether a process is at work in the directory of a run or a sweep, or may be: of one on another host it
     is not known. Nothing is written."""
+    if may_be_locked(path / LOCK_NAME):
+        return True
     trials = path / "trials"
-    leased = [path] if trials.is_symlink() else [path, *trials.glob("*/")]
-    return may_be_locked(path / LOCK_NAME) or any(map(may_be_held, leased))
+    return any(map(may_be_held, [path] if trials.is_symlink() else [path, *trials.glob("*/")]))
 
 
 class RunDirectory:

@@ -13,21 +13,28 @@ import urllib.request
 
 import pytest
 
-from nnlab.reports import server
+from nnlab.reports import live, server
 from nnlab.reports.live import LivePage
+from nnlab.runs.results import open as open_result
 from nnlab.storage.run_directory import RunDirectory
 
 
 @pytest.fixture
-def run(finished, folder):
-    """A run that goes on, with its first two records."""
+def begun(finished, folder):
+    """A run that has its first two records."""
     shutil.copytree(finished, folder / "run")
     (folder / "run" / "summary.json").write_text('{"name": "tiny", "status": "running"}')
     for name, rows in (("metrics", 2), ("layers", 6)):
         file = folder / "run" / f"{name}.csv"
         file.write_text("".join(file.read_text().splitlines(keepends=True)[: rows + 1]))
-    with RunDirectory(folder / "run").held():  # as who trains it does
-        yield folder / "run"
+    return folder / "run"
+
+
+@pytest.fixture
+def run(begun):
+    """A run that goes on, with its first two records."""
+    with RunDirectory(begun).held():  # as who trains it does
+        yield begun
 
 
 def rest_of(finished, name, run):
@@ -87,6 +94,45 @@ def test_while_it_is_half_replaced_the_page_stays(run):
     news = json.loads(page.news(""))
     assert "damaged" in news["progress"]
     assert steps_of(news) == [0, 5]
+
+
+def test_what_is_written_while_it_is_read_is_seen_at_the_next_look(run, finished, monkeypatch):
+    def open_as_it_ends(path):
+        result = open_result(path)
+        (run / "summary.json").write_text((finished / "summary.json").read_text())
+        return result
+
+    monkeypatch.setattr(live, "open_result", open_as_it_ends)
+    page = LivePage(run)
+    assert not json.loads(page.news(""))["goes_on"]
+
+
+def test_a_run_that_was_killed_does_not_go_on(begun):
+    with RunDirectory(begun).held():
+        page = LivePage(begun)
+        first = json.loads(page.news(""))
+        assert first["goes_on"]
+    second = json.loads(page.news(str(first["number"])))
+    assert (second["goes_on"], second["page"] > first["page"]) == (False, True)
+    assert "interrupted" in page.html()
+    assert page.news(str(second["number"])) is None
+    with RunDirectory(begun).held():  # it is resumed
+        assert json.loads(page.news(str(second["number"])))["goes_on"]
+
+
+def test_a_directory_that_is_removed_is_said_once(run):
+    page = LivePage(run)
+    first = json.loads(page.news(""))
+    run.rename(run.with_name("elsewhere"))
+    second = json.loads(page.news(str(first["number"])))
+    assert (second["goes_on"], second["progress"]) == (
+        False,
+        f"{run}: no such run directory; `nnlab runs` lists them",
+    )
+    assert page.news(str(second["number"])) is None
+    run.with_name("elsewhere").rename(run)
+    third = json.loads(page.news(str(second["number"])))
+    assert (third["goes_on"], third["progress"]) == (True, "step 5")
 
 
 @pytest.fixture
