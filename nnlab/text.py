@@ -72,6 +72,11 @@ def label_in_words(label: str) -> str:
     return re.sub(r"(?<=[^\W_])_+(?=[^\W_])", " ", label)
 
 
+def setting_in_words(name: str, value: str) -> str:
+    """A name in words and its value: `weight decay 1`, but `layer 2 = tanh`, as two numbers run together."""
+    return f"{name} = {value}" if name[-1:].isdecimal() else f"{name} {value}"
+
+
 def _path_in_words(path: str) -> str:
     *parents, name = path.split(".")
     if name in OWN and parents:

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from nnlab.registry import KINDS, components
-from nnlab.text import SPOKEN, name_in_words, names_in_words
+from nnlab.text import SPOKEN, name_in_words, names_in_words, setting_in_words
 
 EXAMPLES = {
     "validation_accuracy": "validation accuracy",
@@ -49,6 +49,11 @@ def test_every_component_and_key_has_words(kind):
             words = name_in_words(key)
             assert re.fullmatch(r"[^\W_]+( [^\W_]+)*", words), words
             assert not set(words.split()) & (SPOKEN.keys() - set(SPOKEN.values()))
+
+
+def test_a_value_does_not_run_into_a_number():
+    assert setting_in_words("weight decay", "1") == "weight decay 1"
+    assert setting_in_words("units of layer 1", "8") == "units of layer 1 = 8"
 
 
 def test_equal_words_get_what_they_belong_to():

@@ -11,7 +11,7 @@ from nnlab.reports.curves import Columns, Curves, Source, curves_of
 from nnlab.runs.results import Sweep
 from nnlab.runs.sweep_points import labels_of
 from nnlab.storage.tables import read_table
-from nnlab.text import names_in_words
+from nnlab.text import names_in_words, setting_in_words
 
 MAXIMUM_TRIALS = 60  # whose curves are drawn: more cannot be told apart
 
@@ -42,10 +42,7 @@ def trial_labels(sweep: Sweep) -> list[str]:
     names = names_in_words(axes)
     if not axes or trials["seed"].nunique() > 1:
         names, words = [*names, "seed"], [*words, [str(seed) for seed in trials["seed"]]]
-    return [
-        ", ".join(f"{name} {word}" for name, word in zip(names, row, strict=True))
-        for row in zip(*words, strict=True)
-    ]
+    return [", ".join(map(setting_in_words, names, row)) for row in zip(*words, strict=True)]
 
 
 def of_splits(metrics: Columns) -> Columns:

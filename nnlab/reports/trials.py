@@ -12,7 +12,7 @@ from nnlab.config.experiment_keys import REASON
 from nnlab.runs.results import Sweep
 from nnlab.runs.sweep_dimensions import Dimension, colour_scale, dimensions_of
 from nnlab.runs.sweep_points import SweepPoints, labels_of, metric_in_words
-from nnlab.text import names_in_words, one_line, short_value
+from nnlab.text import names_in_words, one_line, setting_in_words, short_value
 
 if TYPE_CHECKING:
     import pandas
@@ -203,7 +203,7 @@ def _metric_axis(points: SweepPoints, means: np.ndarray) -> tuple[Axis, np.ndarr
 
 
 def _point_in_words(points: SweepPoints, dimensions: Sequence[Dimension], point: int) -> str:
-    where = [f"{dimension.name} {dimension.words_at(point)}" for dimension in dimensions]
+    where = [setting_in_words(dimension.name, dimension.words_at(point)) for dimension in dimensions]
     return (
         f"{', '.join(where)}: {points.metrics[0]} {points.value(points.table.iloc[point], points.metrics[0])}"
     )

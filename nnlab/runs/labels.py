@@ -1,4 +1,4 @@
-"""What runs and sweeps are called where several of them come together: by what they differ in."""
+"""What runs and sweeps are called where several of them come together: by name, or by what they differ in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from nnlab.runs.catalogue import flattened
-from nnlab.text import in_words, label_in_words, names_in_words, one_line
+from nnlab.text import in_words, label_in_words, names_in_words, one_line, setting_in_words
 
 if TYPE_CHECKING:
     from nnlab.registry import ConfigTree
@@ -22,13 +22,15 @@ ASIDE = ("name", "phenomena", "expect", "record", "sweep")  # keys that say noth
 def with_distinct_labels(results: Results) -> Results:
     """Results with labels that tell them apart.
 
-    That is what their experiments differ in, `weight decay 1`, where it is one key or two; else their names;
-    else the names of their directories.
+    That is their names where no two have the same; else what their experiments differ in, `weight decay 1`,
+    where it is one key or two; else their names, and those of the directories where names are the same.
     """
     if len(results) < 2:
         return results
     names = [result.config.name for result in results]
-    labels = _differences([result.config.tree for result in results])
+    labels = names
+    if len(set(names)) < len(results):
+        labels = _differences([result.config.tree for result in results])
     if len(set(labels)) < len(results):
         labels = [n if names.count(n) == 1 else r.path.name for n, r in zip(names, results, strict=True)]
     return [
@@ -51,7 +53,9 @@ def _differences(trees: Sequence[ConfigTree]) -> list[str]:
     if len(keys) > MAXIMUM_DIFFERENCES:
         return []
     named = list(zip(keys, names_in_words(keys), strict=True))
-    labels = [", ".join(_setting(name, _value_in_words(one, key)) for key, name in named) for one in kept]
+    labels = [
+        ", ".join(setting_in_words(name, _value_in_words(one, key)) for key, name in named) for one in kept
+    ]
     return labels if max(map(len, labels)) <= MAXIMUM_CHARACTERS else []
 
 
@@ -60,11 +64,6 @@ def _comes_with_another(key: str, before: Sequence[str], trees: Sequence[Mapping
     there = [key in tree for tree in trees]
     siblings = [other for other in before if other.rpartition(".")[0] == key.rpartition(".")[0]]
     return not all(there) and any([other in tree for tree in trees] == there for other in siblings)
-
-
-def _setting(name: str, value: str) -> str:
-    """`weight decay 1`, but `layer 2 = tanh`."""
-    return f"{name} = {value}" if name[-1].isdecimal() else f"{name} {value}"
 
 
 def _value_in_words(values: Mapping[str, object], key: str) -> str:

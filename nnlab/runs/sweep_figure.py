@@ -22,7 +22,7 @@ from nnlab.runs.sweep_points import (
     statistics_of_points,
     sweep_points,
 )
-from nnlab.text import name_in_words
+from nnlab.text import name_in_words, setting_in_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,7 +75,7 @@ def _finding(points: SweepPoints, dimensions: Sequence[Dimension]) -> str:
     place = int(points.table["best"].to_numpy(bool).argmax())
     best = points.table.iloc[place]
     values = [f"{metric_in_words(metric)} {points.value(best, metric)}" for metric in points.metrics]
-    where = [f"{d.name} {d.words_at(place)}" for d in dimensions]
+    where = [setting_in_words(d.name, d.words_at(place)) for d in dimensions]
     found = f"best {', '.join(where)}: " if where else ""
     found += ", ".join(values) + (f" (n = {best['count']})" if points.replicates else "")
     return found.replace(" ± ", "\xa0±\xa0")

@@ -225,7 +225,7 @@ def test_a_linear_net_goes_by_its_spectral_radius(trained):
     for shown in (runs, runs[:1]):
         figure = figure_for_people(shown, "gradient_through_time")
         assert_labelled(figure)
-        assert_told_apart(figure, ["gain of layer 1 = 0.5", "gain of layer 1 = 1.5"][: len(shown)])
+        assert_told_apart(figure, ["gain-0.5", "gain-1.5"][: len(shown)])
 
 
 def test_the_gradient_by_perturbations_is_that_by_the_states():

@@ -5,13 +5,16 @@ import hashlib
 import json
 import re
 import shutil
+from types import SimpleNamespace
 
+import pandas
 import pytest
 import yaml
 
 import nnlab
 from nnlab.config.experiment_keys import Bound
 from nnlab.reports.outcomes import margin_in_words
+from nnlab.reports.trial_curves import trial_labels
 from reports.elements import read
 
 MOST_BYTES = 400_000  # without figures
@@ -227,3 +230,14 @@ def test_a_run_without_records_has_a_page_too(finished, folder):
 )
 def test_the_margin_is_how_far_within(bound, value, margin):
     assert margin_in_words(bound, value) == margin
+
+
+def test_a_trial_is_called_by_its_values():
+    trials = pandas.DataFrame(
+        {"model.0.times": [1, 2], "optimizer.learning_rate": [0.1, 0.5], "seed": [0, 0]}
+    )
+    sweep = SimpleNamespace(axes=list(trials)[:2], trials=trials)
+    assert trial_labels(sweep) == [
+        "times of layer 1 = 1, learning rate 0.1",
+        "times of layer 1 = 2, learning rate 0.5",
+    ]

@@ -29,7 +29,12 @@ def run_of(folder="a", **changed):
     ("changes", "labels"),
     [
         ([{}, {"rate": 0.5}], ["learning rate 0.1", "learning rate 0.5"]),
-        ([{"name": "a", "noise": 0.15}, {"name": "b"}], ["label noise 0.15", "label noise 0"]),
+        ([{"name": "a", "noise": 0.15}, {"name": "b"}], ["a", "b"]),
+        (
+            [{"name": "a", "rate": 1}, {"name": "b"}, {"name": "b", "rate": 2}],
+            ["learning rate 1", "learning rate 0.1", "learning rate 2"],
+        ),
+        ([{"noise": 0.15}, {}], ["label noise 0.15", "label noise 0"]),
         ([{"noise": 0.15}, {"noise": "null"}], ["label noise 0.15", "label noise none"]),
         ([{"seed": 1}, {"seed": 2}, {"seed": 3}], ["seed 1", "seed 2", "seed 3"]),
         (

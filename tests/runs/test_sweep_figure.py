@@ -37,7 +37,7 @@ def grid(**axes):
     ]
 
 
-def sweep_of(definition, points, seeds=1, what="accuracy", statuses=None, name="swept"):
+def sweep_of(definition, points, seeds=1, what="accuracy", statuses=None, name="swept", base=BASE):
     """A sweep over these points, of numbers drawn at random; statuses: (point, seed) -> how it ended."""
     chance, rows = np.random.default_rng(0), []
     for number, point in enumerate(points):
@@ -48,7 +48,7 @@ def sweep_of(definition, points, seeds=1, what="accuracy", statuses=None, name="
                 f"final.{split}_{what}": chance.uniform(0.1, 0.9) for split in ("train", "validation", "test")
             }
             rows.append(row)
-    config = check_tree(parse(f"name: {name}\n{BASE}sweep: {definition}\n", "f.yaml"))
+    config = check_tree(parse(f"name: {name}\n{base}sweep: {definition}\n", "f.yaml"))
     return Sweep(Path(name), config, {"status": "complete"}, pandas.DataFrame(rows).assign(reason=np.nan))
 
 
@@ -136,6 +136,17 @@ def test_curves_are_the_means_over_the_seeds_and_shades_their_range():
     assert lines["best"].get_xdata()[0] == best[WIDTH] != 32
     assert title_of(ax).startswith(f"swept: best width {best[WIDTH]}: validation accuracy 0.")
     assert "(n = 2)" in title_of(ax)
+
+
+def test_a_layer_and_its_value_are_told_apart():
+    times = "model.0.times"
+    base = BASE.replace("{type: mlp, width: 4, depth: 1, outputs: 2}",
+                        "[{type: repeat, times: 2, layers: [{type: dense, units: 2}]}]")  # fmt: skip
+    sweep = sweep_of(f"{{axes: {{{times}: [1, 2, 3]}}}}", [{times: n} for n in (1, 2, 3)], base=base)
+    with plotting.style():
+        (ax,) = panels_of(sweep_overview([sweep]))
+    best = sweep.points[sweep.points["best"]].iloc[0]
+    assert title_of(ax).startswith(f"swept: best times of layer 1 = {best[times]}: ")
 
 
 def test_values_that_are_no_numbers_are_categories_without_lines_between():
