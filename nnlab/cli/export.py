@@ -32,8 +32,8 @@ def export(form: str, paths: tuple[Path, ...], out: Path | None) -> None:
     names = [path.resolve().name for path in paths]
     if len(set(names)) < len(names):
         raise UsageError("export: several directories have the same name; export them one by one")
-    for path, name in zip(paths, names, strict=True):
-        result = nnlab.open(path)
+    results = [nnlab.open(path) for path in paths]  # all of them before anything is written
+    for result, name in zip(results, names, strict=True):
         folder = home / name if several else home
         if form == "tensorboard":
             written = export_tensorboard(result, folder)

@@ -16,6 +16,7 @@ from nnlab.text import one_line, suggestion
 
 DAMAGED = "damaged"  # in place of the status of what cannot be read
 
+_FIELDS = "fields are run, status, expectations, the values of summary.json and the keys of the experiment"
 _CONDITION = re.compile(r"\s*([^=!<>]+?)\s*(==?|!=|<=|>=|<|>)\s*(.*?)\s*", re.DOTALL)
 _ORDERINGS: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -81,9 +82,6 @@ def find_entries(
                 raise UsageError(f"{folder}: no run has a field '{one_line(field)}'{near} {_FIELDS}")
     chosen = [entry for entry in entries if all(test.holds(entry.fields) for test in tests)]
     return _sorted(chosen, sort, descending) if sort else chosen
-
-
-_FIELDS = "fields are run, status, expectations, the values of summary.json and the keys of the experiment"
 
 
 class Condition(NamedTuple):

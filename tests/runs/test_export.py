@@ -140,7 +140,6 @@ def test_the_tables_of_a_run_read_back_equal(finished, tmp_path, form):
 
 
 def test_several_go_into_folders_of_their_names(finished, folder):
-
     for name in ("a", "b"):
         shutil.copytree(finished, folder / "results" / name)
     assert run_nnlab("export", "csv", "results/a", "results/b").exit_code == 0
@@ -153,12 +152,12 @@ def test_several_go_into_folders_of_their_names(finished, folder):
     ("words", "message"),
     [
         (["csv", "none"], "none: no such run directory; `nnlab runs` lists them"),
+        (["csv", "results/a", "none"], "none: no such run directory; `nnlab runs` lists them"),
         (["csv", "results/a", "results/../results/a"], "export: several directories have the same name"),
         (["csv", "results/empty"], "results/empty: has no tables yet"),
     ],
 )
 def test_what_cannot_be_exported_costs_a_line(finished, folder, words, message):
-
     shutil.copytree(finished, folder / "results" / "a")
     (folder / "results" / "empty").mkdir()
     for name in ("config.yaml", "summary.json"):
@@ -167,6 +166,7 @@ def test_what_cannot_be_exported_costs_a_line(finished, folder, words, message):
     assert result.exit_code == 2
     (line,) = result.stderr.splitlines()
     assert line.startswith(message)
+    assert not list((folder / "results").rglob("metrics.csv"))[1:]  # but that of the run
 
 
 def test_of_damaged_tables_there_is_a_line_or_what_is_left(swept, folder):
