@@ -49,6 +49,10 @@ class UsageError(NnlabError):
     exit_code = 2
 
 
+class MissingPluginError(UsageError):
+    """A run was made with a plug-in that is not loaded."""
+
+
 class DriftError(UsageError):
     """A run cannot continue with the same numbers: config, data, versions, device or threads have changed."""
 

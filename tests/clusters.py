@@ -84,13 +84,13 @@ class Cluster:
         self.folder, self.variables, self.mark, self.options = folder, variables, mark, options
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, name: str, words: Sequence[str]) -> Path:
+    def start(self, name: str, words: Sequence[str], stdin: int = subprocess.DEVNULL) -> Path:
         """Start a daemon; the file that takes what it prints."""
         output = self.folder / f"{name}-{secrets.token_hex(4)}.output"
         with output.open("wb") as file:
             environment = {**os.environ, **self.variables}
             self.daemons[name] = subprocess.Popen(
-                words, stdin=subprocess.PIPE, stdout=file, stderr=file, env=environment
+                words, stdin=stdin, stdout=file, stderr=file, env=environment
             )
         return output
 
@@ -194,7 +194,9 @@ class Ray(Cluster):
 
     def mend(self) -> None:
         if "ray" not in self.daemons:
-            self.output = self.start("ray", [sys.executable, "-c", RAY_SCRIPT, str(self.port)])
+            self.output = self.start(
+                "ray", [sys.executable, "-c", RAY_SCRIPT, str(self.port)], subprocess.PIPE
+            )
             self.nodes_told = RAY_NODES
         elif len(self._living("raylet")) < RAY_NODES:
             self.nodes_told += 1
@@ -206,8 +208,10 @@ class Ray(Cluster):
             time.sleep(0.1)
 
     def close(self) -> None:
-        daemon = psutil.Process(self.daemons.pop("ray").pid)
-        _kill([daemon, *daemon.children(recursive=True)])
+        daemon = self.daemons.pop("ray")
+        process = psutil.Process(daemon.pid)
+        _kill([process, *process.children(recursive=True)])
+        daemon.communicate()
 
     def _living(self, program: str) -> list[psutil.Process]:
         """Its processes of a program, that of the head first."""

@@ -42,7 +42,8 @@ def source_distribution(tmp_path_factory):
 def wheel(source_distribution, tmp_path_factory):
     place = tmp_path_factory.mktemp("wheel")
     with tarfile.open(source_distribution) as archive:
-        archive.extractall(place, filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # which 3.11.2 does not have yet
+        archive.extractall(place)
     return build("wheel", place / f"nnlab-{nnlab.__version__}", place)
 
 

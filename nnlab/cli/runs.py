@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,7 +94,8 @@ def remove(paths: tuple[Path, ...], conditions: tuple[str, ...], yes: bool) -> N
     if not (paths or conditions):
         raise UsageError("remove: name the directories of runs or sweeps, or choose them by --where")
     found, problems = [], []
-    for path in dict.fromkeys(_chosen(paths, conditions) if conditions else paths):
+    chosen = _chosen(paths, conditions) if conditions else paths
+    for path in {os.path.abspath(path): path for path in chosen}.values():  # noqa: PTH100 - keeps links
         try:
             found.append(removable(path))
         except NnlabError as error:

@@ -9,15 +9,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nnlab.config.document import parse_value
-from nnlab.errors import ConfigError, NnlabError, RunStatus, UsageError
+from nnlab.errors import ConfigError, MissingPluginError, NnlabError, RunStatus, UsageError
 from nnlab.registry import ConfigValue
 from nnlab.runs.results import Run, Sweep, open_run, open_sweep
 from nnlab.text import one_line, suggestion
 
 DAMAGED = "damaged"  # in place of the status of what cannot be read
+UNLOADED = "unloaded"  # in its place where that is for want of a plug-in
 
 _FIELDS = "fields are run, status, expectations, the values of summary.json and the keys of the experiment"
-_CONDITION = re.compile(r"\s*([^=!<>]+?)\s*(==?|!=|<=|>=|<|>)\s*(.*?)\s*", re.DOTALL)
+_CONDITION = re.compile(r"([^=!<>]+)(==?|!=|<=|>=|<|>)(.*)", re.DOTALL)
+_VALUES: Mapping[str, Sequence[str]] = {
+    "status": [*RunStatus, DAMAGED, UNLOADED],
+    "expectations": ["hold", "fail", "not yet"],
+}
 _ORDERINGS: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -31,8 +36,8 @@ class Entry(NamedTuple):
 
     Attributes:
         path: Its directory.
-        result: What it came to; None where it is damaged.
-        problem: What is damaged.
+        result: What it came to; None where it cannot be read.
+        problem: Why it cannot.
         fields: What it may be chosen and sorted by: `run`, the name of the directory; `status`;
             `expectations`, which `hold`, `fail` or are `not yet` judged; the values of summary.json, such as
             `final.test_accuracy`; the keys of the experiment, such as `optimizer.learning_rate`, of which
@@ -51,7 +56,7 @@ def find_runs(
     """Open the runs and sweeps in a folder, all of them or those that meet conditions.
 
     Args:
-        folder: The folder that their directories lie in. What is damaged is left out.
+        folder: The folder that their directories lie in. What cannot be read is left out.
         conditions: Such as `"status=diverged"`, `"final.test_accuracy>0.9"` or `"optimizer=adam"`: a field,
             one of `=`, `!=`, `<`, `<=`, `>` and `>=`, and a value. A field is a value of summary.json, a key
             of the experiment, or one of `run`, `status` and `expectations`; what a run has not is null.
@@ -103,20 +108,20 @@ class Condition(NamedTuple):
 
 def parse_condition(text: str) -> Condition:
     """A condition from its words. Raises UsageError."""
-    match = _CONDITION.fullmatch(text)
+    match = _CONDITION.fullmatch(text.strip())
     if match is None:
         raise UsageError(f"'{one_line(text)}' is no condition: write FIELD=VALUE, or !=, <, <=, > or >=")
-    field, sign, word = match[1], match[2].replace("==", "="), match[3]
+    field, sign, word = match[1].rstrip(), match[2].replace("==", "="), match[3].strip()
     try:
         bound = parse_value(word, "value").tree
     except ConfigError:
         raise UsageError(f"'{one_line(text)}' is no condition: its value is not YAML") from None
     if sign in _ORDERINGS and not _is_number(bound):
         raise UsageError(f"'{one_line(text)}': {sign} compares numbers; for words there are = and !=")
-    statuses = [*RunStatus, DAMAGED]
-    if field == "status" and bound not in statuses:
-        near = suggestion(word, statuses) or ";"
-        raise UsageError(f"'{one_line(text)}': there is no such status{near} there are {', '.join(statuses)}")
+    known = _VALUES.get(field, ())
+    if known and bound is not None and bound not in known:
+        near = suggestion(word, known) or ";"
+        raise UsageError(f"'{one_line(text)}': {field} is never that{near} there are {', '.join(known)}")
     return Condition(field, sign, word, bound)
 
 
@@ -125,6 +130,8 @@ def _entry(path: Path) -> Entry:
     try:
         result = open_sweep(path) if (path / "sweep.yaml").exists() else open_run(path)
         verdicts = result.check()
+    except MissingPluginError as error:
+        return Entry(path, None, str(error), fields | {"status": UNLOADED})
     except NnlabError as error:
         return Entry(path, None, str(error), fields)
     held = "not yet" if verdicts.pending else "hold" if verdicts else "fail"

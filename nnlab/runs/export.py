@@ -76,18 +76,33 @@ def export_tables(result: Run | Sweep, folder: str | Path, form: TableFormat = "
         The files.
 
     Raises:
-        UsageError: There is nothing to write, or Parquet is asked for without PyArrow.
+        UsageError: There is nothing to write, a file holds something else than an earlier export, or Parquet
+            is asked for without PyArrow.
     """
-    written = []
+    contents: dict[Path, bytes] = {}
     for name, table in _tables(result):
-        content = _csv(table) if form == "csv" else _parquet(table, result.path / f"{name}.csv")
         file = Path(folder) / f"{name}.{form}"
+        contents[file] = _csv(table) if form == "csv" else _parquet(table, result.path / f"{name}.csv")
+        _check_replaceable(file, contents[file])
+    if not contents:
+        raise UsageError(f"{result.path}: has no tables yet")
+    for file, content in contents.items():
         files.make_folder(file.parent)
         files.write_atomically(file, content)
-        written.append(file)
-    if not written:
-        raise UsageError(f"{result.path}: has no tables yet")
-    return written
+    return list(contents)
+
+
+def _check_replaceable(file: Path, content: bytes) -> None:
+    """Refuse to replace what is no table of the same columns, or no Parquet. Raises UsageError."""
+    start = b"PAR1" if file.suffix == ".parquet" else content.partition(b"\n")[0] + b"\n"
+    try:
+        held = files.read_regular_file(file)[: len(start)]
+    except FileNotFoundError:
+        return
+    except OSError:
+        held = b""
+    if held != start:
+        raise UsageError(f"{file}: is there already, and holds something else; --out names another folder")
 
 
 def _write_events(run: Run, folder: Path, axes: Mapping[str, str | float]) -> Path:

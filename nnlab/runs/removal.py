@@ -9,21 +9,27 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from nnlab.config import check_tree
+from nnlab.config import Config, check_tree
 from nnlab.config.document import read
-from nnlab.errors import NnlabError, RunStatus, UsageError
+from nnlab.errors import MissingPluginError, NnlabError, RunStatus, UsageError
 from nnlab.runs.catalogue import DAMAGED
-from nnlab.runs.results import open_run, open_sweep
+from nnlab.runs.results import Run, Sweep, open_run, open_sweep
 from nnlab.storage.lock import is_locked
 from nnlab.storage.results import read_json
 from nnlab.storage.run_directory import LOCK_NAME, RunDirectory, is_being_written
 from nnlab.system import files
+from nnlab.text import one_line
 
 RESULTS = "results"  # the name of a folder of runs
 CONFIGS = ("config.yaml", "sweep.yaml")
-_OF_NNLAB = re.compile(  # what nnlab writes into the directory of a run or a sweep
-    r"\.lock|\.lease-\d+|\.nonce-.*|\.\w+\.(yaml|json|csv)\.\d+|[\w-]+\.csv|(config|sweep)\.yaml|(summary|environment)\.json|"
-    r"(train|sweep)\.log|search\.journal|trials|refit|checkpoints|plots|report\.html|tensorboard|csv|parquet"
+TABLES = {"metrics", "layers", "timing", "predictions", "trials", "summary"}  # beside those of probes
+FIGURES = {"training_curves", "learning_rate", "sweep"}  # beside those of phenomena
+FILES = (  # what nnlab writes into the directory of a run or a sweep; tables and figures by their names
+    r"\.lock|\.lease-\d+/holder|\.nonce-.*|\.\w+\.(yaml|json|csv)\.\d+|(config|sweep)\.yaml|report\.html|"
+    r"(summary|environment)\.json|(train|sweep)\.log|search\.journal|(TABLES)\.csv|plots/(FIGURES)\.(png|svg|pdf)|"
+    r"checkpoints/\.?step-[\d.]+/(manifest\.json|\w+\.safetensors)|csv/(TABLES)\.csv|parquet/(TABLES)\.parquet|"
+    r"tensorboard/([^/]+/)?events\.out\.tfevents\.nnlab|"
+    r"\.lease-\d+|checkpoints|plots|trials"  # as folders that are empty
 )
 
 
@@ -59,14 +65,18 @@ def removable(path: Path) -> Removable:
     """What `remove` would remove, which see for what it raises."""
     _check_place(path)
     if not path.is_dir():
-        raise UsageError(f"{path}: no such run directory; `nnlab runs` lists them")
-    _check_wrote(path)
+        raise UsageError(f"{one_line(str(path))}: no such run directory; `nnlab runs` lists them")
+    config = _check_wrote(path)
+    _check_nothing_else(path, config)
+    result: Run | Sweep | None
     try:
         result = open_sweep(path) if (path / "sweep.yaml").exists() else open_run(path)
-        status = str(result.status)
+    except MissingPluginError:
+        raise
     except NnlabError:
-        status = DAMAGED
-    may_go_on = status == RunStatus.RUNNING or (status == DAMAGED and is_being_written(path))
+        result = None
+    status = DAMAGED if result is None else str(result.status)
+    may_go_on = status == RunStatus.RUNNING or (result is None and is_being_written(path))
     if may_go_on or is_locked(path / LOCK_NAME):
         raise UsageError(f"{path}: a process is at work here; wait for it, or end it")
     return Removable(path, status, sum(_sizes(path)))
@@ -87,22 +97,47 @@ def _check_place(path: Path) -> None:
             raise UsageError(f"{path}: is a part of {folder}; remove that")
 
 
-def _check_wrote(path: Path) -> None:
-    """Refuse a directory that nnlab did not write, or that holds something that it did not write."""
-    names = sorted(os.listdir(path))  # noqa: PTH208 - names alone
-    foreign = [name for name in names if not _OF_NNLAB.fullmatch(name)]
-    configs = [path / name for name in CONFIGS if name in names]
-    if not configs or not (_is_experiment(configs[0]) or _names_nnlab(path)):
+def _check_wrote(path: Path) -> Config | None:
+    """Refuse a directory that nnlab did not write; its experiment, None where that is damaged."""
+    files_of_config = [path / name for name in CONFIGS if (path / name).exists()]
+    config = _experiment(files_of_config[0]) if files_of_config else None
+    if config is None and not (files_of_config and _names_nnlab(path)):
         raise UsageError(f"{path}: is no directory of a run or a sweep; nothing else is removed")
-    if foreign:
-        raise UsageError(f"{path}: holds '{foreign[0]}', which nnlab did not write; move it elsewhere first")
+    return config
 
 
-def _is_experiment(file: Path) -> bool:
+def _check_nothing_else(path: Path, config: Config | None) -> None:
+    """Refuse a directory that holds something that nnlab did not write."""
+    tables = figures = r"[\w-]+"  # of an experiment that is damaged their names are not known
+    if config is not None:
+        phenomena = config.build().phenomena
+        probes = [probe for phenomenon in phenomena for probe in getattr(phenomenon, "probes", ())]
+        tables = "|".join(sorted(TABLES.union(probe.table for probe in probes)))
+        figures = "|".join(sorted(FIGURES.union(*(phenomenon.figures for phenomenon in phenomena))))
+    files_of_run = FILES.replace("TABLES", tables).replace("FIGURES", figures)
+    known = re.compile(rf"((trials/[^/]+|refit)/)?({files_of_run})|trials/[^/]+")
+    for name in _file_names(path):
+        if not known.fullmatch(name):
+            raise UsageError(
+                f"{path}: holds '{one_line(name)}', which nnlab did not write; move it elsewhere first"
+            )
+
+
+def _file_names(folder: Path, prefix: str = "") -> Iterator[str]:
+    """The paths in a folder of all that holds nothing else: files, links and empty folders."""
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        name = prefix + entry.name
+        if entry.is_dir(follow_symlinks=False) and os.listdir(entry.path):  # noqa: PTH208 - names alone
+            yield from _file_names(Path(entry.path), f"{name}/")
+        else:
+            yield name
+
+
+def _experiment(file: Path) -> Config | None:
     try:
-        return file.is_file() and bool(check_tree(read(file)))
+        return check_tree(read(file)) if file.is_file() else None
     except NnlabError:
-        return False
+        return None
 
 
 def _names_nnlab(path: Path) -> bool:

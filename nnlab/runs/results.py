@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, cast, overload
 
 from nnlab.config import Config, check_tree
 from nnlab.config.document import read
-from nnlab.errors import ConfigError, InvalidValue, RunStatus, UsageError
+from nnlab.errors import ConfigError, InvalidValue, MissingPluginError, RunStatus, UsageError
 from nnlab.registry import plugins
 from nnlab.runs.expectations import Value, Verdicts, run_reasons, run_verdicts, sweep_reasons, sweep_verdicts
 from nnlab.runs.html import html_heading, html_table
@@ -334,7 +335,7 @@ def open_run(path: Path) -> Run:
     """Read a run directory. Raises UsageError where it is none."""
     if not path.is_dir():
         what = "is a file, no run directory" if path.exists() else "no such run directory"
-        raise UsageError(f"{path}: {what}; `nnlab runs` lists them")
+        raise UsageError(f"{one_line(str(path))}: {what}; `nnlab runs` lists them")
     if not (path / "config.yaml").exists():
         is_sweep = (path / "sweep.yaml").exists()
         what = "is a sweep; its runs lie in trials/" if is_sweep else "has no config.yaml"
@@ -358,15 +359,17 @@ def _config(file: Path) -> Config:
     except ConfigError as error:
         first, *others = str(error).splitlines()
         more = f" (and {len(others)} more)" if others else ""
-        raise UsageError(first + more + _missing_plugins(file.parent)) from None
+        missing = _missing_plugins(file.parent)
+        raise (MissingPluginError if missing else UsageError)(first + more + missing) from None
 
 
 def _missing_plugins(directory: Path) -> str:
     """The plug-ins that a run was made with and that are not loaded, in words; empty for none."""
-    try:
-        made_with = list(read_json(directory / "environment.json").get("plugins", ()))
-    except UsageError:
-        return ""
+    made_with: list[str] = []
+    for file in (directory / "environment.json", *sorted(directory.glob("trials/*/environment.json"))):
+        with contextlib.suppress(UsageError):
+            made_with = list(read_json(file).get("plugins", ()))
+            break
     names = [name for name in made_with if name not in plugins()]
     return f"; it was made with {' '.join(f'--import {one_line(name)}' for name in names)}" if names else ""
 

@@ -86,7 +86,9 @@ def test_sorting_puts_what_has_nothing_last(results):
             "zzz=1",
             "no run has a field 'zzz'; fields are run, status, expectations, the values of summary.json",
         ),
-        ("status=divergd", "there is no such status; did you mean 'diverged'? there are running, complete"),
+        (" " * 5_000, "is no condition"),
+        ("expectations=holds", "expectations is never that; did you mean 'hold'?"),
+        ("status=divergd", "status is never that; did you mean 'diverged'? there are running, complete"),
         ("final.test_accuracy>high", "> compares numbers; for words there are = and !="),
         (
             "final.test_accuracy",

@@ -169,6 +169,16 @@ def test_what_cannot_be_exported_costs_a_line(finished, folder, words, message):
     assert not list((folder / "results").rglob("metrics.csv"))[1:]  # but that of the run
 
 
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_what_is_no_earlier_export_is_not_replaced(finished, tmp_path, form):
+    file = tmp_path / f"metrics.{form}"
+    file.write_text("day,sales\n1,2\n")
+    with pytest.raises(nnlab.UsageError, match="is there already, and holds something else; --out names"):
+        nnlab.export_tables(nnlab.open(finished), tmp_path, form)
+    assert file.read_text() == "day,sales\n1,2\n"
+    assert list(tmp_path.iterdir()) == [file]
+
+
 def test_of_damaged_tables_there_is_a_line_or_what_is_left(swept, folder):
     trial = swept.path / "trials" / swept.completed_trials["trial"][0]
     (trial / "timing.csv").write_text("step,seconds\n-1,2\n")

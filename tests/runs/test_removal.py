@@ -95,6 +95,21 @@ def with_notes(results):
     return results / "a", "holds 'notes.txt', which nnlab did not write; move it elsewhere first"
 
 
+def with_own_table(results):
+    (results / "a" / "my_notes.csv").write_text("mine")
+    return results / "a", "holds 'my_notes.csv', which nnlab did not write; move it elsewhere first"
+
+
+def with_own_figure(results):
+    (results / "a" / "plots" / "mine.png").write_bytes(b"")
+    return results / "a", "holds 'plots/mine.png', which nnlab did not write; move it elsewhere first"
+
+
+def with_own_file_deep_inside(results):
+    (results / "a" / "checkpoints" / "thesis.txt").write_text("mine")
+    return results / "a", "holds 'checkpoints/thesis.txt', which nnlab did not write; move it elsewhere first"
+
+
 def with_hidden_notes(results):
     (results / "a" / ".git").mkdir()
     return results / "a", "holds '.git', which nnlab did not write; move it elsewhere first"
@@ -124,7 +139,20 @@ def a_file(results):
 
 @pytest.mark.parametrize(
     "case",
-    [foreign, no_run, with_notes, with_hidden_notes, elsewhere, results_itself, linked, missing, a_file],
+    [
+        foreign,
+        no_run,
+        with_notes,
+        with_own_table,
+        with_own_figure,
+        with_own_file_deep_inside,
+        with_hidden_notes,
+        elsewhere,
+        results_itself,
+        linked,
+        missing,
+        a_file,
+    ],
     ids=lambda case: case.__name__,
 )
 def test_all_else_is_left_alone(results, case):
@@ -155,10 +183,25 @@ def test_a_folder_of_results_may_be_a_link_and_what_links_lead_to_stays(results)
     results.symlink_to(moved)
     (results.parent / "precious").mkdir()
     (results.parent / "precious" / "file").write_text("")
-    (moved / "a" / "plots" / "link").symlink_to(results.parent / "precious")
+    (moved / "a" / "plots" / "learning_rate.svg").symlink_to(results.parent / "precious")
     assert run_nnlab("remove", "results/a", "--yes").exit_code == 0
     assert [path.name for path in moved.iterdir()] == ["b"]
     assert (results.parent / "precious" / "file").exists()
+
+
+def test_a_run_whose_plug_in_is_not_loaded_is_not_damaged(results):
+    config = results / "a" / "config.yaml"
+    config.write_text(config.read_text().replace("type: tanh", "type: mine").replace(": tanh", ": mine"))
+    environment = json.loads((results / "a" / "environment.json").read_text())
+    plugins = {"my_package": "1.0"}
+    (results / "a" / "environment.json").write_text(json.dumps(environment | {"plugins": plugins}))
+    before = left(results)
+    assert "unloaded" in run_nnlab("runs", "results").stdout
+    result = run_nnlab("remove", "results/a", "--yes")
+    assert result.exit_code == 2
+    assert result.stderr.endswith("; it was made with --import my_package\n")
+    assert run_nnlab("remove", "--where", "status=damaged", "--yes").stderr == "nothing is removed\n"
+    assert left(results) == before
 
 
 def test_what_is_being_written_stays(results):

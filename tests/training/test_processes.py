@@ -14,7 +14,7 @@ from support import run_nnlab
 from nnlab.errors import UsageError
 from nnlab.storage.results import read_summary
 from nnlab.storage.tables import read_table
-from nnlab.system.process import Process
+from nnlab.system.process import SLURM_VARIABLES, Process
 
 FILE = """\
 name: shared
@@ -110,7 +110,9 @@ def test_all_of_them_end_at_a_checkpoint_where_the_first_is_interrupted(home):
     assert list((home / "interrupted" / "checkpoints").iterdir())
 
 
-@pytest.mark.parametrize("words", ["2/2@127.0.0.1:1", "0@127.0.0.1:1", "0/2", "a/b@c:1", "0/2@host"])
+@pytest.mark.parametrize(
+    "words", ["2/2@127.0.0.1:1", "0@127.0.0.1:1", "0/2", "a/b@c:1", "0/2@host", "0/2@h:0", "0/2@h:99999"]
+)
 def test_a_process_that_is_none_of_n_is_refused(words):
     with pytest.raises(UsageError, match=r"must be K/N@HOST:PORT, with K from 0 to N - 1, or 'slurm'"):
         Process.of(words)
@@ -122,6 +124,18 @@ def test_a_task_of_slurm_is_asked_for_outside_of_one(home, monkeypatch):
     assert done.exit_code == 2
     assert done.stderr == "--process slurm: SLURM_PROCID is not set; start the processes by srun\n"
     assert not (home / "none").exists()
+
+
+def test_what_slurm_says_of_a_task_is_checked(monkeypatch):
+    for name in SLURM_VARIABLES:
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("SLURM_PROCID", "abc")
+    with pytest.raises(UsageError, match="SLURM_PROCID is no number"):
+        Process.of("slurm")
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UsageError, match="scontrol does not name the nodes"):
+        Process.of("slurm")
 
 
 def test_processes_must_come_before_jax_starts(home):
