@@ -143,7 +143,7 @@ def test_runs_are_listed_with_its_components(folder, nnlab):
     (folder / "my_layers.py").write_text(LAYER.format(name="enlarge"))
     assert nnlab("train", "experiment.yaml", "--import", "my_layers", "--quiet").returncode == 0
     assert "complete" in nnlab("runs", "--import", "my_layers").stdout
-    assert "damaged" in nnlab("runs").stdout
+    assert "unloaded" in nnlab("runs").stdout
 
 
 DETECTOR = """
