@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -71,7 +72,7 @@ for _ in sys.stdin:
 """
 
 
-class Cluster:
+class Cluster(ABC):
     """Daemons of this machine that make up a cluster.
 
     Attributes:
@@ -106,9 +107,9 @@ class Cluster:
                     found.append(process)
         return found
 
+    @abstractmethod
     def kill(self, kind: str, pick: random.Random) -> bool:
         """Kill one of a kind; whether there was one."""
-        raise NotImplementedError
 
     def kill_worker(self, pick: random.Random) -> bool:
         found = self.workers()
@@ -116,9 +117,9 @@ class Cluster:
             _kill([pick.choice(found)])
         return bool(found)
 
+    @abstractmethod
     def mend(self) -> None:
         """Start what was killed anew, and wait until it works."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """End all that was started."""

@@ -36,10 +36,10 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except NnlabError as error:
-            from nnlab.cli.output import printable
+            from nnlab.cli.output import without_controls
 
             for line in str(error).splitlines():
-                click.echo(printable(line), err=True)
+                click.echo(without_controls(line), err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             ctx.exit(130)

@@ -40,13 +40,13 @@ def print_table(
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for number, title in enumerate(head):
         table.add_column(
-            escape(printable(title)),
+            escape(without_controls(title)),
             justify="right" if number in right else "left",
             overflow="fold",
             no_wrap=number in unbroken,
         )
     for row in rows:
-        table.add_row(*(escape(printable(cell)) for cell in row))
+        table.add_row(*(escape(without_controls(cell)) for cell in row))
     width = None if sys.stdout.isatty() else 110
     Console(width=width, highlight=False, emoji=False).print(table)
 
@@ -76,7 +76,7 @@ def print_run(run: Run) -> None:
 
 def _record_line(record: Mapping[str, object]) -> str:
     values = [f"{name} {short_value(value)}" for name, value in record.items() if name != "step"]
-    return printable(", ".join(values))
+    return without_controls(", ".join(values))
 
 
 def print_sweep(sweep: Sweep) -> None:
@@ -90,7 +90,7 @@ def print_sweep(sweep: Sweep) -> None:
     counts = [f"{summary[word]} {word}" for word in words if summary.get(word)]
     click.echo(f"{sweep.config.name}: {summary['status']}, {', '.join(counts)} trials, in {sweep.path}")
     for row in sweep.trials[sweep.trials["status"] == "failed"].head(5).to_dict("records"):
-        click.echo(printable(f"  trial {row['trial']} failed: {row['reason']}"))
+        click.echo(without_controls(f"  trial {row['trial']} failed: {row['reason']}"))
     for name in ("best", *(phenomenon.name for phenomenon in sweep.config.build().phenomena)):
         rows = _number_rows(summary, name)
         if rows:
@@ -103,7 +103,7 @@ def print_sweep(sweep: Sweep) -> None:
 
 def _print_points(points: PointTable) -> None:
     """Print what each point of a sweep came to."""
-    click.echo(printable(points.title))
+    click.echo(without_controls(points.title))
     if points.rows:
         print_table(points.head, points.rows, points.right, unbroken=points.right)
     if points.left_out:
@@ -129,7 +129,7 @@ def _number_rows(
     return list(rows.items())
 
 
-def printable(text: object) -> str:
+def without_controls(text: object) -> str:
     """Text without control characters, which a directory from elsewhere may hold to steer the terminal."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in str(text))
 

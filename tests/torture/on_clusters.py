@@ -20,30 +20,21 @@ from clusters import KINDS, LOOPBACK, Cluster, Ray, Slurm, closing, listening, w
 
 from torture import Report
 from torture.joins import trained_again
-from torture.kills import command, left_by
+from torture.kills import SWEEP, command, left_by
 
-SWEEP = """\
-name: torture
-data: {type: xor, examples: 400, batch_size: 8}
-model: {type: mlp, width: 4, depth: 1, outputs: 2}
-optimizer: {type: sgd, learning_rate: 0.1, momentum: 0.9}
-train: {steps: 40000}
-record: {log_spaced: 100}
-sweep:
-  axes: {model.width: [4, 6], optimizer.learning_rate: [0.03, 0.05, 0.1]}
-  seeds: 10
-"""
+SWEEP_OF_60 = SWEEP.replace("[4, 6, 8]", "[4, 6]").replace("[0.05, 0.1]", "[0.03, 0.05, 0.1]")
+SWEEP_OF_60 = SWEEP_OF_60.replace("seeds: 2", "seeds: 10").replace("log_spaced: 400", "log_spaced: 100")
 WORKERS = 2
 MOST_COMMANDS = 50  # until a sweep under fire has all of its trials
 
 
-def slurm_kills(count: int, folder: Path, seed: int = 0, text: str = SWEEP) -> Report:
+def slurm_kills(count: int, folder: Path, seed: int = 0, text: str = SWEEP_OF_60) -> Report:
     """Kill each of what Slurm has `count` times; without Slurm say so, and nothing else."""
     reason = why_no_slurm()
     return _told(reason) if reason else _kills(Slurm, count, folder, seed, text)
 
 
-def ray_kills(count: int, folder: Path, seed: int = 0, text: str = SWEEP) -> Report:
+def ray_kills(count: int, folder: Path, seed: int = 0, text: str = SWEEP_OF_60) -> Report:
     """Kill each of what Ray has `count` times; without Ray say so, and nothing else."""
     installed = importlib.util.find_spec("ray") is not None
     return _kills(Ray, count, folder, seed, text) if installed else _told("Ray is not installed")
