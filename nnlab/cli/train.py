@@ -139,7 +139,8 @@ def train_and_report(
 
             _print_run(open_run(interruption.path))
         without = "" if policy.resume else " without --force"
-        words = f"interrupted; the same command{without} goes on from its last checkpoint"
+        seed = f" with seed={experiment.tree['seed']}" if experiment.document.has_drawn_seed else ""
+        words = f"interrupted; the same command{without}{seed} goes on from its last checkpoint"
         say(f"{interruption.path}: {words}", quiet)
         sys.exit(128 + interruption.signal)
     if not quiet:

@@ -55,12 +55,14 @@ class Document(NamedTuple):
         values: The mark of the value at each path.
         keys: The mark of the key at each path that ends in a mapping's key.
         source: The name of the file, for messages.
+        has_drawn_seed: Whether the file leaves the seed to chance, and the tree has the one that was drawn.
     """
 
     tree: ConfigValue
     values: dict[KeyPath, Mark]
     keys: dict[KeyPath, Mark]
     source: str
+    has_drawn_seed: bool = False
 
     def mark(self, path: KeyPath) -> Mark:
         """Where to point for a path: its key, its value, or the nearest parent that stands in the file."""

@@ -8,17 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Lt
-
-from nnlab.config.sweep_keys import SweepDefinition
+from nnlab.config.sweep_keys import Seed, SweepDefinition
 from nnlab.config.training_keys import FULL_PRECISION, RECORD_EACH_EPOCH, Initialize, Precision, Record, Train
 from nnlab.errors import InvalidValue, KeyPath, RunStatus
-from nnlab.registry import Built, ComponentOf, section
+from nnlab.registry import Built, ComponentOf, section, spec_of
 from nnlab.text import join_words, suggestion
 
 REASON = "reason"  # in a summary, beside the numbers of a phenomenon: why some of them are null
 MAXIMUM_NAME_CHARACTERS = 80
 NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,78}[a-z0-9_-])?")
+RANDOM = "random"  # a seed that is drawn when the file is read; what is checked and saved is its number
 RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")  # names of devices, to Windows
 
 
@@ -73,7 +72,8 @@ class ExperimentPlan:
             nnlab:NAME, one that `nnlab new` lists. The complete config of a run has none.
         data: The data set, with its preparation.
         model: A layer; a list of layers is a chain of them.
-        seed: Of everything that is drawn at random.
+        seed: Of everything that is drawn at random. `random` draws one at each start; the saved config has
+            its number.
         loss: What training makes small.
         metrics: What is recorded of each split beside the loss and, for a classification, the accuracy.
         regularizers: Penalties on the weights, added to the loss.
@@ -94,7 +94,7 @@ class ExperimentPlan:
     data: Annotated[Built, ComponentOf("dataset")]
     model: Annotated[Built, ComponentOf("layer")]
     base: str | None = None
-    seed: Annotated[int, Ge(0), Lt(2**32)] = 0
+    seed: Annotated[int, spec_of(Seed | Literal["random"])] = 0
     loss: Annotated[Built, ComponentOf("loss")] = "cross_entropy"
     metrics: Sequence[Annotated[Built, ComponentOf("metric")]] = ()
     regularizers: Sequence[Annotated[Built, ComponentOf("regularizer")]] = ()

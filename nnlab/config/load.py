@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,15 @@ from pathlib import Path
 from nnlab.config import base
 from nnlab.config import overrides as command_line
 from nnlab.config.document import MAXIMUM_FILE_BYTES, MAXIMUM_LEVELS, MAXIMUM_VALUES, Document, dump
-from nnlab.config.experiment_keys import ExperimentPlan
+from nnlab.config.experiment_keys import RANDOM, ExperimentPlan
 from nnlab.config.resolve import resolve_arguments
 from nnlab.config.smoke import smoked
 from nnlab.errors import ConfigError, KeyPath, Problem
 from nnlab.registry import ConfigTree, ConfigValue, section_of
 
 EXPERIMENT = section_of(ExperimentPlan)
+
+MAXIMUM_DRAWN_SEED = 10**9  # short enough to be typed, and far below the largest, from which sweeps count
 
 # keys that came after the first runs, and the values at which experiments are those of before
 LATER_KEYS: list[tuple[str, ConfigValue]] = [
@@ -67,6 +70,14 @@ class Config:
     def _plan(self) -> ExperimentPlan:
         return EXPERIMENT.construct(self.tree)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The seed that was drawn, where the file leaves it to chance."""
+        if not self.document.has_drawn_seed:
+            return ()
+        seed = self.tree["seed"]
+        return (f"seed {seed} was drawn, as one is at each start; seed={seed} gives this one again",)
+
     def build(self) -> ExperimentPlan:
         """The experiment with its components built; they are built once."""
         return self._plan
@@ -98,12 +109,18 @@ def load(path: Path, overrides: Sequence[str] = (), smoke: bool = False, axes: b
     document = command_line.apply(document, overrides, _defaults())
     config = check_tree(document)
     check_extent(config)
-    return check_tree(document._replace(tree=smoked(config.tree))) if smoke else config
+    return check_tree(config.document._replace(tree=smoked(config.tree))) if smoke else config
 
 
 def check_tree(document: Document) -> Config:
-    """Check a document's tree and complete it. Raises ConfigError with a line for each problem."""
+    """Check a document's tree and complete it; a random seed is drawn.
+
+    Raises ConfigError with a line for each problem.
+    """
     problems: list[Problem] = []
+    if document.tree.get("seed") == RANDOM:
+        seed = secrets.randbelow(MAXIMUM_DRAWN_SEED)
+        document = document._replace(tree=document.tree | {"seed": seed}, has_drawn_seed=True)
     solved = document.tree.get("solver") is not None  # in place of the optimizer, of which there is a default
     given = {"optimizer": None, **document.tree} if solved else dict(document.tree)
     if given.pop(base.KEY, None) is not None:

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nnlab.errors import Interrupted
+from nnlab.config import Config
+from nnlab.errors import Interrupted, UsageError
 from nnlab.runs.results import Run, open_run
 from nnlab.runs.run import lost_process
 from nnlab.runs.signals import collect_stop_signals
@@ -25,6 +26,14 @@ class Settings(NamedTuple):
     step_flops: float
     threads: int | None
     deterministic: bool
+
+
+def refuse_drawn_seed(experiment: Config, option: str) -> None:
+    """Refuse an experiment that several processes load, each with a seed of its own. Raises UsageError."""
+    if experiment.document.has_drawn_seed:
+        raise UsageError(
+            f"{option}: each process would draw a seed of its own; give them one, such as seed=0"
+        )
 
 
 def train_with_others(
@@ -48,11 +57,13 @@ def train_with_others(
 
     Raises:
         ConfigError: It is no training.
+        UsageError: Each process has drawn a seed of its own.
         Interrupted: Process 0 was interrupted.
         NnlabError: Another process has ended, or what `train_here` raises.
     """
     if not isinstance(experiment, TrainedExperiment):
         raise experiment.config.error(("solver",), "is worked out by one process; leave --process out")
+    refuse_drawn_seed(experiment.config, "--process")
     device.join(process)
     device.configure(*settings)
     if leads():

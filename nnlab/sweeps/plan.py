@@ -66,8 +66,9 @@ class Plan(NamedTuple):
 
     @property
     def notes(self) -> list[str]:
-        """What is worth knowing of the data of the trials that are left, each note once."""
-        return list(dict.fromkeys(note for group in self.groups for note in group.notes))
+        """What is worth knowing of the sweep and of the trials that are left, each note once."""
+        of_groups = (note for group in self.groups for note in group.notes)
+        return list(dict.fromkeys((*self.config.notes, *of_groups)))
 
     @property
     def flops(self) -> float:

@@ -14,6 +14,7 @@ from nnlab.registry import imported_modules, plugins_used
 from nnlab.runs.figures import draw
 from nnlab.runs.results import Sweep, open_sweep
 from nnlab.runs.resume import Notify, ResumePolicy, ignore
+from nnlab.runs.together import refuse_drawn_seed
 from nnlab.storage.lock import DirectoryLock
 from nnlab.sweeps.claims import Claims
 from nnlab.sweeps.directory import SweepDirectory
@@ -174,6 +175,8 @@ def _workforce(
 
 def _check_plan(plan: Plan, join: bool, resume: bool) -> None:
     """Check that a sweep can be run, and be shared where it is to be. Raises UsageError."""
+    if join:
+        refuse_drawn_seed(plan.config, "--join")
     if join and not resume:
         raise UsageError("--join: --force would remove what other processes run; leave out one of the two")
     if join and plan.search is not None:

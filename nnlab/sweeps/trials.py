@@ -157,7 +157,8 @@ class TrialSpace:
         for problem in invalid:
             message = f"at {where}: {dotted(problem.path)}: {problem.message}"
             problems[Problem(("sweep", *_axis_at_fault(self.sweep, problem.path)), message)] = None
-        return None if invalid else Trial(Config(resolved, self.config.document._replace(tree=tree)), axes)
+        document = self.config.document._replace(tree=tree, has_drawn_seed=False)  # the sweep tells of it
+        return None if invalid else Trial(Config(resolved, document), axes)
 
     def _random_points(self) -> list[AxisValues]:
         """The random draws; of a search, which makes its own, the first draw and the ends of its axes."""

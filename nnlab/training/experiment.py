@@ -82,7 +82,7 @@ class Experiment(abc.ABC):
     @property
     def notes(self) -> tuple[str, ...]:
         """What is worth knowing of it."""
-        return self.data.notes
+        return (*self.config.notes, *self.data.notes)
 
     @property
     def last_tables(self) -> set[str]:

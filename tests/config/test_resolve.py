@@ -668,7 +668,7 @@ def test_a_key_of_the_json_schema_says_what_it_is():
     schema = json_schema()
     dense = next(option for option in schema["$defs"]["layer"]["anyOf"] if option.get("title") == "dense")
     assert dense["properties"]["units"]["description"]
-    assert schema["else"]["properties"]["seed"]["description"] == "Of everything that is drawn at random."
+    assert schema["else"]["properties"]["model"]["description"].startswith("A layer; a list of layers is")
 
 
 # --- words -------------------------------------------------------------------------------------------------
