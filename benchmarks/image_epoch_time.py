@@ -82,7 +82,8 @@ def nnlab_epoch(net: str, count: int) -> Callable[[], Any]:
     from nnlab.config import check_tree
     from nnlab.config.document import parse
     from nnlab.system import device
-    from nnlab.training.experiment import build_experiment, step_flops
+    from nnlab.training.cost import step_flops
+    from nnlab.training.experiment import build_experiment
 
     inputs, labels = images(count)
     with tempfile.NamedTemporaryFile(suffix=".npz") as file:

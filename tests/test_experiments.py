@@ -169,7 +169,7 @@ def first_weights(experiment_file, *overrides):
         state = State(params, layer_state, optimizer_state, step, finite, None, monitors)
         batch = core.blocks.batch(arguments.data, jnp.empty(0, jnp.int32), ())
         trace = core.train_step.trace(state, batch)
-        return core.recorder.observe(state, trace)["layers"]
+        return core.recorder.observe(state, trace, 0)["layers"]
 
     found = []
     for experiment in runs:

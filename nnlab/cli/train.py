@@ -164,6 +164,7 @@ def _print_plan(experiment: Config, out: Path | None, policy: ResumePolicy, quie
     from nnlab.storage.run_directory import RunDirectory
     from nnlab.system.memory import resident_bytes
     from nnlab.text import format_bytes
+    from nnlab.training.cost import probe_costs, step_flops
     from nnlab.training.experiment import build_experiment
 
     check_single(experiment)
@@ -176,6 +177,10 @@ def _print_plan(experiment: Config, out: Path | None, policy: ResumePolicy, quie
     steps = f"{bound.total_steps} steps, {len(bound.record_steps)} records"
     for note in bound.notes:
         say(f"note: {note}", quiet)
+    for cost in probe_costs(bound):
+        share = cost.flops / (step_flops(bound) * max(1, bound.total_steps))
+        measured = f"measured at {cost.measurements} of {len(bound.record_steps)} records"
+        say(f"{cost.phenomenon}: {measured}, {share:.2g} times the work of all steps", quiet)
     say(f"{path}: {steps}, about {size} of memory; not trained", quiet)
 
 

@@ -18,6 +18,8 @@ from nnlab.optim.losses import Loss
 from nnlab.system.imports import Array, jax, jnp
 
 WEIGHT_PATH_POINTS = 50  # records that a weight path keeps at most, beside its end
+GRADIENT_PASSES = 3  # forward passes that a gradient costs: one forward, two of that size back
+HESSIAN_PRODUCT_PASSES = 9  # that a product of Hessian and vector costs: the gradient, and its derivative
 # above it, squares lost to underflow make less than half a unit in the last place of a sum of squares
 MINIMUM_MEAN_SQUARE = np.finfo(np.float32).tiny / np.finfo(np.float32).eps
 
@@ -110,7 +112,7 @@ class Snapshot(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """Some columns of a table. Probes of one table must agree in `rows` and `record_at`.
+    """Some columns of a table. Probes of one table must agree in `rows`, `record_at` and `every`.
 
     Attributes:
         table: The table's name.
@@ -118,6 +120,9 @@ class Probe(NamedTuple):
         columns: Names of the measured columns.
         measure: From the setup and a snapshot, the measured columns, each with one value a row.
         record_at: Every record, only step 0, or only the end, with the weights that training returns.
+        every: Of how many records it measures one, the first and the last always among them.
+        passes: From the data, what one measurement costs in forward passes of an example, where it goes
+            beyond what a step computes anyway; see GRADIENT_PASSES. `--dry-run` tells it.
         evaluates_all_examples: Whether it computes the outputs for all examples at once.
         needs_weight_path: Whether it reads `Snapshot.weight_path`.
     """
@@ -127,6 +132,8 @@ class Probe(NamedTuple):
     columns: tuple[str, ...]
     measure: Callable[[Setup, Snapshot], tuple[Array, ...]]
     record_at: Literal["every_record", "start", "end"] = "every_record"
+    every: int = 1
+    passes: Callable[[Data], float] = lambda data: 0.0
     evaluates_all_examples: bool = False
     needs_weight_path: bool = False
 

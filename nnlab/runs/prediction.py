@@ -18,7 +18,8 @@ from nnlab.system import device
 from nnlab.system.imports import Array, jax
 from nnlab.text import one_line
 from nnlab.training.blocks import EvalBlocks
-from nnlab.training.experiment import Experiment, build_experiment, step_flops
+from nnlab.training.cost import step_flops
+from nnlab.training.experiment import Experiment, build_experiment
 from nnlab.training.pretrained import PretrainedWeights, weights_of_run
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from nnlab.runs.run import Outcome, run
 from nnlab.runs.together import Settings, train_with_others
 from nnlab.storage.run_directory import RunDirectory
 from nnlab.system import device
-from nnlab.training.experiment import Experiment, build_experiment, step_flops
+from nnlab.training.cost import step_flops
+from nnlab.training.experiment import Experiment, build_experiment
 from nnlab.training.processes import dismiss
 
 

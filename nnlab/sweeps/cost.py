@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nnlab.training.batches import MAXIMUM_ORDER_BYTES
-from nnlab.training.experiment import Experiment, TrainedExperiment, forward_flops, step_flops
+from nnlab.training.experiment import Experiment, TrainedExperiment
 
 COMPILE_SECONDS = 1.5  # of one program, about
 TRAINING_SHARE = 1 / 3  # of the rate at matrix products that training reaches, about
@@ -48,13 +48,6 @@ def estimate(flops: float, programs: int, workers: int) -> CostEstimate:
     """
     seconds = (flops / training_flops_per_second() + COMPILE_SECONDS * programs) / workers
     return CostEstimate(flops, workers, seconds)
-
-
-def trial_flops(experiment: Experiment) -> float:
-    """Floating-point operations of a run, about: its steps, and the evaluations of all splits."""
-    examples = sum(len(part) for part in experiment.data.splits.values())
-    evaluations = forward_flops(experiment.model) * examples * len(experiment.record_steps)
-    return step_flops(experiment) * experiment.total_steps + evaluations
 
 
 def trial_bytes(experiment: Experiment) -> float:

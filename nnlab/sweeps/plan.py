@@ -23,6 +23,7 @@ from nnlab.sweeps.tables import plain
 from nnlab.sweeps.trials import Trial, trials_of
 from nnlab.system import device
 from nnlab.training.checks import check_expectations
+from nnlab.training.cost import training_flops
 from nnlab.training.experiment import build_experiment
 from nnlab.training.program import group_key
 
@@ -178,7 +179,7 @@ def group_trials(config: Config, trials: Sequence[Trial]) -> list[TrialGroup]:
     for key, group in members.items():
         experiment = build_experiment(group[0].config)
         check_expectations(config, experiment.plan, experiment.data)
-        flops, size = cost.trial_flops(experiment), cost.trial_bytes(experiment)
+        flops, size = training_flops(experiment), cost.trial_bytes(experiment)
         groups.append(TrialGroup(key, group, flops, size, experiment.notes))
     return groups
 

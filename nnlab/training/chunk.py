@@ -22,7 +22,7 @@ from nnlab.training.evaluator import Evaluator
 from nnlab.training.experiment import TrainedExperiment
 from nnlab.training.packing import PackedTables, pack
 from nnlab.training.placement import ONE_DEVICE, Placement
-from nnlab.training.recorder import Columns, Recorder
+from nnlab.training.recorder import Columns, Recorder, zeros
 from nnlab.training.state import State
 from nnlab.training.train_step import TrainStep
 
@@ -97,7 +97,7 @@ def run_chunk(
         order: `[T, B]`, the rows of the batches from step `base` on; `[T, 0]` for full batches.
         stored: `[T, B, ...]`, the inputs of these batches as they are stored, where they are streamed.
         base: The step at which the chunk begins.
-        records: `[S]`, whether each segment begins with a record.
+        records: `[S]`, the number of the record that each segment begins with, see `Segment`; -1 for none.
         untils: `[S]`, the step at which each segment ends.
         count: How many segments to run.
         sums: Of the blocks at step `base`, see `Evaluator.metrics`, where examples are streamed; then a
@@ -109,15 +109,15 @@ def run_chunk(
     steps = Steps(core, order, stored, base)
     observes = bool(core.recorder.probes["every_record"])
     record = jax.jit(core.recorder.record)  # which keeps what it traced
-    no_row = _zeros(jax.eval_shape(record, state, sums)[1])
+    no_row = zeros(jax.eval_shape(record, state, sums)[1])
 
     def segment(number: Array, carry: tuple[State, Record]) -> tuple[State, Record]:
         before, rows = carry
         start, until = jnp.where(number == 0, base, untils[number - 1]), untils[number]
-        step = jnp.where(records[number] & before.running, before.step, -1)
+        step = jnp.where((records[number] >= 0) & before.running, before.step, -1)
         remembered = (before.best, before.monitors, before.path)
         (best, monitors, path), row = jax.lax.cond(
-            records[number], lambda: record(before, sums), lambda: (remembered, no_row)
+            records[number] >= 0, lambda: record(before, sums), lambda: (remembered, no_row)
         )
         state, tables = before._replace(best=best, monitors=monitors, path=path), {"metrics": row}
         if observes:
@@ -174,12 +174,14 @@ class Steps:
         return jax.lax.while_loop(more, lambda state: self.advance(state, self.trace(state)), state)
 
     def observed(
-        self, state: State, start: Array, until: Array, observes: Array
+        self, state: State, start: Array, until: Array, record: Array
     ) -> tuple[State, Mapping[str, Columns]]:
-        """The same, and what probes observe of the first step, which is not taken where `until` is `start`.
+        """The same, and what probes observe of the first step where `record` is the number of one; it is not
+        taken where `until` is `start`.
 
         How many steps the loop takes is the same for all lanes, lest each of them observe every step.
         """
+        observes = record >= 0
 
         def more(carry: tuple[Array, State, Tables]) -> Array:
             now, state, _ = carry
@@ -189,7 +191,7 @@ class Steps:
             now, state, tables = carry
             trace = self.trace(state)
             tables = jax.lax.cond(
-                observes & (now == start), lambda: self.observe(state, trace), lambda: tables
+                observes & (now == start), lambda: self.observe(state, trace, record), lambda: tables
             )
             moves = once_computed((tables, trace.gradients), state.running & (now < until))
             after = jax.lax.cond(moves, lambda: self.advance(state, trace), lambda: state)
@@ -200,7 +202,7 @@ class Steps:
 
     def no_tables(self, state: State) -> Tables:
         """Zeros in place of what probes observe."""
-        return _zeros(jax.eval_shape(self.observe, state, jax.eval_shape(self.trace, state)))
+        return zeros(jax.eval_shape(self.observe, state, jax.eval_shape(self.trace, state), 0))
 
 
 def once_computed(arrays: PyTree, flag: Array) -> Array:
@@ -225,7 +227,3 @@ def any_lane(flag: Array) -> Array:
         return flags.any(), False
 
     return reduce(flag)
-
-
-def _zeros(shapes: PyTree) -> PyTree:
-    return jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)

@@ -357,18 +357,3 @@ def _footprint(plan: ExperimentPlan, model: Model, batch: int, examples: int, da
     at_once = any(probe.evaluates_all_examples for probe in _phenomena_probes(plan))
     path = WEIGHT_PATH_POINTS * any(probe.needs_weight_path for probe in _phenomena_probes(plan))
     return Footprint(model.setup, slots, batch, examples, data, plan.record.layers, at_once, path)
-
-
-def step_flops(experiment: Experiment) -> float:
-    """Floating-point operations of a step, about: thrice those of the forward pass."""
-    return 3.0 * forward_flops(experiment.model) * experiment.batch_size
-
-
-def forward_flops(model: Model) -> float:
-    """Floating-point operations of an example's forward pass, about: two for each weight of a kernel and
-    each place that the kernel is applied to."""
-    return sum(
-        2.0 * leaf.params["kernel"].size * math.prod(leaf.output_shape[:-1])
-        for _, leaf in model.setup.leaves()
-        if "kernel" in leaf.params
-    )

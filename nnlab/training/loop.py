@@ -19,7 +19,7 @@ from nnlab.training.lanes import Lanes
 from nnlab.training.predictions import predictions_table
 from nnlab.training.processes import NOTHING_LEFT, agree
 from nnlab.training.record_tables import Chunk, ChunkOutcome, Table, chunk_of, flat_table
-from nnlab.training.segments import ChunkPlan, batch_orders
+from nnlab.training.segments import NO_RECORD, ChunkPlan, batch_orders
 from nnlab.training.state import ResumePoint, State
 from nnlab.training.streamed_blocks import StreamedEvaluation
 
@@ -69,7 +69,7 @@ def train_together(
     evaluation = StreamedEvaluation(lanes, programs.evaluate) if programs.evaluate else None
     while running and plan.goes_on():
         base, inputs = plan.step, plan.next_chunk()
-        sums = evaluation.sums(state, bool(inputs.records[0])) if evaluation else ()
+        sums = evaluation.sums(state, bool(inputs.records[0] != NO_RECORD)) if evaluation else ()
         called = time.perf_counter()
         state, records = programs.chunk(lanes.arguments, state, *inputs, sums)
         outcome = jax.device_get(ChunkOutcome(records, state.step, state.finite, state.monitors.stopped))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -90,10 +90,21 @@ def _tables(experiment: TrainedExperiment, records: Record) -> dict[str, Table]:
         name: {column: np.asarray(values)[kept] for column, values in columns.items()}
         for name, columns in unpack(records.tables).items()
     }
-    probed = {name: columns for name, columns in tables.items() if name != "metrics"}
-    return {"metrics": _metrics(experiment, steps, tables)} | {
-        name: flat_table(experiment, name, steps, columns) for name, columns in probed.items()
-    }
+    metrics = _metrics(experiment, steps, tables)
+    del tables["metrics"]
+    every = {probe.table: probe.every for probe in experiment.probes}
+    probed = {}
+    for name, columns in tables.items():
+        measured = _measured(experiment.record_steps, steps, every[name])
+        columns = {column: values[measured] for column, values in columns.items()}
+        probed[name] = flat_table(experiment, name, steps[measured], columns)
+    return {"metrics": metrics} | probed
+
+
+def _measured(record_steps: Sequence[int], steps: np.ndarray, every: int) -> np.ndarray:
+    """Which of some records a probe measures that measures one of `every`, and the last one."""
+    numbers = np.searchsorted(record_steps, steps)
+    return (numbers % every == 0) | (steps == record_steps[-1])
 
 
 def _metrics(experiment: TrainedExperiment, steps: np.ndarray, tables: Mapping[str, Table]) -> Table:

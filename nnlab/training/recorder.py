@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from nnlab.data.augment import apply_augmentations
-from nnlab.nn.layer import Output, Tree
+from nnlab.nn.layer import Output, Setup, Tree
 from nnlab.optim.stopping import Costs
-from nnlab.phenomena.probe import Snapshot, WeightPath
+from nnlab.phenomena.probe import Probe, Snapshot, WeightPath
 from nnlab.system.imports import Array, PyTree, jax, jnp
 from nnlab.training.arguments import Arguments
 from nnlab.training.evaluator import Evaluator
@@ -100,9 +100,15 @@ class Recorder:
         """The tables of the probes that see the weights that the training returns."""
         return self.measure("end", self.snapshot(self.restore_best(state)))
 
-    def observe(self, state: State, trace: StepTrace) -> dict[str, Columns]:
-        """The tables of the probes that see each recorded step, of the step taken from a state."""
-        return self.measure("every_record", self.snapshot(state, trace))
+    def observe(self, state: State, trace: StepTrace, record: Array) -> dict[str, Columns]:
+        """The tables of the probes that see recorded steps, of the step taken from a state.
+
+        Args:
+            state: The state.
+            trace: What the step computes.
+            record: The number of the record; a probe that leaves it out has zeros in its columns.
+        """
+        return self.measure("every_record", self.snapshot(state, trace), record)
 
     def snapshot(self, state: State, trace: StepTrace | None = None) -> Snapshot:
         """What probes see of a state, and of the step taken from it, if any."""
@@ -149,19 +155,47 @@ class Recorder:
             tree,
         )
 
-    def measure(self, time: str, snapshot: Snapshot) -> dict[str, Columns]:
+    def measure(self, time: str, snapshot: Snapshot, record: Array | int = 0) -> dict[str, Columns]:
         """The tables of the probes that record at `time`."""
-        tables: dict[str, Columns] = {}
-        for probe in self.probes[time]:
-            values = probe.measure(self.components.model.setup, snapshot)
-            tables.setdefault(probe.table, {}).update(zip(probe.columns, values, strict=True))
-        return tables
+        return measure(self.probes[time], self.components.model.setup, snapshot, record)
 
     def restore_best(self, state: State) -> State:
         """The state with the weights that the training returns."""
         if not self.restores:
             return state
         return state._replace(params=state.best.params, layer_state=state.best.layer_state)
+
+
+def measure(
+    probes: Sequence[Probe], setup: Setup, snapshot: Snapshot, record: Array | int
+) -> dict[str, Columns]:
+    """The tables of some probes.
+
+    Args:
+        probes: The probes.
+        setup: The model's.
+        snapshot: What they see.
+        record: The number of the record; a probe that leaves it out has zeros in its columns.
+    """
+    tables: dict[str, Columns] = {}
+    for probe in probes:
+
+        def values_of(probe: Probe = probe) -> tuple[Array, ...]:
+            return probe.measure(setup, snapshot)
+
+        values = values_of() if probe.every == 1 else only_if(record % probe.every == 0, values_of)
+        tables.setdefault(probe.table, {}).update(zip(probe.columns, values, strict=True))
+    return tables
+
+
+def only_if(wanted: Array | bool, compute: Callable[[], PyTree]) -> PyTree:
+    """What `compute` gives where it is wanted, else zeros of that shape, which cost nothing."""
+    return jax.lax.cond(wanted, compute, lambda: zeros(jax.eval_shape(compute)))
+
+
+def zeros(shapes: PyTree) -> PyTree:
+    """Arrays of zeros, of the shapes and types in a tree."""
+    return jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
 
 
 def ravel(tree: PyTree) -> tuple[Array, Callable[[Array], PyTree]]:

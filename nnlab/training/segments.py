@@ -11,10 +11,11 @@ import numpy as np
 
 from nnlab.system.imports import Array
 from nnlab.training.batches import BatchOrder
-from nnlab.training.experiment import step_flops
+from nnlab.training.cost import step_flops
 from nnlab.training.lanes import Lanes
 from nnlab.training.processes import agree, leads
 
+NO_RECORD = -1  # in place of the number of one
 MAXIMUM_SEGMENTS = 32  # of a chunk
 CHUNK_SECONDS = 0.5  # a chunk is meant to last about this long
 MAXIMUM_FIRST_STEPS = 16  # of the first chunk, whose speed is not known yet
@@ -25,11 +26,12 @@ class Segment(NamedTuple):
     """Some steps.
 
     Attributes:
-        record: Whether the first of them is recorded.
+        record: The number of the record of the first of them, from 0; that of the last record of a training
+            is 0 too, since every probe measures it, as it does the first one. NO_RECORD where there is none.
         until: The step at which the segment ends.
     """
 
-    record: bool
+    record: int
     until: int
 
 
@@ -41,7 +43,7 @@ class ChunkInputs(NamedTuple):
         stored: `[T, B, ...]`, likewise, the inputs of these batches where they are streamed; else an empty
             tuple.
         base: The step at which the chunk begins.
-        records: `[S]`, whether each segment begins with a record.
+        records: `[S]`, the number of the record that each segment begins with, see `Segment`.
         untils: `[S]`, the step at which each segment ends.
         segment_count: How many of them to run.
     """
@@ -125,9 +127,11 @@ class ChunkPlan:
 def segments_from(record_steps: list[int], start: int) -> list[Segment]:
     """The segments from a step on."""
     ends = [*record_steps[1:], record_steps[-1]]
-    left = [(first, until) for first, until in zip(record_steps, ends, strict=True) if first >= start]
-    unrecorded = [Segment(False, left[0][0])] if left and left[0][0] > start else []
-    return unrecorded + [Segment(True, until) for _, until in left]
+    numbers = [*range(len(record_steps) - 1), 0]
+    records = zip(record_steps, numbers, ends, strict=True)
+    left = [(first, Segment(number, until)) for first, number, until in records if first >= start]
+    unrecorded = [Segment(NO_RECORD, left[0][0])] if left and left[0][0] > start else []
+    return unrecorded + [segment for _, segment in left]
 
 
 def take_segments(
@@ -147,11 +151,11 @@ def take_segments(
     chunk: list[Segment] = []
     limit = base + max(1, steps)
     for position, segment in enumerate(segments):
-        full = len(chunk) == MAXIMUM_SEGMENTS or (one_record and segment.record)
+        full = len(chunk) == MAXIMUM_SEGMENTS or (one_record and segment.record != NO_RECORD)
         if chunk and (full or chunk[-1].until >= limit):
             return chunk, segments[position:]
         if segment.until > limit:
-            rest = [Segment(False, segment.until), *segments[position + 1 :]]
+            rest = [Segment(NO_RECORD, segment.until), *segments[position + 1 :]]
             return [*chunk, segment._replace(until=limit)], rest
         chunk.append(segment)
     return chunk, []
@@ -169,8 +173,8 @@ def chunk_inputs(lanes: Lanes, orders: list[BatchOrder], base: int, segments: li
     until = segments[-1].until if segments else base
     rows = [order.padded_rows(base, until) for order in orders]
     stored = lanes.read_batches(rows, until - base + 1)
-    padded = segments + [Segment(False, 0)] * (MAXIMUM_SEGMENTS - len(segments))
-    records = np.array([segment.record for segment in padded])
+    padded = segments + [Segment(NO_RECORD, 0)] * (MAXIMUM_SEGMENTS - len(segments))
+    records = np.array([segment.record for segment in padded], np.int32)
     untils = np.array([segment.until for segment in padded], np.int32)
     return ChunkInputs(lanes.stack(rows), stored, np.int32(base), records, untils, np.int32(len(segments)))
 

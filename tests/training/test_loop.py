@@ -15,6 +15,7 @@ from support import assert_same, experiment_of, tables_of, trained
 
 from nnlab.errors import ConfigError
 from nnlab.optim.schedules import Time
+from nnlab.phenomena.probe import Probe
 from nnlab.registry import KINDS, Scalar, build, components
 from nnlab.training import batches, blocks, compilation, loop, segments
 from nnlab.training.batches import BatchOrder
@@ -227,6 +228,28 @@ def test_tables_have_a_row_a_record():
     assert tables["layers"]["layer"].tolist() == ["dense_1", "dense_2"] * len(exp.record_steps)
     assert [chunk.step for chunk in chunks][-1] == 20
     assert all(chunk.finite for chunk in chunks)
+
+
+@pytest.mark.parametrize("chunk_steps", [1, 100])
+def test_a_probe_may_measure_one_of_several_records(compiled, monkeypatch, chunk_steps):
+    """The first and the last always among them, however the training is cut; the numbers are the same."""
+    monkeypatch.setattr(segments, "MAXIMUM_FIRST_STEPS", chunk_steps)
+
+    def tables(every):
+        def loss(setup, snapshot):
+            return (snapshot.batch_loss[None],)
+
+        exp = experiment(steps=25, every=2)
+        name = f"every_{every}"
+        exp.__dict__["probes"] = [Probe(name, lambda *_: {"row": ["a"]}, ("loss",), loss, every=every)]
+        compiled.clear()
+        return trained(exp)[0][name]
+
+    dense, sparse = tables(1), tables(5)
+    assert sparse["step"].tolist() == [0, 10, 20, 25]
+    kept = np.isin(dense["step"], sparse["step"])
+    np.testing.assert_array_equal(sparse["loss"], dense["loss"][kept])
+    assert (sparse["loss"] > 0).all()
 
 
 def test_a_training_of_no_steps_is_a_look():

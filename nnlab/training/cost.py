@@ -1,0 +1,75 @@
+"""What a training computes, in floating-point operations, estimated from shapes."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from nnlab.nn.model import Model
+from nnlab.phenomena.base import RunPhenomenon
+from nnlab.phenomena.probe import GRADIENT_PASSES, Probe
+from nnlab.training.experiment import Experiment, TrainedExperiment
+
+
+class ProbeCost(NamedTuple):
+    """What looking for a phenomenon adds to a training.
+
+    Attributes:
+        phenomenon: Its name.
+        measurements: How many its costliest probe makes.
+        flops: Of all its probes over the whole training.
+    """
+
+    phenomenon: str
+    measurements: int
+    flops: float
+
+
+def forward_flops(model: Model) -> float:
+    """Floating-point operations of an example's forward pass, about: two for each weight of a kernel and
+    each place that the kernel is applied to."""
+    return sum(
+        2.0 * leaf.params["kernel"].size * math.prod(leaf.output_shape[:-1])
+        for _, leaf in model.setup.leaves()
+        if "kernel" in leaf.params
+    )
+
+
+def step_flops(experiment: Experiment) -> float:
+    """Floating-point operations of a step, about."""
+    return GRADIENT_PASSES * forward_flops(experiment.model) * experiment.batch_size
+
+
+def training_flops(experiment: Experiment) -> float:
+    """Those of a whole training, about: its steps, the evaluations of all splits, and the probes."""
+    examples = sum(len(part) for part in experiment.data.splits.values())
+    evaluations = forward_flops(experiment.model) * examples * len(experiment.record_steps)
+    probes = sum(cost.flops for cost in probe_costs(experiment))
+    return step_flops(experiment) * experiment.total_steps + evaluations + probes
+
+
+def probe_costs(experiment: Experiment) -> list[ProbeCost]:
+    """What each phenomenon adds to a training, but for those that see only what a step computes anyway."""
+    if not isinstance(experiment, TrainedExperiment):
+        return []
+    costs = [_probe_cost(experiment, phenomenon) for phenomenon in experiment.plan.run_phenomena]
+    return [cost for cost in costs if cost.flops]
+
+
+def _probe_cost(experiment: TrainedExperiment, phenomenon: RunPhenomenon) -> ProbeCost:
+    flops = [
+        _measurements(experiment, probe) * probe.passes(experiment.data) * forward_flops(experiment.model)
+        for probe in phenomenon.probes
+    ]
+    if not any(flops):
+        return ProbeCost(phenomenon.name, 0, 0.0)
+    costliest = phenomenon.probes[flops.index(max(flops))]
+    return ProbeCost(phenomenon.name, _measurements(experiment, costliest), sum(flops))
+
+
+def _measurements(experiment: TrainedExperiment, probe: Probe) -> int:
+    """How many times a probe measures in a training that is not stopped early."""
+    if probe.record_at != "every_record":
+        return 1
+    last = len(experiment.record_steps) - 1
+    return sum(number % probe.every == 0 or number == last for number in range(last + 1))
