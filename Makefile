@@ -44,12 +44,13 @@ CHOICES := optimizers ravine l1_l2 cross_validation voting lecun1989_steps
 IMAGES := lenet5_fashion_mnist cnn_translation mlp_translation autoencoder_convolutional augmentation
 INSIDE := loss_landscape_skip loss_landscape_plain rnn_gradient_vanishing rnn_gradient_exploding \
   rnn_gradient_orthogonal
+EXPLAINED := neural_collapse neural_collapse_no_decay
 SWEEPS := double_descent_mnist1d double_descent_mnist1d_clean double_descent_polynomial \
   double_descent_random_features double_descent_samples double_descent_epochs bias_variance \
   grokking_weight_decay grokking_training_fraction
 
 results: setup ## train what the headline figures show, judge it, and draw them into docs/; half an hour
-	for name in $(CURES) $(GROKKED) $(CATALOGUE) $(IMAGES) $(INSIDE); do $(BIN)/nnlab train experiments/$$name.yaml --out results/$$name --no-plots || exit 1; done
+	for name in $(CURES) $(GROKKED) $(CATALOGUE) $(IMAGES) $(INSIDE) $(EXPLAINED); do $(BIN)/nnlab train experiments/$$name.yaml --out results/$$name --no-plots || exit 1; done
 	for name in $(SWEEPS) $(CHOICES); do $(BIN)/nnlab sweep experiments/$$name.yaml --out results/$$name --no-plots || exit 1; done
 	$(BIN)/nnlab plot $(addprefix results/,$(CURES)) --figure depth_profile --out docs
 	$(BIN)/nnlab plot results/double_descent_mnist1d results/double_descent_mnist1d_clean --out docs/mnist1d
@@ -76,6 +77,7 @@ results: setup ## train what the headline figures show, judge it, and draw them 
 	$(BIN)/nnlab plot $(addprefix results/,$(filter loss%,$(INSIDE))) --figure loss_landscape --out docs/inside
 	$(BIN)/nnlab plot results/loss_landscape_skip --figure training_path --out docs/inside
 	$(BIN)/nnlab plot $(addprefix results/,$(filter rnn%,$(INSIDE))) --out docs/inside --figure gradient_through_time
+	$(BIN)/nnlab plot results/neural_collapse results/neural_collapse_no_decay --figure neural_collapse --out docs/collapse
 
 bench: setup ## speed and memory against goals, into docs/performance_table.md; installs PyTorch and Keras into .venv; 25 minutes
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 keras==3.15.1 || echo "PyTorch and Keras: not installed, the others go on without them"

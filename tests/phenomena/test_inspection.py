@@ -20,7 +20,7 @@ from nnlab.errors import ConfigError, InvalidValue
 from nnlab.nn.layer import Output
 from nnlab.nn.model import build_model
 from nnlab.phenomena import examples
-from nnlab.phenomena.inspection import confusion, embeddings, feature_maps, filters
+from nnlab.phenomena.inspection import confusion, embeddings, feature_maps, filters, neural_collapse
 from nnlab.phenomena.probe import Batch, Snapshot
 from nnlab.registry import build
 from nnlab.runs import figures
@@ -330,17 +330,157 @@ def test_classes_of_one_place_each_are_separate_and_drawn_labels_are_not():
 
 
 def test_the_layer_before_the_read_out_is_used():
-    assert embeddings._layer_path(setup_of(CONVOLUTIONS, (8, 8)), None) == "flatten_1"
-    assert embeddings._layer_path(setup_of([{"type": "dense", "units": 2}, "tanh"], (3,)), None) is None
+    assert embeddings.feature_layer(setup_of(CONVOLUTIONS, (8, 8)), None) == "flatten_1"
+    assert embeddings.feature_layer(setup_of([{"type": "dense", "units": 2}, "tanh"], (3,)), None) is None
     block = {"type": "residual", "layers": [{"type": "dense", "units": 3}, "relu"]}
     setup = setup_of([block, {"type": "dense", "units": 2}], (3,))
-    assert embeddings._layer_path(setup, None) == "residual_1"
-    assert embeddings._layer_path(setup, "residual_1/relu_1") == "residual_1/relu_1"
+    assert embeddings.feature_layer(setup, None) == "residual_1"
+    assert embeddings.feature_layer(setup, "residual_1/relu_1") == "residual_1/relu_1"
     with pytest.raises(InvalidValue, match="did you mean 'residual_1'"):
-        embeddings._layer_path(setup, "residul_1")
+        embeddings.feature_layer(setup, "residul_1")
     three = setup_of([{"type": "dense", "units": 2}] * 3, (3,))
     with pytest.raises(InvalidValue, match="did you mean 'dense_1'"):  # the first of equally near ones
-        embeddings._layer_path(three, "dense_9")
+        embeddings.feature_layer(three, "dense_9")
+
+
+# --- neural collapse -------------------------------------------------------------------------------------
+
+CLASSES = 4
+
+
+def collapsed(points, targets, kernel, layer=None):
+    """The columns of neural_collapse for these features of relu_1, in a net that ends in this kernel."""
+    first = {"type": "dense", "units": points.shape[1]}
+    net = setup_of([first, "relu", {"type": "dense", "units": CLASSES}], (points.shape[1],))
+
+    def evaluated(params, inputs):
+        outputs = {"dense_1": 2 * inputs, "relu_1": inputs}
+        return Output(inputs @ kernel, intermediates={"outputs": outputs})
+
+    params = {"dense_2": {"kernel": jnp.asarray(kernel)}}
+    splits = {"train": (points, targets)}
+    _, tables = probed("neural_collapse", net, splits, evaluated, params, layer=layer)
+    return tables["neural_collapse"].iloc[0]
+
+
+@pytest.mark.parametrize(("count", "features"), [(60, 9), (40, 3), (25, 2), (200, 30)])
+def test_neural_collapse_is_that_of_numpy_in_double_precision(count, features):
+    targets = np.concatenate([np.arange(CLASSES), labels(count - CLASSES, CLASSES)]).astype(np.int32)
+    points = 3 * values(CLASSES, features)[targets] + values(count, features, seed=1) + 5
+    kernel = values(features, CLASSES, seed=2)
+    found = collapsed(points, targets, kernel)
+    h = points.astype(np.float64)
+    means = np.stack([h[targets == c].mean(0) for c in range(CLASSES)])
+    centred = means - means.mean(0)
+    within = sum(np.outer(d, d) for d in h - means[targets]) / count
+    between = sum(np.outer(m, m) for m in centred) / CLASSES
+    nc1 = np.trace(within @ np.linalg.pinv(between, rcond=1e-9)) / CLASSES
+    assert found["within_class_variability"] == pytest.approx(nc1, rel=1e-3)
+    norms = np.linalg.norm(centred, axis=1)
+    assert found["norm_spread"] == pytest.approx(norms.std() / norms.mean(), rel=1e-4)
+    cosines = centred @ centred.T / np.outer(norms, norms)
+    apart = cosines[~np.eye(CLASSES, dtype=bool)]
+    assert found["angle_spread"] == pytest.approx(apart.std(), rel=1e-4)
+    gap = np.linalg.norm(kernel.T / np.linalg.norm(kernel) - centred / np.linalg.norm(centred))
+    assert found["duality_gap"] == pytest.approx(gap, rel=1e-4)
+    nearest = np.linalg.norm(h[:, None] - means[None], axis=2).argmin(1)
+    assert found["nearest_mean_mismatch"] == pytest.approx((nearest != (h @ kernel).argmax(1)).mean())
+
+
+def test_a_simplex_of_points_has_collapsed():
+    corners = np.eye(CLASSES, 6, dtype=np.float32)
+    targets = np.arange(20, dtype=np.int32) % CLASSES
+    found = collapsed(corners[targets], targets, corners.T - corners.mean(0)[:, None])
+    np.testing.assert_allclose(found[list(neural_collapse.COLUMNS)].astype(float), 0, atol=1e-5)
+    assert (found["layer"], found["classes"]) == ("relu_1", CLASSES)
+
+
+def test_the_duality_is_of_the_layer_that_the_classifier_reads():
+    targets = np.arange(20, dtype=np.int32) % CLASSES
+    points, kernel = values(20, 5), values(5, CLASSES)
+    read, other = (collapsed(points, targets, kernel, layer) for layer in ("relu_1", "dense_1"))
+    assert read["duality_gap"] > 0
+    assert np.isnan(other["duality_gap"])
+    assert other["within_class_variability"] == pytest.approx(read["within_class_variability"], rel=1e-4)
+
+
+STEPS, ACCURACIES = [0, 50, 100, 150], [0.1, 0.99, 1.0, 1.0]
+COLLAPSED = {
+    "within_class_variability": [2.0, 0.3, 0.2, 0.01],
+    "norm_spread": [0.2, 0.1, 0.1, 0.04],
+    "angle_spread": [0.2, 0.2, 0.1, 0.06],
+    "duality_gap": [1.4, 0.7, 0.6, 0.35],
+    "nearest_mean_mismatch": [0.9, 0.0, 0.0, 0.0],
+}
+
+
+def collapse_of(accuracies=ACCURACIES, **columns):
+    """A run with these columns in place of those of one that has collapsed."""
+    table = pandas.DataFrame({"step": STEPS, **COLLAPSED, **columns})
+    metrics = pandas.DataFrame({"step": STEPS, "train_accuracy": accuracies})
+    return FakeRun({"metrics": metrics, "neural_collapse": table}, {}, "planted")
+
+
+def test_the_numbers_of_a_collapse():
+    found = neural_collapse.detect(collapse_of())
+    assert (found.verdict, found.interpolation_step, found.reason) == ("neural collapse", 100, None)
+    assert found.variability_at_interpolation == 0.2
+    assert found.variability_fall == pytest.approx(20)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"within_class_variability": [2.0, 0.3, 0.2, 0.011]},  # 18 times; 200 times from the first record on
+        {"norm_spread": [0.2, 0.1, 0.1, 0.05]},
+        {"angle_spread": [0.2, 0.2, 0.1, 0.07]},
+        {"duality_gap": [1.4, 0.7, 0.6, 0.36]},
+        {"angle_spread": [0.2, 0.2, 0.1, np.nan]},
+        {"accuracies": [0.1, 0.99, 0.99, 1.0]},  # it fits only at the end
+    ],
+)
+def test_one_part_that_is_missing_is_no_collapse(columns):
+    assert neural_collapse.detect(collapse_of(**columns)).verdict == "none"
+
+
+def test_a_training_set_that_is_never_fitted_has_no_verdict():
+    found = neural_collapse.detect(collapse_of(accuracies=[0.1, 0.9, 0.99, 0.998]))
+    assert (found.verdict, found.interpolation_step, found.variability_fall) == (None, None, None)
+    assert "never reaches 100 %" in found.reason
+    assert found.within_class_variability == 0.01
+
+
+def test_a_layer_without_a_classifier_behind_it_is_judged_by_the_others():
+    found = neural_collapse.detect(collapse_of(duality_gap=[np.nan] * 4))
+    assert (found.verdict, found.duality_gap) == ("neural collapse", None)
+    assert "does not read this layer" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        ({"data": "breast_cancer", "model": {"type": "dense", "units": 2}}, "3 classes or more.* have 2"),
+        (
+            {"data": "diabetes", "model": {"type": "dense", "units": 1}, "loss": "squared_error"},
+            "the data have none",
+        ),
+        ({"data": {"type": "wine", "limit": 2, "split": {}}, "model": {"type": "dense", "units": 3}}, "none"),
+    ],
+)
+def test_classes_that_cannot_collapse_are_refused(tree, message):
+    tree = {"name": "t", "train": {"steps": 1}, "phenomena": ["neural_collapse"]} | tree
+    with pytest.raises(ConfigError, match=message):
+        build_experiment(check_tree(Document(tree, {}, {}, "test")))
+
+
+def test_the_curves_of_a_collapse_and_of_a_control():
+    control = collapse_of(within_class_variability=[2.0, 0.3, 0.2, 0.15])._replace(label="control")
+    draw = build("phenomenon", "neural_collapse").figures["neural_collapse"]
+    single = draw([collapse_of()])
+    assert "neural collapse, NC1 falls 20 times after 100 % at step 100" in single.get_suptitle()
+    both = draw([collapse_of(), control])
+    assert_told_apart(both, ["planted: neural collapse", "control: no neural collapse"])
+    assert [len(ax.get_lines()) for ax in both.axes] == [4, 6, 4, 4]
 
 
 # --- reconstructions -------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ WINE = {
     "phenomena": [
         "gradient_flow", "symmetry", "sparsity", "incoming_norms", "overfitting", "training_mode", "grokking",
         "confusion", "embeddings", "learning_rate_range", {"type": "loss_landscape", "points": 5},
-        {"type": "training_path", "points": 5}, "filters", "augmentations", "translation",
+        {"type": "training_path", "points": 5}, "filters", "augmentations", "translation", "neural_collapse",
     ],
 }  # fmt: skip
 RUNS = {

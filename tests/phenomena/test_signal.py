@@ -294,7 +294,8 @@ OF_CHANGES = ["augmentations"]  # see test_augmentation.py
 # see test_image_phenomena.py
 OF_PICTURES = ["confusion", "embeddings", "feature_maps", "filters", "reconstructions", "translation"]
 OF_LANDSCAPES = ["loss_landscape", "training_path"]  # see test_loss_landscape.py
-NOT_HERE = ARITHMETIC + OF_TWO_WEIGHTS + OF_TIME + OF_CHANGES + OF_PICTURES + OF_LANDSCAPES
+OF_CLASSES = ["neural_collapse"]  # see test_inspection.py
+NOT_HERE = ARITHMETIC + OF_TWO_WEIGHTS + OF_TIME + OF_CHANGES + OF_PICTURES + OF_LANDSCAPES + OF_CLASSES
 PHENOMENA = [name for name in IN_RUNS if name not in NOT_HERE]
 
 
@@ -376,7 +377,7 @@ def test_every_phenomenon_is_tested_here():
     """Those that are seen across a sweep, those of grokking, and the small ones, in files of their own."""
     small = ["incoming_norms", "learning_rate_range", "overfitting", "sparsity", "training_mode"]
     others = ["answers", "gradient_flow", "grokking", "progress_measures", "symmetry"]
-    apart = OF_TWO_WEIGHTS + OF_TIME + OF_CHANGES + OF_PICTURES + OF_LANDSCAPES
+    apart = OF_TWO_WEIGHTS + OF_TIME + OF_CHANGES + OF_PICTURES + OF_LANDSCAPES + OF_CLASSES
     assert sorted(IN_RUNS) == sorted(small + apart + others)
     across = set(components("phenomenon")) - set(IN_RUNS)
     selecting = {"cross_validation", "voting"}  # see test_selection.py

@@ -69,7 +69,7 @@ def embeddings(layer: str | None = None, examples: Count = 500) -> RunPhenomenon
         if not data.train.classes:
             raise InvalidValue("embeddings colours classes, and the targets are values; leave it out here")
         classes = data.splits[split].targets[:examples].tolist()
-        path, count = _layer_path(setup, layer) or "inputs", len(classes)
+        path, count = feature_layer(setup, layer) or "inputs", len(classes)
         return {
             "split": [split] * count,
             "layer": [path] * count,
@@ -78,7 +78,7 @@ def embeddings(layer: str | None = None, examples: Count = 500) -> RunPhenomenon
         }
 
     def measure(setup: Setup, snapshot: Snapshot) -> tuple[Array, ...]:
-        return _components(snapshot, _layer_path(setup, layer), examples)
+        return _components(snapshot, feature_layer(setup, layer), examples)
 
     return RunPhenomenon(
         probes=(
@@ -121,7 +121,7 @@ def _share(part: float, total: float) -> float | None:
     return share if math.isfinite(share) else None
 
 
-def _layer_path(setup: Setup, named: str | None) -> str | None:
+def feature_layer(setup: Setup, named: str | None) -> str | None:
     """The path of the layer whose outputs are used; None for the inputs. Raises InvalidValue."""
     if named is not None:
         _check_path(setup, named)
