@@ -95,6 +95,7 @@ TRAINED = [
     "lenet5_fashion_mnist",
     "loss_landscape_skip",
     "max_norm",
+    "neural_collapse_stopped",
     "optimizers_fixed_rates",
     "perceptron_xor",
     "ravine_turned",
