@@ -114,7 +114,16 @@ def neural_collapse(layer: str | None = None) -> RunPhenomenon:
         return _statistics(setup, snapshot, layer)
 
     return RunPhenomenon(
-        probes=(Probe("neural_collapse", rows, COLUMNS, measure, evaluates_all_examples=True),),
+        probes=(
+            Probe(
+                "neural_collapse",
+                rows,
+                COLUMNS,
+                measure,
+                passes=lambda data: len(data.train),
+                evaluates_all_examples=True,
+            ),
+        ),
         result=NeuralCollapse,
         detect=detect,
         figures={"neural_collapse": collapse_curves},
