@@ -97,18 +97,8 @@ def neural_collapse(layer: str | None = None) -> RunPhenomenon:
     """
 
     def rows(setup: Setup, data: Data) -> RowLabels:
-        classes = data.train.classes
-        if classes < MINIMUM_CLASSES:
-            message = (
-                f"neural_collapse takes {MINIMUM_CLASSES} classes or more; the data have {classes or 'none'}"
-            )
-            raise InvalidValue(message)
-        if setup.output_shape != (classes,) or _classifier(setup) is None:
-            raise InvalidValue("neural_collapse needs a net with a kernel and one output a class")
-        missing = np.flatnonzero(np.bincount(data.train.targets, minlength=classes) == 0)
-        if missing.size:
-            raise InvalidValue(f"neural_collapse needs examples of every class; class {missing[0]} has none")
-        return {"layer": [feature_layer(setup, layer) or "inputs"], "classes": [classes]}
+        _check_classes(setup, data)
+        return {"layer": [feature_layer(setup, layer) or "inputs"], "classes": [data.train.classes]}
 
     def measure(setup: Setup, snapshot: Snapshot) -> tuple[Array, ...]:
         return _statistics(setup, snapshot, layer)
@@ -129,6 +119,21 @@ def neural_collapse(layer: str | None = None) -> RunPhenomenon:
         figures={"neural_collapse": collapse_curves},
         validate=rows,
     )
+
+
+def _check_classes(setup: Setup, data: Data) -> None:
+    """Raises InvalidValue where the net, or the training examples, have no classes that could collapse."""
+    classes = data.train.classes
+    if classes < MINIMUM_CLASSES:
+        message = (
+            f"neural_collapse takes {MINIMUM_CLASSES} classes or more; the data have {classes or 'none'}"
+        )
+        raise InvalidValue(message)
+    if setup.output_shape != (classes,) or _classifier(setup) is None:
+        raise InvalidValue("neural_collapse needs a net with a kernel and one output a class")
+    missing = np.flatnonzero(np.bincount(data.train.targets, minlength=classes) == 0)
+    if missing.size:
+        raise InvalidValue(f"neural_collapse needs examples of every class; class {missing[0]} has none")
 
 
 def _statistics(setup: Setup, snapshot: Snapshot, layer: str | None) -> tuple[Array, ...]:
