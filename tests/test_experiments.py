@@ -98,6 +98,7 @@ TRAINED = [
     "neural_collapse_stopped",
     "optimizers_fixed_rates",
     "perceptron_xor",
+    "phase_diagram_relu",
     "ravine_turned",
     "relu_glorot_collapsing",
     "rnn_gradient_orthogonal",
@@ -108,7 +109,10 @@ TRAINED = [
     "transfer_frozen",
     "voting_alike",
 ]
-SMALLER = {"loss_landscape_skip": ["model.1.times=2"]}  # layers of one kind, which take long to compile
+SMALLER = {
+    "loss_landscape_skip": ["model.1.times=2"],
+    "phase_diagram_relu": ["model.0.times=6"],
+}  # layers of one kind, which take long to compile
 PARTS = ("augment", "constraints", "initialize", "parameters", "regularizers", "solver", "stop", "sweep")
 COMPONENTS = {name for kind in KINDS for name in components(kind)}
 

@@ -278,7 +278,11 @@ def test_units_that_start_alike_stay_alike(kernel_init, herding):
 # --- all phenomena ---------------------------------------------------------------------------------------
 
 # what those that are seen across a sweep must be told
-REQUIRED = {"capacity": "model.width", "along": "optimizer.learning_rate"}
+REQUIRED = {
+    "capacity": "model.width",
+    "along": "optimizer.learning_rate",
+    "weights": "model.0.kernel_init.gain",
+}
 
 
 def built(name):
@@ -293,9 +297,11 @@ OF_TIME = ["gradient_through_time"]  # see test_recurrent.py
 OF_CHANGES = ["augmentations"]  # see test_augmentation.py
 # see test_image_phenomena.py
 OF_PICTURES = ["confusion", "embeddings", "feature_maps", "filters", "reconstructions", "translation"]
+OF_CHAINS = ["signal_propagation"]  # see test_signal_propagation.py
 OF_LANDSCAPES = ["loss_landscape", "training_path"]  # see test_loss_landscape.py
 OF_CLASSES = ["neural_collapse"]  # see test_inspection.py
-NOT_HERE = ARITHMETIC + OF_TWO_WEIGHTS + OF_TIME + OF_CHANGES + OF_PICTURES + OF_LANDSCAPES + OF_CLASSES
+APART = OF_TWO_WEIGHTS + OF_TIME + OF_CHANGES + OF_PICTURES + OF_CHAINS + OF_LANDSCAPES + OF_CLASSES
+NOT_HERE = ARITHMETIC + APART
 PHENOMENA = [name for name in IN_RUNS if name not in NOT_HERE]
 
 
@@ -377,12 +383,12 @@ def test_every_phenomenon_is_tested_here():
     """Those that are seen across a sweep, those of grokking, and the small ones, in files of their own."""
     small = ["incoming_norms", "learning_rate_range", "overfitting", "sparsity", "training_mode"]
     others = ["answers", "gradient_flow", "grokking", "progress_measures", "symmetry"]
-    apart = OF_TWO_WEIGHTS + OF_TIME + OF_CHANGES + OF_PICTURES + OF_LANDSCAPES + OF_CLASSES
-    assert sorted(IN_RUNS) == sorted(small + apart + others)
+    assert sorted(IN_RUNS) == sorted(small + APART + others)
     across = set(components("phenomenon")) - set(IN_RUNS)
     selecting = {"cross_validation", "voting"}  # see test_selection.py
     curves = {"bias_variance", "double_descent", "grokking_delay", "comparison"}
-    assert across == {*curves, *selecting, "trajectories"}
+    diagrams = {"phase_diagram"}  # see test_signal_propagation.py
+    assert across == {*curves, *selecting, *diagrams, "trajectories"}
     for name in curves:
         assert isinstance(built(name), SweepPhenomenon)
         assert Path(__file__).with_name(f"test_{name.removesuffix('_delay')}.py").exists()
