@@ -14,15 +14,11 @@ from annotated_types import Gt, Le
 
 from nnlab.errors import InvalidValue
 from nnlab.optim.stopping import refuse_test_metric
-from nnlab.registry import TRACED, BelowOne, ComponentOf, Count, Fraction, NonNegative, Positive, register
+from nnlab.registry import TRACED, BelowOne, ComponentOf, Count, NonNegative, Positive, register
 from nnlab.system.imports import Array, PyTree, jax, jnp
 
 ScheduleLike = Annotated[Any, ComponentOf("schedule")]
 Length = Annotated[float, Gt(0.0), Le(1e9)]  # in epochs
-
-# (fraction of the training, fraction of the peak)
-ONE_CYCLE_POINTS = ((0.0, 0.1), (0.45, 1.0), (0.9, 0.1), (1.0, 1e-4))
-MINIMUM_CYCLE_STEPS = 10
 
 
 class Time(NamedTuple):
@@ -95,7 +91,7 @@ def piecewise(
         steps: The boundaries in steps, ascending, one fewer than values.
         epochs: The boundaries in epochs, in place of steps.
     """
-    _not_both(steps, epochs)
+    not_both(steps, epochs)
     name, boundaries = ("steps", steps) if epochs is None else ("epochs", epochs)
     if not values or (boundaries is not None and len(values) != len(boundaries) + 1):
         needed = len(boundaries) + 1 if boundaries else 1
@@ -105,8 +101,8 @@ def piecewise(
 
     def rate(time: Time) -> Array:
         evenly = [time.total * (i + 1) / len(values) for i in range(len(values) - 1)]
-        bounds = evenly if boundaries is None else [_in_steps(time, **{name: bound}) for bound in boundaries]
-        passed = sum(((_float(time) >= bound).astype(jnp.int32) for bound in bounds), jnp.int32(0))
+        bounds = evenly if boundaries is None else [in_steps(time, **{name: bound}) for bound in boundaries]
+        passed = sum(((float_step(time) >= bound).astype(jnp.int32) for bound in bounds), jnp.int32(0))
         return jnp.asarray(values, jnp.float32)[passed]
 
     def unreached(total: int, per_epoch: int) -> str:
@@ -115,100 +111,6 @@ def piecewise(
         return f"the boundary at {beyond[0]:g} {name} is beyond the end" if beyond else ""
 
     return by_time(rate, unreached)
-
-
-@register("schedule")
-def exponential(
-    start: Annotated[NonNegative, TRACED], steps: Count | None = None, epochs: Length | None = None
-) -> Schedule:
-    """rate = start 10^(-t / r): falls tenfold every r steps or epochs (lecture 004).
-
-    Args:
-        start: The rate at the first step.
-        steps: r in steps; the length of the training where neither is given.
-        epochs: r in epochs, in place of steps.
-    """
-    _not_both(steps, epochs)
-    return by_time(lambda time: start * 10.0 ** (-_float(time) / _in_steps(time, steps, epochs)))
-
-
-@register("schedule")
-def power(
-    start: Annotated[NonNegative, TRACED],
-    steps: Count | None = None,
-    epochs: Length | None = None,
-    exponent: Annotated[Positive, TRACED] = 1.0,
-) -> Schedule:
-    """rate = start (1 + t / r)^(-exponent): with exponent 1 a half at r, a third at 2 r.
-
-    Args:
-        start: The rate at the first step.
-        steps: r in steps; the length of the training where neither is given.
-        epochs: r in epochs, in place of steps.
-        exponent: Lecture 004's c.
-    """
-    _not_both(steps, epochs)
-    return by_time(lambda time: start * (1.0 + _float(time) / _in_steps(time, steps, epochs)) ** -exponent)
-
-
-@register("schedule")
-def cosine(
-    peak: Annotated[NonNegative, TRACED],
-    floor: Annotated[Fraction, TRACED] = 0.0,
-    steps: Count | None = None,
-    epochs: Length | None = None,
-) -> Schedule:
-    """Falls from `peak` to `floor` * peak along half a cosine, without restarts.
-
-    rate = peak (floor + (1 - floor) (1 + cos(pi min(t / length, 1))) / 2).
-
-    Args:
-        peak: The rate at the first step.
-        floor: The last rate, as a fraction of the peak.
-        steps: The length in steps; that of the training where neither is given.
-        epochs: The length in epochs, in place of steps.
-
-    Reference:
-        Loshchilov & Hutter 2016, "SGDR: stochastic gradient descent with warm restarts".
-    """
-    _not_both(steps, epochs)
-
-    def rate(time: Time) -> Array:
-        progress = jnp.minimum(_float(time) / _in_steps(time, steps, epochs), 1.0)
-        return peak * (floor + (1.0 - floor) * 0.5 * (1.0 + jnp.cos(jnp.pi * progress)))
-
-    def unreached(total: int, per_epoch: int) -> str:
-        length = steps or (epochs or 0.0) * per_epoch
-        return (
-            f"the cosine falls for {length:g} steps and does not come to its floor" if length > total else ""
-        )
-
-    return by_time(rate, unreached)
-
-
-@register("schedule")
-def one_cycle(peak: Annotated[NonNegative, TRACED]) -> Schedule:
-    """1cycle: up in a line from a tenth of the peak, down again, then to nearly 0.
-
-    It rises over the first 45 % of the training, falls over the next 45 %, and over the last 10 % falls to a
-    ten-thousandth of the peak. PyTorch's OneCycleLR with three_phase, linear, pct_start .45, div_factor 10
-    and final_div_factor 1000; the momentum stays as it is. A training of fewer than 10 steps is taken for 10.
-
-    Args:
-        peak: The highest rate.
-
-    Reference:
-        Smith 2018, "A disciplined approach to neural network hyper-parameters: part 1".
-    """
-
-    def rate(time: Time) -> Array:
-        total = max(MINIMUM_CYCLE_STEPS, time.total)
-        ends = [max(0.0, part * total - turn) for turn, (part, _) in enumerate(ONE_CYCLE_POINTS)]
-        ends[-1] = total - 1.0
-        heights = jnp.array([height for _, height in ONE_CYCLE_POINTS], jnp.float32)
-        return peak * jnp.interp(_float(time), jnp.array(ends, jnp.float32), heights)
-
-    return by_time(rate)
 
 
 @register("schedule")
@@ -223,19 +125,19 @@ def warmup(steps: Count | None = None, epochs: Length | None = None, then: Sched
         epochs: n in epochs, in place of steps.
         then: The schedule after the warm-up, a number or a schedule.
     """
-    _not_both(steps, epochs)
+    not_both(steps, epochs)
 
     def steps_of(time: Time) -> int:
         if steps is None and epochs is None:
             return round(time.total / 10)
-        return round(_in_steps(time, steps, epochs))
+        return round(in_steps(time, steps, epochs))
 
     def later(time: Time) -> Time:
         length = steps_of(time)
         return Time(jnp.maximum(time.step - length, 0), max(1, time.total - length), time.per_epoch)
 
     def rate(state: PyTree, time: Time) -> Array:
-        rising = jnp.minimum((_float(time) + 1.0) / (steps_of(time) + 1), 1.0)
+        rising = jnp.minimum((float_step(time) + 1.0) / (steps_of(time) + 1), 1.0)
         return rising * then.rate(state, later(time))
 
     def update(state: PyTree, cost: Array, time: Time) -> PyTree:
@@ -309,21 +211,25 @@ def range_test(low: Positive = 1e-6, high: Positive = 10.0) -> Schedule:
         raise InvalidValue(f"low {low:g} must lie below high {high:g}", ("low",))
 
     def rate(time: Time) -> Array:
-        return low * (high / low) ** jnp.minimum(_float(time) / max(1, time.total - 1), 1.0)
+        return low * (high / low) ** jnp.minimum(float_step(time) / max(1, time.total - 1), 1.0)
 
     return by_time(rate)
 
 
-def _not_both(steps: object, epochs: object) -> None:
+def not_both(steps: object, epochs: object) -> None:
+    """Refuse a length that is given twice. Raises InvalidValue."""
     if steps is not None and epochs is not None:
         raise InvalidValue("give one of 'steps' and 'epochs'")
 
 
-def _float(time: Time) -> Array:
+def float_step(time: Time) -> Array:
+    """t as a number that may be divided."""
     return jax.lax.convert_element_type(time.step, jnp.float32)
 
 
-def _in_steps(time: Time, steps: float | None = None, epochs: float | None = None) -> float:
-    """A length in steps; the training's where none is given."""
-    length = time.total if steps is None else steps
+def in_steps(
+    time: Time, steps: float | None = None, epochs: float | None = None, share: float = 1.0
+) -> float:
+    """A length in steps; where none is given, a share of that of the training."""
+    length = share * time.total if steps is None else steps
     return max(1.0, length if epochs is None else epochs * time.per_epoch)

@@ -65,6 +65,42 @@ CASES = {
         {"T_max": STEPS, "eta_min": 0.01},
         0.1,
     ),
+    "linear": (
+        {"type": "linear", "start": 0.1, "floor": 0.2, "steps": 30},
+        "LinearLR",
+        {"start_factor": 1.0, "end_factor": 0.2, "total_iters": 30},
+        0.1,
+    ),
+    "polynomial": (
+        {"type": "polynomial", "start": 0.1, "exponent": 2.5},
+        "PolynomialLR",
+        {"total_iters": STEPS, "power": 2.5},
+        0.1,
+    ),
+    "inverse_square_root": (
+        {"type": "inverse_square_root", "start": 0.1, "epochs": 1.4},
+        "LambdaLR",
+        {"lr_lambda": lambda t: (1 + t // 7) ** -0.5},
+        0.1,
+    ),
+    "triangular": (
+        {"type": "triangular", "low": 0.01, "high": 0.1, "steps": 18, "shrink": 0.5},
+        "CyclicLR",
+        {
+            "base_lr": 0.01,
+            "max_lr": 0.1,
+            "step_size_up": 9,
+            "mode": "triangular2",
+            "cycle_momentum": False,
+        },
+        0.01,
+    ),
+    "cosine_restarts": (
+        {"type": "cosine_restarts", "peak": 0.1, "floor": 0.1, "steps": 7, "growth": 2},
+        "CosineAnnealingWarmRestarts",
+        {"T_0": 7, "T_mult": 2, "eta_min": 0.01},
+        0.1,
+    ),
     "one_cycle": (
         {"type": "one_cycle", "peak": 0.1},
         "OneCycleLR",
@@ -181,6 +217,25 @@ def test_cosine_in_closed_form(floor, length):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
     assert found[0] == pytest.approx(peak)
     assert found[-1] == pytest.approx(peak * floor, abs=1e-7)
+
+
+def test_cycles_by_hand():
+    """Two triangles of four steps, the second half as high; restarts after 4 and again after 8 steps."""
+    found = rates({"type": "triangular", "low": 1, "high": 3, "steps": 4, "shrink": 0.5}, range(9), 9)
+    np.testing.assert_allclose(found, [1, 2, 3, 2, 1, 1.5, 2, 1.5, 1], rtol=1e-6)
+    found = rates({"type": "cosine_restarts", "peak": 2, "steps": 4, "growth": 2}, [0, 2, 4, 8, 12, 13], 14)
+    np.testing.assert_allclose(found, [2, 1, 2, 1, 2, 1 + np.cos(np.pi / 16)], rtol=1e-6)
+    found = rates({"type": "cosine_restarts", "peak": 2, "steps": 4}, [0, 2, 4, 6, 400], 500)
+    np.testing.assert_allclose(found, [2, 1, 2, 1, 2], rtol=1e-6)
+
+
+def test_a_fall_in_closed_form():
+    """The middle of a fall to a tenth, and what lies beyond it; a stair of tens."""
+    for schedule, half in (({"type": "linear"}, 0.5), ({"type": "polynomial", "exponent": 3}, 0.125)):
+        found = rates({"start": 2.0, "floor": 0.1, "steps": 20, **schedule}, [0, 10, 20, 30])
+        np.testing.assert_allclose(found, [2, 2 * (0.1 + 0.9 * half), 0.2, 0.2], rtol=1e-6)
+    found = rates({"type": "inverse_square_root", "start": 6.0, "steps": 10}, [0, 9, 10, 30, 89])
+    np.testing.assert_allclose(found, [6, 6, 6 / np.sqrt(2), 3, 2], rtol=1e-6)
 
 
 def test_a_training_without_steps_has_finite_rates():
