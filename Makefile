@@ -45,13 +45,14 @@ IMAGES := lenet5_fashion_mnist cnn_translation mlp_translation autoencoder_convo
 INSIDE := loss_landscape_skip loss_landscape_plain rnn_gradient_vanishing rnn_gradient_exploding \
   rnn_gradient_orthogonal
 EXPLAINED := neural_collapse neural_collapse_no_decay ordered_phase chaotic_phase
+LECTURES := critical_batch critical_batch_small
 SWEEPS := double_descent_mnist1d double_descent_mnist1d_clean double_descent_polynomial \
   double_descent_random_features double_descent_samples double_descent_epochs bias_variance \
   grokking_weight_decay grokking_training_fraction phase_diagram
 
 results: setup ## train what the headline figures show, judge it, and draw them into docs/; half an hour
 	for name in $(CURES) $(GROKKED) $(CATALOGUE) $(IMAGES) $(INSIDE) $(EXPLAINED); do $(BIN)/nnlab train experiments/$$name.yaml --out results/$$name --no-plots || exit 1; done
-	for name in $(SWEEPS) $(CHOICES); do $(BIN)/nnlab sweep experiments/$$name.yaml --out results/$$name --no-plots || exit 1; done
+	for name in $(SWEEPS) $(CHOICES) $(LECTURES); do $(BIN)/nnlab sweep experiments/$$name.yaml --out results/$$name --no-plots || exit 1; done
 	$(BIN)/nnlab plot $(addprefix results/,$(CURES)) --figure depth_profile --out docs
 	$(BIN)/nnlab plot results/ordered_phase results/chaotic_phase --figure signal_propagation --out docs/signal
 	$(BIN)/nnlab plot results/phase_diagram --figure phase_diagram --out docs/signal
@@ -69,6 +70,7 @@ results: setup ## train what the headline figures show, judge it, and draw them 
 	$(BIN)/nnlab plot results/learning_rate_range --figure learning_rate_range --out docs/catalogue
 	$(BIN)/nnlab plot results/ravine --figure trajectories --out docs/catalogue
 	$(BIN)/nnlab plot results/optimizers --figure comparison --out docs/optimizers
+	$(BIN)/nnlab plot results/critical_batch --figure critical_batch --out docs/training
 	$(BIN)/nnlab plot results/l1_l2 --figure comparison --out docs/l1_l2
 	$(BIN)/nnlab plot results/cross_validation --figure cross_validation --out docs/catalogue
 	$(BIN)/nnlab plot results/voting --figure voting --out docs/catalogue

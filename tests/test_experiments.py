@@ -80,6 +80,7 @@ TRAINED = [
     "autoencoder_denoising",
     "bias_variance_ridge",
     "cnn_translation",
+    "critical_batch_small",
     "cross_validation_short",
     "double_descent_polynomial",
     "dropout_none",

@@ -28,6 +28,7 @@ WINE = {
         "gradient_flow", "symmetry", "sparsity", "incoming_norms", "overfitting", "training_mode", "grokking",
         "confusion", "embeddings", "learning_rate_range", {"type": "loss_landscape", "points": 5},
         {"type": "training_path", "points": 5}, "filters", "augmentations", "translation", "neural_collapse",
+        "gradient_noise",
     ],
 }  # fmt: skip
 RUNS = {
@@ -154,6 +155,7 @@ ACROSS = {
     "bias_variance": {"capacity": "width"},
     "comparison": {"along": "width"},
     "grokking_delay": {"along": "width"},
+    "critical_batch": {"level": 0.1, "tuned": "width"},
     "trajectories": {"along": "width"},
     "cross_validation": {},
     "voting": {},
@@ -168,6 +170,7 @@ def swept(value, points, seeds, status="complete"):
     trials = pandas.DataFrame(
         [
             {"trial": f"t{point}-{seed}", "width": point + 1, "data.split.fold": point, "seed": seed}
+            | {"data.batch_size": point + 1}
             | {"status": status, "reason": ""} | dict.fromkeys(numbers, value)
             for point in range(points)
             for seed in range(seeds)
@@ -190,7 +193,7 @@ def swept(value, points, seeds, status="complete"):
         "trajectory": weights,
         "surface": pandas.DataFrame({"trial": names, "step": 0} | surface),
     }
-    axes = ["width", "data.split.fold"]
+    axes = ["width", "data.split.fold", "data.batch_size"]
     return FakeSweep(trials, tables, axes)
 
 

@@ -282,6 +282,7 @@ REQUIRED = {
     "capacity": "model.width",
     "along": "optimizer.learning_rate",
     "weights": "model.0.kernel_init.gain",
+    "level": 0.1,
 }
 
 
@@ -381,15 +382,23 @@ def test_curves_are_the_activations_of_the_model():
 
 def test_every_phenomenon_is_tested_here():
     """Those that are seen across a sweep, those of grokking, and the small ones, in files of their own."""
-    small = ["incoming_norms", "learning_rate_range", "overfitting", "sparsity", "training_mode"]
+    small = [
+        "gradient_noise",
+        "incoming_norms",
+        "learning_rate_range",
+        "overfitting",
+        "sparsity",
+        "training_mode",
+    ]
     others = ["answers", "gradient_flow", "grokking", "progress_measures", "symmetry"]
     assert sorted(IN_RUNS) == sorted(small + APART + others)
     across = set(components("phenomenon")) - set(IN_RUNS)
     selecting = {"cross_validation", "voting"}  # see test_selection.py
     curves = {"bias_variance", "double_descent", "grokking_delay", "comparison"}
     diagrams = {"phase_diagram"}  # see test_signal_propagation.py
-    assert across == {*curves, *selecting, *diagrams, "trajectories"}
-    for name in curves:
+    of_lectures = {"critical_batch"}  # each in a file of its own
+    assert across == {*curves, *selecting, *diagrams, *of_lectures, "trajectories"}
+    for name in curves | of_lectures:
         assert isinstance(built(name), SweepPhenomenon)
         assert Path(__file__).with_name(f"test_{name.removesuffix('_delay')}.py").exists()
     for name in components("phenomenon"):
