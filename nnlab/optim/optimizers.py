@@ -92,6 +92,24 @@ def rmsprop(
 
 
 @register("optimizer")
+def adadelta(learning_rate: ScheduleLike = 1.0, decay: BelowOne = 0.9, epsilon: Positive = 1e-6) -> Optimizer:
+    """AdaDelta: the direction is d = g sqrt(u + epsilon) / sqrt(s + epsilon), in the unit of the weights.
+
+    s and u are running averages of g^2 and of d^2, the latter up to the step before. The defaults are
+    PyTorch's (Keras: rate 0.001, decay 0.95, epsilon 1e-7).
+
+    Args:
+        learning_rate: eta(t), a number or a schedule.
+        decay: How much of s and u each step keeps.
+        epsilon: Keeps the division finite, and sets the length of the first steps.
+
+    Reference:
+        Zeiler 2012, "ADADELTA: an adaptive learning rate method".
+    """
+    return Optimizer(learning_rate, lambda: optax.scale_by_adadelta(decay, epsilon), 2)
+
+
+@register("optimizer")
 def adam(
     learning_rate: ScheduleLike = 0.001, b1: BelowOne = 0.9, b2: BelowOne = 0.999, epsilon: Positive = 1e-8
 ) -> Optimizer:
@@ -132,6 +150,27 @@ def nadam(
         Dozat 2016, "Incorporating Nesterov momentum into Adam".
     """
     return Optimizer(learning_rate, lambda: optax.scale_by_adam(b1, b2, epsilon, nesterov=True), 2)
+
+
+@register("optimizer")
+def radam(
+    learning_rate: ScheduleLike = 0.001, b1: BelowOne = 0.9, b2: BelowOne = 0.999, epsilon: Positive = 1e-8
+) -> Optimizer:
+    """Rectified Adam: Adam's direction times a factor that rises to 1 as s comes to rest on enough gradients.
+
+    In the first steps, five at b2 0.999, the variance of s is not defined, and the direction is m alone,
+    corrected for its bias: a warm-up without a length to choose. The defaults are PyTorch's.
+
+    Args:
+        learning_rate: eta(t), a number or a schedule.
+        b1: How much of m each step keeps, see adam.
+        b2: How much of s each step keeps.
+        epsilon: Keeps the division finite (PyTorch adds it before s is corrected).
+
+    Reference:
+        Liu et al. 2020, "On the variance of the adaptive learning rate and beyond".
+    """
+    return Optimizer(learning_rate, lambda: optax.scale_by_radam(b1, b2, epsilon), 2)
 
 
 @register("optimizer")

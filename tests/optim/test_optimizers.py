@@ -62,6 +62,16 @@ CASES = {
         ({}, "NAdam", {"momentum_decay": 1e6}),  # so that b1 is constant
         ({"b1": 0.8, "b2": 0.98}, "NAdam", {"betas": (0.8, 0.98), "momentum_decay": 1e6}),
     ],
+    "radam": [  # the factor of the default b2 loses digits in float32 where it first counts
+        ({"b2": 0.95}, "RAdam", {"betas": (0.9, 0.95)}),
+        ({"b1": 0.8, "b2": 0.9}, "RAdam", {"betas": (0.8, 0.9)}),
+    ],
+    "adadelta": [  # large, so that it moves at all at this rate
+        ({"epsilon": 0.1}, "Adadelta", {"eps": 0.1}),
+        ({"decay": 0.5, "epsilon": 1.0}, "Adadelta", {"rho": 0.5, "eps": 1.0}),
+    ],
+    "lamb": [({}, None, {}), ({"b1": 0.8, "b2": 0.9, "weight_decay": 0.5}, None, {})],
+    "muon": [({}, None, {}), ({"momentum": 0.8, "weight_decay": 0.5}, None, {})],
     "lion": [({}, None, {}), ({"b1": 0.8, "b2": 0.7, "weight_decay": 0.5}, None, {})],
     "grokfast": [  # PyTorch's gets the gradient that `amplified` makes
         ({"optimizer": {"type": "adamw"}}, "AdamW", {}),
@@ -165,6 +175,40 @@ def numpy_lion(w, g, memory, eta, b1=0.9, b2=0.99, weight_decay=0.0):
     return w - eta * (np.sign(b1 * m + (1 - b1) * g) + weight_decay * w)
 
 
+def numpy_adam_direction(g, memory, b1, b2, epsilon, nesterov=False):
+    """Kingma & Ba 2014, algorithm 1; Dozat 2016, algorithm 2."""
+    memory["t"] = t = memory.get("t", 0) + 1
+    memory["m"] = b1 * memory.get("m", 0.0) + (1 - b1) * g
+    memory["s"] = b2 * memory.get("s", 0.0) + (1 - b2) * g**2
+    m = memory["m"] / (1 - b1**t)
+    if nesterov:
+        m = b1 * memory["m"] / (1 - b1 ** (t + 1)) + (1 - b1) * g / (1 - b1**t)
+    return m / (np.sqrt(memory["s"] / (1 - b2**t)) + epsilon)
+
+
+def numpy_lamb(w, g, memory, eta, b1=0.9, b2=0.999, epsilon=1e-6, weight_decay=0.01):
+    """You et al. 2020, algorithm 2."""
+    direction = numpy_adam_direction(g, memory, b1, b2, epsilon) + weight_decay * w
+    return w - eta * np.linalg.norm(w) / np.linalg.norm(direction) * direction
+
+
+def numpy_muon(w, g, memory, eta, momentum=0.95, weight_decay=0.0):
+    """Jordan et al. 2024: five steps of Newton and Schulz; a vector follows NAdam."""
+    if g.ndim == 1:
+        direction = numpy_adam_direction(g, memory, 0.9, 0.999, 1e-8, nesterov=True)
+    else:
+        memory["t"] = t = memory.get("t", 0) + 1
+        memory["v"] = momentum * memory.get("v", 0.0) + (1 - momentum) * g
+        ahead = momentum * memory["v"] / (1 - momentum ** (t + 1))
+        x = ahead + (1 - momentum) * g / (1 - momentum**t)
+        x /= np.linalg.norm(x)
+        for _ in range(5):
+            square = x.T @ x
+            x = 3.4445 * x - 4.7750 * x @ square + 2.0315 * x @ square @ square
+        direction = x * math.sqrt(max(1.0, g.shape[1] / g.shape[0]))
+    return w - eta * (direction + weight_decay * w)
+
+
 def numpy_sgd(w, g, memory, eta, momentum, form):
     """Lecture 002's average form, but for the rate, which that has inside the velocity."""
     memory["v"] = momentum * memory.get("v", 0.0) + (1 - momentum) * g
@@ -237,7 +281,7 @@ def test_weight_decay_is_decoupled():
 def test_slots_are_the_arrays_that_it_remembers(name, arguments, theirs, their_arguments):
     optimizer = built("optimizer", {"type": name, **arguments})
     state = jax.eval_shape(optimizer.gradient_transform().init, {"w": jnp.zeros((30, 40))})
-    assert sum(leaf.size for leaf in jax.tree.leaves(state) if leaf.size > 1) == 1200 * optimizer.slots
+    assert sum(leaf.size for leaf in jax.tree.leaves(state) if leaf.size >= 1200) == 1200 * optimizer.slots
 
 
 @pytest.mark.parametrize(
