@@ -44,7 +44,7 @@ CHOICES := optimizers ravine l1_l2 cross_validation voting lecun1989_steps
 IMAGES := lenet5_fashion_mnist cnn_translation mlp_translation autoencoder_convolutional augmentation
 INSIDE := loss_landscape_skip loss_landscape_plain rnn_gradient_vanishing rnn_gradient_exploding \
   rnn_gradient_orthogonal
-EXPLAINED := neural_collapse neural_collapse_no_decay ordered_phase chaotic_phase
+EXPLAINED := neural_collapse neural_collapse_no_decay ordered_phase chaotic_phase edge_of_stability edge_of_stability_adam
 LECTURES := critical_batch critical_batch_small
 SWEEPS := double_descent_mnist1d double_descent_mnist1d_clean double_descent_polynomial \
   double_descent_random_features double_descent_samples double_descent_epochs bias_variance \
@@ -82,6 +82,7 @@ results: setup ## train what the headline figures show, judge it, and draw them 
 	$(BIN)/nnlab plot results/loss_landscape_skip --figure training_path --out docs/inside
 	$(BIN)/nnlab plot $(addprefix results/,$(filter rnn%,$(INSIDE))) --out docs/inside --figure gradient_through_time
 	$(BIN)/nnlab plot results/neural_collapse results/neural_collapse_no_decay --figure neural_collapse --out docs/collapse
+	$(BIN)/nnlab plot $(addprefix results/,$(filter edge%,$(EXPLAINED))) --out docs/sharpness --figure edge_of_stability
 
 bench: setup ## speed and memory against goals, into docs/performance_table.md; installs PyTorch and Keras into .venv; 25 minutes
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 keras==3.15.1 || echo "PyTorch and Keras: not installed, the others go on without them"

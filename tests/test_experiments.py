@@ -85,6 +85,7 @@ TRAINED = [
     "double_descent_polynomial",
     "dropout_none",
     "early_stopping",
+    "edge_of_stability_short",
     "grokking_grokfast",
     "grokking_power2022",
     "grokking_progress",

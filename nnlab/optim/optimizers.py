@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from nnlab.errors import InvalidValue
 from nnlab.optim.parameter_groups import Optimizer
 from nnlab.optim.schedules import ScheduleLike
+from nnlab.optim.stability import Stability, gain_of_average
 from nnlab.registry import TRACED, BelowOne, ComponentOf, NonNegative, Positive, register
 from nnlab.system.imports import Array, PyTree, jax, jnp, optax
 
@@ -48,7 +49,9 @@ def sgd(
         velocity = optax.trace(momentum, nesterov)
         return optax.chain(velocity, optax.scale(1.0 - momentum)) if form == "average" else velocity
 
-    return Optimizer(learning_rate, gradient_transform, int(bool(momentum)))
+    scale = 1.0 if form == "average" else 1.0 / (1.0 - momentum)
+    stability = Stability(scale * gain_of_average(momentum, nesterov))
+    return Optimizer(learning_rate, gradient_transform, int(bool(momentum)), stability=stability)
 
 
 @register("optimizer")
@@ -68,7 +71,12 @@ def adagrad(
     Reference:
         Duchi et al. 2011, "Adaptive subgradient methods for online learning and stochastic optimization".
     """
-    return Optimizer(learning_rate, lambda: optax.scale_by_rss(initial, epsilon), 1)
+
+    def preconditioner(state: PyTree) -> PyTree:
+        return jax.tree.map(lambda s: jnp.sqrt(s + epsilon), state.sum_of_squares)
+
+    stability = Stability(preconditioner=preconditioner)
+    return Optimizer(learning_rate, lambda: optax.scale_by_rss(initial, epsilon), 1, stability=stability)
 
 
 @register("optimizer")
@@ -88,7 +96,12 @@ def rmsprop(
     Reference:
         Hinton 2012, "Neural networks for machine learning", lecture 6e.
     """
-    return Optimizer(learning_rate, lambda: optax.scale_by_rms(decay, epsilon), 1)
+
+    def preconditioner(state: PyTree) -> PyTree:
+        return jax.tree.map(lambda s: jnp.sqrt(s + epsilon), state.nu)
+
+    stability = Stability(preconditioner=preconditioner)
+    return Optimizer(learning_rate, lambda: optax.scale_by_rms(decay, epsilon), 1, stability=stability)
 
 
 @register("optimizer")
@@ -127,7 +140,8 @@ def adam(
     Reference:
         Kingma & Ba 2014, "Adam: a method for stochastic optimization".
     """
-    return Optimizer(learning_rate, lambda: optax.scale_by_adam(b1, b2, epsilon), 2)
+    stability = Stability(gain_of_average(b1), lambda state: _adam_preconditioner(state, b2, epsilon))
+    return Optimizer(learning_rate, lambda: optax.scale_by_adam(b1, b2, epsilon), 2, stability=stability)
 
 
 @register("optimizer")
@@ -149,7 +163,13 @@ def nadam(
     Reference:
         Dozat 2016, "Incorporating Nesterov momentum into Adam".
     """
-    return Optimizer(learning_rate, lambda: optax.scale_by_adam(b1, b2, epsilon, nesterov=True), 2)
+    gain = gain_of_average(b1, nesterov=True)
+    stability = Stability(gain, lambda state: _adam_preconditioner(state, b2, epsilon))
+
+    def gradient_transform() -> optax.GradientTransformation:
+        return optax.scale_by_adam(b1, b2, epsilon, nesterov=True)
+
+    return Optimizer(learning_rate, gradient_transform, 2, stability=stability)
 
 
 @register("optimizer")
@@ -191,7 +211,8 @@ def adamax(
     Reference:
         Kingma & Ba 2014, "Adam: a method for stochastic optimization", section 7.1.
     """
-    return Optimizer(learning_rate, lambda: optax.scale_by_adamax(b1, b2, epsilon), 2)
+    stability = Stability(gain_of_average(b1), lambda state: state.nu)
+    return Optimizer(learning_rate, lambda: optax.scale_by_adamax(b1, b2, epsilon), 2, stability=stability)
 
 
 @register("optimizer")
@@ -220,7 +241,11 @@ def adamw(
     def gradient_transform() -> optax.GradientTransformation:
         return optax.chain(optax.scale_by_adam(b1, b2, epsilon), optax.add_decayed_weights(weight_decay))
 
-    return Optimizer(learning_rate, gradient_transform, 2)
+    def preconditioner(state: PyTree) -> PyTree:
+        return _adam_preconditioner(state[0], b2, epsilon)
+
+    stability = Stability(gain_of_average(b1), preconditioner, weight_decay)
+    return Optimizer(learning_rate, gradient_transform, 2, stability=stability)
 
 
 @register("optimizer")
@@ -274,7 +299,15 @@ def grokfast(
     def gradient_transform() -> optax.GradientTransformation:
         return optax.chain(_amplify_slow_gradient(amplification, momentum), optimizer.gradient_transform())
 
-    return optimizer._replace(gradient_transform=gradient_transform, slots=optimizer.slots + 1)
+    return optimizer._replace(
+        gradient_transform=gradient_transform, slots=optimizer.slots + 1, stability=None
+    )
+
+
+def _adam_preconditioner(state: optax.ScaleByAdamState, b2: float, epsilon: float) -> PyTree:
+    """sqrt(s) + epsilon, s being corrected for its bias."""
+    corrected = 1.0 - b2 ** state.count.astype(jnp.float32)
+    return jax.tree.map(lambda s: jnp.sqrt(s / corrected) + epsilon, state.nu)
 
 
 def _amplify_slow_gradient(amplification: float, momentum: float) -> optax.GradientTransformation:

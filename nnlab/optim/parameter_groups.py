@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from nnlab.errors import InvalidValue
 from nnlab.nn.layer import path_matches
 from nnlab.optim.schedules import Schedule, ScheduleLike, Time
+from nnlab.optim.stability import Stability
 from nnlab.registry import Positive, common_options, section
 from nnlab.system.imports import Array, PyTree, jax, jnp, optax
 
@@ -60,12 +61,14 @@ class Optimizer(NamedTuple):
             them.
         slots: How many arrays of the size of the weights its state holds.
         groups: The first that contains a layer counts.
+        stability: Where its steps stay stable; None where that is not known.
     """
 
     learning_rate: Schedule
     gradient_transform: Callable[[], optax.GradientTransformation]
     slots: int
     groups: Sequence[ParameterGroup] = ()
+    stability: Stability | None = None
 
     def group_of(self, path: str) -> int | None:
         """The index of the group that a layer is in."""
@@ -172,6 +175,6 @@ def with_clip_and_groups(
     if clip is not None:
         clipping, transform = clip, optimizer.gradient_transform
         optimizer = optimizer._replace(
-            gradient_transform=lambda: optax.chain(clipping.transform(), transform())
+            gradient_transform=lambda: optax.chain(clipping.transform(), transform()), stability=None
         )
     return optimizer._replace(groups=groups) if groups else optimizer

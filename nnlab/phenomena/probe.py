@@ -67,6 +67,31 @@ class Updates(NamedTuple):
     factor: Callable[[str], Array | float]
 
 
+class StabilityBound(NamedTuple):
+    """Up to which curvature a step is stable, see `nnlab.optim.stability`.
+
+    Attributes:
+        threshold: The greatest stable eigenvalue of P^-1/2 H P^-1/2, `[]`; NaN where it is not known.
+        preconditioner: P, a tree like the weights, infinite for frozen layers; None where it is 1 for all.
+    """
+
+    threshold: Array
+    preconditioner: Tree | None
+
+
+class StepView(NamedTuple):
+    """How a step is taken.
+
+    Attributes:
+        objective: (params, examples) -> what the step would minimize on these examples, `[]`: their mean loss
+            with its penalties, in training mode, with the random changes of this step.
+        stability: () -> up to which curvature the step is stable; computed where it is asked for.
+    """
+
+    objective: Callable[[Tree, Batch], Array]
+    stability: Callable[[], StabilityBound]
+
+
 class Snapshot(NamedTuple):
     """A training step as it is taken, at the step's weights and batch, or the weights after training.
 
@@ -86,6 +111,7 @@ class Snapshot(NamedTuple):
         key: A random key.
         weight_path: Where a probe needs it.
         frozen: Whether the layer at a path keeps its first weights, and has gradients of 0.
+        step: How the step is taken; None after training.
     """
 
     params: Tree
@@ -101,6 +127,7 @@ class Snapshot(NamedTuple):
     key: Array
     weight_path: WeightPath | None = None
     frozen: Callable[[str], bool] = lambda path: False
+    step: StepView | None = None
 
     def outputs(self, inputs: Array) -> Array:
         """The model's outputs in evaluation mode, at these weights."""

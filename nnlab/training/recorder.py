@@ -113,6 +113,7 @@ class Recorder:
     def snapshot(self, state: State, trace: StepTrace | None = None) -> Snapshot:
         """What probes see of a state, and of the step taken from it, if any."""
         nan = jnp.full((), jnp.nan)
+        step = self.train_step.view(state, trace) if trace else None
         trace = trace or StepTrace({}, {}, {}, nan, nan)
         gradients = trace.gradients
         if gradients:
@@ -138,6 +139,7 @@ class Recorder:
             key=jax.random.key(self.arguments.seed),
             weight_path=self.weight_path(state),
             frozen=self.optimizer.frozen,
+            step=step,
         )
 
     def weight_path(self, state: State) -> WeightPath | None:

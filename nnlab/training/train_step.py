@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from nnlab.data.augment import Augmented, apply_augmentations
 from nnlab.nn.layer import Output, TrainUnlessFrozen, Tree
 from nnlab.optim.parameter_groups import layer_of
 from nnlab.optim.schedules import Time
-from nnlab.phenomena.probe import Batch, Updates
+from nnlab.phenomena.probe import Batch, StabilityBound, StepView, Updates
 from nnlab.system.imports import Array, PyTree, jax, jnp
 from nnlab.training.placement import Placement
 from nnlab.training.program import Components
@@ -55,6 +55,15 @@ class TrainStep:
     def trace(self, state: State, batch: Batch) -> StepTrace:
         """The forward and backward pass of a step."""
         batch = self.placement.split_examples(batch)
+        (loss, (output, batch_loss)), gradients = jax.value_and_grad(
+            self.objective(state, batch), has_aux=True
+        )(self.optimizer.trained(state.params))
+        layer_state = {**state.layer_state, **output.state}  # a frozen prefix has no output state
+        return StepTrace(gradients, layer_state, output.intermediates, loss, batch_loss)
+
+    def objective(self, state: State, batch: Batch) -> Callable[[PyTree], tuple[Array, tuple[Output, Array]]]:
+        """What a state's step minimizes on some examples: weights that are trained -> the loss with its
+        penalties, and the model's output and the loss without them."""
         key = jax.random.fold_in(jax.random.key(self.seed), state.step)
         train = TrainUnlessFrozen(self.optimizer.frozen) if self.optimizer.groups else True
         augmentation_key = jax.random.fold_in(key, AUGMENTATION_KEY)
@@ -68,11 +77,7 @@ class TrainStep:
             loss = self.mixed_loss(output.value, batch.targets, augmented).mean()
             return loss + sum(penalty(params) for penalty in self.components.regularizers), (output, loss)
 
-        (loss, (output, batch_loss)), gradients = jax.value_and_grad(objective, has_aux=True)(
-            self.optimizer.trained(state.params)
-        )
-        layer_state = {**state.layer_state, **output.state}  # a frozen prefix has no output state
-        return StepTrace(gradients, layer_state, output.intermediates, loss, batch_loss)
+        return objective
 
     def advance(self, state: State, trace: StepTrace) -> State:
         """The state after a step; the step does not count where its loss is not finite."""
@@ -107,6 +112,32 @@ class TrainStep:
             return 0.0 if self.optimizer.frozen(path) else -rate(path)
 
         return Updates(merge_frozen(direction, nothing), factor)
+
+    def view(self, state: State, trace: StepTrace) -> StepView:
+        """What probes see of how a step is taken."""
+        return StepView(
+            objective=lambda params, examples: self.objective(state, examples)(params)[0],
+            stability=lambda: self.stability(state, trace),
+        )
+
+    def stability(self, state: State, trace: StepTrace) -> StabilityBound:
+        """Up to which curvature a step is stable. A layer of its own rate, or none, has a part of the
+        preconditioner that makes up for it."""
+        schedules, time, stability = state.monitors.schedules, self.time(state), self.optimizer.stability
+        rate = self.optimizer.learning_rate.rate(schedules[0], time)
+        threshold = jnp.full((), jnp.nan) if stability is None else stability.threshold(rate)
+        preconditioner = None if stability is None else stability.preconditioner
+        if preconditioner is None and not self.optimizer.groups:
+            return StabilityBound(threshold, None)
+        rate_of = self.optimizer.rates(schedules, time)
+        ones = jax.tree.map(jnp.ones_like, self.optimizer.trained(state.params))
+        scales = ones if preconditioner is None else preconditioner(self.direction(state, trace)[1])
+        if self.optimizer.groups:
+            scales = jax.tree_util.tree_map_with_path(
+                lambda path, scale: scale * (rate / rate_of(layer_of(path))), scales
+            )
+        endless = jax.tree.map(lambda array: jnp.full_like(array, jnp.inf), state.params)
+        return StabilityBound(threshold, merge_frozen(scales, endless))
 
     def mixed_loss(self, outputs: Array, targets: Array, augmented: Augmented) -> Array:
         """The loss of each example, `[B]`; where another is mixed into it, the weighted loss of both.

@@ -29,6 +29,7 @@ WINE = {
         "confusion", "embeddings", "learning_rate_range", {"type": "loss_landscape", "points": 5},
         {"type": "training_path", "points": 5}, "filters", "augmentations", "translation", "neural_collapse",
         "gradient_noise",
+        "edge_of_stability",
     ],
 }  # fmt: skip
 RUNS = {
