@@ -12,7 +12,7 @@ from nnlab.training import compilation
 from nnlab.training.batches import BatchOrder
 from nnlab.training.experiment import Experiment, build_experiment
 from nnlab.training.lanes import Lanes
-from nnlab.training.segments import MAXIMUM_SEGMENTS, Segment, chunk_inputs
+from nnlab.training.segments import MAXIMUM_SEGMENTS, NO_RECORD, Segment, chunk_inputs
 
 
 def experiment(text: str) -> Experiment:
@@ -31,7 +31,9 @@ def training(experiments: Sequence[Experiment], record_every: int = 0) -> Callab
     orders = [BatchOrder(experiment) for experiment in experiments]
     steps, most = lanes.lead.total_steps, orders[0].capacity - 1
     length = min(record_every or steps, most)
-    segments = [Segment(bool(record_every), min(s + length, steps)) for s in range(0, steps, length)]
+    starts = range(0, steps, length)
+    numbers = [number if record_every else NO_RECORD for number, _ in enumerate(starts)]
+    segments = [Segment(n, min(s + length, steps)) for n, s in zip(numbers, starts, strict=True)]
     at_once = min(MAXIMUM_SEGMENTS, max(1, most // length))
     chunks = [segments[first : first + at_once] for first in range(0, len(segments), at_once)]
     bases = [0, *(chunk[-1].until for chunk in chunks)]

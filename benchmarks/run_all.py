@@ -26,6 +26,7 @@ SCRIPTS = {
     "sweep_time": "A sweep",
     "sweep_overhead": "A sweep's overhead",
     "growth": "Growth",
+    "probe_cost": "Looking inside",
 }
 
 

@@ -148,8 +148,8 @@ class Probe(NamedTuple):
         measure: From the setup and a snapshot, the measured columns, each with one value a row.
         record_at: Every record, only step 0, or only the end, with the weights that training returns.
         every: Of how many records it measures one, the first and the last always among them.
-        passes: From the data, what one measurement costs in forward passes of an example, where it goes
-            beyond what a step computes anyway; see GRADIENT_PASSES. `--dry-run` tells it.
+        passes: From the data, what one measurement costs in forward passes of an example, see
+            GRADIENT_PASSES; `--dry-run` tells it. None where it sees only what a step computes anyway.
         evaluates_all_examples: Whether it computes the outputs for all examples at once.
         needs_weight_path: Whether it reads `Snapshot.weight_path`.
     """
@@ -160,7 +160,7 @@ class Probe(NamedTuple):
     measure: Callable[[Setup, Snapshot], tuple[Array, ...]]
     record_at: Literal["every_record", "start", "end"] = "every_record"
     every: int = 1
-    passes: Callable[[Data], float] = lambda data: 0.0
+    passes: Callable[[Data], float] | None = None
     evaluates_all_examples: bool = False
     needs_weight_path: bool = False
 

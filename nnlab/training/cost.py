@@ -16,7 +16,7 @@ class ProbeCost(NamedTuple):
 
     Attributes:
         phenomenon: Its name.
-        measurements: How many its costliest probe makes.
+        measurements: How many its most frequent probe makes.
         flops: Of all its probes over the whole training.
     """
 
@@ -57,14 +57,17 @@ def probe_costs(experiment: Experiment) -> list[ProbeCost]:
 
 
 def _probe_cost(experiment: TrainedExperiment, phenomenon: RunPhenomenon) -> ProbeCost:
-    flops = [
-        _measurements(experiment, probe) * probe.passes(experiment.data) * forward_flops(experiment.model)
+    passes = [
+        (_measurements(experiment, probe), probe.passes(experiment.data))
         for probe in phenomenon.probes
+        if probe.passes is not None
     ]
-    if not any(flops):
-        return ProbeCost(phenomenon.name, 0, 0.0)
-    costliest = phenomenon.probes[flops.index(max(flops))]
-    return ProbeCost(phenomenon.name, _measurements(experiment, costliest), sum(flops))
+    total = sum(count * each for count, each in passes)
+    return ProbeCost(
+        phenomenon.name,
+        max((count for count, _ in passes), default=0),
+        total * forward_flops(experiment.model),
+    )
 
 
 def _measurements(experiment: TrainedExperiment, probe: Probe) -> int:
