@@ -44,7 +44,8 @@ CHOICES := optimizers ravine l1_l2 cross_validation voting lecun1989_steps
 IMAGES := lenet5_fashion_mnist cnn_translation mlp_translation autoencoder_convolutional augmentation
 INSIDE := loss_landscape_skip loss_landscape_plain rnn_gradient_vanishing rnn_gradient_exploding \
   rnn_gradient_orthogonal
-EXPLAINED := neural_collapse neural_collapse_no_decay ordered_phase chaotic_phase edge_of_stability edge_of_stability_adam
+EXPLAINED := neural_collapse neural_collapse_no_decay ordered_phase chaotic_phase edge_of_stability edge_of_stability_adam \
+  spectral_bias spectral_bias_fourier
 LECTURES := critical_batch critical_batch_small
 SWEEPS := double_descent_mnist1d double_descent_mnist1d_clean double_descent_polynomial \
   double_descent_random_features double_descent_samples double_descent_epochs bias_variance \
@@ -55,6 +56,7 @@ results: setup ## train what the headline figures show, judge it, and draw them 
 	for name in $(SWEEPS) $(CHOICES) $(LECTURES); do $(BIN)/nnlab sweep experiments/$$name.yaml --out results/$$name --no-plots || exit 1; done
 	$(BIN)/nnlab plot $(addprefix results/,$(CURES)) --figure depth_profile --out docs
 	$(BIN)/nnlab plot results/ordered_phase results/chaotic_phase --figure signal_propagation --out docs/signal
+	$(BIN)/nnlab plot results/spectral_bias results/spectral_bias_fourier --figure spectral_bias --out docs/spectral
 	$(BIN)/nnlab plot results/phase_diagram --figure phase_diagram --out docs/signal
 	$(BIN)/nnlab plot results/double_descent_mnist1d results/double_descent_mnist1d_clean --out docs/mnist1d
 	for name in polynomial random_features samples epochs; do \

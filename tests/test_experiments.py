@@ -107,6 +107,7 @@ TRAINED = [
     "rnn_memory",
     "schedules_small_rate",
     "search_catalogue",
+    "spectral_bias_fourier",
     "symmetry_broken",
     "transfer_frozen",
     "voting_alike",

@@ -71,6 +71,7 @@ CASES = {
     "spirals": ({"examples": 90, "classes": 3}, (2,), 3, 90),
     "xor": ({"examples": 80}, (2,), 2, 80),
     "wave": ({"examples": 30, "test_examples": 50}, (1,), 0, 80),
+    "sines": ({"examples": 50}, (1,), 0, 100),
     "linear_teacher": ({"examples": 40, "features": 6, "seen": 4, "test_examples": 30}, (4,), 0, 70),
     "recall": ({"length": 6, "examples": 60, "symbols": 3}, (6, 3), 3, 60),
     "adding": ({"length": 6, "examples": 60}, (6, 2), 0, 60),

@@ -39,6 +39,28 @@ def test_the_seed_draws_the_training_set_alone(name):
         assert part.targets.shape == (len(part), 1)
 
 
+# --- sines -----------------------------------------------------------------------------------------------
+
+
+def test_sines_have_their_frequencies_alone():
+    data = load({"type": "sines", "examples": 64, "frequencies": [2, 7]})
+    np.testing.assert_allclose(data.train.inputs[:, 0], np.arange(64) / 64, rtol=1e-6)
+    amplitudes = np.abs(np.fft.rfft(data.train.targets[:, 0].astype(float))) / 32
+    np.testing.assert_allclose(np.flatnonzero(amplitudes > 1e-5), [2, 7])
+    np.testing.assert_allclose(amplitudes[[2, 7]], 1.0, rtol=1e-5)
+    np.testing.assert_allclose(data.test.inputs[:, 0], (np.arange(64) + 0.5) / 64, rtol=1e-6)
+    again = load({"type": "sines", "examples": 64, "frequencies": [2, 7]}, seed=1)
+    np.testing.assert_array_equal(data.train.targets, again.train.targets)
+
+
+@pytest.mark.parametrize("frequencies", [[], [1, 32]])
+def test_a_grid_has_no_higher_frequencies(frequencies):
+    (path, message), *others = problems_of({"type": "sines", "examples": 64, "frequencies": frequencies})
+    assert not others
+    assert path == ("frequencies",)
+    assert "from 1 to 31" in message
+
+
 # --- wave ------------------------------------------------------------------------------------------------
 
 

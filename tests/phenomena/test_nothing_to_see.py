@@ -50,6 +50,17 @@ RUNS = {
         "loss": "squared_error",
         "phenomena": ["trajectory"],
     },
+    "waves": {
+        "data": {"type": "sines", "examples": 40, "batch_size": "full"},
+        "model": [{"type": "dense", "units": 1} | ZEROS],
+        "loss": "squared_error",
+        "phenomena": ["spectral_bias"],
+    },
+    "chain": {
+        "data": {"type": "wine", "limit": 30},
+        "model": [DENSE | ZEROS, "relu", {"type": "dense", "units": 3}],
+        "phenomena": ["signal_propagation"],
+    },
     "pictures": {
         "data": {"type": "digits", "limit": 30},
         "model": [
@@ -157,6 +168,7 @@ ACROSS = {
     "comparison": {"along": "width"},
     "grokking_delay": {"along": "width"},
     "critical_batch": {"level": 0.1, "tuned": "width"},
+    "phase_diagram": {"weights": "width"},
     "trajectories": {"along": "width"},
     "cross_validation": {},
     "voting": {},
@@ -168,6 +180,8 @@ def swept(value, points, seeds, status="complete"):
     numbers = ("final.train_loss", "final.test_loss", "final.validation_loss", "final.step")
     numbers += ("grokking.delay_ratio", "grokking.memorisation_step", "grokking.generalisation_step")
     numbers += ("trajectory.straightness", "trajectory.turns", "final.train_accuracy", "final.test_accuracy")
+    propagated = ("sigma_w_squared", "sigma_b_squared", "chi_theory", "chi_measured", "correlation_measured")
+    numbers += tuple(f"signal_propagation.{name}" for name in propagated)
     trials = pandas.DataFrame(
         [
             {"trial": f"t{point}-{seed}", "width": point + 1, "data.split.fold": point, "seed": seed}
@@ -193,6 +207,7 @@ def swept(value, points, seeds, status="complete"):
         "predictions": pandas.DataFrame({"trial": names} | rows),
         "trajectory": weights,
         "surface": pandas.DataFrame({"trial": names, "step": 0} | surface),
+        "critical_line": weights.assign(variance=1.0, sigma_w_squared=value, sigma_b_squared=value),
     }
     axes = ["width", "data.split.fold", "data.batch_size"]
     return FakeSweep(trials, tables, axes)

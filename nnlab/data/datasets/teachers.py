@@ -57,6 +57,46 @@ def wave(
 
 
 @register("dataset")
+def sines(
+    examples: Annotated[int, Ge(2), Le(10**6)] = 200,
+    frequencies: list[Count] | None = None,
+    seed: Annotated[int, Ge(0), Lt(2**32)] = 42,
+) -> Source:
+    """A sum of sines on an even grid, y = sum_k sin(2 pi k x + phase_k) with x = i / N for i = 0 .. N - 1.
+
+    The test set has the points halfway between. All runs have the same function, whatever their seed.
+
+    Args:
+        examples: N, 2 to 10^6.
+        frequencies: The frequencies k, each below N / 2; null is 1, 2, 3, 4, 5, 6, 8 and 10.
+        seed: Draws the phases, uniform in [0, 2 pi).
+
+    Raises:
+        InvalidValue: There are no frequencies, or one is too high for the grid.
+
+    Reference:
+        Rahaman et al. 2019, On the spectral bias of neural networks (section 3).
+    """
+    waves = np.array([1, 2, 3, 4, 5, 6, 8, 10] if frequencies is None else frequencies)
+    if not waves.size or 2 * waves.max() >= examples:
+        raise InvalidValue(
+            f"a grid of {examples} points has frequencies from 1 to {(examples - 1) // 2}; give some of them",
+            ("frequencies",),
+        )
+    phases = generator(seed, "sines").uniform(0, 2 * np.pi, len(waves))
+
+    def load(run_seed: int) -> tuple[Examples, Examples]:
+        places = np.arange(examples)
+        return label(places / examples), label((places + 0.5) / examples)
+
+    def label(inputs: np.ndarray) -> Examples:
+        x = as_float32(inputs).astype(np.float64)[:, None]  # targets of the inputs as they are after rounding
+        return regression_examples(x, np.sin(2 * np.pi * x * waves + phases).sum(1))
+
+    return Source(load)
+
+
+@register("dataset")
 def linear_teacher(
     examples: ExampleCount = 1000,
     features: FeatureCount = 30,

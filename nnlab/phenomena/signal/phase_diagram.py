@@ -97,6 +97,9 @@ def measured_points(sweep: SweepView, paths: Sequence[str]) -> pandas.DataFrame:
         raise InvalidValue("no trial has a measured chi")
     axes = [sweep_column(sweep, path) for path in paths]
     points = trials.groupby(axes)[columns].mean().set_axis(list(MEASURED), axis=1)
+    points = points[(points["chi_measured"] > 0) & (points["chi_theory"] > 0)].copy()
+    if points.empty:
+        raise InvalidValue("at no point is chi above 0")
     points["chi_ratio"] = points["chi_measured"] / points["chi_theory"]
     numbers = zip(points["chi_measured"], points["correlation_measured"], strict=True)
     points["phase"] = [phase(chi, correlation) for chi, correlation in numbers]
