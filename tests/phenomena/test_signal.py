@@ -298,13 +298,14 @@ OF_TIME = ["gradient_through_time"]  # see test_recurrent.py
 OF_CHANGES = ["augmentations"]  # see test_augmentation.py
 # see test_image_phenomena.py
 OF_PICTURES = ["confusion", "embeddings", "feature_maps", "filters", "reconstructions", "translation"]
-OF_WAVES = ["spectral_bias"]  # see test_spectral_bias.py
-OF_CHAINS = ["signal_propagation"]  # see test_signal_propagation.py
 OF_LANDSCAPES = ["loss_landscape", "training_path"]  # see test_loss_landscape.py
 OF_CLASSES = ["neural_collapse"]  # see test_inspection.py
-APART = (
-    OF_TWO_WEIGHTS + OF_TIME + OF_CHANGES + OF_PICTURES + OF_CHAINS + OF_WAVES + OF_LANDSCAPES + OF_CLASSES
-)
+OF_THEIR_OWN = [  # see the file of each
+    name
+    for name in IN_RUNS
+    if Path(__file__).with_name(f"test_{name}.py").exists() and name not in ("grokking", *OF_LANDSCAPES)
+]
+APART = OF_TWO_WEIGHTS + OF_TIME + OF_CHANGES + OF_PICTURES + OF_LANDSCAPES + OF_CLASSES + OF_THEIR_OWN
 NOT_HERE = ARITHMETIC + APART
 PHENOMENA = [name for name in IN_RUNS if name not in NOT_HERE]
 
