@@ -49,7 +49,7 @@ EXPLAINED := neural_collapse neural_collapse_no_decay ordered_phase chaotic_phas
 LECTURES := critical_batch critical_batch_small
 SWEEPS := double_descent_mnist1d double_descent_mnist1d_clean double_descent_polynomial \
   double_descent_random_features double_descent_samples double_descent_epochs bias_variance \
-  grokking_weight_decay grokking_training_fraction phase_diagram
+  grokking_weight_decay grokking_training_fraction phase_diagram lazy_width lazy_width_mean_field lazy_scale
 
 results: setup ## train what the headline figures show, judge it, and draw them into docs/; half an hour
 	for name in $(CURES) $(GROKKED) $(CATALOGUE) $(IMAGES) $(INSIDE) $(EXPLAINED); do $(BIN)/nnlab train experiments/$$name.yaml --out results/$$name --no-plots || exit 1; done
@@ -85,6 +85,8 @@ results: setup ## train what the headline figures show, judge it, and draw them 
 	$(BIN)/nnlab plot $(addprefix results/,$(filter rnn%,$(INSIDE))) --out docs/inside --figure gradient_through_time
 	$(BIN)/nnlab plot results/neural_collapse results/neural_collapse_no_decay --figure neural_collapse --out docs/collapse
 	$(BIN)/nnlab plot $(addprefix results/,$(filter edge%,$(EXPLAINED))) --out docs/sharpness --figure edge_of_stability
+	$(BIN)/nnlab plot results/lazy_width results/lazy_width_mean_field --figure laziness --out docs/laziness
+	$(BIN)/nnlab plot results/lazy_scale --figure laziness --out docs/laziness/scale
 
 bench: setup ## speed and memory against goals, into docs/performance_table.md; installs PyTorch and Keras into .venv; 25 minutes
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 keras==3.15.1 || echo "PyTorch and Keras: not installed, the others go on without them"

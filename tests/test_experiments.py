@@ -91,6 +91,7 @@ TRAINED = [
     "grokking_progress",
     "input_scaling",
     "l1_l2",
+    "lazy_scale_large",
     "leaky_relu_recovery",
     "learning_rate_range",
     "lecun1989_more_data",

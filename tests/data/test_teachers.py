@@ -9,6 +9,7 @@ from nnlab.registry import build
 CONFIGS = {
     "wave": {"type": "wave", "examples": 40, "noise": 0.3},
     "linear_teacher": {"type": "linear_teacher", "examples": 40, "features": 6, "noise": 0.3},
+    "relu_teacher": {"type": "relu_teacher", "examples": 40, "features": 6, "noise": 0.3},
 }
 
 
@@ -182,3 +183,27 @@ def test_slow_features_make_gradient_descent_descend_twice():
         falls.append(loss[-1] / loss[low])
     assert np.mean(rises) > 1.2
     assert max(falls) < 0.6
+
+
+# --- relu_teacher ----------------------------------------------------------------------------------------
+
+
+def test_a_relu_teacher_sees_as_many_directions_as_it_has_units():
+    """Two units, of opposite signs: the least squares of ReLUs along the directions leave nothing."""
+    data = load({"type": "relu_teacher", "examples": 4000, "features": 5, "units": 2})
+    x, y = data.train.inputs.astype(float), data.train.targets[:, 0].astype(float)
+    assert x.std() == pytest.approx(1, rel=0.03)
+    # E[x y] = a w / 2 for each unit, and E[(x x - 1) y] = a w w / sqrt(2 pi) spans the same plane
+    second = np.einsum("ni,nj,n->ij", x, x, y) / len(y) - np.eye(5) * y.mean()
+    values = np.linalg.eigvalsh(second)
+    strong = np.sort(np.abs(values))[::-1]
+    assert strong[1] > 4 * strong[2]
+    assert values[0] < 0 < values[-1]
+    assert y.mean() == pytest.approx(0, abs=0.05)
+
+
+def test_a_relu_teachers_noise_is_on_training_targets_alone():
+    clean, noisy = (load({"type": "relu_teacher", "examples": 3000, "noise": n}) for n in (0.0, 0.5))
+    np.testing.assert_array_equal(clean.train.inputs, noisy.train.inputs)
+    assert (noisy.train.targets - clean.train.targets).std() == pytest.approx(0.5, rel=0.05)
+    np.testing.assert_array_equal(clean.test.targets, noisy.test.targets)

@@ -26,6 +26,7 @@ from nnlab.system.random import generator
 BATCH = 6
 
 DENSE = {"type": "dense", "units": 5}
+SCALED_DENSE = {"type": "scaled_dense", "units": 5}
 KEEPS_SHAPE = [(4,), (3, 4)]
 
 # layer -> [(config, input shape, output shape)]; every registered layer must be here
@@ -35,6 +36,11 @@ CASES = {
         (DENSE, (3, 4), (3, 5)),
         ({**DENSE, "use_bias": False, "kernel_init": "orthogonal"}, (4,), (5,)),
     ],
+    "scaled_dense": [
+        (SCALED_DENSE, (4,), (5,)),
+        (SCALED_DENSE | {"use_bias": False, "parametrization": "mean_field"}, (4,), (5,)),
+    ],
+    "centred": [({"type": "centred", "layers": [DENSE, "tanh", DENSE]}, (4,), (5,))],
     "flatten": [("flatten", (3, 4), (12,)), ("flatten", (4,), (4,)), ("flatten", (2, 3, 4), (24,))],
     "dropout": [({"type": "dropout", "rate": 0.3}, shape, shape) for shape in KEEPS_SHAPE],
     "sequential": [

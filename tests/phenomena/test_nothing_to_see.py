@@ -29,7 +29,7 @@ WINE = {
         "confusion", "embeddings", "learning_rate_range", {"type": "loss_landscape", "points": 5},
         {"type": "training_path", "points": 5}, "filters", "augmentations", "translation", "neural_collapse",
         "gradient_noise",
-        "edge_of_stability",
+        "edge_of_stability", "tangent_kernel",
     ],
 }  # fmt: skip
 RUNS = {
@@ -170,6 +170,7 @@ ACROSS = {
     "critical_batch": {"level": 0.1, "tuned": "width"},
     "phase_diagram": {"weights": "width"},
     "trajectories": {"along": "width"},
+    "laziness": {"along": "width"},
     "cross_validation": {},
     "voting": {},
 }
@@ -179,6 +180,7 @@ def swept(value, points, seeds, status="complete"):
     """A sweep whose numbers are all one value."""
     numbers = ("final.train_loss", "final.test_loss", "final.validation_loss", "final.step")
     numbers += ("grokking.delay_ratio", "grokking.memorisation_step", "grokking.generalisation_step")
+    numbers += ("tangent_kernel.weight_change", "tangent_kernel.kernel_change")
     numbers += ("trajectory.straightness", "trajectory.turns", "final.train_accuracy", "final.test_accuracy")
     propagated = ("sigma_w_squared", "sigma_b_squared", "chi_theory", "chi_measured", "correlation_measured")
     numbers += tuple(f"signal_propagation.{name}" for name in propagated)

@@ -165,3 +165,48 @@ def _draw_linear(
     values = random.standard_normal((count, len(weights) + 1))  # by rows: more examples keep the first ones
     z, errors = values[:, :-1], values[:, -1]
     return regression_examples(z[:, : len(scale)] * scale, z @ weights + noise * errors)
+
+
+@register("dataset")
+def relu_teacher(
+    examples: ExampleCount = 300,
+    features: FeatureCount = 30,
+    units: Count = 3,
+    noise: NonNegative = 0.0,
+    test_examples: ExampleCount = 1000,
+    seed: Annotated[int, Ge(0), Lt(2**32)] = 42,
+) -> Source:
+    """A teacher of a few ReLU units, y = sum over j of a_j relu(w_j.x) + noise N(0, 1), with x ~ N(0, I).
+
+    The directions w_j are random and of length 1, a_j is 1 and -1 in turn. A net that learns these features
+    needs few examples; one that fits a fixed kernel needs many.
+
+    Args:
+        examples: Training examples, up to 10^8.
+        features: D, the length of x, up to 10^6.
+        units: The number of directions.
+        noise: Standard deviation of the noise on training targets, 0 or more.
+        test_examples: Test examples, without noise, up to 10^8.
+        seed: Draws the directions and the test set.
+
+    Reference:
+        Chizat, Oyallon & Bach 2019, "On lazy training in differentiable programming", section 3.1.
+    """
+
+    signs = np.where(np.arange(units) % 2 == 0, 1.0, -1.0)
+
+    def load(run_seed: int) -> tuple[Examples, Examples]:
+        directions = generator(seed, "relu_teacher", "directions").standard_normal((features, units))
+        directions /= np.linalg.norm(directions, axis=0)
+        train_stream = generator(run_seed, "relu_teacher", "train")
+        test_stream = generator(seed, "relu_teacher", "test")
+        train = draw(directions, examples, noise, train_stream)
+        return train, draw(directions, test_examples, 0.0, test_stream)
+
+    def draw(directions: np.ndarray, count: int, noise: float, random: np.random.Generator) -> Examples:
+        values = random.standard_normal((count, features + 1))
+        inputs = as_float32(values[:, :-1]).astype(np.float64)  # targets of the inputs as they are rounded
+        outputs = np.maximum(inputs @ directions, 0.0) @ signs
+        return regression_examples(inputs, outputs + noise * values[:, -1])
+
+    return Source(load)
