@@ -8,14 +8,14 @@ at the t-th step. The defaults are PyTorch's unless a docstring says otherwise.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from nnlab.errors import InvalidValue
 from nnlab.optim.parameter_groups import Optimizer
 from nnlab.optim.schedules import ScheduleLike
 from nnlab.optim.stability import Stability, gain_of_average
-from nnlab.registry import TRACED, BelowOne, ComponentOf, NonNegative, Positive, register
-from nnlab.system.imports import Array, PyTree, jax, jnp, optax
+from nnlab.registry import TRACED, BelowOne, NonNegative, Positive, register
+from nnlab.system.imports import PyTree, jax, jnp, optax
 
 Decay = Annotated[NonNegative, TRACED]
 
@@ -273,56 +273,7 @@ def lion(
     return Optimizer(learning_rate, gradient_transform, 1)
 
 
-@register("optimizer")
-def grokfast(
-    optimizer: Annotated[Any, ComponentOf("optimizer")] = "adamw",
-    amplification: Annotated[NonNegative, TRACED] = 2.0,
-    momentum: BelowOne = 0.98,
-) -> Optimizer:
-    """Grokfast-EMA: amplifies what changes slowly in the gradient, then hands it to another optimizer.
-
-    m <- momentum m + (1 - momentum) g, from m = g at the first step; the optimizer gets g + amplification m.
-
-    Args:
-        optimizer: The optimizer that gets the amplified gradient; its groups are given beside it, among
-            grokfast's own keys.
-        amplification: The paper's lambda; 0 is the optimizer by itself.
-        momentum: The paper's alpha, how much of m each step keeps.
-
-    Reference:
-        Lee et al. 2024, "Grokfast: accelerated grokking by amplifying slow gradients".
-    """
-
-    if optimizer.groups:
-        raise InvalidValue("stand beside it, among grokfast's own keys", ("optimizer", "groups"))
-
-    def gradient_transform() -> optax.GradientTransformation:
-        return optax.chain(_amplify_slow_gradient(amplification, momentum), optimizer.gradient_transform())
-
-    return optimizer._replace(
-        gradient_transform=gradient_transform, slots=optimizer.slots + 1, stability=None
-    )
-
-
 def _adam_preconditioner(state: optax.ScaleByAdamState, b2: float, epsilon: float) -> PyTree:
     """sqrt(s) + epsilon, s being corrected for its bias."""
     corrected = 1.0 - b2 ** state.count.astype(jnp.float32)
     return jax.tree.map(lambda s: jnp.sqrt(s / corrected) + epsilon, state.nu)
-
-
-def _amplify_slow_gradient(amplification: float, momentum: float) -> optax.GradientTransformation:
-    """The gradient and its amplified running average, see `grokfast`."""
-
-    def init(params: PyTree) -> tuple[Array, PyTree]:
-        return jnp.zeros((), bool), jax.tree.map(jnp.zeros_like, params)
-
-    def update(
-        gradients: PyTree, state: tuple[Array, PyTree], params: PyTree = None
-    ) -> tuple[PyTree, tuple[Array, PyTree]]:
-        begun, average = state
-        kept = jnp.where(begun, momentum, 0.0)
-        average = jax.tree.map(lambda m, g: kept * m + (1.0 - kept) * g, average, gradients)
-        amplified = jax.tree.map(lambda g, m: g + amplification * m, gradients, average)
-        return amplified, (jnp.ones((), bool), average)
-
-    return optax.GradientTransformation(init, update)

@@ -61,6 +61,8 @@ class Optimizer(NamedTuple):
             them.
         slots: How many arrays of the size of the weights its state holds.
         groups: The first that contains a layer counts.
+        ascent: (weights, gradients there) -> the weights at whose gradients it steps, where those are not the
+            present ones.
         stability: Where its steps stay stable; None where that is not known.
     """
 
@@ -68,6 +70,7 @@ class Optimizer(NamedTuple):
     gradient_transform: Callable[[], optax.GradientTransformation]
     slots: int
     groups: Sequence[ParameterGroup] = ()
+    ascent: Callable[[PyTree, PyTree], PyTree] | None = None
     stability: Stability | None = None
 
     def group_of(self, path: str) -> int | None:

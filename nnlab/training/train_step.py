@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from nnlab.data.augment import Augmented, apply_augmentations
 from nnlab.nn.layer import Output, TrainUnlessFrozen, Tree
+from nnlab.optim.losses import Loss
 from nnlab.optim.parameter_groups import layer_of
 from nnlab.optim.schedules import Time
 from nnlab.phenomena.probe import Batch, StabilityBound, StepView, Updates
@@ -55,9 +56,13 @@ class TrainStep:
     def trace(self, state: State, batch: Batch) -> StepTrace:
         """The forward and backward pass of a step."""
         batch = self.placement.split_examples(batch)
-        (loss, (output, batch_loss)), gradients = jax.value_and_grad(
-            self.objective(state, batch), has_aux=True
-        )(self.optimizer.trained(state.params))
+        trained, compute = (
+            self.optimizer.trained(state.params),
+            jax.value_and_grad(self.objective(state, batch), has_aux=True),
+        )
+        (loss, (output, batch_loss)), gradients = compute(trained)
+        if self.optimizer.ascent is not None:
+            _, gradients = compute(self.optimizer.ascent(trained, gradients))
         layer_state = {**state.layer_state, **output.state}  # a frozen prefix has no output state
         return StepTrace(gradients, layer_state, output.intermediates, loss, batch_loss)
 
@@ -74,7 +79,7 @@ class TrainStep:
             output = self.components.model.apply(
                 params, state.layer_state, augmented.inputs, key=key, train=train
             )
-            loss = self.mixed_loss(output.value, batch.targets, augmented).mean()
+            loss = mixed_loss(self.components.loss, output.value, batch.targets, augmented).mean()
             return loss + sum(penalty(params) for penalty in self.components.regularizers), (output, loss)
 
         return objective
@@ -139,20 +144,6 @@ class TrainStep:
         endless = jax.tree.map(lambda array: jnp.full_like(array, jnp.inf), state.params)
         return StabilityBound(threshold, merge_frozen(scales, endless))
 
-    def mixed_loss(self, outputs: Array, targets: Array, augmented: Augmented) -> Array:
-        """The loss of each example, `[B]`; where another is mixed into it, the weighted loss of both.
-
-        Args:
-            outputs: `[B, K]`, for the augmented inputs.
-            targets: Of the examples themselves, `[B]` or `[B, K]`.
-            augmented: Says which example is mixed into each, and its share.
-        """
-        losses = self.components.loss.per_example(outputs, targets)
-        if augmented.partner is None or augmented.share is None:
-            return losses
-        others = self.components.loss.per_example(outputs, targets[augmented.partner])
-        return (1.0 - augmented.share) * losses + augmented.share * others
-
     def apply_updates(self, state: State, trained: PyTree, direction: PyTree) -> tuple[PyTree, PyTree]:
         """Step in a direction, each layer at its own rate, and apply the constraints.
 
@@ -186,6 +177,22 @@ class TrainStep:
     def time(self, state: State) -> Time:
         """The moment of a state's step."""
         return Time(state.step, self.total_steps, self.steps_per_epoch)
+
+
+def mixed_loss(loss: Loss, outputs: Array, targets: Array, augmented: Augmented) -> Array:
+    """The loss of each example, `[B]`; where another is mixed into it, the weighted loss of both.
+
+    Args:
+        loss: The loss.
+        outputs: `[B, K]`, for the augmented inputs.
+        targets: Of the examples themselves, `[B]` or `[B, K]`.
+        augmented: Says which example is mixed into each, and its share.
+    """
+    losses = loss.per_example(outputs, targets)
+    if augmented.partner is None or augmented.share is None:
+        return losses
+    others = loss.per_example(outputs, targets[augmented.partner])
+    return (1.0 - augmented.share) * losses + augmented.share * others
 
 
 def merge_frozen(trained: PyTree, rest: PyTree) -> PyTree:

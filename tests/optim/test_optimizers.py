@@ -73,6 +73,10 @@ CASES = {
     "lamb": [({}, None, {}), ({"b1": 0.8, "b2": 0.9, "weight_decay": 0.5}, None, {})],
     "muon": [({}, None, {}), ({"momentum": 0.8, "weight_decay": 0.5}, None, {})],
     "lion": [({}, None, {}), ({"b1": 0.8, "b2": 0.7, "weight_decay": 0.5}, None, {})],
+    "sam": [  # PyTorch's gets the gradient from where the loss is greater
+        ({"optimizer": {"type": "sgd", "momentum": 0.9}}, "SGD", {"momentum": 0.9}),
+        ({"optimizer": {"type": "adam"}, "radius": 0.5}, "Adam", {}),
+    ],
     "grokfast": [  # PyTorch's gets the gradient that `amplified` makes
         ({"optimizer": {"type": "adamw"}}, "AdamW", {}),
         (
@@ -113,6 +117,8 @@ def ours(name, arguments, rate):
     def step(carry, t):
         params, state = carry
         gradients = jax.grad(loss)(params, jnp.asarray(X), jnp.asarray(Y))
+        if optimizer.ascent is not None:
+            gradients = jax.grad(loss)(optimizer.ascent(params, gradients), jnp.asarray(X), jnp.asarray(Y))
         towards, state = direction.update(gradients, state, params)
         eta = optimizer.learning_rate.rate((), Time(t, STEPS, STEPS))
         params = jax.tree.map(lambda w, d: w - eta * d, params, towards)
@@ -136,16 +142,26 @@ def amplified(gradients, amplification=2.0, momentum=0.98, **_):
     return gradients[-1] + amplification * sum(w * g for w, g in zip(weights, gradients, strict=True))
 
 
-def pytorch(torch, name, arguments, rate, grokfast=None):
+def pytorch(torch, name, arguments, rate, grokfast=None, sam=None):
     params = {key: torch.tensor(value, requires_grad=True) for key, value in START.items()}
     optimizer = getattr(torch.optim, name)(params.values(), lr=rate(0), **arguments)
     x, y = torch.tensor(X), torch.tensor(Y)
     seen, gradients = ({key: [] for key in params} for _ in range(2))
     for step in range(STEPS):
         optimizer.param_groups[0]["lr"] = rate(step)
-        optimizer.zero_grad()
-        out = torch.tanh(x @ params["hidden"] + params["bias"]) @ params["out"]
-        ((out - y) ** 2).mean().backward()
+
+        def gradients_of(at):
+            out = torch.tanh(x @ at["hidden"] + at["bias"]) @ at["out"]
+            return dict(zip(at, torch.autograd.grad(((out - y) ** 2).mean(), at.values()), strict=True))
+
+        found = gradients_of(params)
+        if sam is not None:
+            length = torch.cat([g.ravel() for g in found.values()]).norm()
+            found = gradients_of(
+                {key: w + sam.get("radius", 0.05) * found[key] / length for key, w in params.items()}
+            )
+        for key, value in params.items():
+            value.grad = found[key]
         if grokfast is not None:
             for key, value in params.items():
                 gradients[key].append(value.grad.clone())
@@ -244,8 +260,8 @@ def test_first_updates_equal_the_reference(name, arguments, theirs, their_argume
         expected = in_numpy(name, arguments, rate)
     else:
         torch = pytest.importorskip("torch")
-        filtered = arguments if name == "grokfast" else None
-        expected = pytorch(torch, theirs, their_arguments, rate, filtered)
+        around = {name: arguments} if name in ("grokfast", "sam") else {}
+        expected = pytorch(torch, theirs, their_arguments, rate, **around)
     found = ours(name, arguments, RATE if schedule == "constant" else COSINE)
     for key, values in expected.items():
         scale = np.abs(values).max()
@@ -359,7 +375,7 @@ def same(before, after, path):
     )
 
 
-@pytest.mark.parametrize("optimizer", [name for name in CASES if name != "grokfast"])
+@pytest.mark.parametrize("optimizer", [name for name in CASES if name not in ("grokfast", "sam")])
 def test_frozen_layers_keep_their_bits_whatever_the_optimizer(optimizer):
     (first, first_state), (last, last_state) = trained(
         [{"layers": "batch_norm_1", "frozen": True}, {"layers": ["dense_2", "dense_3"], "frozen": True}],
@@ -395,6 +411,18 @@ def test_decay_and_constraints_leave_frozen_layers_alone():
     assert same(first, last.state().params, "dense_1")
     kernel = np.asarray(last.state().params["dense_2"]["kernel"])
     assert np.linalg.norm(kernel, axis=0).max() <= 0.1
+
+
+def test_sam_in_training_steps_by_another_gradient():
+    """A radius of 0 changes nothing."""
+    inner = {"type": "sgd", "learning_rate": 0.1}
+    around = {"type": "sam", "optimizer": inner, "learning_rate": None}
+    _, (plain, _) = trained([], steps=3)
+    _, (still, _) = trained([], steps=3, **around, radius=0.0)
+    _, (moved, _) = trained([], steps=3, **around, radius=0.5)
+    for path in ("dense_1", "dense_3"):
+        np.testing.assert_allclose(still[path]["kernel"], plain[path]["kernel"], rtol=1e-5, atol=1e-7)
+        assert np.abs(moved[path]["kernel"] - plain[path]["kernel"]).max() > 1e-4
 
 
 def test_a_group_s_rate_is_its_own_and_the_first_that_holds_a_layer_counts():

@@ -14,10 +14,9 @@ from nnlab.errors import ConfigError
 from nnlab.registry import section, section_of
 from nnlab.runs.results import open_run
 from nnlab.storage.tables import read_table
-from nnlab.training.chunk import build_core
 from nnlab.training.experiment import build_experiment
-from nnlab.training.lanes import Lanes
 from nnlab.training.loop import train
+from nnlab.training.train_step import mixed_loss
 
 FILE = """\
 name: seen
@@ -49,12 +48,10 @@ def test_augmentation_changes_what_is_trained_on_and_nothing_else():
 
 
 def test_a_mixed_target_shares_its_loss_with_its_partner_s():
-    exp = experiment(FILE)
-    train_step = build_core(exp, Lanes([exp]).arguments).train_step
     random = np.random.default_rng(0)
     outputs, targets = random.standard_normal((3, 3)).astype(np.float32), np.array([0, 2, 1], np.int32)
     seen = Augmented(jnp.zeros((3, 6)), jnp.array([1, 2, 0]), jnp.array([0.0, 0.25, 0.9], jnp.float32))
-    found = train_step.mixed_loss(jnp.asarray(outputs), jnp.asarray(targets), seen)
+    found = mixed_loss(experiment(FILE).plan.loss, jnp.asarray(outputs), jnp.asarray(targets), seen)
     log_p = outputs - np.log(np.exp(outputs).sum(1, keepdims=True))
     own, others = -log_p[range(3), targets], -log_p[range(3), targets[[1, 2, 0]]]
     np.testing.assert_allclose(

@@ -1,0 +1,93 @@
+"""Optimizers around another one: they change the gradient that it gets."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from nnlab.errors import InvalidValue
+from nnlab.optim.parameter_groups import Optimizer
+from nnlab.registry import TRACED, BelowOne, ComponentOf, NonNegative, register
+from nnlab.system.imports import Array, PyTree, jax, jnp, optax
+
+
+@register("optimizer")
+def grokfast(
+    optimizer: Annotated[Any, ComponentOf("optimizer")] = "adamw",
+    amplification: Annotated[NonNegative, TRACED] = 2.0,
+    momentum: BelowOne = 0.98,
+) -> Optimizer:
+    """Grokfast-EMA: amplifies what changes slowly in the gradient, then hands it to another optimizer.
+
+    m <- momentum m + (1 - momentum) g, from m = g at the first step; the optimizer gets g + amplification m.
+
+    Args:
+        optimizer: The optimizer that gets the amplified gradient; its groups are given beside it, among
+            grokfast's own keys.
+        amplification: The paper's lambda; 0 is the optimizer by itself.
+        momentum: The paper's alpha, how much of m each step keeps.
+
+    Reference:
+        Lee et al. 2024, "Grokfast: accelerated grokking by amplifying slow gradients".
+    """
+
+    _refuse_groups(optimizer, "grokfast")
+
+    def gradient_transform() -> optax.GradientTransformation:
+        return optax.chain(_amplify_slow_gradient(amplification, momentum), optimizer.gradient_transform())
+
+    return optimizer._replace(
+        gradient_transform=gradient_transform, slots=optimizer.slots + 1, stability=None
+    )
+
+
+@register("optimizer")
+def sam(
+    optimizer: Annotated[Any, ComponentOf("optimizer")] = "sgd",
+    radius: Annotated[NonNegative, TRACED] = 0.05,
+) -> Optimizer:
+    """Sharpness-aware minimization: another optimizer gets the gradient of where the loss is greatest nearby.
+
+    The gradient is taken at w + radius g / |g|, where g is the gradient at w and |g| its length over all
+    arrays; the step is taken from w. So minima around which the loss rises steeply are left. A step takes
+    two gradients. The loss that is recorded is that at w, the gradient the one
+    that it steps by.
+
+    Args:
+        optimizer: The optimizer that gets the gradient; its groups are given beside it, among sam's own keys.
+        radius: The paper's rho, a length in the space of weights; 0 is the optimizer by itself.
+
+    Reference:
+        Foret et al. 2021, "Sharpness-aware minimization for efficiently improving generalization".
+    """
+    _refuse_groups(optimizer, "sam")
+
+    def ascent(params: PyTree, gradients: PyTree) -> PyTree:
+        length = optax.tree.norm(gradients)
+        share = radius / jnp.where(length > 0, length, 1.0)
+        return jax.tree.map(lambda w, g: w + share * g, params, gradients)
+
+    return optimizer._replace(ascent=ascent, stability=None)
+
+
+def _refuse_groups(optimizer: Optimizer, name: str) -> None:
+    """Refuse an inner optimizer that has groups of layers. Raises InvalidValue."""
+    if optimizer.groups:
+        raise InvalidValue(f"stand beside it, among {name}'s own keys", ("optimizer", "groups"))
+
+
+def _amplify_slow_gradient(amplification: float, momentum: float) -> optax.GradientTransformation:
+    """The gradient and its amplified running average, see `grokfast`."""
+
+    def init(params: PyTree) -> tuple[Array, PyTree]:
+        return jnp.zeros((), bool), jax.tree.map(jnp.zeros_like, params)
+
+    def update(
+        gradients: PyTree, state: tuple[Array, PyTree], params: PyTree = None
+    ) -> tuple[PyTree, tuple[Array, PyTree]]:
+        begun, average = state
+        kept = jnp.where(begun, momentum, 0.0)
+        average = jax.tree.map(lambda m, g: kept * m + (1.0 - kept) * g, average, gradients)
+        amplified = jax.tree.map(lambda g, m: g + amplification * m, gradients, average)
+        return amplified, (jnp.ones((), bool), average)
+
+    return optax.GradientTransformation(init, update)
