@@ -39,7 +39,8 @@ docs: setup ## build the pages of docs/ into build/docs, where a warning is an e
 
 CURES := vanishing_gradients vanishing_gradients_skip vanishing_gradients_batch_norm relu_he
 GROKKED := grokking_mod31 grokking_mod31_no_decay grokking_progress grokking_transformer
-CATALOGUE := practical_defaults naive_defaults overfitting early_stopping learning_rate_range
+CATALOGUE := practical_defaults naive_defaults overfitting early_stopping learning_rate_range \
+  update_ratios update_ratios_relu
 CHOICES := optimizers ravine l1_l2 cross_validation voting lecun1989_steps
 IMAGES := lenet5_fashion_mnist cnn_translation mlp_translation autoencoder_convolutional augmentation
 INSIDE := loss_landscape_skip loss_landscape_plain rnn_gradient_vanishing rnn_gradient_exploding \
@@ -72,6 +73,7 @@ results: setup ## train what the headline figures show, judge it, and draw them 
 	$(BIN)/nnlab plot results/learning_rate_range --figure learning_rate_range --out docs/catalogue
 	$(BIN)/nnlab plot results/ravine --figure trajectories --out docs/catalogue
 	$(BIN)/nnlab plot results/optimizers --figure comparison --out docs/optimizers
+	$(BIN)/nnlab plot results/update_ratios results/update_ratios_relu --figure update_ratios --out docs/training
 	$(BIN)/nnlab plot results/critical_batch --figure critical_batch --out docs/training
 	$(BIN)/nnlab plot results/l1_l2 --figure comparison --out docs/l1_l2
 	$(BIN)/nnlab plot results/cross_validation --figure cross_validation --out docs/catalogue

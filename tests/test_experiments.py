@@ -111,6 +111,7 @@ TRAINED = [
     "spectral_bias_fourier",
     "symmetry_broken",
     "transfer_frozen",
+    "update_ratios_adam",
     "voting_alike",
 ]
 SMALLER = {

@@ -30,6 +30,7 @@ WINE = {
         {"type": "training_path", "points": 5}, "filters", "augmentations", "translation", "neural_collapse",
         "gradient_noise",
         "edge_of_stability", "tangent_kernel",
+        "update_ratios",
     ],
 }  # fmt: skip
 RUNS = {

@@ -393,6 +393,7 @@ def test_every_phenomenon_is_tested_here():
         "overfitting",
         "sparsity",
         "training_mode",
+        "update_ratios",
     ]
     others = ["answers", "gradient_flow", "grokking", "progress_measures", "symmetry"]
     assert sorted(IN_RUNS) == sorted(small + APART + others)
