@@ -47,7 +47,8 @@ INSIDE := loss_landscape_skip loss_landscape_plain rnn_gradient_vanishing rnn_gr
   rnn_gradient_orthogonal
 EXPLAINED := neural_collapse neural_collapse_no_decay ordered_phase chaotic_phase edge_of_stability edge_of_stability_adam \
   spectral_bias spectral_bias_fourier
-LECTURES := critical_batch critical_batch_small
+LECTURES := critical_batch critical_batch_small universal_approximation universal_approximation_linear \
+  deep_sawtooth deep_sawtooth_two_folds whitening
 SWEEPS := double_descent_mnist1d double_descent_mnist1d_clean double_descent_polynomial \
   double_descent_random_features double_descent_samples double_descent_epochs bias_variance \
   grokking_weight_decay grokking_training_fraction phase_diagram lazy_width lazy_width_mean_field lazy_scale
@@ -75,6 +76,9 @@ results: setup ## train what the headline figures show, judge it, and draw them 
 	$(BIN)/nnlab plot results/optimizers --figure comparison --out docs/optimizers
 	$(BIN)/nnlab plot results/update_ratios results/update_ratios_relu --figure update_ratios --out docs/training
 	$(BIN)/nnlab plot results/critical_batch --figure critical_batch --out docs/training
+	$(BIN)/nnlab plot results/universal_approximation results/universal_approximation_linear --figure approximation --out docs/training
+	$(BIN)/nnlab plot results/deep_sawtooth results/deep_sawtooth_two_folds --figure comparison --out docs/training/sawtooth
+	$(BIN)/nnlab plot results/whitening --figure comparison --out docs/training/whitening
 	$(BIN)/nnlab plot results/l1_l2 --figure comparison --out docs/l1_l2
 	$(BIN)/nnlab plot results/cross_validation --figure cross_validation --out docs/catalogue
 	$(BIN)/nnlab plot results/voting --figure voting --out docs/catalogue

@@ -82,6 +82,7 @@ TRAINED = [
     "cnn_translation",
     "critical_batch_small",
     "cross_validation_short",
+    "deep_sawtooth_two_folds",
     "double_descent_polynomial",
     "dropout_none",
     "early_stopping",
@@ -111,8 +112,10 @@ TRAINED = [
     "spectral_bias_fourier",
     "symmetry_broken",
     "transfer_frozen",
+    "universal_approximation_linear",
     "update_ratios_adam",
     "voting_alike",
+    "whitening",
 ]
 SMALLER = {
     "loss_landscape_skip": ["model.1.times=2"],

@@ -42,6 +42,31 @@ def constant(random: np.random.Generator, shape: Shape, /, *, value: float) -> n
 
 
 @initializer
+def given(random: np.random.Generator, shape: Shape, /, *, values: list) -> np.ndarray:
+    """The values that are given, for a net that is written down.
+
+    Args:
+        values: Numbers in lists, nested as the array is: a dense kernel has a list for each input, a bias is
+            one list.
+
+    Raises:
+        InvalidValue: The array has another shape.
+    """
+    try:
+        array = np.asarray(values, np.float32)
+    except (TypeError, ValueError):
+        raise InvalidValue("values are numbers in lists of equal length", ("values",)) from None
+    if array.shape != tuple(shape):
+        raise InvalidValue(f"values make {list(array.shape)}, and the array is {list(shape)}", ("values",))
+    return array
+
+
+def is_given(draw: object) -> bool:
+    """Whether an initializer has its values from the file."""
+    return getattr(draw, "func", None) is given
+
+
+@initializer
 def normal(
     random: np.random.Generator, shape: Shape, /, *, std: NonNegative = 0.01, mean: float = 0.0
 ) -> np.ndarray:

@@ -8,9 +8,12 @@ import numpy as np
 
 from nnlab.errors import InvalidValue
 from nnlab.nn.combinators import chain, sequential
+from nnlab.nn.initializers import is_given
 from nnlab.nn.layer import Layer, Output, Setup, Shape, TrainMode, Tree, Variable
 from nnlab.system.imports import Array, PyTree, jax
 from nnlab.system.random import generator
+
+MAXIMUM_CHECKED_VALUES = 2**10  # of an array that is drawn only to see whether it can be
 
 
 class Model(NamedTuple):
@@ -36,6 +39,17 @@ class Model(NamedTuple):
         """
         params, state = self.setup.variables("params"), self.setup.variables("state")
         return _draw_tree(params, seed), _draw_tree(state, seed)
+
+    def check_initializers(self) -> None:
+        """Draw what is small or given, so that an unfit shape is known before anything is written.
+
+        Raises:
+            InvalidValue: An initializer cannot draw an array of the shape that a layer needs.
+        """
+        for path, leaf in self.setup.leaves():
+            for name, variable in {**leaf.params, **leaf.state}.items():
+                if variable.size <= MAXIMUM_CHECKED_VALUES or is_given(variable.initializer):
+                    _draw(variable, 0, f"/{path}/{name}")
 
     def apply(self, params: Tree, state: Tree, x: Array, *, key: Array, train: TrainMode) -> Output:
         """The outputs `[B, K]` for inputs `[B, ...]`; all that comes out is float32, and so are gradients."""

@@ -267,6 +267,7 @@ def build_experiment(config: Config) -> Experiment:
         data = plan.data.load(plan.seed)
     with blame(config, "model"):
         model = build_model(plan.model, data.train.inputs.shape[1:], plan.precision.compute)
+        model.check_initializers()
     if data.streamed:
         check_streaming(config, plan)
     check_data_and_model(config, plan, data, model)

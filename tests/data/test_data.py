@@ -69,6 +69,7 @@ CASES = {
     "modular_arithmetic": ({"modulus": 7}, (14,), 7, 49),
     "gaussian": ({"examples": 300, "features": [4, 6], "classes": 7}, (4, 6), 7, 300),
     "spirals": ({"examples": 90, "classes": 3}, (2,), 3, 90),
+    "sawtooth": ({"folds": 2, "examples": 30, "test_examples": 20}, (1,), 2, 50),
     "xor": ({"examples": 80}, (2,), 2, 80),
     "wave": ({"examples": 30, "test_examples": 50}, (1,), 0, 80),
     "sines": ({"examples": 50}, (1,), 0, 100),
@@ -560,6 +561,18 @@ def test_spirals_without_noise_lie_on_their_curves(classes, turns):
     assert radius.max() <= 1 + 1e-6
     assert radius.max() - radius.min() > 0.9
     np.testing.assert_array_equal(np.bincount(train.targets), 300 // classes)
+
+
+@pytest.mark.parametrize("folds", [1, 2, 5])
+def test_a_sawtooth_changes_its_class_twice_with_each_fold(folds):
+    data = load({"type": "sawtooth", "folds": folds, "examples": 64 * 2**folds, "test_examples": 100})
+    train = data.train
+    x = train.inputs[:, 0].astype(float)
+    assert (np.diff(train.targets) != 0).sum() == 2**folds
+    rising, period = x * 2**folds % 2, 2  # as a sawtooth in closed form
+    np.testing.assert_array_equal(train.targets, np.minimum(rising, period - rising) > 0.5)
+    assert len(data.test) == 100
+    assert 0 < x.min() < x.max() < 1
 
 
 def test_xor_is_one_where_the_signs_differ():

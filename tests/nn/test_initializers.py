@@ -20,7 +20,7 @@ SCALED = {
     "lecun_normal": lambda i, o: math.sqrt(1 / i),
     "lecun_uniform": lambda i, o: math.sqrt(1 / i),
 }
-OTHERS = {"zeros", "constant", "normal", "uniform", "truncated_normal", "orthogonal"}
+OTHERS = {"zeros", "constant", "normal", "uniform", "truncated_normal", "orthogonal", "given"}
 CUT_AT_TWO = 0.879625661034239  # std of N(0, 1) cut at +-2: sqrt(1 - 4 phi(2) / (2 Phi(2) - 1))
 
 
@@ -120,7 +120,17 @@ def test_constant_and_zeros():
     assert (draw("zeros", (30, 50)) == 0).all()
 
 
-@pytest.mark.parametrize("name", sorted({*SCALED, *OTHERS} - {"zeros", "constant"}))
+def test_given_values_have_the_shape_of_the_array():
+    values = [[1, 2.5], [-3, 4], [0, 1e-3]]
+    np.testing.assert_array_equal(draw("given", (3, 2), values=values), np.float32(values))
+    with pytest.raises(InvalidValue, match=r"values make \[3, 2\], and the array is \[2, 3\]"):
+        draw("given", (2, 3), values=values)
+    for ragged in ([[1, 2], [3]], [["one"]], [[1, {}]]):
+        with pytest.raises(InvalidValue, match="numbers in lists of equal length"):
+            draw("given", (2, 2), values=ragged)
+
+
+@pytest.mark.parametrize("name", sorted({*SCALED, *OTHERS} - {"zeros", "constant", "given"}))
 def test_draws_follow_the_seed(name):
     assert draw(name, (8, 6), seed=1).tobytes() == draw(name, (8, 6), seed=1).tobytes()
     assert (draw(name, (8, 6), seed=1) != draw(name, (8, 6), seed=2)).mean() > 0.9
@@ -129,7 +139,8 @@ def test_draws_follow_the_seed(name):
 @pytest.mark.parametrize("shape", [(), (5,)])
 @pytest.mark.parametrize("name", sorted({*SCALED, *OTHERS}))
 def test_fewer_than_two_axes(name, shape):
-    arguments = {"value": 1.0} if name == "constant" else {}
+    given = np.ones(shape).tolist() if shape else 1.0
+    arguments = {"constant": {"value": 1.0}, "given": {"values": given}}.get(name, {})
     if name in SCALED or name == "orthogonal":
         with pytest.raises(InvalidValue, match=r"needs at least two axes.*zeros.*normal"):
             draw(name, shape)

@@ -401,7 +401,7 @@ def test_every_phenomenon_is_tested_here():
     selecting = {"cross_validation", "voting"}  # see test_selection.py
     curves = {"bias_variance", "double_descent", "grokking_delay", "comparison"}
     diagrams = {"phase_diagram"}  # see test_signal_propagation.py
-    of_lectures = {"critical_batch"}  # each in a file of its own
+    of_lectures = {"approximation", "critical_batch"}  # each in a file of its own
     assert across == {*curves, *selecting, *diagrams, *of_lectures, "trajectories"}
     for name in curves | of_lectures:
         assert isinstance(built(name), SweepPhenomenon)

@@ -329,6 +329,15 @@ record: {every: {steps: 5}, layers: false}
 phenomena: [gradient_noise, {type: critical_batch, level: 0.65}]
 sweep: {axes: {optimizer.learning_rate: [0.1, 0.4], data.batch_size: [1, 4, 16]}, seeds: 2}
 """
+SIZES = """\
+data: {type: wave, examples: 30, frequency: 3.0, test_examples: 60}
+model: [{type: legendre, degree: 4}, {type: dense, units: 1, use_bias: false}]
+loss: squared_error
+solver: least_squares
+record: {every: {epochs: 1}}
+phenomena: [{type: approximation, along: model.0.degree, level: 0.01}]
+sweep: {axes: {model.0.degree: [2, 4, 6]}, seeds: 2}
+"""
 SWEEPS = {
     "decay": ADDED,
     "polynomial": POLYNOMIAL.format(ridge=0.0),
@@ -342,6 +351,7 @@ SWEEPS = {
     "votes": VOTES,
     "folds": FOLDS,
     "batches": BATCHES,
+    "sizes": SIZES,
 }
 # figure -> the sweeps that can be drawn in it, one by one or all together; one again is of the same numbers
 DRAWN = {
@@ -363,6 +373,7 @@ DRAWN = {
         ["activations"],
         ["optimizers", "optimizers-again"],
     ],
+    "approximation": [["sizes"], ["sizes", "sizes-again"]],
     "critical_batch": [["batches"], ["batches", "batches-again"]],
     "voting": [["votes"], ["votes", "votes-again"]],
     "cross_validation": [["folds"], ["folds", "folds-again"]],

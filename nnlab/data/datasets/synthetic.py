@@ -98,6 +98,35 @@ def xor(examples: ExampleCount = 400, noise: NonNegative = 0.2) -> Source:
 
 
 @register("dataset")
+def sawtooth(
+    folds: Annotated[int, Ge(1), Le(16)] = 5, examples: ExampleCount = 512, test_examples: ExampleCount = 512
+) -> Source:
+    """A sawtooth on a line: class 1 where the tent map, applied `folds` times to x, lies above 1/2.
+
+    The tent map is 2 x up to 1/2 and 2 - 2 x from there on, so that the class changes 2^folds times between 0
+    and 1. Two ReLU units a layer fold once; a single layer needs a unit for each change. Examples are at the
+    centres of equal parts of [0, 1], those for test as well.
+
+    Args:
+        folds: How many times the tent map is applied, 1 to 16.
+        examples: Training examples, up to 10^8.
+        test_examples: Examples for test, up to 10^8.
+
+    Reference:
+        Telgarsky 2016.
+    """
+
+    def centres(count: int) -> Examples:
+        x = (np.arange(count) + 0.5) / count
+        folded = x
+        for _ in range(folds):
+            folded = np.where(folded < 0.5, 2 * folded, 2 - 2 * folded)
+        return classification_examples(x[:, None], (folded > 0.5).astype(np.int64), 2)
+
+    return Source(lambda seed: (centres(examples), centres(test_examples)))
+
+
+@register("dataset")
 def boolean(operation: Literal["and", "or", "nand", "xor"] = "and") -> Source:
     """The four pairs of -1 (false) and 1 (true), with class 1 where an operation is true of them.
 
