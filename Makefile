@@ -51,7 +51,8 @@ LECTURES := critical_batch critical_batch_small universal_approximation universa
   deep_sawtooth deep_sawtooth_two_folds whitening
 SWEEPS := double_descent_mnist1d double_descent_mnist1d_clean double_descent_polynomial \
   double_descent_random_features double_descent_samples double_descent_epochs bias_variance \
-  grokking_weight_decay grokking_training_fraction phase_diagram lazy_width lazy_width_mean_field lazy_scale
+  grokking_weight_decay grokking_training_fraction phase_diagram lazy_width lazy_width_mean_field lazy_scale \
+  superposition superposition_linear
 
 results: setup ## train what the headline figures show, judge it, and draw them into docs/; half an hour
 	for name in $(CURES) $(GROKKED) $(CATALOGUE) $(IMAGES) $(INSIDE) $(EXPLAINED); do $(BIN)/nnlab train experiments/$$name.yaml --out results/$$name --no-plots || exit 1; done
@@ -59,6 +60,8 @@ results: setup ## train what the headline figures show, judge it, and draw them 
 	$(BIN)/nnlab plot $(addprefix results/,$(CURES)) --figure depth_profile --out docs
 	$(BIN)/nnlab plot results/ordered_phase results/chaotic_phase --figure signal_propagation --out docs/signal
 	$(BIN)/nnlab plot results/spectral_bias results/spectral_bias_fourier --figure spectral_bias --out docs/spectral
+	$(BIN)/nnlab plot results/superposition results/superposition_linear --figure superposition_by_density --out docs/superposition
+	$(BIN)/nnlab plot results/superposition --figure overlaps_by_density --out docs/superposition
 	$(BIN)/nnlab plot results/phase_diagram --figure phase_diagram --out docs/signal
 	$(BIN)/nnlab plot results/double_descent_mnist1d results/double_descent_mnist1d_clean --out docs/mnist1d
 	for name in polynomial random_features samples epochs; do \

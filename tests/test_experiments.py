@@ -110,6 +110,7 @@ TRAINED = [
     "schedules_small_rate",
     "search_catalogue",
     "spectral_bias_fourier",
+    "superposition_linear",
     "symmetry_broken",
     "transfer_frozen",
     "universal_approximation_linear",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Literal, NamedTuple
 
-from annotated_types import Lt
+from annotated_types import Le, Lt
 
 from nnlab.registry import TRACED, BelowOne, Positive, register
 from nnlab.system.imports import Array, jax, jnp
@@ -229,6 +229,26 @@ def squared_error(outputs: Literal["mean", "sum"] = "mean", low: Annotated[float
         return error.mean(-1) if outputs == "mean" else error.sum(-1)
 
     return Loss(per_example, _highest, lambda classes: classes)
+
+
+@register("loss")
+def importance_weighted_error(decay: Annotated[Positive, Le(1.0)] = 0.9) -> Loss:
+    """sum_k decay^k (output_k - target_k)^2 over the outputs k = 0, 1, ... of an example.
+
+    The first outputs count most; it is for targets that are values.
+
+    Args:
+        decay: How much an output counts beside the one before, above 0 and at most 1.
+
+    Reference:
+        Elhage et al. 2022, Toy models of superposition (the importance of features).
+    """
+
+    def per_example(values: Array, targets: Array) -> Array:
+        weights = decay ** jnp.arange(values.shape[-1], dtype=values.dtype)
+        return jnp.square(values - targets) @ weights
+
+    return Loss(per_example, _highest, _of_values)
 
 
 @register("loss")

@@ -70,6 +70,7 @@ CASES = {
     "gaussian": ({"examples": 300, "features": [4, 6], "classes": 7}, (4, 6), 7, 300),
     "spirals": ({"examples": 90, "classes": 3}, (2,), 3, 90),
     "sawtooth": ({"folds": 2, "examples": 30, "test_examples": 20}, (1,), 2, 50),
+    "sparse_features": ({"examples": 60, "features": 5, "density": 0.4, "test_examples": 20}, (5,), 0, 80),
     "xor": ({"examples": 80}, (2,), 2, 80),
     "wave": ({"examples": 30, "test_examples": 50}, (1,), 0, 80),
     "sines": ({"examples": 50}, (1,), 0, 100),
@@ -79,8 +80,10 @@ CASES = {
     "boolean": ({}, (2,), 2, 4),
     "ravine": ({}, (2,), 0, 2),
 }
+TARGETS = {"sparse_features": 5}  # the inputs themselves
 UNDIVIDED = ("boolean", "ravine")  # trained on as a whole
-DRAWN = ("gaussian", "spirals", "xor", "wave", "linear_teacher", "recall", "adding")  # from the run's seed
+# from the run's seed
+DRAWN = ("gaussian", "sparse_features", "spirals", "xor", "wave", "linear_teacher", "recall", "adding")
 
 
 def config_of(name, files, **more):
@@ -125,7 +128,7 @@ def test_every_dataset_loads(name, files):
             assert set(np.unique(part.targets)) <= set(range(classes))
         else:
             assert part.targets.dtype == np.float32
-            assert part.targets.shape == (len(part), 1)
+            assert part.targets.shape == (len(part), TARGETS.get(name, 1))
             assert np.isfinite(part.targets).all()
     if classes:
         assert set(np.unique(data.train.targets)) == set(range(classes))

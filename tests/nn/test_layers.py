@@ -41,6 +41,7 @@ CASES = {
         (SCALED_DENSE | {"use_bias": False, "parametrization": "mean_field"}, (4,), (5,)),
     ],
     "centred": [({"type": "centred", "layers": [DENSE, "tanh", DENSE]}, (4,), (5,))],
+    "tied_dense": [({"type": "tied_dense", "units": 2}, (4,), (4,))],
     "flatten": [("flatten", (3, 4), (12,)), ("flatten", (4,), (4,)), ("flatten", (2, 3, 4), (24,))],
     "dropout": [({"type": "dropout", "rate": 0.3}, shape, shape) for shape in KEEPS_SHAPE],
     "sequential": [

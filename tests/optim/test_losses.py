@@ -16,6 +16,7 @@ from nnlab.optim.losses import (
     cross_entropy,
     hinge,
     huber,
+    importance_weighted_error,
     perceptron,
     squared_error,
 )
@@ -51,6 +52,12 @@ def distance_to_the_right_side(torch, z):
 
 def log_losses(targets):
     return lambda torch, z: torch.nn.functional.binary_cross_entropy_with_logits(z, torch.tensor(targets))
+
+
+def weighted_squares(torch, z):
+    """With weights 0.7^k; PyTorch has no such loss, but its gradient."""
+    weights = torch.tensor([0.7**k for k in range(7)])
+    return ((z - torch.tensor(VALUES)) ** 2 * weights).sum(1).mean()
 
 
 def margin(torch, z):
@@ -100,6 +107,7 @@ CASES = {
         (squared_error(low=-1.0), OUTPUTS, LABELS, squares_from(SIGNS, 1.0)),
         (squared_error(), LOGITS, VALUES[:, :1], squares_from(VALUES[:, :1], 1.0)),
     ],
+    "importance_weighted_error": [(importance_weighted_error(0.7), OUTPUTS, VALUES, weighted_squares)],
 }
 
 

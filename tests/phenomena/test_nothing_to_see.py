@@ -51,6 +51,12 @@ RUNS = {
         "loss": "squared_error",
         "phenomena": ["trajectory"],
     },
+    "features": {
+        "data": {"type": "sparse_features", "examples": 30, "features": 4, "test_examples": 10},
+        "model": [{"type": "tied_dense", "units": 2} | ZEROS],
+        "loss": "importance_weighted_error",
+        "phenomena": ["superposition"],
+    },
     "waves": {
         "data": {"type": "sines", "examples": 40, "batch_size": "full"},
         "model": [{"type": "dense", "units": 1} | ZEROS],
@@ -171,6 +177,7 @@ ACROSS = {
     "approximation": {"along": "width", "level": 0.1},
     "critical_batch": {"level": 0.1, "tuned": "width"},
     "phase_diagram": {"weights": "width"},
+    "superposition_by_density": {"along": "width"},
     "trajectories": {"along": "width"},
     "laziness": {"along": "width"},
     "cross_validation": {},
@@ -186,6 +193,8 @@ def swept(value, points, seeds, status="complete"):
     numbers += ("trajectory.straightness", "trajectory.turns", "final.train_accuracy", "final.test_accuracy")
     propagated = ("sigma_w_squared", "sigma_b_squared", "chi_theory", "chi_measured", "correlation_measured")
     numbers += tuple(f"signal_propagation.{name}" for name in propagated)
+    held = ("features", "dimensions", "dimensions_per_feature")
+    numbers += tuple(f"superposition.{name}" for name in held)
     trials = pandas.DataFrame(
         [
             {"trial": f"t{point}-{seed}", "width": point + 1, "data.split.fold": point, "seed": seed}
@@ -211,6 +220,7 @@ def swept(value, points, seeds, status="complete"):
         "predictions": pandas.DataFrame({"trial": names} | rows),
         "trajectory": weights,
         "surface": pandas.DataFrame({"trial": names, "step": 0} | surface),
+        "feature_weights": weights.assign(feature=0, dimension=0, weight=value),
         "critical_line": weights.assign(variance=1.0, sigma_w_squared=value, sigma_b_squared=value),
     }
     axes = ["width", "data.split.fold", "data.batch_size"]

@@ -299,13 +299,23 @@ OF_CHANGES = ["augmentations"]  # see test_augmentation.py
 # see test_image_phenomena.py
 OF_PICTURES = ["confusion", "embeddings", "feature_maps", "filters", "reconstructions", "translation"]
 OF_LANDSCAPES = ["loss_landscape", "training_path"]  # see test_loss_landscape.py
+OF_KERNELS = ["tangent_kernel"]  # see test_laziness.py
 OF_CLASSES = ["neural_collapse"]  # see test_inspection.py
 OF_THEIR_OWN = [  # see the file of each
     name
     for name in IN_RUNS
     if Path(__file__).with_name(f"test_{name}.py").exists() and name not in ("grokking", *OF_LANDSCAPES)
 ]
-APART = OF_TWO_WEIGHTS + OF_TIME + OF_CHANGES + OF_PICTURES + OF_LANDSCAPES + OF_CLASSES + OF_THEIR_OWN
+APART = (
+    OF_TWO_WEIGHTS
+    + OF_TIME
+    + OF_CHANGES
+    + OF_PICTURES
+    + OF_LANDSCAPES
+    + OF_KERNELS
+    + OF_CLASSES
+    + OF_THEIR_OWN
+)
 NOT_HERE = ARITHMETIC + APART
 PHENOMENA = [name for name in IN_RUNS if name not in NOT_HERE]
 
@@ -396,11 +406,12 @@ def test_every_phenomenon_is_tested_here():
         "update_ratios",
     ]
     others = ["answers", "gradient_flow", "grokking", "progress_measures", "symmetry"]
-    assert sorted(IN_RUNS) == sorted(small + APART + others)
+    assert set(IN_RUNS) == {*small, *APART, *others}
     across = set(components("phenomenon")) - set(IN_RUNS)
     selecting = {"cross_validation", "voting"}  # see test_selection.py
     curves = {"bias_variance", "double_descent", "grokking_delay", "comparison"}
-    diagrams = {"phase_diagram"}  # see test_signal_propagation.py
+    # see test_signal_propagation.py, test_superposition.py and test_laziness.py
+    diagrams = {"phase_diagram", "superposition_by_density", "laziness"}
     of_lectures = {"approximation", "critical_batch"}  # each in a file of its own
     assert across == {*curves, *selecting, *diagrams, *of_lectures, "trajectories"}
     for name in curves | of_lectures:

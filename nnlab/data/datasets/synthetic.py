@@ -127,6 +127,45 @@ def sawtooth(
 
 
 @register("dataset")
+def sparse_features(
+    examples: ExampleCount = 1000,
+    features: Count = 20,
+    density: Annotated[Positive, Le(1.0)] = 1.0,
+    test_examples: ExampleCount = 1000,
+) -> Source:
+    """Features of which few are there at once: each is U(0, 1) with probability `density`, else 0.
+
+    The targets are the inputs. With as many examples as training takes, in a single epoch, each batch is a
+    fresh one.
+
+    Args:
+        examples: Training examples, up to 10^8.
+        features: D, the features of an example.
+        density: The share of the features that are not 0, above 0 and at most 1.
+        test_examples: Test examples, up to 10^8; they change with the seed, too.
+
+    Raises:
+        InvalidValue: The values need more memory than there is.
+
+    Reference:
+        Elhage et al. 2022, Toy models of superposition, whose sparsity is 1 - density.
+    """
+    if (examples + test_examples) * features > MAXIMUM_VALUES:
+        raise InvalidValue(f"{examples} x {features} values need more memory than there is")
+
+    def draw(count: int, random: np.random.Generator) -> Examples:
+        values = random.random((count, features), np.float32)
+        values[random.random((count, features), np.float32) >= density] = 0.0
+        return regression_examples(values, values)
+
+    def load(seed: int) -> tuple[Examples, Examples]:
+        train, test = (generator(seed, "sparse_features", part) for part in ("train", "test"))
+        return draw(examples, train), draw(test_examples, test)
+
+    return Source(load)
+
+
+@register("dataset")
 def boolean(operation: Literal["and", "or", "nand", "xor"] = "and") -> Source:
     """The four pairs of -1 (false) and 1 (true), with class 1 where an operation is true of them.
 
