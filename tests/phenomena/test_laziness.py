@@ -52,7 +52,7 @@ def test_the_changes_are_those_of_kernel_and_weights_by_hand():
     np.testing.assert_allclose(table["weight_change"], [0, expected], rtol=1e-5)
     assert expected > 0.1
     (cost,) = probe_costs(experiment)
-    assert cost.flops == 2 * 2 * 3 * 2 * 7 * 2 * (6 + 6)
+    assert cost.flops == 2 * (2 * 2 * 7 * (12 + 7)) * 2 * (6 + 6)
 
 
 def test_the_numbers_of_a_run_are_the_last_finite_ones():
