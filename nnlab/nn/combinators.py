@@ -33,7 +33,12 @@ from nnlab.system.imports import Array, jax
 
 MAXIMUM_LAYERS = 30_000  # in one chain
 RECURRENT = ("bidirectional", "gru", "lstm", "simple_rnn")
-OF_SIGNALS = {"conv2d": "conv1d", "max_pool": "max_pool1d", "average_pool": "average_pool1d"}
+OF_SIGNALS = {
+    "conv2d": "conv1d",
+    "max_pool": "max_pool1d",
+    "average_pool": "average_pool1d",
+    "median_pool": "median_pool1d",
+}
 
 
 @layer

@@ -72,6 +72,31 @@ def average_pool(size: Size = 2, stride: Size | None = None, padding: Padding = 
 
 
 @layer
+def median_pool(size: Size = 3, stride: Size | None = None, padding: Padding = "valid") -> Layer:
+    """Median pooling of images: the median of each window, of an even number the mean of the middle two.
+
+    A few wrong pixels in a window do not matter to it, as they do to a mean or a maximum. The gradient goes
+    to the one or two values in the middle.
+
+    Shape:
+        `[B, H, W, C] -> [B, H', W', C]`, or `[B, H, W] -> [B, H', W']`, with W' = floor((W - F + 2P) / S) + 1
+        and H' likewise.
+
+    Args:
+        size: F, the side of the windows, in pixels, or [height, width].
+        stride: S, the step from window to window, or [height, width]. null is `size`: windows side by side;
+            1 with the padding `same` is the median filter.
+        padding: As in conv2d; smaller than `size`. The median leaves it out.
+
+    Reference:
+        Tukey 1977 (running medians).
+    """
+    sizes = pair("size", size)
+    strides = sizes if stride is None else pair("stride", stride)
+    return _pool("median_pool", sizes, strides, padding, _median_over_windows)
+
+
+@layer
 def max_pool1d(size: Count = 2, stride: Count | None = None, padding: Padding = "valid") -> Layer:
     """Max pooling of signals: the maximum of each window.
 
@@ -102,6 +127,23 @@ def average_pool1d(size: Count = 2, stride: Count | None = None, padding: Paddin
             PyTorch's count_include_pad=False.
     """
     return _pool("average_pool1d", (size,), (stride or size,), padding, _mean_over_windows)
+
+
+@layer
+def median_pool1d(size: Count = 3, stride: Count | None = None, padding: Padding = "valid") -> Layer:
+    """Median pooling of signals: the median of each window, of an even number the mean of the middle two.
+
+    The gradient goes to the one or two values in the middle.
+
+    Shape:
+        `[B, L, C] -> [B, L', C]`, or `[B, L] -> [B, L']`, with L' = floor((L - F + 2P) / S) + 1.
+
+    Args:
+        size: F, the length of the windows.
+        stride: S, the step from window to window. null is `size`: windows side by side.
+        padding: As in conv1d; smaller than `size`. The median leaves it out.
+    """
+    return _pool("median_pool1d", (size,), (stride or size,), padding, _median_over_windows)
 
 
 @layer
@@ -195,6 +237,19 @@ def _mean_over_windows(x: Array, spans: tuple[Span, Span]) -> Array:
     rows, columns = (_unpadded_counts(n, axis) for n, axis in zip(x.shape[1:3], spans, strict=True))
     weights = (1.0 / np.outer(rows, columns)).astype(np.float32)
     return y * jnp.broadcast_to(weights[None, :, :, None], y.shape).astype(y.dtype)
+
+
+def _median_over_windows(x: Array, spans: tuple[Span, Span]) -> Array:
+    values, axes = _window_values(x, spans, jnp.inf)  # padding comes last in the order
+    values = jnp.moveaxis(values, axes, (0, 1))
+    values = values.reshape(-1, *values.shape[2:])
+    rows, columns = (_unpadded_counts(n, axis) for n, axis in zip(x.shape[1:3], spans, strict=True))
+    counts = np.outer(rows, columns)  # [H', W']
+    places = np.arange(len(values))[:, None, None]
+    weights = ((places == (counts - 1) // 2) + (places == counts // 2).astype(np.float32)) / 2
+    weights = jnp.asarray(weights[:, None, :, :, None], values.dtype)
+    middle = jnp.where(weights > 0, weights * jnp.sort(values, axis=0), 0.0).sum(0)
+    return _channels_last(jnp.where(jnp.isnan(values).any(0), jnp.nan, middle))  # NaN would come last, too
 
 
 def _window_values(x: Array, spans: tuple[Span, Span], padding_value: float) -> tuple[Array, tuple[int, int]]:

@@ -1,12 +1,14 @@
 """Convolution, pooling and the architectures: PyTorch, masked dense kernels, lecture 001's arithmetic."""
 
 import functools
+import itertools
 import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from nnlab.errors import InvalidValue
 from nnlab.nn import architectures
@@ -20,10 +22,13 @@ from nnlab.nn.pooling import (
     global_max_pool,
     max_pool,
     max_pool1d,
+    median_pool,
+    median_pool1d,
     subsample,
 )
 from nnlab.nn.rbf import rbf
 from nnlab.nn.reshaping import reshape, upsample
+from nnlab.nn.windows import lay_windows
 from nnlab.system import device
 
 KEY = jax.random.key(0)
@@ -277,6 +282,62 @@ def test_forward_mode_goes_through_pooling_and_nan_stays():
     _, slope = jax.jvp(pool, (x,), (change,))
     assert slope.item() == change.ravel()[x.argmax()]
     assert np.isnan(pool(x.at[0, 0, 0].set(jnp.nan))).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "padding"),
+    [(3, 3, "valid"), (2, 2, "valid"), (3, 1, "same"), (2, 1, "same"), (4, 3, 1), (1, 1, "valid"), (5, 2, 2)],
+)
+@pytest.mark.parametrize("axes", [1, 2])
+def test_median_pooling_equals_numpy_and_its_gradient_finite_differences(axes, size, stride, padding):
+    x = drawn(2, *(7,) * axes, 2)
+    layer = (median_pool1d if axes == 1 else median_pool)(size, stride, padding)
+    net = build_model(layer, x.shape[1:])
+    pool = jax.jit(lambda x: net.apply({}, {}, x, key=KEY, train=True).value)
+    (span, *_) = lay_windows((7,), (size,), (stride,), padding)
+
+    def window(number):
+        start = number * stride - span.before
+        return slice(max(0, start), min(7, start + size))
+
+    def medians(x):
+        places = itertools.product(range(span.windows), repeat=axes)
+        rows = [np.median(x[:, *map(window, place)], axis=tuple(range(1, 1 + axes))) for place in places]
+        return np.stack(rows, axis=1).reshape(2, *(span.windows,) * axes, 2)
+
+    close(pool(x), medians(x))
+    weights = drawn(*pool(x).shape, seed=1)
+    slopes = np.asarray(jax.grad(lambda x: (weights * pool(x)).sum())(jnp.asarray(x)), float)
+    change, exact = drawn(*x.shape, seed=2).astype(float), x.astype(float)
+    step = 1e-7  # too small to change the order in a window
+    rise = (weights * (medians(exact + step * change) - medians(exact - step * change))).sum() / (2 * step)
+    assert (slopes * change).sum() == pytest.approx(rise, rel=1e-3)
+
+
+def test_a_median_filter_removes_impulses_that_mean_and_maximum_spread():
+    random = np.random.default_rng(0)
+    across, down = np.meshgrid(np.linspace(0, 6, 32), np.linspace(0, 4, 32))
+    images = 0.5 + 0.4 * np.sin(across + down + random.uniform(0, 6, (20, 1, 1)))  # smooth ones
+    is_hit = random.random(images.shape) < 0.1
+    noisy = np.where(is_hit, random.integers(0, 2, images.shape), images).astype(np.float32)
+
+    def error(make):
+        net = build_model(make(3, 1, "same"), images.shape[1:])
+        return float(
+            np.square(net.apply({}, {}, jnp.asarray(noisy), key=KEY, train=True).value - images).mean()
+        )
+
+    errors = {make.__name__: error(make) for make in (median_pool, average_pool, max_pool)}
+    assert 5 * errors["median_pool"] < errors["average_pool"] < errors["max_pool"], errors
+    theirs = ndimage.median_filter(noisy, size=(1, 3, 3))[:, 1:-1, 1:-1]
+    net = build_model(median_pool(3, 1), images.shape[1:])
+    np.testing.assert_array_equal(net.apply({}, {}, jnp.asarray(noisy), key=KEY, train=True).value, theirs)
+
+
+def test_a_median_of_nan_is_nan():
+    net = build_model(median_pool(2), (2, 4))
+    x = jnp.ones((1, 2, 4)).at[0, 0, 0].set(jnp.nan)
+    np.testing.assert_array_equal(net.apply({}, {}, x, key=KEY, train=True).value, [[[np.nan, 1.0]]])
 
 
 def test_subsample_equals_pytorch():

@@ -137,6 +137,14 @@ CASES = {
         name: [(name, (6,), (3,)), ({"type": name, "size": 3, "stride": 1}, (6, 2), (4, 2))]
         for name in ("max_pool1d", "average_pool1d")
     },
+    "median_pool": [
+        ("median_pool", (6, 9), (2, 3)),
+        ({"type": "median_pool", "size": 2, "stride": 1, "padding": "same"}, (4, 5, 3), (4, 5, 3)),
+    ],
+    "median_pool1d": [
+        ("median_pool1d", (6,), (2,)),
+        ({"type": "median_pool1d", "size": 2, "stride": 1}, (6, 2), (5, 2)),
+    ],
     "subsample": [("subsample", (4, 6), (2, 3)), ({"type": "subsample", "size": 3}, (6, 3, 2), (2, 1, 2))],
     **{
         name: [(name, (3, 4), (4,)), (name, (2, 3, 4), (4,))]
