@@ -48,7 +48,7 @@ INSIDE := loss_landscape_skip loss_landscape_plain rnn_gradient_vanishing rnn_gr
 EXPLAINED := neural_collapse neural_collapse_no_decay ordered_phase chaotic_phase edge_of_stability edge_of_stability_adam \
   spectral_bias spectral_bias_fourier
 LECTURES := critical_batch critical_batch_small universal_approximation universal_approximation_linear \
-  deep_sawtooth deep_sawtooth_two_folds whitening
+  deep_sawtooth deep_sawtooth_two_folds whitening zero_one_bias_variance zero_one_bias_variance_clean
 SWEEPS := double_descent_mnist1d double_descent_mnist1d_clean double_descent_polynomial \
   double_descent_random_features double_descent_samples double_descent_epochs bias_variance \
   grokking_weight_decay grokking_training_fraction phase_diagram lazy_width lazy_width_mean_field lazy_scale \
@@ -81,6 +81,7 @@ results: setup ## train what the headline figures show, judge it, and draw them 
 	$(BIN)/nnlab plot results/critical_batch --figure critical_batch --out docs/training
 	$(BIN)/nnlab plot results/universal_approximation results/universal_approximation_linear --figure approximation --out docs/training
 	$(BIN)/nnlab plot results/deep_sawtooth results/deep_sawtooth_two_folds --figure comparison --out docs/training/sawtooth
+	$(BIN)/nnlab plot results/zero_one_bias_variance results/zero_one_bias_variance_clean --figure zero_one_bias_variance --out docs/training
 	$(BIN)/nnlab plot results/whitening --figure comparison --out docs/training/whitening
 	$(BIN)/nnlab plot results/l1_l2 --figure comparison --out docs/l1_l2
 	$(BIN)/nnlab plot results/cross_validation --figure cross_validation --out docs/catalogue

@@ -117,6 +117,7 @@ TRAINED = [
     "update_ratios_adam",
     "voting_alike",
     "whitening",
+    "zero_one_bias_variance_clean",
 ]
 SMALLER = {
     "loss_landscape_skip": ["model.1.times=2"],

@@ -174,6 +174,7 @@ ACROSS = {
     "bias_variance": {"capacity": "width"},
     "comparison": {"along": "width"},
     "grokking_delay": {"along": "width"},
+    "zero_one_bias_variance": {"along": "width"},
     "approximation": {"along": "width", "level": 0.1},
     "critical_batch": {"level": 0.1, "tuned": "width"},
     "phase_diagram": {"weights": "width"},

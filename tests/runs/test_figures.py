@@ -329,6 +329,14 @@ record: {every: {steps: 5}, layers: false}
 phenomena: [gradient_noise, {type: critical_batch, level: 0.65}]
 sweep: {axes: {optimizer.learning_rate: [0.1, 0.4], data.batch_size: [1, 4, 16]}, seeds: 2}
 """
+ANSWERS = """\
+data: {type: wine, split: {test: 0.3, seed: 0}}
+model: {type: mlp, width: 2, depth: 1, outputs: 3}
+train: {steps: 4}
+record: {every: {steps: 4}, layers: false, predictions: true}
+phenomena: [{type: zero_one_bias_variance, along: model.width}]
+sweep: {axes: {model.width: [2, 4, 8]}, seeds: 2}
+"""
 SIZES = """\
 data: {type: wave, examples: 30, frequency: 3.0, test_examples: 60}
 model: [{type: legendre, degree: 4}, {type: dense, units: 1, use_bias: false}]
@@ -352,6 +360,7 @@ SWEEPS = {
     "folds": FOLDS,
     "batches": BATCHES,
     "sizes": SIZES,
+    "answers": ANSWERS,
 }
 # figure -> the sweeps that can be drawn in it, one by one or all together; one again is of the same numbers
 DRAWN = {
@@ -373,6 +382,7 @@ DRAWN = {
         ["activations"],
         ["optimizers", "optimizers-again"],
     ],
+    "zero_one_bias_variance": [["answers"], ["answers", "answers-again"]],
     "approximation": [["sizes"], ["sizes", "sizes-again"]],
     "critical_batch": [["batches"], ["batches", "batches-again"]],
     "voting": [["votes"], ["votes", "votes-again"]],
