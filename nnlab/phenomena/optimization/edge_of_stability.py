@@ -221,13 +221,13 @@ def sharpness_and_loss(runs: Sequence[RunView]) -> Figure:
     """The sharpness with the threshold, and the training loss below it; a column a run, two in a row."""
     across = min(plotting.PANELS_ACROSS, len(runs))
     rows = -(-len(runs) // across)
-    figure, grid = plotting.panels(2 * rows, across, 5.0 * rows, height_ratios=[2.0, 1.4] * rows)
+    figure, grid = plotting.panels(2 * rows, across, 5.8 * rows, height_ratios=[2.0, 1.8] * rows)
     for number, run in enumerate(runs):
         row, column = divmod(number, across)
         result, (above, below) = detect(run), grid[2 * row : 2 * row + 2, column]
         _draw_sharpness(above, run)
         _draw_loss(below, run)
-        below.set_xlim(above.get_xlim())
+        above.set_xlim(below.get_xlim())
         above.set_title(plotting.title(f"{run.label}: {_outcome(result)}", across))
         rises = result.loss_rises or 0.0
         below.set_title(plotting.title(f"its loss rises over {100 * rises:.0f} % of the stretches", across))
@@ -254,7 +254,7 @@ def _draw_sharpness(ax: Axes, run: RunView) -> None:
     ax.plot(steps, measured["threshold"], "--", color="#000000", linewidth=1.2, label=label)
     label = "greatest eigenvalue"
     ax.plot(steps, sharpness, ".-", color=plotting.COLOURS[0], markersize=3, label=label)
-    plotting.log_if_wide(ax, sharpness.tolist())
+    plotting.log_if_wide(ax, [*sharpness, *measured["threshold"]])
     ax.set_ylabel("sharpness")
     plotting.step_axis(ax, steps.tolist())
 
