@@ -192,7 +192,14 @@ def swept(value, points, seeds, status="complete"):
     numbers += ("grokking.delay_ratio", "grokking.memorisation_step", "grokking.generalisation_step")
     numbers += ("tangent_kernel.weight_change", "tangent_kernel.kernel_change")
     numbers += ("trajectory.straightness", "trajectory.turns", "final.train_accuracy", "final.test_accuracy")
-    propagated = ("sigma_w_squared", "sigma_b_squared", "chi_theory", "chi_measured", "correlation_measured")
+    propagated = (
+        "variance_theory",
+        "sigma_w_squared",
+        "sigma_b_squared",
+        "chi_theory",
+        "chi_measured",
+        "correlation_measured",
+    )
     numbers += tuple(f"signal_propagation.{name}" for name in propagated)
     held = ("features", "dimensions", "dimensions_per_feature")
     numbers += tuple(f"superposition.{name}" for name in held)

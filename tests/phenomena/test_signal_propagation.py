@@ -254,6 +254,7 @@ def test_what_has_not_settled_is_null_with_a_reason():
     tables["mean_field"]["variance"] = 2.0 ** np.minimum(tables["mean_field"]["index"], 99)
     found = signals.detect(tables)
     assert found.variance_theory is None
+    assert found.phase is None
     assert "settles nowhere" in found.reason
 
 
@@ -288,12 +289,13 @@ def test_the_figure_says_the_phase():
 GAIN = "model.0.kernel_init.gain"
 
 
-def sweep_of(points, errors=(0.0,), sigma_b_squared=(0.05,)):
+def sweep_of(points, errors=(0.0,), sigma_b_squared=(0.05,), variance=1.0):
     """A sweep over sigma_w^2 -> (chi, correlation), each chi off theory by the errors of its seeds."""
     rows = [
         {
             "trial": f"{x}-{seed}-{b}", GAIN: math.sqrt(x), "seed": seed, "status": "complete", "bias": b,
             "signal_propagation.sigma_w_squared": x, "signal_propagation.sigma_b_squared": b,
+            "signal_propagation.variance_theory": variance,
             "signal_propagation.chi_theory": chi, "signal_propagation.chi_measured": chi * (1 + error),
             "signal_propagation.correlation_measured": correlation,
         }
@@ -333,6 +335,12 @@ def test_a_phase_that_theory_denies():
     sweep = sweep_of(TWO_PHASES | {1.5: (0.99, 0.5)}, [0.02])  # measured: 1.0098, chaotic
     found = diagrams.detect(sweep, [GAIN])
     assert (found.greatest_chi_error, found.phases_agree, found.agrees) == (pytest.approx(0.02), False, False)
+
+
+def test_without_a_variance_there_are_no_phases():
+    found = diagrams.detect(sweep_of(TWO_PHASES, variance=np.nan), [GAIN])
+    assert (found.points, found.ordered_points, found.chaotic_points) == (4, 0, 0)
+    assert found.critical_measured == pytest.approx(1.25)
 
 
 def test_without_any_chi_there_is_no_diagram():

@@ -91,7 +91,7 @@ def measured_points(sweep: SweepView, paths: Sequence[str]) -> pandas.DataFrame:
     """
     trials = sweep.completed_trials
     columns = [f"signal_propagation.{name}" for name in MEASURED]
-    refuse_non_numeric(trials, columns)
+    refuse_non_numeric(trials, [*columns, "signal_propagation.variance_theory"])
     trials = trials.dropna(subset=columns)
     if trials.empty:
         raise InvalidValue("no trial has a measured chi")
@@ -101,8 +101,11 @@ def measured_points(sweep: SweepView, paths: Sequence[str]) -> pandas.DataFrame:
     if points.empty:
         raise InvalidValue("at no point is chi above 0")
     points["chi_ratio"] = points["chi_measured"] / points["chi_theory"]
-    numbers = zip(points["chi_measured"], points["correlation_measured"], strict=True)
-    points["phase"] = [phase(chi, correlation) for chi, correlation in numbers]
+    settles = trials.groupby(axes)["signal_propagation.variance_theory"].count().loc[points.index] > 0
+    numbers = zip(points["chi_measured"], points["correlation_measured"], settles, strict=True)
+    points["phase"] = [
+        phase(chi, correlation) if has_phase else None for chi, correlation, has_phase in numbers
+    ]
     return points.sort_values("sigma_w_squared")
 
 

@@ -107,7 +107,8 @@ def signal_propagation() -> RunPhenomenon:
         ordered: The measured chi is below 1 and the measured correlation at least 0.995: gradients vanish,
             and two inputs can no longer be told apart.
         chaotic: chi is above 1 and the correlation at most 0.9: gradients explode, and similar inputs come
-            apart. Neither, as near the edge of chaos, is null.
+            apart. Neither, as near the edge of chaos, is null, and so is a net whose variance grows without
+            bound, as that of a linear net may.
 
     Reference:
         Poole et al. 2016 (figures 1 and 2); Schoenholz et al. 2017 (figures 2 and 5: depth scales, and
@@ -155,7 +156,7 @@ def detect(tables: Mapping[str, pandas.DataFrame]) -> SignalPropagation:
     q, c = _fixed_points(theory)
     correlation = float(last["correlation"].mean())
     depth_scale = _depth_scale(layers[settled_layers]) if correlation >= ORDERED_CORRELATION else None
-    measured_phase = None if chi is None else phase(chi, correlation)
+    measured_phase = None if chi is None or q is None else phase(chi, correlation)
     scale = None if c is None else _theoretical_depth_scale(theory)
     return SignalPropagation(
         sigma_w_squared=float(weights.mean()),
@@ -243,7 +244,7 @@ def _reason(
         reasons.append(
             f"fewer than {MINIMUM_SETTLED_LAYERS} hidden layers have settled, or a gradient is not above 0"
         )
-    elif phase is None:
+    elif phase is None and q is not None:
         reasons.append("the net is neither clearly ordered nor clearly chaotic")
     if not chi_theory:
         reasons.append("the activation has no slope")
