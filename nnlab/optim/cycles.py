@@ -54,7 +54,7 @@ def triangular(
     high: Annotated[NonNegative, TRACED],
     steps: Count | None = None,
     epochs: Length | None = None,
-    shrink: Annotated[Fraction, TRACED] = 1.0,
+    shrink: Fraction = 1.0,
 ) -> Schedule:
     """Rises from `low` to `high` in a straight line and falls back, over and over.
 

@@ -512,6 +512,8 @@ def _directions(optimizer):
     state, found = direction.init(weights), []
     for scale in (1.0, -0.5, 0.1):
         gradients = jax.tree.map(lambda w, s=scale: s * jnp.cos(w), weights)
+        if optimizer.ascent is not None:
+            gradients = jax.tree.map(jnp.cos, optimizer.ascent(weights, gradients))
         towards, state = direction.update(gradients, state, weights)
         found += jax.tree.leaves(towards)
     return [*found, _rates(optimizer.learning_rate)]
