@@ -18,12 +18,18 @@ class Solution(NamedTuple):
 
     Attributes:
         kernel: W, `[P, K]`.
-        singular_values: All of X's, `[min(N, P)]`, falling.
+        left: U, `[N, R]`, R = min(N, P).
+        singular_values: s, all of X's, `[R]`, falling.
+        right: V', `[R, P]`.
+        gains: What each direction of Y is multiplied by, `[R]`: W = V diag(gains) U' Y.
         project: Maps validation and test features `[M, P]` before they are multiplied by the kernel.
     """
 
     kernel: np.ndarray
+    left: np.ndarray
     singular_values: np.ndarray
+    right: np.ndarray
+    gains: np.ndarray
     project: Callable[[np.ndarray], np.ndarray]
 
 
@@ -71,7 +77,7 @@ def least_squares(
         def project(others: np.ndarray) -> np.ndarray:
             return others if test_modes is None else others @ modes.T @ modes
 
-        return Solution(kernel, s, project)
+        return Solution(kernel, u, s, vt, gains, project)
 
     return Solver(solve)
 
@@ -79,4 +85,8 @@ def least_squares(
 def _no_solution(features: np.ndarray, targets: np.ndarray) -> Solution:
     """NaN throughout."""
     kernel = np.full((features.shape[1], targets.shape[1]), np.nan)
-    return Solution(kernel, np.full(min(features.shape), np.nan), lambda others: others)
+    count = min(features.shape)
+    left, right = np.full((len(features), count), np.nan), np.full((count, features.shape[1]), np.nan)
+    return Solution(
+        kernel, left, np.full(count, np.nan), right, np.full(count, np.nan), lambda others: others
+    )

@@ -162,12 +162,14 @@ class RunPhenomenon(Phenomenon[RunView]):
         probes: What training must record for it.
         validate: Checks before training that model and data can show it. Raises InvalidValue.
         class_fields: Those of its numbers that are the numbers of classes.
+        reads_directions: Whether it uses the table `directions`, which a solver leaves where one does.
     """
 
     spans_sweep = False
 
     probes: tuple[Probe, ...] = ()
     class_fields: tuple[str, ...] = ()
+    reads_directions: bool = False
     validate: Callable[[Setup, Data], object] = lambda setup, data: None
 
     @property
@@ -181,7 +183,8 @@ class RunPhenomenon(Phenomenon[RunView]):
     def end_tables(self) -> set[str]:
         """The tables that are recorded only when training has come to its end."""
         probed = {probe.table for probe in self.probes if probe.record_at == "end"}
-        return probed | {"predictions"} if self.needs_predictions else probed
+        solved = {"directions"} if self.reads_directions else set()
+        return probed | solved | ({"predictions"} if self.needs_predictions else set())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,15 @@ from nnlab.text import one_line
 
 RESULTS = "results"  # the name of a folder of runs
 CONFIGS = ("config.yaml", "sweep.yaml")
-TABLES = {"metrics", "layers", "timing", "predictions", "trials", "summary"}  # beside those of probes
+TABLES = {
+    "metrics",
+    "layers",
+    "timing",
+    "predictions",
+    "directions",
+    "trials",
+    "summary",
+}  # beside those of probes
 FIGURES = {"training_curves", "learning_rate", "sweep"}  # beside those of phenomena
 FILES = (  # what nnlab writes into the directory of a run or a sweep; tables and figures by their names
     r"\.lock|\.lease-\d+/holder|\.nonce-.*|\.\w+\.(yaml|json|csv)\.\d+|(config|sweep)\.yaml|report\.html|"

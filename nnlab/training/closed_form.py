@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from nnlab.config.split_roles import reported_split
 from nnlab.data.examples import Examples
 from nnlab.nn.combinators import sequential
 from nnlab.nn.features import NUMPY_LAYERS
@@ -54,6 +55,8 @@ def fit(experiment: SolvedExperiment) -> Iterator[Chunk]:
     tables = {"metrics": metrics}
     if experiment.plan.record.predictions:
         tables["predictions"] = predictions_table(experiment.data, outputs)
+    if any(phenomenon.reads_directions for phenomenon in experiment.plan.run_phenomena):
+        tables["directions"] = _directions(solution, features, targets)
     finite = all(np.isfinite(column).all() for name, column in metrics.items() if name.endswith("_loss"))
     yield Chunk(0, tables, finite, True, time.perf_counter() - began, compiling)
 
@@ -89,6 +92,37 @@ def _metrics(
         row["weight_norm"] = np.linalg.norm(solution.kernel)
     row["smallest_singular_value"] = solution.singular_values[-1]
     return {"step": np.zeros(1, np.int32)} | {k: np.array([v], np.float64) for k, v in row.items()}
+
+
+def _directions(
+    solution: Solution, features: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]
+) -> Table:
+    """The table `directions`: a row for each direction of the training features, by falling singular value.
+
+    singular_value: s_r.
+    gain: What the solver multiplies the targets along u_r by, 1 / s_r but for its penalty and cutoff.
+    target: The targets along u_r, root mean square over outputs.
+    residual: What the best linear model leaves of them. That model is the least-squares fit to the held-out
+    examples, NaN where they are no more than the features.
+    test_feature: Root mean square of the held-out features along v_r, as the solver projects them.
+    """
+    held_out = reported_split(features)
+    others, outputs = features[held_out], targets[held_out].shape[1]
+    best = np.full((others.shape[1], outputs), np.nan)
+    if len(others) > others.shape[1] and np.isfinite(others).all():
+        best = np.linalg.lstsq(others, targets[held_out], rcond=None)[0]
+    residual = solution.left.T @ (targets["train"] - features["train"] @ best)
+    along = solution.project(others) @ solution.right.T
+    count = len(solution.gains)
+    return {
+        "step": np.zeros(count, np.int32),
+        "direction": np.arange(1, count + 1),
+        "singular_value": solution.singular_values,
+        "gain": solution.gains,
+        "target": np.sqrt(np.square(solution.left.T @ targets["train"]).mean(1)),
+        "residual": np.sqrt(np.square(residual).mean(1)),
+        "test_feature": np.sqrt(np.square(along).mean(0)),
+    }
 
 
 def _targets(examples: Examples, low: float) -> np.ndarray:

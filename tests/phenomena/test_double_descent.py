@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pandas
 import pytest
-from support import run_nnlab, title_of
+from support import FakeSweep, run_nnlab, title_of
 
 from nnlab import plotting
 from nnlab.errors import InvalidValue, UsageError
@@ -60,6 +60,14 @@ def test_the_numbers_of_a_textbook_curve():
         prominence=0.25,
         second_descent=0.05,
         peak_at_threshold=True,
+        peaks=1,
+        descents=2,
+        first_peak_capacity=16,
+        first_peak_over_dip=2.0,
+        last_peak_capacity=16,
+        last_peak_over_dip=0.60 / 0.35,
+        largest_rise=0.25 / 0.35,
+        capacity="",
         verdict="double descent",
     )
     for name in DoubleDescent._fields:
@@ -173,6 +181,67 @@ def test_the_peak_is_the_one_that_rises_highest_not_the_highest_point():
     numbers = detected(falling)
     assert (numbers.peak, numbers.peak_capacity) == (0.65, 16)
     assert numbers.classical_minimum == 0.5
+
+
+TWICE = [0.9, 0.5, 0.8, 0.3, 0.35, 2.0, 0.4, 0.2]
+
+
+def test_two_peaks_and_three_descents():
+    numbers = detected(TWICE)
+    assert (numbers.peaks, numbers.descents) == (2, 3)
+    assert (numbers.first_peak_capacity, numbers.last_peak_capacity) == (4, 32)
+    assert numbers.first_peak_over_dip == pytest.approx(0.8 / 0.3)
+    assert numbers.last_peak_over_dip == pytest.approx(2.0 / 0.3)
+    assert numbers.largest_rise == pytest.approx(2.0 / 0.3 - 1)
+    assert (numbers.peak, numbers.verdict) == (2.0, "double descent")
+
+
+def test_a_curve_that_begins_low_has_as_many_descents_as_peaks():
+    numbers = detected([0.4, *TWICE[1:]])
+    assert (numbers.peaks, numbers.descents) == (2, 2)
+
+
+@pytest.mark.parametrize(("second", "peaks"), [(0.31, 1), (0.33, 2)])
+def test_a_second_peak_must_stand_out_as_the_first(second, peaks):
+    """Above 0.3 by 5 % of it."""
+    assert detected([0.9, 0.3, second, 0.3, 0.35, 2.0, 0.4, 0.2]).peaks == peaks
+
+
+def test_a_second_peak_of_one_seed_is_none():
+    values = table(TWICE, 4)
+    values[1:, 2] = 0.4
+    assert detected(values, statistic="median").peaks == 1
+
+
+@pytest.mark.parametrize(
+    ("test", "descents", "rise"), [(MONOTONE, 1, 0.0), (CLASSICAL, 1, 0.25 / 0.35), ([0.3] * 8, 0, 0.0)]
+)
+def test_without_a_peak_the_rise_is_that_of_the_curve(test, descents, rise):
+    numbers = detected(test)
+    assert (numbers.peaks, numbers.descents) == (0, descents)
+    assert numbers.largest_rise == pytest.approx(rise)
+    assert (numbers.first_peak_capacity, numbers.last_peak_over_dip) == (None, None)
+
+
+def test_the_curve_of_the_best_penalty_is_the_lowest_at_each_capacity():
+    curves = {0.0: [1.0, 0.5, 3.0, 0.4], 1.0: [1.1, 0.9, 0.8, 0.7], 9.0: [1.2, 1.2, 0.7, 1.2]}
+    rows = [
+        {"width": width, "solver.ridge": ridge, "seed": seed, "status": "complete"}
+        | {"final.train_loss": ridge, "final.test_loss": values[place] + 0.01 * seed}
+        for ridge, values in curves.items()
+        for place, width in enumerate((1, 2, 4, 8))
+        for seed in (0, 1)
+    ]
+    sweep = FakeSweep(pandas.DataFrame(rows), axes=["width", "solver.ridge"])
+    curve = read_capacity_curve(sweep, "width", "loss")
+    np.testing.assert_allclose(curve.test, [[1.0, 0.5, 0.7, 0.4], [1.01, 0.51, 0.71, 0.41]])
+    np.testing.assert_allclose(curve.train[0], [0.0, 0.0, 9.0, 0.0])
+    phenomenon = build(
+        "phenomenon", {"type": "double_descent", "capacity": "width", "best_over": "solver.ridge"}
+    )
+    assert phenomenon.other_axes == ("solver.ridge",)
+    assert list(phenomenon.figures) == ["double_descent"]
+    assert phenomenon.summarize(sweep)["verdict"] == "double descent"
 
 
 # --- threshold -------------------------------------------------------------------------------------------
@@ -462,6 +531,18 @@ def test_several_sweeps_come_on_one_axes(tmp_path):
 def test_epochs_have_a_curve_and_no_map(tmp_path):
     sweep = by_epoch(tmp_path / "epochs", [0.5, 0.3, 0.6, 0.4, 0.2], [0.5, 0.3, 0.05, 0.0, 0.0])
     assert set(draw_figures([sweep], tmp_path / "plots")) == {"double_descent"}
+
+
+def test_sweeps_along_other_capacities_have_a_panel_each(tmp_path):
+    by_width = write_sweep(tmp_path / "width")
+    by_depth = write_sweep(tmp_path / "depth", PEAK, path="model.depth", name="deep")
+    by_time = by_epoch(tmp_path / "epochs", [0.5, 0.3, 0.6, 0.4, 0.2], [0.5, 0.3, 0.05, 0.0, 0.0])
+    for sweep, capacity in ((by_depth, "model.depth"), (by_time, "epochs")):
+        sweep.summary["double_descent"] = dict(summarized(sweep, capacity=capacity))
+    panels = axes_of([by_width, by_depth, by_time], "double_descent")
+    assert [panel.get_xlabel().split(" ")[0] for panel in panels] == ["width", "depth", "epoch"]
+    assert ["double descent, error peaks" in title_of(panel) for panel in panels] == [True, False, True]
+    assert "peak, error peaks with 61 % at depth = 16" in title_of(panels[1])
 
 
 def test_a_capacity_of_zero_is_drawn(tmp_path):

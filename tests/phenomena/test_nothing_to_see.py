@@ -78,6 +78,15 @@ RUNS = {
         ],
         "phenomena": ["feature_maps"],
     },
+    "solved": {
+        "data": {"type": "linear_teacher", "examples": 4, "features": 3, "noise": 0.0, "test_examples": 5},
+        "model": [{"type": "dense", "units": 1, "use_bias": False}],
+        "loss": "squared_error",
+        "solver": "least_squares",
+        "train": None,
+        "record": {"every": {"epochs": 1}},
+        "phenomena": ["peak_factors"],
+    },
     "autoencoder": {
         "data": {"type": "digits", "limit": 30, "reconstruct": True},
         "model": [{"type": "dense", "units": 64} | ZEROS],

@@ -45,13 +45,14 @@ def built(name):
 SEEN = {name: built(name) for name in components("phenomenon")}
 IN_RUNS = [name for name, phenomenon in SEEN.items() if not phenomenon.spans_sweep]
 OF_GROKKING = ["answers", "grokking", "progress_measures"]
-# see test_augmentation.py, test_inspection.py, test_recurrent.py and test_run_phenomena.py
+# see test_augmentation.py, test_inspection.py, test_peak_factors.py, test_recurrent.py, test_run_phenomena.py
 APART = [
     "augmentations",
     "gradient_through_time",
     "learning_rate_range",
     "loss_landscape",
     "neural_collapse",
+    "peak_factors",
     "training_path",
     "trajectory",
 ]

@@ -32,6 +32,7 @@ class CapacityCurve(NamedTuple):
         counts_examples: Whether the capacity is a number of examples, so that the data are fitted up to the
             threshold and not from it on.
         split: That of the test metric: `test`, or `validation` where there is no test set.
+        capacity: The path that the capacities are values of, or `epochs`.
     """
 
     capacities: np.ndarray
@@ -40,6 +41,7 @@ class CapacityCurve(NamedTuple):
     metric: Metric
     counts_examples: bool
     split: str = "test"
+    capacity: str = ""
 
     def over_seeds(self, statistic: Statistic) -> tuple[np.ndarray, np.ndarray]:
         """The train and the test metric, `[P]` each: the mean or the median over seeds."""
@@ -53,13 +55,19 @@ def reduce_seeds(values: np.ndarray, reduce: Callable[[np.ndarray], float]) -> n
     return np.array([reduce(column) if column.size else np.nan for column in finite])
 
 
-def read_capacity_curve(sweep: SweepView, capacity: str, metric: Metric | None) -> CapacityCurve:
+def read_capacity_curve(
+    sweep: SweepView, capacity: str, metric: Metric | None, statistic: Statistic = "mean"
+) -> CapacityCurve:
     """Read the train and test metric of a sweep along a capacity.
+
+    Where the sweep varies something else too, such as a penalty, the curve is at each capacity that of the
+    value with the lowest test metric over the seeds.
 
     Args:
         sweep: A sweep with complete trials.
         capacity: A path that the sweep varies, or `epochs`, where every record of a run is a capacity.
         metric: None stands for the error of a classification and the loss of everything else.
+        statistic: Over the seeds, for that choice.
 
     Returns:
         The curve of all seeds; trials whose test metric is not finite are left out.
@@ -83,11 +91,21 @@ def read_capacity_curve(sweep: SweepView, capacity: str, metric: Metric | None) 
             f"a curve over '{capacity}' needs three points or more; there are {len(capacities)}"
         )
     refuse_sparse_grid(rows, "seed", column)
-    cells = np.searchsorted(seeds, rows["seed"]), np.searchsorted(capacities, rows[column].to_numpy(float))
-    train, test = np.full((2, len(seeds), len(capacities)), np.nan)
+    others = [axis for axis in sweep.axes if axis != column]
+    settings = rows.groupby(others, dropna=False).ngroup().to_numpy() if others else np.zeros(len(rows), int)
+    cells = (
+        settings,
+        np.searchsorted(seeds, rows["seed"]),
+        np.searchsorted(capacities, rows[column].to_numpy(float)),
+    )
+    train, test = np.full((2, settings.max() + 1, len(seeds), len(capacities)), np.nan)
     train[cells] = metric_values(rows, f"{prefix}train", measured)
     test[cells] = metric_values(rows, f"{prefix}{split}", measured)
-    return CapacityCurve(capacities, train, test, measured, capacity.startswith("data."), split)
+    reduce = np.mean if statistic == "mean" else np.median
+    costs = np.array([reduce_seeds(values, reduce) for values in test])
+    best, points = np.where(np.isnan(costs), np.inf, costs).argmin(0), np.arange(len(capacities))
+    train, test = train[best, :, points].T, test[best, :, points].T
+    return CapacityCurve(capacities, train, test, measured, capacity.startswith("data."), split, capacity)
 
 
 def reported_error_split(rows: pandas.DataFrame, prefix: str = "") -> str:

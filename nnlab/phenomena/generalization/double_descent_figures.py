@@ -23,6 +23,7 @@ from nnlab.phenomena.generalization.capacity_curve import (
     reduce_seeds,
     reported_error_split,
 )
+from nnlab.phenomena.generalization.peak_factors import cause_of_peak
 from nnlab.text import name_in_words
 
 if TYPE_CHECKING:
@@ -37,11 +38,14 @@ MINIMUM_UNMARKED_POINTS = 60  # a curve of fewer points has markers
 NORMAL_95_PERCENT = 1.96  # standard errors
 
 
-def curves_by_capacity(
-    sweeps: Sequence[SweepView], capacity: str, detected: Sequence[DoubleDescent]
-) -> Figure:
-    """Train and test error and loss against capacity, with a band over seeds; one colour per sweep."""
-    statistic = detected[0].statistic
+def curves_by_capacity(sweeps: Sequence[SweepView], detected: Sequence[DoubleDescent]) -> Figure:
+    """Train and test error and loss against capacity, with a band over seeds; one colour per sweep.
+
+    Sweeps along different capacities have a panel each.
+    """
+    capacity, statistic = detected[0].capacity, detected[0].statistic
+    if any(numbers.capacity != capacity for numbers in detected):
+        return _kinds_of_capacity(sweeps, detected)
     metrics: list[Metric] = ["loss"]
     if all("final.train_accuracy" in sweep.completed_trials for sweep in sweeps):
         metrics.insert(0, "error")
@@ -50,26 +54,63 @@ def curves_by_capacity(
         test_values: list[float] = []
         looks = zip(plotting.colours(len(sweeps)), plotting.markers(len(sweeps)), strict=True)
         for sweep, (colour, marker) in zip(sweeps, looks, strict=True):
-            curve = read_capacity_curve(sweep, capacity, metric)
+            curve = read_capacity_curve(sweep, capacity, metric, statistic)
             test_values += _draw_curve(ax, curve, statistic, marker, colour if len(sweeps) > 1 else None)
             if len(sweeps) == 1:
                 _mark_findings(ax, sweep, curve, detected[0], capacity)
         _label_axes(ax, sweeps, capacity, metric, statistic)
         _limit_y_axis(ax, metric, test_values)
-    words = "epoch" if capacity == EPOCHS else name_in_words(capacity)
+    words = _in_words(capacity)
     captions = [f"{s.label}: {finding(d, words)}" for s, d in zip(sweeps, detected, strict=True)]
     if len(sweeps) == 1:
-        axes[0][0].set_title(plotting.title(captions[0], len(metrics)))
+        cause = _cause(sweeps[0], detected[0])
+        axes[0][0].set_title(plotting.title(f"{captions[0]}{cause}", len(metrics)))
         plotting.legend(axes[0][0], loc="best")
         return figure
     plotting.colour_legend(figure, captions, plotting.HELD_OUT_KEY, plotting.markers(len(sweeps)))
     return figure
 
 
+def _kinds_of_capacity(sweeps: Sequence[SweepView], detected: Sequence[DoubleDescent]) -> Figure:
+    """The detector's metric of each sweep against its own capacity; one panel per sweep."""
+    numbers_of = dict(zip(map(id, sweeps), detected, strict=True))
+
+    def draw(ax: Axes, sweep: SweepView) -> str:
+        numbers = numbers_of[id(sweep)]
+        curve = read_capacity_curve(sweep, numbers.capacity, numbers.metric, numbers.statistic)
+        test_values = _draw_curve(ax, curve, numbers.statistic, "o", None)
+        _mark_findings(ax, sweep, curve, numbers, numbers.capacity)
+        _label_axes(ax, [sweep], numbers.capacity, numbers.metric, numbers.statistic)
+        _limit_y_axis(ax, numbers.metric, test_values)
+        return f"{sweep.label}: {finding(numbers, _in_words(numbers.capacity))}"
+
+    figure, axes = plotting.panel_per_result(sweeps, draw, across=3, height=3.6)
+    plotting.legend_below(figure, axes[0])
+    return figure
+
+
+def _in_words(capacity: str) -> str:
+    return "epoch" if capacity == EPOCHS else name_in_words(capacity)
+
+
+def _cause(sweep: SweepView, detected: DoubleDescent) -> str:
+    """What the trials' factors say of the peak, or of why there is none; empty where they say nothing."""
+    if detected.capacity == EPOCHS:
+        return ""
+    peak = detected.peak_capacity if detected.verdict != "none" else None
+    trials, axis = sweep.completed_trials, sweep_column(sweep, detected.capacity)
+    cause = cause_of_peak(trials, axis, peak, detected.classical_capacity)
+    return f"; {cause}" if cause else ""
+
+
 def finding(detected: DoubleDescent, capacity: str) -> str:
-    """The verdict and where the peak is: `double descent, error peaks with 54.7 % at width = 56`."""
+    """The verdict and where the peak is: `double descent, error peaks with 54.7 % at width = 56`; of several
+    peaks, where the first and the last are."""
     if detected.peak is None or detected.verdict == "none":
         return "no double descent"
+    if detected.peaks > 1:
+        places = f"from {capacity} = {detected.first_peak_capacity:g} to {detected.last_peak_capacity:g}"
+        return f"{detected.descents} descents, {detected.metric} has {detected.peaks} peaks {places}"
     scale = _scale(detected.metric)
     height = plotting.scientific(scale * detected.peak) + (" %" if scale > 1 else "")
     where = f"at {capacity} = {detected.peak_capacity:g}"
@@ -140,7 +181,7 @@ def _label_axes(
     ax: Axes, sweeps: Sequence[SweepView], capacity: str, metric: Metric, statistic: Statistic
 ) -> None:
     ax.set_title("Error" if metric == "error" else "Loss")
-    plotting.capacity_axis(ax, "epoch" if capacity == EPOCHS else name_in_words(capacity))
+    plotting.capacity_axis(ax, _in_words(capacity))
     seeds = sweeps[0].completed_trials["seed"].nunique()
     over_seeds = f"{statistic} over {seeds} seeds" if seeds > 1 else "one seed"
     ax.set_ylabel(
