@@ -84,6 +84,8 @@ TRAINED = [
     "cross_validation_short",
     "deep_sawtooth_two_folds",
     "double_descent_polynomial",
+    "double_descent_samples_cutoff",
+    "double_descent_triple_even",
     "dropout_none",
     "early_stopping",
     "edge_of_stability_short",

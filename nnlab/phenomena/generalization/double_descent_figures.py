@@ -109,8 +109,9 @@ def finding(detected: DoubleDescent, capacity: str) -> str:
     if detected.peak is None or detected.verdict == "none":
         return "no double descent"
     if detected.peaks > 1:
-        places = f"from {capacity} = {detected.first_peak_capacity:g} to {detected.last_peak_capacity:g}"
-        return f"{detected.descents} descents, {detected.metric} has {detected.peaks} peaks {places}"
+        places = f"the first at {capacity} = {detected.first_peak_capacity:g}, the last at"
+        peaks = f"{detected.metric} has {detected.peaks} peaks, {places} {detected.last_peak_capacity:g}"
+        return f"{detected.descents} descents, {peaks}"
     scale = _scale(detected.metric)
     height = plotting.scientific(scale * detected.peak) + (" %" if scale > 1 else "")
     where = f"at {capacity} = {detected.peak_capacity:g}"
