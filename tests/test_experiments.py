@@ -79,6 +79,7 @@ TRAINED = [
     "autoencoder_convolutional",
     "autoencoder_denoising",
     "bias_variance_ridge",
+    "bias_variance_trained_narrow",
     "cnn_translation",
     "critical_batch_small",
     "cross_validation_short",

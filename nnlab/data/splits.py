@@ -14,6 +14,7 @@ from annotated_types import Ge, Le, Lt
 from nnlab.data.examples import Examples, concatenate_examples
 from nnlab.errors import InvalidValue
 from nnlab.registry import Fraction, section
+from nnlab.system.random import generator
 
 Share = Annotated[int, Ge(0)] | Fraction
 
@@ -37,6 +38,9 @@ class Split:
             all. The division depends on the seed alone, so that each fold can have its turn.
         seed: Of the split, of `limit` and of data that are drawn. null is the run's seed; a number keeps the
             parts the same in runs of several seeds, as voting needs.
+        sample: Draws the training examples anew, from all that are not validated or tested on; the same
+            number draws the same ones. With `seed` given, too, runs have different training samples and one
+            test set, as bias and variance need. null takes the first examples of the split.
     """
 
     train: Share | None = None
@@ -46,8 +50,11 @@ class Split:
     folds: Annotated[int, Ge(2), Le(10**6)] | None = None
     fold: Annotated[int, Ge(0)] | None = None
     seed: Annotated[int, Ge(0), Lt(2**32)] | None = None
+    sample: Annotated[int, Ge(0), Lt(2**32)] | None = None
 
     def __post_init__(self) -> None:
+        if self.sample is not None and self.train is None:
+            raise InvalidValue("draws a number of examples; give 'train': how many", ("sample",))
         if self.folds is None:
             if self.fold is not None:
                 raise InvalidValue("give 'folds' too: how many there are", ("fold",))
@@ -78,11 +85,23 @@ def split_examples(examples: Examples, split: Split) -> tuple[Examples, Examples
     """
     if split.stratify and not examples.classes:
         raise InvalidValue("needs class labels; this data set's targets are values", ("split", "stratify"))
-    train, *others = _cut(examples, _sizes(len(examples), split), split.stratify)
+    sizes = _sizes(len(examples), split)
+    if split.sample is None:
+        train, *others = _cut(examples, sizes, split.stratify)
+    else:
+        train, *others = _sample(examples, sizes, split.sample, split.stratify)
     validation, test = (part if len(part) else None for part in others)
     if split.folds is not None:
         train, validation = _split_folds(train, split.folds, split.fold, split.stratify)
     return train, validation, test
+
+
+def _sample(examples: Examples, sizes: Sequence[int], seed: int, stratify: bool) -> list[Examples]:
+    """Training examples that are drawn from all but the validation and test examples; then those."""
+    first, validation, test, rest = _cut(examples, [*sizes, len(examples) - sum(sizes)], stratify)
+    pool = concatenate_examples(first, rest)
+    pool = pool.take(generator(seed, "sample").permutation(len(pool)))
+    return [*_cut(pool, sizes[:1], stratify), validation, test]
 
 
 def _sizes(total: int, split: Split) -> list[int]:

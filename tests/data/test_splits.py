@@ -19,7 +19,7 @@ from nnlab.training.experiment import build_experiment
 SEEDS = range(3)
 
 
-def divide(labels, seed=0, test_examples=0, **keys):
+def divide(labels, seed=0, /, test_examples=0, **keys):
     """Examples that are numbered by their one input, of these classes, divided."""
     numbers = np.arange(len(labels) + test_examples, dtype=np.float32)[:, None]
     test_labels = np.zeros(test_examples, int)
@@ -321,3 +321,22 @@ def test_limit_and_keep_classes_hold_for_own_validation_examples_too():
     assert len(data.splits) == 3
     for part in data.splits.values():
         np.testing.assert_array_equal(labels[part.rows], np.array([2, 0])[part.targets])
+
+
+@pytest.mark.parametrize("stratify", [False, True])
+def test_samples_are_drawn_from_all_that_is_not_held_out(stratify):
+    keys = {"train": 20, "validation": 10, "test": 30, "seed": 3, "stratify": stratify}
+    runs = [divide(labels_of(100, 2), seed, sample=sample, **keys) for sample in range(40) for seed in (0, 1)]
+    held_out = {(*numbers_of(data.validation), *numbers_of(data.test)) for data in runs}
+    assert len(held_out) == 1, "one validation and one test set"
+    samples = {tuple(sorted(numbers_of(data.train))) for data in runs}
+    assert len(samples) == 40, "the sample's number draws it, not the run's seed"
+    assert {len(set(sample)) for sample in samples} == {20}
+    assert set().union(*samples) == set(range(100)) - set(*held_out)
+    if stratify:
+        assert {int(data.train.targets.sum()) for data in runs} <= {9, 10, 11}
+
+
+def test_a_sample_needs_its_size():
+    with pytest.raises(InvalidValue, match="give 'train': how many"):
+        Split(sample=1)

@@ -114,8 +114,8 @@ def _errors(table: pandas.DataFrame) -> pandas.Series:
     return (table["gain"] * table["residual"] * table["test_feature"]) ** 2
 
 
-def _ratio(part: float, whole: float) -> float | None:
-    return float(part / whole) if whole > 0 else None
+def _ratio(part: float, total: float) -> float | None:
+    return float(part / total) if total > 0 else None
 
 
 def cause_of_peak(trials: pandas.DataFrame, axis: str, peak: float | None, foot: float) -> str:
