@@ -101,6 +101,7 @@ TRAINED = [
     "lecun1989_more_data",
     "lenet5_fashion_mnist",
     "loss_landscape_skip",
+    "memorisation_narrow",
     "max_norm",
     "neural_collapse_stopped",
     "optimizers_fixed_rates",

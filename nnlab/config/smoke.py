@@ -44,7 +44,9 @@ def _smoked_split(split: ConfigTree) -> ConfigTree:
             return min(share, MAXIMUM_EXAMPLES // 5)
         return share and min(max(share, LEAST_SHARE), 0.2)
 
-    return split | {"train": None} | {name: cut(split[name]) for name in ("validation", "test")}
+    return (
+        split | {"train": None, "sample": None} | {name: cut(split[name]) for name in ("validation", "test")}
+    )
 
 
 def _smoked_sweep(tree: ConfigTree) -> ConfigTree:

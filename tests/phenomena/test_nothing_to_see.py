@@ -181,6 +181,7 @@ def every_record(phenomenon):
 ACROSS = {
     "double_descent": {"capacity": "width"},
     "bias_variance": {"capacity": "width"},
+    "memorisation": {"along": "width"},
     "variance_sources": {"capacity": "width", "sample": "data.split.fold"},
     "comparison": {"along": "width"},
     "grokking_delay": {"along": "width"},
