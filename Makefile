@@ -49,14 +49,16 @@ EXPLAINED := neural_collapse neural_collapse_no_decay ordered_phase chaotic_phas
   spectral_bias spectral_bias_fourier
 LECTURES := critical_batch critical_batch_small universal_approximation universal_approximation_linear \
   deep_sawtooth deep_sawtooth_two_folds whitening zero_one_bias_variance zero_one_bias_variance_clean
+DESCENTS := double_descent_triple double_descent_triple_best_ridge bias_variance_trained bias_variance_trained_narrow \
+  memorisation
 SWEEPS := double_descent_mnist1d double_descent_mnist1d_clean double_descent_polynomial \
   double_descent_random_features double_descent_samples double_descent_epochs bias_variance \
-  double_descent_triple double_descent_triple_best_ridge bias_variance_trained bias_variance_trained_narrow memorisation \
-  grokking_weight_decay grokking_training_fraction phase_diagram
+  grokking_weight_decay grokking_training_fraction phase_diagram lazy_width lazy_width_mean_field lazy_scale \
+  superposition superposition_linear
 
 results: setup ## train what the headline figures show, judge it, and draw them into docs/; half an hour
 	for name in $(CURES) $(GROKKED) $(CATALOGUE) $(IMAGES) $(INSIDE) $(EXPLAINED); do $(BIN)/nnlab train experiments/$$name.yaml --out results/$$name --no-plots || exit 1; done
-	for name in $(SWEEPS) $(CHOICES) $(LECTURES); do $(BIN)/nnlab sweep experiments/$$name.yaml --out results/$$name --no-plots || exit 1; done
+	for name in $(SWEEPS) $(DESCENTS) $(CHOICES) $(LECTURES); do $(BIN)/nnlab sweep experiments/$$name.yaml --out results/$$name --no-plots || exit 1; done
 	$(BIN)/nnlab plot $(addprefix results/,$(CURES)) --figure depth_profile --out docs
 	$(BIN)/nnlab plot results/ordered_phase results/chaotic_phase --figure signal_propagation --out docs/signal
 	$(BIN)/nnlab plot results/spectral_bias results/spectral_bias_fourier --figure spectral_bias --out docs/spectral
@@ -69,8 +71,8 @@ results: setup ## train what the headline figures show, judge it, and draw them 
 	$(BIN)/nnlab plot results/double_descent_triple results/double_descent_triple_best_ridge --figure double_descent --out docs/triple
 	$(BIN)/nnlab plot $(addprefix results/double_descent_,mnist1d samples epochs) --figure double_descent --out docs/descent
 	$(BIN)/nnlab plot results/bias_variance --out docs/bias_variance
-	$(BIN)/nnlab plot results/memorisation --out docs/memorisation
 	$(BIN)/nnlab plot results/bias_variance_trained results/bias_variance_trained_narrow --out docs/bias_variance
+	$(BIN)/nnlab plot results/memorisation --out docs/memorisation
 	$(BIN)/nnlab plot results/grokking_mod31 results/grokking_mod31_no_decay --figure grokking --out docs/grokking
 	$(BIN)/nnlab plot results/grokking_progress --figure answers --figure progress_measures --out docs/grokking
 	$(BIN)/nnlab plot results/grokking_transformer --figure embedding_spectrum --out docs/grokking

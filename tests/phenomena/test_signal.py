@@ -410,6 +410,7 @@ def test_every_phenomenon_is_tested_here():
     across = set(components("phenomenon")) - set(IN_RUNS)
     selecting = {"cross_validation", "voting"}  # see test_selection.py
     curves = {"bias_variance", "double_descent", "grokking_delay", "comparison"}
+    curves |= {"memorisation", "variance_sources"}
     # see test_signal_propagation.py, test_superposition.py and test_laziness.py
     diagrams = {"phase_diagram", "superposition_by_density", "laziness"}
     of_lectures = {"approximation", "critical_batch", "zero_one_bias_variance"}  # each in a file of its own
