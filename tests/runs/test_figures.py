@@ -45,14 +45,19 @@ def built(name):
 SEEN = {name: built(name) for name in components("phenomenon")}
 IN_RUNS = [name for name, phenomenon in SEEN.items() if not phenomenon.spans_sweep]
 OF_GROKKING = ["answers", "grokking", "progress_measures"]
-# see test_augmentation.py, test_inspection.py, test_peak_factors.py, test_recurrent.py, test_run_phenomena.py
+# each in a file of its own, or see test_inspection.py, test_recurrent.py, test_run_phenomena.py
 APART = [
     "augmentations",
+    "edge_of_stability",
     "gradient_through_time",
     "learning_rate_range",
     "loss_landscape",
     "neural_collapse",
     "peak_factors",
+    "signal_propagation",
+    "spectral_bias",
+    "superposition",
+    "tangent_kernel",
     "training_path",
     "trajectory",
 ]
@@ -416,7 +421,9 @@ def swept(tmp_path_factory):
 
 def test_every_figure_of_a_sweep_is_drawn_here():
     across = [phenomenon for phenomenon in SEEN.values() if phenomenon.spans_sweep]
-    elsewhere = {"phase_diagram"}  # see test_signal_propagation.py
+    # each of these beside its phenomenon
+    elsewhere = {"phase_diagram", "overlaps_by_density", "superposition_by_density", "laziness"}
+    elsewhere |= {"memorisation", "variance_sources"}
     assert {name for phenomenon in across for name in phenomenon.figures} == set(DRAWN) | elsewhere
 
 
