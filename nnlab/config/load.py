@@ -28,6 +28,7 @@ LATER_KEYS: list[tuple[str, ConfigValue]] = [
     ("precision", {"compute": "float32", "matmul": "highest"}),
     ("train.devices", 1),
     ("data.split.sample", None),
+    ("phenomena.best_over", None),
 ]
 
 
@@ -150,8 +151,14 @@ def hashed_tree(tree: ConfigTree, prefix: str = "") -> ConfigTree:
 
     So an experiment without such a key keeps its hash, and with it its directory.
     """
+
+    def hashed(value: ConfigValue, inner: str) -> ConfigValue:
+        if isinstance(value, list):
+            return [hashed(item, inner) for item in value]
+        return hashed_tree(value, inner) if isinstance(value, dict) else value
+
     return {
-        key: hashed_tree(value, f"{prefix}{key}.") if isinstance(value, dict) else value
+        key: hashed(value, f"{prefix}{key}.")
         for key, value in tree.items()
         if (prefix + key, value) not in LATER_KEYS
     }
