@@ -88,12 +88,20 @@ def test_the_noise_scale_is_their_ratio():
 def test_without_a_gradient_there_is_no_scale():
     found = gradient_noise.detect(noise_table([2.0, 0.0], [8.0, 0.0]))
     assert (found.noise_scale, found.last_noise_scale, found.growth) == (4.0, None, None)
-    assert found.reason == "at the last record the gradient is 0"
+    assert found.reason == f"at the last record {gradient_noise.NO_GRADIENT}"
     alike = gradient_noise.detect(noise_table([2.0, 1.0], [0.0, 0.0]))
     assert (alike.noise_scale, alike.growth) == (0.0, None)
     assert alike.reason == "at step 0 all examples have the same gradient"
     with pytest.raises(InvalidValue, match="at every record the gradient is 0"):
         gradient_noise.detect(noise_table([0.0, -1.0], [1.0, 2.0]))
+
+
+def test_records_with_noise_alone_count_as_infinite():
+    found = gradient_noise.detect(noise_table([4.0, 2.0, 1.0, -0.1, -0.1], [4.0, 4.0, 4.0, 4.0, 4.0]))
+    assert found.noise_scale == 4.0
+    half = gradient_noise.detect(noise_table([4.0, 2.0, -0.1, -0.1], [4.0, 4.0, 4.0, 4.0]))
+    assert (half.noise_scale, half.first_noise_scale, half.last_noise_scale) == (None, 1.0, None)
+    assert "at half of the records" in half.reason
 
 
 # --- the critical size -----------------------------------------------------------------------------------

@@ -456,6 +456,12 @@ def test_a_layer_without_a_classifier_behind_it_is_judged_by_the_others():
     assert "does not read this layer" in found.reason
 
 
+def test_classes_in_one_place_are_the_reason_for_all_that_is_null():
+    nothing = dict.fromkeys(neural_collapse.COLUMNS[:4], [np.nan] * 4)
+    found = neural_collapse.detect(collapse_of(accuracies=[0.1] * 4, **nothing))
+    assert found.reason == "the class means are in one place; the training accuracy never reaches 100 %"
+
+
 @pytest.mark.parametrize(
     ("tree", "message"),
     [
@@ -465,6 +471,13 @@ def test_a_layer_without_a_classifier_behind_it_is_judged_by_the_others():
             "the data have none",
         ),
         ({"data": {"type": "wine", "limit": 2, "split": {}}, "model": {"type": "dense", "units": 3}}, "none"),
+        (
+            {
+                "data": {"type": "wine", "split": {"train": 3, "test": 10, "stratify": True}},
+                "model": {"type": "dense", "units": 3},
+            },
+            "each has a single one",
+        ),
     ],
 )
 def test_classes_that_cannot_collapse_are_refused(tree, message):

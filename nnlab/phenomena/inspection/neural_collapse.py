@@ -47,9 +47,9 @@ class NeuralCollapse(NamedTuple):
         variability_at_interpolation: NC1 at that record; null without it.
         within_class_variability: NC1, from 0; null where the class means are all in one place.
         variability_fall: variability_at_interpolation / within_class_variability; null without either.
-        norm_spread: NC2 of the lengths, from 0.
-        angle_spread: NC2 of the angles, from 0.
-        duality_gap: NC3, from 0 to 2; null where the layer is not the one that the classifier reads.
+        norm_spread: NC2 of the lengths, from 0; null likewise.
+        angle_spread: NC2 of the angles, from 0; null likewise.
+        duality_gap: NC3, from 0 to 2; null also where the layer is not the one that the classifier reads.
         nearest_mean_mismatch: NC4, a share of the training examples from 0 to 1.
         verdict: `neural collapse` or `none`; null if the training set is never fitted.
         reason: Why numbers are null.
@@ -131,9 +131,11 @@ def _check_classes(setup: Setup, data: Data) -> None:
         raise InvalidValue(message)
     if setup.output_shape != (classes,) or _classifier(setup) is None:
         raise InvalidValue("neural_collapse needs a net with a kernel and one output a class")
-    missing = np.flatnonzero(np.bincount(data.train.targets, minlength=classes) == 0)
-    if missing.size:
-        raise InvalidValue(f"neural_collapse needs examples of every class; class {missing[0]} has none")
+    counts = np.bincount(data.train.targets, minlength=classes)
+    if counts.min() == 0:
+        raise InvalidValue(f"neural_collapse needs examples of every class; class {counts.argmin()} has none")
+    if counts.max() == 1:
+        raise InvalidValue("neural_collapse needs classes of several examples; here each has a single one")
 
 
 def _statistics(setup: Setup, snapshot: Snapshot, layer: str | None) -> tuple[Array, ...]:
@@ -202,9 +204,11 @@ def detect(run: RunView) -> NeuralCollapse:
     refuse_non_numeric(table, ("step", *COLUMNS))
     step = interpolation_step(run)
     numbers = {name: _number(table[name].iloc[-1]) for name in COLUMNS}
-    reasons = [] if numbers["duality_gap"] is not None else ["the classifier does not read this layer"]
+    reasons = []
     if numbers["within_class_variability"] is None:
         reasons.append("the class means are in one place")
+    elif numbers["duality_gap"] is None:
+        reasons.append("the classifier does not read this layer")
     first = fall = verdict = None
     if step is None:
         reasons.append("the training accuracy never reaches 100 %")

@@ -11,6 +11,7 @@ mostly noise, and far above it more examples make the step hardly better.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -33,21 +34,23 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TABLE = "gradient_noise"
+NO_GRADIENT = "the gradient is 0, or not to be told from 0 by so few examples"
 EXAMPLES_AT_ONCE = 64  # whose gradients are in memory together
 
 
 class GradientNoise(NamedTuple):
-    """Noise scales, in examples; of the records at which the mean gradient is not 0.
+    """Noise scales, in examples.
 
     Attributes:
-        noise_scale: Median over the records; from 0.
-        first_noise_scale: At step 0; null where there the gradient is 0.
+        noise_scale: Median over the records; from 0. A record whose gradient cannot be told from 0 beside its
+            noise counts as infinite; null where half of them are that.
+        first_noise_scale: At step 0; null where there the gradient is 0, or cannot be told from 0.
         last_noise_scale: At the last record; null likewise.
         growth: last_noise_scale / first_noise_scale; null where one of them is null or the first is 0.
         reason: Why numbers are null.
     """
 
-    noise_scale: float
+    noise_scale: float | None
     first_noise_scale: float | None
     last_noise_scale: float | None
     growth: float | None
@@ -129,16 +132,18 @@ def square_and_noise(snapshot: Snapshot, examples: int) -> tuple[Array, Array]:
 def detect(table: pandas.DataFrame) -> GradientNoise:
     """The numbers of the table `gradient_noise`. Raises InvalidValue where every gradient is 0."""
     scales = noise_scales(table)
-    finite = scales[np.isfinite(scales)]
-    if not finite.size:
-        raise InvalidValue("at every record the gradient is 0, or not to be told from 0 by so few examples")
+    if not np.isfinite(scales).any():
+        raise InvalidValue(f"at every record {NO_GRADIENT}")
+    median = float(np.nanmedian(scales))
     first, last = (float(scale) if np.isfinite(scale) else None for scale in (scales[0], scales[-1]))
     lacking = [name for name, scale in (("step 0", first), ("the last record", last)) if scale is None]
-    reasons = [f"at {join_words(lacking, 'and')} the gradient is 0"] if lacking else []
+    reasons = [f"at {join_words(lacking, 'and')} {NO_GRADIENT}"] if lacking else []
+    if math.isinf(median):
+        reasons.append(f"at half of the records {NO_GRADIENT}")
     if first == 0:
         reasons.append("at step 0 all examples have the same gradient")
     return GradientNoise(
-        noise_scale=float(np.median(finite)),
+        noise_scale=median if math.isfinite(median) else None,
         first_noise_scale=first,
         last_noise_scale=last,
         growth=last / first if first and last is not None else None,
@@ -147,9 +152,11 @@ def detect(table: pandas.DataFrame) -> GradientNoise:
 
 
 def noise_scales(table: pandas.DataFrame) -> np.ndarray:
-    """The noise scale at each record, `[records]`, in examples; infinite where the gradient is 0."""
+    """The noise scale at each record, `[records]`, in examples; infinite where there is noise alone, NaN where
+    there is neither gradient nor noise."""
     square, noise = (table[name].to_numpy(float) for name in ("gradient_square", "noise"))
-    return np.divide(np.maximum(noise, 0.0), square, out=np.full(len(square), np.inf), where=square > 0)
+    without = np.where(noise > 0, np.inf, np.nan)
+    return np.divide(np.maximum(noise, 0.0), square, out=without, where=square > 0)
 
 
 def noise_over_training(runs: Sequence[RunView]) -> Figure:
@@ -174,6 +181,8 @@ def noise_over_training(runs: Sequence[RunView]) -> Figure:
 
 
 def _finding(numbers: GradientNoise) -> str:
+    if numbers.noise_scale is None:
+        return NO_GRADIENT
     if numbers.growth is None:
         return f"a batch of {plotting.scientific(numbers.noise_scale)} is half noise, in the median"
     sizes = [
