@@ -236,6 +236,12 @@ def test_each_phase_is_given_and_refused(chi, correlation, phase):
     assert (phase is None) == ("neither clearly" in (found.reason or ""))
 
 
+@pytest.mark.parametrize("chi", [0.0, math.nan])
+def test_a_chi_that_says_nothing_of_the_phase(chi):
+    tables = planted(chi_theory=chi)  # that of sign, which has no slope; that of square, which overflows
+    assert signals.detect(tables).phase_theory is None
+
+
 def test_numbers_of_a_planted_net():
     found = signals.detect(planted(0.88, chi_theory=0.8))
     assert found.chi_ratio == pytest.approx(1.1)

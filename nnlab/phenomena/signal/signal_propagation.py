@@ -74,7 +74,8 @@ class SignalPropagation(NamedTuple):
         depth_scale_measured: The same from the slope of log(1 - c) in the ordered phase; null elsewhere,
             where single nets scatter about c* as widely as they come from.
         phase: As measured, see `signal_propagation`.
-        phase_theory: ordered where chi_theory is below 1, chaotic where it is above.
+        phase_theory: ordered where chi_theory is below 1, chaotic where it is above; null where the variance
+            grows without bound, and where the activation has no slope, as sign.
         reason: Why numbers are null.
     """
 
@@ -171,7 +172,7 @@ def detect(tables: Mapping[str, pandas.DataFrame]) -> SignalPropagation:
         depth_scale_theory=scale,
         depth_scale_measured=depth_scale,
         phase=measured_phase,
-        phase_theory=None if chi_theory == 1 else "ordered" if chi_theory < 1 else "chaotic",
+        phase_theory=None if q is None else _theoretical_phase(chi_theory),
         reason=_reason(q, c, chi, chi_theory, scale, depth_scale, measured_phase),
     )
 
@@ -181,6 +182,13 @@ def phase(chi: float, correlation: float) -> Phase | None:
     if chi < 1 and correlation >= ORDERED_CORRELATION:
         return "ordered"
     return "chaotic" if chi > 1 and correlation <= CHAOTIC_CORRELATION else None
+
+
+def _theoretical_phase(chi: float) -> Phase | None:
+    """The phase of the theory's chi; None on the edge, and where chi is 0 or not finite, and says nothing."""
+    if not math.isfinite(chi) or chi in (0, 1):
+        return None
+    return "ordered" if chi < 1 else "chaotic"
 
 
 def _settled_layers(theory: pandas.DataFrame, count: int) -> np.ndarray:
