@@ -63,6 +63,8 @@ class Optimizer(NamedTuple):
         groups: The first that contains a layer counts.
         ascent: (weights, gradients there) -> the weights at whose gradients it steps, where those are not the
             present ones.
+        average_decay: How much of a running average of the weights each step keeps, where that is what is
+            evaluated and returned.
         stability: Where its steps stay stable; None where that is not known.
     """
 
@@ -71,6 +73,7 @@ class Optimizer(NamedTuple):
     slots: int
     groups: Sequence[ParameterGroup] = ()
     ascent: Callable[[PyTree, PyTree], PyTree] | None = None
+    average_decay: float | None = None
     stability: Stability | None = None
 
     def group_of(self, path: str) -> int | None:

@@ -1,4 +1,4 @@
-"""Optimizers around another one: they change the gradient that it gets."""
+"""Optimizers around another one: they change the gradient that it gets, or what comes of its weights."""
 
 from __future__ import annotations
 
@@ -67,6 +67,28 @@ def sam(
         return jax.tree.map(lambda w, g: w + share * g, params, gradients)
 
     return optimizer._replace(ascent=ascent, stability=None)
+
+
+@register("optimizer")
+def moving_average(
+    optimizer: Annotated[Any, ComponentOf("optimizer")] = "sgd", decay: BelowOne = 0.999
+) -> Optimizer:
+    """Trains by another optimizer, and evaluates and returns the running average of its weights.
+
+    a <- decay a + (1 - decay) w after each step, from a = w after the first. Metrics, predictions, the best
+    and the last weights are those of a; layers, gradients and what else is seen of a step are of w. The
+    running averages of batch normalization are those of w. PyTorch's AveragedModel with
+    get_ema_multi_avg_fn.
+
+    Args:
+        optimizer: The optimizer that trains; its groups are given beside it, among moving_average's own keys.
+        decay: How much of a each step keeps: about the last 1 / (1 - decay) steps count.
+
+    Reference:
+        Polyak & Juditsky 1992, "Acceleration of stochastic approximation by averaging".
+    """
+    _refuse_groups(optimizer, "moving_average")
+    return optimizer._replace(average_decay=decay, slots=optimizer.slots + 1)
 
 
 def _refuse_groups(optimizer: Optimizer, name: str) -> None:

@@ -3,6 +3,7 @@
     checkpoints/step-0000001200/
         weights.safetensors     the weights and the layers' running averages, by path: dense_1/kernel
         best.safetensors        the same at the record that is best by the selection metric
+        average.safetensors     where an optimizer keeps one, the same of the weights' running average
         training.safetensors    what else training hands from step to step: the optimizer's state, the step
         manifest.json           size and SHA-256 of each file and of the tables so far, and what made them
 

@@ -58,7 +58,7 @@ class Evaluator:
         `[k, 2]` or `[k, 3]`; and the outputs, where a metric asks for them."""
 
         def evaluate(block: DeviceData) -> tuple[Array, Array | None]:
-            outputs = self.apply(state.params, state.layer_state, self.data.numbers(block.inputs)).value
+            outputs = self.apply(state.evaluated, state.layer_state, self.data.numbers(block.inputs)).value
             losses = self.loss.per_example(outputs, block.targets)
             correct = self.loss.correct(outputs, block.targets) if self.classes else losses
             weights = [] if self.loss.weight_of is None else [self.loss.weight_of(block.targets)]
@@ -71,7 +71,7 @@ class Evaluator:
         """The model's outputs `[N, K]` for every example of each split."""
 
         def block_outputs(block: DeviceData) -> Array:
-            return self.apply(state.params, state.layer_state, self.data.numbers(block.inputs)).value
+            return self.apply(state.evaluated, state.layer_state, self.data.numbers(block.inputs)).value
 
         outputs = jax.lax.map(block_outputs, self.blocks.by_block(self.data))
         return {split: self.blocks.unblocked(outputs, split) for split in self.blocks.spans}

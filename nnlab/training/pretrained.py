@@ -294,10 +294,12 @@ def weights_of_run(path: Path) -> Arrays:
         raise InvalidValue(f"'{path}' is a sweep; name one of the runs under its trials/")
     if not (path / "config.yaml").exists():
         raise InvalidValue(f"'{path}' is no run directory: it has no config.yaml")
-    training = check_tree(read(path / "config.yaml")).build().train
-    if training is None:
+    plan = check_tree(read(path / "config.yaml")).build()
+    if plan.train is None:
         raise InvalidValue(f"'{path}' was solved for; such a run keeps no weights")
-    group = "best" if any(stop.restores for stop in training.stop) else "weights"
+    averages = plan.optimizer.average_decay is not None
+    restores = any(stop.restores for stop in plan.train.stop)
+    group = "best" if restores else "average" if averages else "weights"
 
     def lack(checkpoint: Checkpoint) -> str:
         return "" if group in checkpoint.groups else f"it has no {group} weights"

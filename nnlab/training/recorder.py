@@ -61,7 +61,7 @@ class Recorder:
         updated = self.update_monitors(state, costs)
         monitors = jax.lax.cond(state.running, lambda: updated, lambda: state.monitors)
         row = self.metrics_row(state._replace(monitors=updated), metrics)
-        best = state.best.update(state.params, state.layer_state, costs[self.selection_metric], state.step)
+        best = state.best.update(state.evaluated, state.layer_state, costs[self.selection_metric], state.step)
         path = state.path
         if path:
             path = path.append(ravel(state.params)[0], state.step, state.running)
@@ -164,8 +164,8 @@ class Recorder:
     def restore_best(self, state: State) -> State:
         """The state with the weights that the training returns."""
         if not self.restores:
-            return state
-        return state._replace(params=state.best.params, layer_state=state.best.layer_state)
+            return state._replace(params=state.evaluated, average=())
+        return state._replace(params=state.best.params, layer_state=state.best.layer_state, average=())
 
 
 def measure(

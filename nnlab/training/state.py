@@ -118,6 +118,7 @@ class State(NamedTuple):
         best: The best weights so far.
         monitors: What schedules and stopping criteria remember.
         path: The weights at some records, where a probe asks for them; else an empty tuple.
+        average: That of the weights, where it is evaluated and returned in their place; else an empty tuple.
     """
 
     params: Tree
@@ -128,6 +129,12 @@ class State(NamedTuple):
     best: Best
     monitors: MonitorState
     path: WeightHistory | tuple[()] = ()
+    average: Tree | tuple[()] = ()
+
+    @property
+    def evaluated(self) -> Tree:
+        """The weights that are evaluated."""
+        return self.params if isinstance(self.average, tuple) else self.average
 
     @property
     def running(self) -> Array:
@@ -153,11 +160,14 @@ def array_groups(state: State) -> dict[str, Callable[[], dict[str, np.ndarray]]]
     """A state as named arrays of the host, to be had one group at a time: together they might not fit into
     memory."""
     best = state.best
-    return {
+    groups = {
         "weights": lambda: _named_weights(state.params, state.layer_state),
         "best": lambda: _named_weights(best.params, best.layer_state),
         "training": lambda: _named(_remainder(state)),
     }
+    if not isinstance(state.average, tuple):
+        groups["average"] = lambda: _named_weights(state.evaluated, state.layer_state)
+    return groups
 
 
 def restore_state(arrays: ArrayGroups, template: State) -> State:
@@ -176,7 +186,12 @@ def restore_state(arrays: ArrayGroups, template: State) -> State:
     [rest] = _filled([_remainder(template)], training)
     finite: PyTree = np.array(True)
     restored = Best(best_params, best_state, rest.best_loss, rest.best_step)
-    return State(params, layer_state, rest.optimizer, rest.step, finite, restored, rest.watch, rest.path)
+    average: Tree | tuple[()] = ()
+    if not isinstance(template.average, tuple):
+        average, _ = _filled((template.average, template.layer_state), arrays.get("average", {}))
+    return State(
+        params, layer_state, rest.optimizer, rest.step, finite, restored, rest.watch, rest.path, average
+    )
 
 
 class _Remainder(NamedTuple):

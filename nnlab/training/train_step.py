@@ -90,14 +90,23 @@ class TrainStep:
         direction, optimizer_state = self.direction(state, trace)
         updated, _ = self.apply_updates(state, trained, direction)
         finite = jnp.isfinite(trace.loss)
+        params = merge_frozen(updated, state.params)
         after = state._replace(
-            params=merge_frozen(updated, state.params),
+            params=params,
+            average=self.average(state, params),
             layer_state=trace.layer_state,
             optimizer_state=optimizer_state,
             step=state.step + finite.astype(jnp.int32),
             finite=finite,
         )
         return self.placement.join(after)
+
+    def average(self, state: State, params: Tree) -> Tree | tuple[()]:
+        """The running average of the weights after a step, where there is one."""
+        if self.optimizer.average_decay is None:
+            return ()
+        kept = jnp.where(state.step == 0, 0.0, self.optimizer.average_decay)
+        return jax.tree.map(lambda a, w: w + kept * (a - w), state.average, params)
 
     def direction(self, state: State, trace: StepTrace) -> tuple[PyTree, PyTree]:
         """What the optimizer makes of the gradients, a tree like them, and its state after the step."""
