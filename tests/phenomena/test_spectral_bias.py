@@ -74,6 +74,27 @@ def test_what_is_never_learnt_counts_as_last():
     assert (found.ratio, found.verdict, found.lowest_step) == (None, None, None)
 
 
+def test_an_order_is_seen_before_all_waves_are_learnt():
+    found = detected(run_of_steps({1: 5, 2: 40, 3: 60, 5: 2000, 6: 2000, 8: 2000, 9: 2000, 10: 2000}))
+    assert (found.rank_correlation, found.verdict) == (pytest.approx(1), "spectral bias")
+    found = detected(run_of_steps({1: 5, 3: 2000, 4: 2000, 6: 60, 10: 40, 12: 2000}))
+    assert found.rank_correlation < 0.9
+    assert found.verdict == "none"
+
+
+@pytest.mark.parametrize("steps", [{1: 5, 3: 2000, 10: 2000}, {1: 200, 3: 300, 10: 2000}])
+def test_a_training_that_ends_too_early_has_no_verdict(steps):
+    found = detected(run_of_steps(steps))
+    assert found.verdict is None
+    assert "frequency 10 is never learnt" in found.reason
+
+
+def test_a_net_that_diverges_has_learnt_nothing():
+    target = wave(1) + wave(2) + wave(3)
+    found = detected(run_of(lambda step: step * 10.0 * target, target))
+    assert (found.learnt_frequencies, found.verdict) == (0, None)
+
+
 def test_a_swing_past_the_target_is_not_learning():
     """At one record a wave is there by chance; later it is there but for one record."""
     target = wave(1) + wave(2) + wave(3)

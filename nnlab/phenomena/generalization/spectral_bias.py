@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from matplotlib.collections import QuadMesh
     from matplotlib.figure import Figure
 
-LEARNT_SHARE = 0.9  # of a wave
+UNLEARNT_SHARE = 0.1  # greatest distance of a learnt share from 1: a net that diverges has more than all
 STRONG_AMPLITUDE = 0.2  # of the largest: weaker waves of the target are not looked at
 MINIMUM_FREQUENCIES = 3
 UNEVEN_GAP = 0.01  # relative difference of two steps of the grid
+MINIMUM_LEARNT = 2  # waves, for an order beside those never learnt
 MINIMUM_RATIO, MINIMUM_RANK_CORRELATION = 10.0, 0.9
 
 Verdict = Literal["spectral bias", "none"]
@@ -44,13 +45,14 @@ class SpectralBias(NamedTuple):
         learnt_frequencies: How many of them are learnt in the end, in the sense of lowest_step.
         lowest_frequency: Periods of the slowest wave over the whole grid.
         highest_frequency: Periods of the fastest.
-        lowest_step: The first recorded step, at least 1, at which 90 % of the slowest wave are learnt, and
-            from which to twice that step the median share is 90 %, too; null where there is none.
+        lowest_step: The first recorded step, at least 1, at which the slowest wave is learnt within 10 %, and
+            from which to twice that step the median share is so, too; null where there is none.
         highest_step: The same of the fastest.
         ratio: highest_step / lowest_step; at least this, where the fastest wave is never learnt and the last
             recorded step stands for its own.
-        rank_correlation: Spearman's, of frequency and step, -1 to 1; waves never learnt come last. Null
-            where all are learnt at one step.
+        rank_correlation: Spearman's, of frequency and step, -1 to 1. Waves never learnt come last, and among
+            each other in no order: they have one frequency, their mean rank. Null where all are learnt at one
+            step, and where fewer than two are learnt.
         verdict: See `spectral_bias`.
         reason: Why numbers are null.
     """
@@ -88,12 +90,16 @@ class LearntShares(NamedTuple):
 
     def _learnt_step(self, shares: np.ndarray) -> float:
         """A net swings past many a function early on, and jumps later: the median of as long again counts."""
-        for place in np.flatnonzero(shares >= LEARNT_SHARE):
+        for place in np.flatnonzero(_is_learnt(shares)):
             step = max(1, self.steps[place])
             until = np.searchsorted(self.steps, 2 * step, side="right")
-            if np.median(shares[place:until]) >= LEARNT_SHARE:
+            if _is_learnt(np.median(shares[place:until])):
                 return float(step)
         return math.inf
+
+
+def _is_learnt(shares: np.ndarray) -> np.ndarray:
+    return np.abs(shares - 1.0) <= UNLEARNT_SHARE
 
 
 @phenomenon
@@ -107,7 +113,8 @@ def spectral_bias() -> RunPhenomenon:
     Verdicts:
         spectral bias: The fastest wave is learnt at least ten times later than the slowest, and frequency and
             step have a rank correlation of at least 0.9.
-        none: They do not. Null where the slowest wave is never learnt.
+        none: They do not. Null where the slowest wave is never learnt, and where the training ends before it
+            tells: one wave is learnt, or the fastest is not, in less than ten times the slowest one's steps.
 
     Reference:
         Rahaman et al. 2019, On the spectral bias of neural networks; Tancik et al. 2020, Fourier features let
@@ -173,12 +180,15 @@ def detect(learnt: LearntShares) -> SpectralBias:
         highest_step=int(highest) if math.isfinite(highest) else None,
         ratio=ratio,
         rank_correlation=correlation,
-        verdict=None if ratio is None else _verdict(ratio, correlation),
+        verdict=_verdict(ratio, correlation, steps),
         reason=_reason(learnt.frequencies, steps, correlation),
     )
 
 
-def _verdict(ratio: float, correlation: float | None) -> Verdict:
+def _verdict(ratio: float | None, correlation: float | None, steps: np.ndarray) -> Verdict | None:
+    learnt = np.isfinite(steps)
+    if ratio is None or learnt.sum() < MINIMUM_LEARNT or (not learnt[-1] and ratio < MINIMUM_RATIO):
+        return None
     in_order = correlation is not None and correlation >= MINIMUM_RANK_CORRELATION
     return "spectral bias" if ratio >= MINIMUM_RATIO and in_order else "none"
 
@@ -188,17 +198,22 @@ def _reason(frequencies: np.ndarray, steps: np.ndarray, correlation: float | Non
     never = [str(frequencies[end]) for end in (0, -1) if not math.isfinite(steps[end])]
     reasons = [f"frequency {frequency} is never learnt" for frequency in never]
     if correlation is None:
-        reasons.append("all frequencies are learnt at one step, or none is")
+        few = np.isfinite(steps).sum() < MINIMUM_LEARNT
+        reasons.append("fewer than two are learnt" if few else "all frequencies are learnt at one step")
     return "; ".join(reasons) or None
 
 
 def _rank_correlation(steps: np.ndarray) -> float | None:
-    """Spearman's, of steps and their places; None where all steps are the same."""
-    if (steps == steps[0]).all():
+    """Spearman's, of steps and their places; None where all steps are the same or fewer than two finite."""
+    never = np.isinf(steps)
+    if (steps == steps[0]).all() or (~never).sum() < MINIMUM_LEARNT:
         return None
     _, inverse, counts = np.unique(steps, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]  # the mean rank of those that are the same
-    return float(np.corrcoef(ranks, np.arange(len(steps)))[0, 1])
+    places = np.arange(len(steps), dtype=float)
+    if never.any():
+        places[never] = places[never].mean()
+    return float(np.corrcoef(ranks, places)[0, 1])
 
 
 def shares_over_training(runs: Sequence[RunView]) -> Figure:
