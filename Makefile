@@ -6,7 +6,7 @@ DEMO := results/demo
 
 PAGES := build/docs
 
-.PHONY: setup check fix test demo docs results bench torture device lock clean
+.PHONY: setup check fix test demo docs results more-results bench torture device lock clean
 
 setup: $(VENV)/.ready ## make .venv with the nnlab command in it, versions as locked
 
@@ -37,72 +37,86 @@ docs: setup ## build the pages of docs/ into build/docs, where a warning is an e
 	$(BIN)/python -m sphinx -q -W --keep-going -n docs $(PAGES)
 	@echo "$(PAGES)/index.html"
 
+TRAIN = for name in $(1); do $(BIN)/nnlab train experiments/$$name.yaml --out results/$$name --no-plots || exit 1; done
+SWEEP = for name in $(1); do $(BIN)/nnlab sweep experiments/$$name.yaml --out results/$$name --no-plots || exit 1; done
+FIGURE = $(BIN)/nnlab plot $(addprefix results/,$(1)) --out docs/$(2) $(addprefix --figure ,$(3))
+
 CURES := vanishing_gradients vanishing_gradients_skip vanishing_gradients_batch_norm relu_he
 GROKKED := grokking_mod31 grokking_mod31_no_decay grokking_progress grokking_transformer
-CATALOGUE := practical_defaults naive_defaults overfitting early_stopping learning_rate_range \
-  update_ratios update_ratios_relu
+CATALOGUE := practical_defaults naive_defaults overfitting early_stopping learning_rate_range
 CHOICES := optimizers ravine l1_l2 cross_validation voting lecun1989_steps
 IMAGES := lenet5_fashion_mnist cnn_translation mlp_translation autoencoder_convolutional augmentation
-INSIDE := loss_landscape_skip loss_landscape_plain rnn_gradient_vanishing rnn_gradient_exploding \
-  rnn_gradient_orthogonal
-EXPLAINED := neural_collapse neural_collapse_no_decay ordered_phase chaotic_phase edge_of_stability edge_of_stability_adam \
-  spectral_bias spectral_bias_fourier
-LECTURES := critical_batch critical_batch_small universal_approximation universal_approximation_linear \
-  deep_sawtooth deep_sawtooth_two_folds whitening zero_one_bias_variance zero_one_bias_variance_clean
-DESCENTS := double_descent_triple double_descent_triple_best_ridge bias_variance_trained bias_variance_trained_narrow \
-  memorisation
+LANDSCAPES := loss_landscape_skip loss_landscape_plain
+THROUGH_TIME := rnn_gradient_vanishing rnn_gradient_exploding rnn_gradient_orthogonal
 SWEEPS := double_descent_mnist1d double_descent_mnist1d_clean double_descent_polynomial \
   double_descent_random_features double_descent_samples double_descent_epochs bias_variance \
-  grokking_weight_decay grokking_training_fraction phase_diagram lazy_width lazy_width_mean_field lazy_scale \
-  superposition superposition_linear
+  grokking_weight_decay grokking_training_fraction
 
 results: setup ## train what the headline figures show, judge it, and draw them into docs/; half an hour
-	for name in $(CURES) $(GROKKED) $(CATALOGUE) $(IMAGES) $(INSIDE) $(EXPLAINED); do $(BIN)/nnlab train experiments/$$name.yaml --out results/$$name --no-plots || exit 1; done
-	for name in $(SWEEPS) $(DESCENTS) $(CHOICES) $(LECTURES); do $(BIN)/nnlab sweep experiments/$$name.yaml --out results/$$name --no-plots || exit 1; done
-	$(BIN)/nnlab plot $(addprefix results/,$(CURES)) --figure depth_profile --out docs
-	$(BIN)/nnlab plot results/ordered_phase results/chaotic_phase --figure signal_propagation --out docs/signal
-	$(BIN)/nnlab plot results/spectral_bias results/spectral_bias_fourier --figure spectral_bias --out docs/spectral
-	$(BIN)/nnlab plot results/superposition results/superposition_linear --figure superposition_by_density --out docs/superposition
-	$(BIN)/nnlab plot results/superposition --figure overlaps_by_density --out docs/superposition
-	$(BIN)/nnlab plot results/phase_diagram --figure phase_diagram --out docs/signal
-	$(BIN)/nnlab plot results/double_descent_mnist1d results/double_descent_mnist1d_clean --out docs/mnist1d
+	$(call TRAIN,$(CURES) $(GROKKED) $(CATALOGUE) $(IMAGES) $(LANDSCAPES) $(THROUGH_TIME))
+	$(call SWEEP,$(SWEEPS) $(CHOICES))
+	$(call FIGURE,$(CURES),,depth_profile)
+	$(call FIGURE,double_descent_mnist1d double_descent_mnist1d_clean,mnist1d)
 	for name in polynomial random_features samples epochs; do \
 	  $(BIN)/nnlab plot results/double_descent_$$name --out docs/$$name || exit 1; done
-	$(BIN)/nnlab plot results/double_descent_triple results/double_descent_triple_best_ridge --figure double_descent --out docs/triple
-	$(BIN)/nnlab plot $(addprefix results/double_descent_,mnist1d samples epochs) --figure double_descent --out docs/descent
-	$(BIN)/nnlab plot results/bias_variance --out docs/bias_variance
-	$(BIN)/nnlab plot results/bias_variance_trained results/bias_variance_trained_narrow --out docs/bias_variance
-	$(BIN)/nnlab plot results/memorisation --out docs/memorisation
-	$(BIN)/nnlab plot results/grokking_mod31 results/grokking_mod31_no_decay --figure grokking --out docs/grokking
-	$(BIN)/nnlab plot results/grokking_progress --figure answers --figure progress_measures --out docs/grokking
-	$(BIN)/nnlab plot results/grokking_transformer --figure embedding_spectrum --out docs/grokking
-	$(BIN)/nnlab plot results/grokking_weight_decay --out docs/grokking
-	$(BIN)/nnlab plot results/grokking_training_fraction --out docs/grokking/fraction
-	$(BIN)/nnlab plot results/practical_defaults results/naive_defaults --figure training_curves --out docs/defaults
-	$(BIN)/nnlab plot results/early_stopping results/overfitting --figure overfitting --out docs/catalogue
-	$(BIN)/nnlab plot results/learning_rate_range --figure learning_rate_range --out docs/catalogue
-	$(BIN)/nnlab plot results/ravine --figure trajectories --out docs/catalogue
-	$(BIN)/nnlab plot results/optimizers --figure comparison --out docs/optimizers
-	$(BIN)/nnlab plot results/update_ratios results/update_ratios_relu --figure update_ratios --out docs/training
-	$(BIN)/nnlab plot results/critical_batch --figure critical_batch --out docs/training
-	$(BIN)/nnlab plot results/universal_approximation results/universal_approximation_linear --figure approximation --out docs/training
-	$(BIN)/nnlab plot results/deep_sawtooth results/deep_sawtooth_two_folds --figure comparison --out docs/training/sawtooth
-	$(BIN)/nnlab plot results/zero_one_bias_variance results/zero_one_bias_variance_clean --figure zero_one_bias_variance --out docs/training
-	$(BIN)/nnlab plot results/whitening --figure comparison --out docs/training/whitening
-	$(BIN)/nnlab plot results/l1_l2 --figure comparison --out docs/l1_l2
-	$(BIN)/nnlab plot results/cross_validation --figure cross_validation --out docs/catalogue
-	$(BIN)/nnlab plot results/voting --figure voting --out docs/catalogue
-	$(BIN)/nnlab plot results/lecun1989_steps --figure comparison --out docs/lecun1989
-	$(BIN)/nnlab plot results/lenet5_fashion_mnist --figure misclassified --figure filters --out docs/images
-	$(BIN)/nnlab plot results/autoencoder_convolutional --figure reconstructions --out docs/images
-	$(BIN)/nnlab plot results/cnn_translation results/mlp_translation --figure translation --out docs/images
-	$(BIN)/nnlab plot $(addprefix results/,$(filter loss%,$(INSIDE))) --figure loss_landscape --out docs/inside
-	$(BIN)/nnlab plot results/loss_landscape_skip --figure training_path --out docs/inside
-	$(BIN)/nnlab plot $(addprefix results/,$(filter rnn%,$(INSIDE))) --out docs/inside --figure gradient_through_time
-	$(BIN)/nnlab plot results/neural_collapse results/neural_collapse_no_decay --figure neural_collapse --out docs/collapse
-	$(BIN)/nnlab plot $(addprefix results/,$(filter edge%,$(EXPLAINED))) --out docs/sharpness --figure edge_of_stability
-	$(BIN)/nnlab plot results/lazy_width results/lazy_width_mean_field --figure laziness --out docs/laziness
-	$(BIN)/nnlab plot results/lazy_scale --figure laziness --out docs/laziness/scale
+	$(call FIGURE,double_descent_mnist1d double_descent_samples double_descent_epochs,descent,double_descent)
+	$(call FIGURE,bias_variance,bias_variance)
+	$(call FIGURE,grokking_mod31 grokking_mod31_no_decay,grokking,grokking)
+	$(call FIGURE,grokking_progress,grokking,answers progress_measures)
+	$(call FIGURE,grokking_transformer,grokking,embedding_spectrum)
+	$(call FIGURE,grokking_weight_decay,grokking)
+	$(call FIGURE,grokking_training_fraction,grokking/fraction)
+	$(call FIGURE,practical_defaults naive_defaults,defaults,training_curves)
+	$(call FIGURE,early_stopping overfitting,catalogue,overfitting)
+	$(call FIGURE,learning_rate_range,catalogue,learning_rate_range)
+	$(call FIGURE,ravine,catalogue,trajectories)
+	$(call FIGURE,optimizers,optimizers,comparison)
+	$(call FIGURE,l1_l2,l1_l2,comparison)
+	$(call FIGURE,cross_validation,catalogue,cross_validation)
+	$(call FIGURE,voting,catalogue,voting)
+	$(call FIGURE,lecun1989_steps,lecun1989,comparison)
+	$(call FIGURE,lenet5_fashion_mnist,images,misclassified filters)
+	$(call FIGURE,autoencoder_convolutional,images,reconstructions)
+	$(call FIGURE,cnn_translation mlp_translation,images,translation)
+	$(call FIGURE,$(LANDSCAPES),inside,loss_landscape)
+	$(call FIGURE,loss_landscape_skip,inside,training_path)
+	$(call FIGURE,$(THROUGH_TIME),inside,gradient_through_time)
+
+SIGNALS := ordered_phase chaotic_phase
+EDGES := edge_of_stability edge_of_stability_adam
+COLLAPSES := neural_collapse neural_collapse_no_decay
+SPECTRA := spectral_bias spectral_bias_fourier
+SPEEDS := update_ratios update_ratios_relu
+LAZY := lazy_width lazy_width_mean_field
+SUPERPOSED := superposition superposition_linear
+TRIPLE := double_descent_triple double_descent_triple_best_ridge
+TRAINED := bias_variance_trained bias_variance_trained_narrow
+APPROXIMATIONS := universal_approximation universal_approximation_linear
+SAWTEETH := deep_sawtooth deep_sawtooth_two_folds
+ZERO_ONE := zero_one_bias_variance zero_one_bias_variance_clean
+
+more-results: setup ## the same for the figures of the other phenomena and lecture statements; twenty minutes
+	$(call TRAIN,$(SIGNALS) $(EDGES) $(COLLAPSES) $(SPECTRA) $(SPEEDS))
+	$(call SWEEP,phase_diagram $(LAZY) lazy_scale $(SUPERPOSED) $(TRIPLE) $(TRAINED) memorisation)
+	$(call SWEEP,critical_batch $(APPROXIMATIONS) $(SAWTEETH) whitening $(ZERO_ONE))
+	$(call FIGURE,$(SIGNALS),signal,signal_propagation)
+	$(call FIGURE,phase_diagram,signal,phase_diagram)
+	$(call FIGURE,$(EDGES),sharpness,edge_of_stability)
+	$(call FIGURE,$(COLLAPSES),collapse,neural_collapse)
+	$(call FIGURE,$(SPECTRA),spectral,spectral_bias)
+	$(call FIGURE,$(LAZY),laziness,laziness)
+	$(call FIGURE,lazy_scale,laziness/scale,laziness)
+	$(call FIGURE,$(SUPERPOSED),superposition,superposition_by_density)
+	$(call FIGURE,superposition,superposition,overlaps_by_density)
+	$(call FIGURE,$(TRIPLE),triple,double_descent)
+	$(call FIGURE,$(TRAINED),bias_variance)
+	$(call FIGURE,memorisation,memorisation)
+	$(call FIGURE,critical_batch,training,critical_batch)
+	$(call FIGURE,$(SPEEDS),training,update_ratios)
+	$(call FIGURE,$(APPROXIMATIONS),training,approximation)
+	$(call FIGURE,$(SAWTEETH),training/sawtooth,comparison)
+	$(call FIGURE,whitening,training/whitening,comparison)
+	$(call FIGURE,$(ZERO_ONE),training,zero_one_bias_variance)
 
 bench: setup ## speed and memory against goals, into docs/performance_table.md; installs PyTorch and Keras into .venv; 25 minutes
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 keras==3.15.1 || echo "PyTorch and Keras: not installed, the others go on without them"
