@@ -178,9 +178,9 @@ def _print_plan(experiment: Config, out: Path | None, policy: ResumePolicy, quie
     for note in bound.notes:
         say(f"note: {note}", quiet)
     for cost in probe_costs(bound):
-        share = cost.flops / (step_flops(bound) * max(1, bound.total_steps))
+        each = cost.flops / cost.measurements / step_flops(bound)
         measured = f"measured at {cost.measurements} of {len(bound.record_steps)} records"
-        say(f"{cost.phenomenon}: {measured}, {share:.2g} times the work of all steps", quiet)
+        say(f"{cost.phenomenon}: {measured}, each time about the work of {each:.2g} steps", quiet)
     say(f"{path}: {steps}, about {size} of memory; not trained", quiet)
 
 
