@@ -180,7 +180,7 @@ def _print_plan(experiment: Config, out: Path | None, policy: ResumePolicy, quie
     for cost in probe_costs(bound):
         each = cost.flops / cost.measurements / step_flops(bound)
         measured = f"measured at {cost.measurements} of {len(bound.record_steps)} records"
-        say(f"{cost.phenomenon}: {measured}, each time about the work of {each:.2g} steps", quiet)
+        say(f"{cost.phenomenon}: {measured}, each time about the work of {each:,.1f} steps", quiet)
     say(f"{path}: {steps}, about {size} of memory; not trained", quiet)
 
 

@@ -152,8 +152,8 @@ def detect(table: pandas.DataFrame) -> GradientNoise:
 
 
 def noise_scales(table: pandas.DataFrame) -> np.ndarray:
-    """The noise scale at each record, `[records]`, in examples; infinite where there is noise alone, NaN where
-    there is neither gradient nor noise."""
+    """The noise scale at each record, `[records]`, in examples; infinite where there is noise alone, NaN
+    where there is neither gradient nor noise."""
     square, noise = (table[name].to_numpy(float) for name in ("gradient_square", "noise"))
     without = np.where(noise > 0, np.inf, np.nan)
     return np.divide(np.maximum(noise, 0.0), square, out=without, where=square > 0)
