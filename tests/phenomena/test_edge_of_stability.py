@@ -45,6 +45,8 @@ def planted(ratios, losses=FALLING_LOSS, threshold=12.0, every=1, second=0.5):
         ([0.3, 0.6, *[0.97] * 16], "below"),  # never at the threshold
         ([*RISING, *np.linspace(1.1, 0.2, 16)], "below"),  # cross-entropy: a peak, and down again
         (RISING, "below"),  # on the way
+        ([1.6, *np.linspace(0.1, 0.98, 9), 1.0, 1.05], "below"),  # Adam, whose first step says nothing
+        ([1.6, 0.1, *RISING, *[1.01, 0.99] * 8], "edge"),
         ([0.99] * 20, "below"),  # a quadratic loss, next to its threshold
         ([1.0] * 20, "above"),
         ([3.0] * 20, "above"),

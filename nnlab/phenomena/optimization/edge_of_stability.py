@@ -84,8 +84,9 @@ def edge_of_stability(
 
     Verdicts:
         edge: The median of sharpness / threshold over the last third of the measurements is from 0.95 to
-            1.05; the ratio reached 1 before, and has also been outside these bounds: the curvature of a
-            quadratic loss, which never changes, is no edge.
+            1.05; the ratio reached 1 before, at or after its least value until then, since at the first step
+            of Adam it is anywhere; and it has also been outside these bounds: the curvature of a quadratic
+            loss, which never changes, is no edge.
         below: Anything else with a median below 1.
         above: Anything else.
 
@@ -210,7 +211,8 @@ def _share_of_rises(losses: np.ndarray) -> float | None:
 def _verdict(ratio: float, before: np.ndarray, ratios: np.ndarray) -> Verdict:
     low, high = EDGE
     was_elsewhere = ((ratios < low) | (ratios > high)).any()
-    at_edge = low <= ratio <= high and before.max() >= 1 and was_elsewhere
+    has_risen = before[before.argmin() :].max() >= 1
+    at_edge = low <= ratio <= high and has_risen and was_elsewhere
     return "edge" if at_edge else "below" if ratio < 1 else "above"
 
 
