@@ -561,6 +561,14 @@ def test_curves_that_span_much_are_on_a_log_axis(last, scale):
     assert right.get_yscale() == scale
 
 
+def test_a_value_that_is_not_trained_is_seen_among_the_curves():
+    sweep = trained({"sgd": [AT_20], "adam": [AT_10]})
+    metrics = sweep.tables["metrics"]
+    sweep.tables["metrics"] = metrics[(metrics["trial"] == "t0") | (metrics["step"] == 0)]
+    _, (_, right) = drawn(sweep, **LEVEL)
+    assert [line.get_marker() for line in right.get_lines()[:2]] == ["", "o"]
+
+
 def test_more_values_than_lines_can_be_read():
     sweep = scored({f"v{i}": {1.0: [1.0]} for i in range(1_001)}, axes=(OPTIMIZER,))
     with pytest.raises(InvalidValue, match="1,001 values are too many"):

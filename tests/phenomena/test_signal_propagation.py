@@ -290,6 +290,15 @@ def test_the_figure_says_the_phase():
     assert titles[2] == "χ 0.900, theory 0.900"
 
 
+def test_the_figure_of_one_layer_without_numbers_says_none():
+    tables = planted(math.nan, depth=1)
+    with plotting.style():
+        figure = signals.signal_propagation().figures["signal_propagation"]([FakeRun(tables, {})])
+        assert_readable(figure)
+    assert title_of(figure.axes[2]) == "χ none, theory none"
+    assert figure.axes[0].get_lines()[1].get_marker() == "_"
+
+
 # --- the phase diagram -----------------------------------------------------------------------------------
 
 GAIN = "model.0.kernel_init.gain"

@@ -77,8 +77,10 @@ def test_the_layer_goes_back_with_its_own_weights():
 
 
 def test_other_models_are_refused():
-    with pytest.raises(NnlabError, match="needs a tied_dense layer"):
+    with pytest.raises(NnlabError, match="needs a tied_dense layer before all others"):
         experiment_of(tree(model=[{"type": "dense", "units": 6}]))
+    with pytest.raises(NnlabError, match="here dense_1 is the first"):  # which mixes the features
+        experiment_of(tree(model=[{"type": "dense", "units": 6}, {"type": "tied_dense", "units": 2}]))
 
 
 def test_features_are_as_sparse_as_they_are_to_be():

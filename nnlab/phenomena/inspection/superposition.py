@@ -77,11 +77,13 @@ def superposition() -> RunPhenomenon:
 
 
 def _tied_path(setup: Setup) -> str:
-    """The path of the first tied_dense layer. Raises InvalidValue."""
-    paths = [path for path, leaf in setup.leaves() if leaf.type == "tied_dense"]
-    if not paths:
-        raise InvalidValue("superposition needs a tied_dense layer")
-    return paths[0]
+    """The path of the first layer with weights, if it is a tied_dense one. Raises InvalidValue."""
+    path, kind = next(((path, leaf.type) for path, leaf in setup.leaves() if leaf.params), ("none", ""))
+    if kind != "tied_dense":
+        raise InvalidValue(
+            f"superposition needs a tied_dense layer before all others with weights; here {path} is the first"
+        )
+    return path
 
 
 def _shape(setup: Setup) -> tuple[int, ...]:

@@ -159,7 +159,8 @@ def _draw_curves(
     for contender, colour, style in styled:
         chosen = rows[rows["trial"].isin(contender.chosen["trial"])]
         curve = chosen.groupby("step")["score"].median()
-        ax.plot(curve.index, curve, style, color=colour)
+        mark = "o" if len(curve) == 1 else ""  # a line of one point is not seen
+        ax.plot(curve.index, curve, style, marker=mark, color=colour)
         shown += curve.tolist()
     if min(shown, default=0.0) >= 0:  # a loss of 0 lies below a log axis
         plotting.log_if_wide(ax, [score for score in shown if score > 0])

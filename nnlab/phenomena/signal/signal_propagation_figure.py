@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,10 @@ def signal_by_layer(runs: Sequence[RunView], results: Sequence[SignalPropagation
 
 
 def _beside_theory(measured: float | None, theory: float | None) -> str:
-    found, expected = ("none" if number is None else f"{number:.3f}" for number in (measured, theory))
+    found, expected = (
+        "none" if number is None or not math.isfinite(number) else f"{number:.3f}"
+        for number in (measured, theory)
+    )
     return f"{found}, theory {expected}"
 
 
@@ -51,8 +55,10 @@ def _draw_run(row: Sequence[Axes], run: RunView) -> None:
         (row[2], gradients, expected, "squared gradient"),
     ):
         ax.plot(depth, measured, "o", markersize=3, color=plotting.COLOURS[0], label="measured")
-        ax.plot(depth, line, color=plotting.COLOURS[1], label="theory")
+        mark = "_" if len(depth) == 1 else ""  # a line of one point is not seen
+        ax.plot(depth, line, marker=mark, markersize=14, color=plotting.COLOURS[1], label="theory")
         ax.set(xlabel="hidden layer", ylabel=label)
+        plotting.integer_ticks(ax.xaxis)
     plotting.log_if_wide(row[0], layers["variance"].tolist())
     plotting.log_axis(row[2])
     row[1].set_ylim(min(0.0, float(layers["correlation"].min())) - 0.05, 1.05)
