@@ -49,8 +49,7 @@ def sam(
 
     The gradient is taken at w + radius g / |g|, where g is the gradient at w and |g| its length over all
     arrays; the step is taken from w. So minima around which the loss rises steeply are left. A step takes
-    two gradients. The loss that is recorded is that at w, the gradient the one
-    that it steps by.
+    two gradients. The loss that is recorded is that at w, the gradient the one that it steps by.
 
     Args:
         optimizer: The optimizer that gets the gradient; its groups are given beside it, among sam's own keys.
@@ -60,6 +59,8 @@ def sam(
         Foret et al. 2021, "Sharpness-aware minimization for efficiently improving generalization".
     """
     _refuse_groups(optimizer, "sam")
+    if optimizer.ascent is not None:
+        raise InvalidValue("steps by the gradient of another place already, as sam does", ("optimizer",))
 
     def ascent(params: PyTree, gradients: PyTree) -> PyTree:
         length = optax.tree.norm(gradients)

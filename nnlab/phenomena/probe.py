@@ -147,7 +147,8 @@ class Probe(NamedTuple):
         columns: Names of the measured columns.
         measure: From the setup and a snapshot, the measured columns, each with one value a row.
         record_at: Every record, only step 0, or only the end, with the weights that training returns.
-        every: Of how many records it measures one, the first and the last always among them.
+        every: Of how many records it measures one, the first always among them, and the last of a training
+            that is not stopped early.
         passes: From the data, what one measurement costs in forward passes of an example, see
             GRADIENT_PASSES; `--dry-run` tells it. None where it sees only what a step computes anyway.
         evaluates_all_examples: Whether it computes the outputs for all examples at once.

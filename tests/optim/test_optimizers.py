@@ -487,6 +487,11 @@ def test_grokfast_takes_groups_itself():
         trained([], type="grokfast", learning_rate=None, optimizer=inner)
 
 
+def test_sam_is_not_around_another():
+    with pytest.raises(ConfigError, match="optimizer: steps by the gradient of another place already"):
+        trained([], type="sam", learning_rate=None, optimizer="sam")
+
+
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
