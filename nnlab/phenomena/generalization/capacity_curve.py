@@ -121,7 +121,7 @@ def reported_error_split(rows: pandas.DataFrame, prefix: str = "") -> str:
     columns = [str(name).removeprefix(prefix) for name in rows if str(name).startswith(prefix)]
     split = reported_split(recorded_splits(columns, "loss"))
     if split == "train":
-        raise InvalidValue("double descent is one of the test error; the data have no test split")
+        raise InvalidValue("it is a matter of the test error, and the data have no test split")
     return split
 
 

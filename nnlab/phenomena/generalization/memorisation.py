@@ -90,7 +90,9 @@ def detect(sweep: SweepView, along: str) -> Memorisation:
     split = reported_error_split(trials, "final.")
     shares = np.unique(trials[column].to_numpy(float))
     if len(shares) < 2:
-        raise InvalidValue(f"memorisation compares two values of '{along}' or more")
+        raise InvalidValue(
+            f"memorisation compares two values of '{along}' or more that are trained to the end"
+        )
     rows = sweep.joined("metrics")
     fewest, most = shares[0], shares[-1]
     true_epochs, random_epochs = (_median_epochs(rows[rows[column] == share]) for share in (fewest, most))
