@@ -94,11 +94,12 @@ TRAINED := bias_variance_trained bias_variance_trained_narrow
 APPROXIMATIONS := universal_approximation universal_approximation_linear
 SAWTEETH := deep_sawtooth deep_sawtooth_two_folds
 ZERO_ONE := zero_one_bias_variance zero_one_bias_variance_clean
+UNITS := cross_validated_units cross_validated_units_alike
 
 more-results: setup ## the same for the figures of the other phenomena and lecture statements; twenty minutes
 	$(call TRAIN,$(SIGNALS) $(EDGES) $(COLLAPSES) $(SPECTRA) $(SPEEDS))
 	$(call SWEEP,phase_diagram $(LAZY) lazy_scale $(SUPERPOSED) $(TRIPLE) $(TRAINED) memorisation)
-	$(call SWEEP,critical_batch $(APPROXIMATIONS) $(SAWTEETH) whitening $(ZERO_ONE))
+	$(call SWEEP,critical_batch $(APPROXIMATIONS) $(SAWTEETH) whitening $(ZERO_ONE) $(UNITS))
 	$(call FIGURE,$(SIGNALS),signal,signal_propagation)
 	$(call FIGURE,phase_diagram,signal,phase_diagram)
 	$(call FIGURE,$(EDGES),sharpness,edge_of_stability)
@@ -117,6 +118,7 @@ more-results: setup ## the same for the figures of the other phenomena and lectu
 	$(call FIGURE,$(SAWTEETH),training/sawtooth,comparison)
 	$(call FIGURE,whitening,training/whitening,comparison)
 	$(call FIGURE,$(ZERO_ONE),training,zero_one_bias_variance)
+	$(call FIGURE,$(UNITS),training,chosen_by_folds)
 
 bench: setup ## speed and memory against goals, into docs/performance_table.md; installs PyTorch and Keras into .venv; 25 minutes
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 keras==3.15.1 || echo "PyTorch and Keras: not installed, the others go on without them"

@@ -82,6 +82,7 @@ TRAINED = [
     "bias_variance_trained_narrow",
     "cnn_translation",
     "critical_batch_small",
+    "cross_validated_units_narrow",
     "cross_validation_short",
     "deep_sawtooth_two_folds",
     "double_descent_polynomial",

@@ -1,15 +1,19 @@
-"""Cross-validation: folds choose the number of epochs, then the experiment is trained on all of them."""
+"""Cross-validation: folds choose the number of epochs, and perhaps a value, then all are trained on."""
 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from nnlab.config import Config, check_tree
 from nnlab.config.experiment_keys import name_with
+from nnlab.config.resolve import value_text
+from nnlab.config.sweep_keys import split_path
 from nnlab.errors import InvalidValue, NnlabError
 from nnlab.optim.schedules import Schedule, Time
 from nnlab.runs.expectations import Verdicts
@@ -21,13 +25,32 @@ from nnlab.runs.train import train
 from nnlab.storage.results import JsonObject
 from nnlab.sweeps.progress import EventCallback
 from nnlab.sweeps.sweep import sweep
-from nnlab.sweeps.trials import single_run_tree
+from nnlab.sweeps.trials import single_run_tree, trials_of, with_value
 from nnlab.system.imports import Array, jax
+from nnlab.text import join_words
 from nnlab.training.experiment import build_experiment
 
-PHENOMENON = "cross_validation"  # chooses the number of epochs
+EPOCHS_ALONE = "cross_validation"  # the phenomenon that chooses the number of epochs
+WITH_VALUE = "chosen_by_folds"  # the one that chooses a value of another axis, too
 DEFAULT_FOLDS = 10
 DEFAULT_TEST_SHARE = 0.15  # where data are not divided by the experiment, nor of their own
+
+
+class Choice(NamedTuple):
+    """What the folds choose.
+
+    Attributes:
+        epochs: How long to train, may be 0.
+        values: Path -> value; empty where nothing but the fold varies.
+    """
+
+    epochs: float
+    values: Mapping[str, object]
+
+    def in_words(self) -> str:
+        """`model.width 32 and 12.4 epochs`."""
+        settings = [f"{path} {value_text(value)}" for path, value in self.values.items()]
+        return " and ".join([*settings, f"{self.epochs:.4g} epochs"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,14 +58,16 @@ class CrossValidation:
     """The outcome of `nnlab.cross_validate`.
 
     Attributes:
-        sweep: The trainings on folds, a trial per fold (and seed).
+        sweep: The trainings on folds, a trial per fold (and value, and seed).
         epochs: The number of epochs that was best on average; None where the sweep failed.
         refit: The run on all folds for so many epochs; None where the sweep failed.
+        values: Path -> value that was best; empty where the sweep failed, or varies nothing but the fold.
     """
 
     sweep: Sweep
     epochs: float | None = None
     refit: Run | None = None
+    values: Mapping[str, object] = field(default_factory=dict)
 
     def check(self) -> Verdicts:
         """Return the verdicts on the expectations of the refitted run, or of a sweep that failed."""
@@ -72,26 +97,26 @@ def cross_validate(
 ) -> CrossValidation:
     """Train an experiment once for each fold, and on all of them for the mean of the best epochs.
 
-    The test set of `data.split` (15 % where neither a split nor the data have one) is in no fold and chooses
-    nothing. Where the sweep over folds fails its expectations, nothing is refitted.
+    Of one other axis, such as `model.width`, the best value is taken. The test set of `data.split` (15 %
+    where neither a split nor the data have one) chooses nothing. If the sweep fails, nothing is refitted.
 
     Args:
-        experiment: One trained for epochs, without a sweep or with one over `data.split.fold` alone.
+        experiment: One trained for epochs; a sweep may vary `data.split.fold` and one other axis.
         out: The directory of the sweep; the run on all folds goes into refit/ in it. See `nnlab.sweep`.
         folds: Number of parts, each validated on once; by default the experiment's, or 10.
         jobs, engine, launcher, resume, allow_drift, checkpoint_every: As for `nnlab.sweep`.
         fail_fast, platform, deterministic, plots, progress: As for `nnlab.sweep`.
-        notify: Called with the number of epochs that was chosen, and as by `nnlab.sweep` and `nnlab.train`.
+        notify: Called with what was chosen, and as by `nnlab.sweep` and `nnlab.train`.
 
     Returns:
-        The sweep over folds, the number of epochs, the run on all folds, as of `nnlab cross-validate`.
+        The sweep over folds, what it chose, the run on all folds, as of `nnlab cross-validate`.
 
     Raises:
-        ConfigError, NnlabError: The experiment cannot be cross-validated; no epoch could be chosen.
+        ConfigError, NnlabError: It cannot be cross-validated; nothing could be chosen.
         Interrupted: See `nnlab.sweep`, which raises the other errors.
     """
     folded = fold_sweep(experiment, folds)
-    refit_experiment(folded, 1.0)  # a mistake in it is reported before anything is trained
+    refit_experiment(folded, Choice(1.0, {}))  # a mistake in it is reported before anything is trained
     result = sweep(
         folded,
         out,
@@ -124,9 +149,9 @@ def _refit(
     progress: bool,
     notify: Notify,
 ) -> CrossValidation:
-    epochs = best_epochs(result)
-    notify(epochs_in_words(result, epochs))
-    refit, path = refit_experiment(folded, epochs), result.path / "refit"
+    choice = choice_of(result)
+    notify(choice_in_words(result, choice))
+    refit, path = refit_experiment(folded, choice), result.path / "refit"
     policy = refit_policy(path, refit, policy)
     run = train(
         refit,
@@ -140,62 +165,90 @@ def _refit(
         progress=progress,
         notify=notify,
     )
-    return CrossValidation(result, epochs, run)
+    return CrossValidation(result, choice.epochs, run, choice.values)
 
 
 def fold_sweep(experiment: Config, folds: int | None = None) -> Config:
-    """The experiment as a sweep over folds, with the phenomenon that chooses the epochs.
+    """The experiment as a sweep over folds, and perhaps values, with the phenomenon that chooses.
 
     Args:
         experiment: See `cross_validate`.
         folds: See `cross_validate`.
 
     Raises:
-        ConfigError: It has no epochs to choose, or varies something else than the fold.
+        ConfigError: It has no epochs to choose, or varies more than the fold and one axis of numbers.
     """
     tree, parts = experiment.tree, experiment.build()
     if tree["train"] is None:
         raise experiment.error(("solver",), "takes no epochs, there are none to choose")
     _check_schedules(experiment)
-    is_present = PHENOMENON in [phenomenon.name for phenomenon in parts.phenomena]
-    changes: JsonObject = {"phenomena": tree["phenomena"] + ([] if is_present else [PHENOMENON])}
-    if parts.sweep is None:
+    other = _other_axis(experiment)
+    name = EPOCHS_ALONE if other is None else WITH_VALUE
+    is_present = name in [phenomenon.name for phenomenon in parts.phenomena]
+    chooser = name if other is None else {"type": name, "along": split_path(other)[0]}
+    changes: JsonObject = {"phenomena": tree["phenomena"] + ([] if is_present else [chooser])}
+    if parts.sweep is None or FOLD_AXIS not in parts.sweep.paths:
         split = _split_into_folds(experiment, folds)
         changes["data"] = tree["data"] | {"split": split}
-        changes["sweep"] = {"axes": {FOLD_AXIS: list(range(split["folds"]))}}
-    elif parts.sweep.paths != [FOLD_AXIS]:
-        raise experiment.error(("sweep",), f"varies something else than {FOLD_AXIS}; leave it out")
+        axes = {FOLD_AXIS: list(range(split["folds"]))}
+        swept = tree["sweep"] or {"axes": {}}
+        changes["sweep"] = swept | {"axes": axes | swept["axes"]}
     return check_tree(experiment.document._replace(tree=tree | changes))
 
 
-def best_epochs(result: Sweep) -> float:
-    """The number of epochs that a sweep over folds chose. Raises NnlabError where none could be."""
-    numbers = result.summary[PHENOMENON]
+def _other_axis(experiment: Config) -> str | None:
+    """The axis that varies beside the fold, if one does. Raises ConfigError where it is no choice."""
+    swept = experiment.build().sweep
+    others = [path for path in swept.paths if path != FOLD_AXIS] if swept else []
+    if not others:
+        return None
+    if len(others) > 1:
+        message = f"varies {join_words(others, 'and')}; folds choose along one axis beside {FOLD_AXIS}"
+        raise experiment.error(("sweep",), message)
+    if swept is not None and swept.place(others[0])[0] != "axes":
+        message = "folds choose from a grid; put it under 'axes'"
+        raise experiment.error(("sweep", *swept.place(others[0])), message)
+    return others[0]
+
+
+def choice_of(result: Sweep) -> Choice:
+    """What a sweep over folds chose. Raises NnlabError where nothing could be."""
+    other = _other_axis(result.config)
+    numbers = result.summary[EPOCHS_ALONE if other is None else WITH_VALUE]
     if numbers["best_epoch"] is None:
-        raise NnlabError(f"{result.path}: no epoch could be chosen: {numbers['reason']}")
-    return float(numbers["best_epoch"])
+        what = "epoch" if other is None else "value"
+        raise NnlabError(f"{result.path}: no {what} could be chosen: {numbers['reason']}")
+    values = {}
+    if other is not None:  # as the file has it: a whole number stays one
+        written = (trial.axes[other] for trial in trials_of(result.config))
+        values[other] = next(value for value in written if value == numbers["chosen"])
+    return Choice(float(numbers["best_epoch"]), values)
 
 
-def epochs_in_words(result: Sweep, epochs: float) -> str:
-    """A line that says which number of epochs was chosen."""
-    return f"{result.path}: {epochs:.4g} epochs are best on average; training on all folds"
+def choice_in_words(result: Sweep, choice: Choice) -> str:
+    """A line that says what was chosen."""
+    return f"{result.path}: {choice.in_words()} are best on average; training on all folds"
 
 
 def refit_policy(path: Path, refit: Config, policy: ResumePolicy) -> ResumePolicy:
-    """How the run on all folds resumes: one of another number of epochs is trained anew."""
+    """How the run on all folds resumes: one of another choice is trained anew."""
     return policy if may_hold(path, refit) else policy._replace(resume=False)
 
 
-def refit_experiment(folded: Config, epochs: float) -> Config:
-    """The experiment on all folds for a number of epochs.
+def refit_experiment(folded: Config, choice: Choice) -> Config:
+    """The experiment on all folds, with what they chose.
 
     Phenomena that need a validation set are left out: nothing is held back. Raises ConfigError.
 
     Args:
         folded: The sweep over folds, from `fold_sweep`.
-        epochs: How long to train, may be 0.
+        choice: Values, and how long to train.
     """
-    tree = single_run_tree(folded)
+    tree, epochs = single_run_tree(folded), choice.epochs
+    for paths, value in choice.values.items():
+        for path in split_path(paths):
+            first, *keys = path.split(".")
+            tree = tree | {first: with_value(tree[first], keys, value)}
     tree |= {
         "name": name_with(tree["name"], "-refit"),
         "data": tree["data"] | {"split": tree["data"]["split"] | {"fold": None}},

@@ -146,7 +146,7 @@ class TrialSpace:
         settings.sort(key=lambda setting: len(setting[0]))  # a component before its keys
         for keys, paths, value in settings:
             try:
-                tree[keys[0]] = _with_value(tree[keys[0]], keys[1:], value)
+                tree[keys[0]] = with_value(tree[keys[0]], keys[1:], value)
             except (TypeError, KeyError, ValueError, IndexError):  # another axis has put something else there
                 place = ("sweep", *self.sweep.place(paths))
                 problems[Problem(place, f"at {where}: there is no '{'.'.join(keys)}'")] = None
@@ -210,15 +210,15 @@ def _axis_at_fault(sweep: SweepDefinition, path: KeyPath) -> tuple[str, ...]:
     return ()
 
 
-def _with_value(node: object, keys: list[str], value: object) -> object:
+def with_value(node: object, keys: list[str], value: object) -> object:
     """The tree with another value at a path; everything beside the path is shared with the old tree."""
     if not keys:
         return value
     if isinstance(node, list):
         index = int(keys[0])
-        return [*node[:index], _with_value(node[index], keys[1:], value), *node[index + 1 :]]
+        return [*node[:index], with_value(node[index], keys[1:], value), *node[index + 1 :]]
     if isinstance(node, str):  # a component by its bare name
         node = {"type": node}
     if not isinstance(node, dict):
         raise TypeError(f"{type(node).__name__} has no keys")
-    return node | {keys[0]: value if len(keys) == 1 else _with_value(node[keys[0]], keys[1:], value)}
+    return node | {keys[0]: value if len(keys) == 1 else with_value(node[keys[0]], keys[1:], value)}

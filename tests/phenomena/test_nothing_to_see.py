@@ -193,6 +193,7 @@ ACROSS = {
     "trajectories": {"along": "width"},
     "laziness": {"along": "width"},
     "cross_validation": {},
+    "chosen_by_folds": {"along": "width"},
     "voting": {},
 }
 

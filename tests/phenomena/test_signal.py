@@ -414,6 +414,7 @@ def test_every_phenomenon_is_tested_here():
     # see test_signal_propagation.py, test_superposition.py and test_laziness.py
     diagrams = {"phase_diagram", "superposition_by_density", "laziness"}
     of_lectures = {"approximation", "critical_batch", "zero_one_bias_variance"}  # each in a file of its own
+    of_lectures |= {"chosen_by_folds"}
     assert across == {*curves, *selecting, *diagrams, *of_lectures, "trajectories"}
     for name in curves | of_lectures:
         assert isinstance(built(name), SweepPhenomenon)

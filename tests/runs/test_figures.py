@@ -423,7 +423,7 @@ def test_every_figure_of_a_sweep_is_drawn_here():
     across = [phenomenon for phenomenon in SEEN.values() if phenomenon.spans_sweep]
     # each of these beside its phenomenon
     elsewhere = {"phase_diagram", "overlaps_by_density", "superposition_by_density", "laziness"}
-    elsewhere |= {"memorisation", "variance_sources"}
+    elsewhere |= {"chosen_by_folds", "memorisation", "variance_sources"}
     assert {name for phenomenon in across for name in phenomenon.figures} == set(DRAWN) | elsewhere
 
 

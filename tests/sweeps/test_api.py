@@ -261,12 +261,22 @@ def test_cross_validation_leaves_the_bytes_of_the_command(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
     assert outcome.refit.config.tree["train"]["epochs"] == outcome.epochs
     assert outcome.epochs == outcome.sweep.summary["cross_validation"]["best_epoch"]
+    assert outcome.values == {}
     assert "epochs are best on average" in notes[0]
     assert outcome.check()
     assert "cross_validation" in outcome._repr_html_()
     words = ("--folds", 3, "--jobs", 1, "--out", tmp_path / "command", "--quiet")
     assert run_nnlab("cross-validate", tmp_path / "experiment.yaml", *words).exit_code == 0
     assert written(tmp_path / "command") == written(tmp_path / "api")
+
+
+def test_cross_validation_says_which_value_it_chose(tmp_path):
+    experiment = loaded(tmp_path, SMALL + "sweep: {axes: {optimizer.learning_rate: [0.001, 0.2]}}\n")
+    outcome = nnlab.cross_validate(experiment, tmp_path / "out", folds=2, jobs=1, plots=False)
+    numbers = outcome.sweep.summary["chosen_by_folds"]
+    assert outcome.values == {"optimizer.learning_rate": numbers["chosen"]}
+    assert outcome.epochs == numbers["best_epoch"]
+    assert outcome.refit.config.tree["optimizer"]["learning_rate"] == numbers["chosen"]
 
 
 def test_where_an_expectation_fails_nothing_is_refitted(tmp_path):

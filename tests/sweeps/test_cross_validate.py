@@ -82,7 +82,15 @@ def test_the_file_s_own_folds_test_set_and_seed_are_kept(small, nnlab):
         outcome = nnlab("cross-validate", "small.yaml", *words, "--dry-run")
         assert f"{folds} trials, 0 done" in outcome.stdout
     assert nnlab("cross-validate", "small.yaml", "--jobs", "1", "--out", "cv", "--no-plots").exit_code == 0
-    split = {"train": None, "validation": 0.0, "test": 30, "stratify": True, "folds": 4, "seed": 7}
+    split = {
+        "train": None,
+        "validation": 0.0,
+        "test": 30,
+        "stratify": True,
+        "folds": 4,
+        "seed": 7,
+        "sample": None,
+    }
     assert open_run(small / "cv" / "refit").config.tree["data"]["split"] == split | {"fold": None}
 
 
@@ -107,6 +115,62 @@ def test_a_sweep_over_folds_is_taken_as_it_is_and_seen_as_one(small, nnlab):
     outcome = nnlab(*words, "sweep.seeds=3")
     assert outcome.exit_code == 0, outcome.stderr
     assert open_run(small / "cv" / "refit").config.tree["train"]["epochs"] != first
+
+
+WIDTHS = "sweep: {axes: {model.0.units: [1, 4]}}\n"
+
+
+def test_a_value_of_another_axis_is_chosen_on_the_folds_and_refitted(small, nnlab):
+    (small / "small.yaml").write_text(SMALL + WIDTHS)
+    words = ["cross-validate", "small.yaml", "--folds", "3", "--jobs", "1", "--out", "cv"]
+    outcome = nnlab(*words)
+    assert outcome.exit_code == 0, outcome.stderr
+    sweep, refit = open_sweep(small / "cv"), open_run(small / "cv" / "refit")
+    assert sweep.axes == ["data.split.fold", "model.0.units"]
+    assert len(sweep.trials) == 6
+    rows = sweep.joined("metrics")
+    scores = {}
+    for units, records in rows.groupby("model.0.units"):
+        curves = records.pivot(index="epoch", columns="data.split.fold", values="validation_loss")
+        epochs = curves.idxmin().mean()
+        scores[units] = curves.iloc[np.abs(curves.index - epochs).argmin()].mean(), epochs
+    chosen = min(scores, key=scores.get)
+    units = refit.config.tree["model"][0]["units"]
+    assert (units, type(units)) == (chosen, int)
+    assert refit.config.tree["train"]["epochs"] == pytest.approx(scores[chosen][1])
+    assert "validation_loss" not in refit.tables["metrics"]
+    assert f"model.0.units {chosen} and {scores[chosen][1]:.4g} epochs are best on average" in outcome.stderr
+    assert (small / "cv" / "plots" / "chosen_by_folds.png").exists()
+    again = nnlab(*words)
+    assert "finished before" in again.stderr
+
+
+def test_an_axis_may_be_given_on_the_command_line(small, nnlab):
+    outcome = nnlab("cross-validate", "small.yaml", "--folds", "4", "model.0.units=2,4,8", "--dry-run")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert "12 trials, 0 done" in outcome.stdout
+
+
+def test_paths_that_move_together_are_refitted_together(small, nnlab):
+    text = SMALL.replace("tanh, ", "tanh, {type: dense, units: 12}, tanh, ")
+    axes = "{'model.0.units, model.2.units': [1, 6], data.split.fold: [0, 1]}"
+    phenomena = "phenomena: [{type: chosen_by_folds, along: model.2.units}]\n"
+    text = text.replace("{test: 20}", "{test: 20, folds: 2, fold: 0}")
+    (small / "small.yaml").write_text(f"{text}{phenomena}sweep: {{axes: {axes}}}\n")
+    words = ("--jobs", "1", "--out", "cv", "--no-plots")
+    assert nnlab("cross-validate", "small.yaml", *words).exit_code == 0
+    chosen = open_sweep(small / "cv").summary["chosen_by_folds"]["chosen"]
+    model = open_run(small / "cv" / "refit").config.tree["model"]
+    assert [model[0]["units"], model[2]["units"]] == [chosen, chosen]
+
+
+def test_where_no_value_can_be_chosen_nothing_is_refitted(small, nnlab):
+    (small / "small.yaml").write_text(SMALL + "sweep: {axes: {model.0.units: [12]}}\n")
+    words = ("--folds", "2", "--jobs", "1", "--out", "cv", "--no-plots")
+    outcome = nnlab("cross-validate", "small.yaml", *words)
+    assert outcome.exit_code != 0
+    assert "no value could be chosen: a choice needs two values" in outcome.stderr
+    assert not (small / "cv" / "refit").exists()
 
 
 def test_what_looks_at_a_validation_set_is_left_out_of_the_refit(small, nnlab):
@@ -145,8 +209,8 @@ def test_a_schedule_that_goes_by_the_length_is_refused(rate, small, nnlab):
     ("change", "message"),
     [
         (
-            lambda tree: tree | {"sweep": {"axes": {"model.0.units": [2, 3]}}},
-            "varies something else than data.split.fold",
+            lambda tree: tree | {"sweep": {"axes": {"model.0.units": [2, 3], "data.batch_size": [4, 8]}}},
+            "varies data.batch_size and model.0.units; folds choose along one axis beside data.split.fold",
         ),
         (
             lambda tree: (
@@ -154,7 +218,11 @@ def test_a_schedule_that_goes_by_the_length_is_refused(rate, small, nnlab):
                 | {"data": tree["data"] | {"split": {"folds": 2, "fold": 0}}}
                 | {"sweep": {"axes": {"data.split.fold": [0, 1]}, "zip": {"model.0.units": [2, 3]}}}
             ),
-            "varies something else than data.split.fold",
+            "folds choose from a grid; put it under 'axes'",
+        ),
+        (
+            lambda tree: tree | {"sweep": {"axes": {"model.1": ["tanh", "relu"]}}},
+            "chosen_by_folds reads along numbers, and 'model.1' has the value 'tanh'",
         ),
         (
             lambda tree: {
@@ -217,9 +285,9 @@ def test_the_schedule_of_a_run_is_what_it_recorded(small, nnlab):
 
 CHECKED = """
 import nnlab
-from nnlab.sweeps.cross_validation import fold_sweep, refit_experiment
+from nnlab.sweeps.cross_validation import Choice, fold_sweep, refit_experiment
 from nnlab.system import device
-refit_experiment(fold_sweep(nnlab.load("small.yaml"), 3), 1.0)
+refit_experiment(fold_sweep(nnlab.load("small.yaml"), 3), Choice(1.0, {}))
 assert not device._backend_is_started()
 """
 

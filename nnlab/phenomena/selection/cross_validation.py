@@ -24,6 +24,7 @@ from nnlab.phenomena.base import (
 from nnlab.text import name_in_words
 
 if TYPE_CHECKING:
+    import pandas
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -98,43 +99,50 @@ def cross_validation(metric: Metric = "validation_loss") -> SweepPhenomenon:
     """
     return SweepPhenomenon(
         result=CrossValidation,
-        detect=lambda sweep: detect(learning_curves(sweep, metric), count_folds(sweep)),
+        detect=lambda sweep: detect(*read_curves(sweep, metric)),
         figures={"cross_validation": lambda sweeps: curves_by_fold(sweeps, metric)},
         axis=FOLD,
     )
 
 
-def count_folds(sweep: SweepView) -> int:
-    """The number of folds. Raises InvalidValue if one is missing or has not come to its end."""
-    table, column = sweep.trials, sweep_column(sweep, FOLD)
-    refuse_non_numeric(table, [column, "seed"])
-    unfinished = table[column][table["status"] != "complete"]
+def read_curves(sweep: SweepView, metric: Metric) -> tuple[list[LearningCurve], int]:
+    """The curve of every trial, and the number of folds. Raises InvalidValue where one is missing."""
+    folds = count_folds(sweep.trials, sweep_column(sweep, FOLD))
+    records = sweep.joined("metrics").groupby("trial")
+    return [learning_curve(rows, metric) for _, rows in records], folds
+
+
+def count_folds(trials: pandas.DataFrame, column: str) -> int:
+    """The number of folds. Raises InvalidValue if one is missing or has not come to its end.
+
+    Args:
+        trials: A row per trial.
+        column: That of the fold.
+    """
+    refuse_non_numeric(trials, [column, "seed"])
+    unfinished = trials[column][trials["status"] != "complete"]
     if len(unfinished):
         raise InvalidValue(
             f"fold {unfinished.iloc[0]:g} has not come to its end; a cross-validation needs all"
         )
-    count = table[column].nunique()
+    count = trials[column].nunique()
     if count < 2:
         raise InvalidValue(f"a cross-validation needs two folds or more; there are {count}")
-    for _, trials in table.groupby("seed"):
-        missing = sorted(set(range(count)) - set(trials[column]))
+    for _, of_seed in trials.groupby("seed"):
+        missing = sorted(set(range(count)) - set(of_seed[column]))
         if missing:
             raise InvalidValue(f"fold {missing[0]} is missing; a cross-validation needs all, from 0 on")
     return count
 
 
-def learning_curves(sweep: SweepView, metric: Metric) -> list[LearningCurve]:
-    """The curve of every complete trial. Raises InvalidValue."""
-    rows = sweep.joined("metrics")
-    refuse_non_numeric(rows, ["epoch", metric])
-    curves = []
-    for _, records in rows.groupby("trial"):
-        epochs, scores = records["epoch"].to_numpy(float), records[metric].to_numpy(float)
-        if len(scores) < 2:
-            raise InvalidValue("a curve needs two records or more")
-        best = scores.argmax() if metric == "validation_accuracy" else scores.argmin()
-        curves.append(LearningCurve(epochs, scores, int(best)))
-    return curves
+def learning_curve(records: pandas.DataFrame, metric: Metric) -> LearningCurve:
+    """The curve of a trial with these records. Raises InvalidValue."""
+    refuse_non_numeric(records, ["epoch", metric])
+    epochs, scores = records["epoch"].to_numpy(float), records[metric].to_numpy(float)
+    if len(scores) < 2:
+        raise InvalidValue("a curve needs two records or more")
+    best = scores.argmax() if metric == "validation_accuracy" else scores.argmin()
+    return LearningCurve(epochs, scores, int(best))
 
 
 def detect(curves: Sequence[LearningCurve], folds: int) -> CrossValidation:
@@ -162,12 +170,11 @@ def curves_by_fold(sweeps: Sequence[SweepView], metric: Metric) -> Figure:
     scores: list[float] = []
 
     def draw(ax: Axes, sweep: SweepView) -> str:
-        folds, curves = count_folds(sweep), learning_curves(sweep, metric)
+        curves, folds = read_curves(sweep, metric)
         refuse_too_many_lines(len(curves), "trials")
         numbers = detect(curves, folds)
         _draw_curves(ax, curves, numbers.best_epoch)
-        is_loss = metric == "validation_loss"
-        ax.set(xlabel="epoch", ylabel=loss_label([sweep], "validation") if is_loss else name_in_words(metric))
+        ax.set(xlabel="epoch", ylabel=score_label(sweep, metric))
         scores.extend(np.concatenate([curve.scores for curve in curves]).tolist())
         return f"{sweep.label}: {_finding(numbers, metric)}"
 
@@ -175,6 +182,11 @@ def curves_by_fold(sweeps: Sequence[SweepView], metric: Metric) -> Figure:
     plotting.log_if_wide(axes[0], scores)
     plotting.legend_below(figure, axes[0])
     return figure
+
+
+def score_label(sweep: SweepView, metric: Metric) -> str:
+    """What an axis of the metric is called."""
+    return loss_label([sweep], "validation") if metric == "validation_loss" else name_in_words(metric)
 
 
 def _finding(numbers: CrossValidation, metric: Metric) -> str:
