@@ -180,4 +180,4 @@ def _draw(ax: Axes, sweep: SweepView, capacity: str, sample: str) -> str:
     shape = "rises and falls" if numbers.verdict != "none" else "does not rise and fall"
     largest = f"at {name_in_words(capacity)} = {curves.index[-1]:g}"
     share = f"{100 * numbers.first_weights_share:.0f} % of it is of the first weights"
-    return f"{sweep.label}: variance {shape}; {largest} {share}"
+    return f"{sweep.label}: variance {shape}; {largest}, {share}"

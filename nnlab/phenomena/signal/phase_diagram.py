@@ -204,7 +204,8 @@ def _draw_diagram(ax: Axes, sweep: SweepView, points: pandas.DataFrame) -> None:
     for kind, (words, marker, colour) in PHASES.items():
         rows = points[points["phase"].isna() if kind is None else points["phase"] == kind]
         place = rows["sigma_w_squared"], rows["sigma_b_squared"]
-        ax.plot(*place, marker, color=colour, markersize=6, label=f"measured: {words}")
+        if len(rows):
+            ax.plot(*place, marker, color=colour, markersize=6, label=f"measured: {words}")
     ax.set(xlabel="σw², variance of weights times inputs", ylabel="σb², variance of biases")
     ax.set(xlim=(0, right), ylim=(-0.03 * top, top))
 
