@@ -13,6 +13,7 @@ belongs to the logistic function, not to tanh (Glorot's own remark): for it, `gl
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -42,12 +43,13 @@ def constant(random: np.random.Generator, shape: Shape, /, *, value: float) -> n
 
 
 @initializer
-def given(random: np.random.Generator, shape: Shape, /, *, values: list) -> np.ndarray:
+def given(
+    random: np.random.Generator, shape: Shape, /, *, values: Sequence[float | Sequence[float]]
+) -> np.ndarray:
     """The values that are given, for a net that is written down.
 
     Args:
-        values: Numbers in lists, nested as the array is: a dense kernel has a list for each input, a bias is
-            one list.
+        values: Numbers; of a dense kernel a list for each input, of a bias one list.
 
     Raises:
         InvalidValue: The array has another shape.

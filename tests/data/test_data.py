@@ -75,6 +75,7 @@ CASES = {
     "wave": ({"examples": 30, "test_examples": 50}, (1,), 0, 80),
     "sines": ({"examples": 50}, (1,), 0, 100),
     "linear_teacher": ({"examples": 40, "features": 6, "seen": 4, "test_examples": 30}, (4,), 0, 70),
+    "relu_teacher": ({"examples": 40, "features": 6, "test_examples": 30}, (6,), 0, 70),
     "recall": ({"length": 6, "examples": 60, "symbols": 3}, (6, 3), 3, 60),
     "adding": ({"length": 6, "examples": 60}, (6, 2), 0, 60),
     "boolean": ({}, (2,), 2, 4),
@@ -83,7 +84,17 @@ CASES = {
 TARGETS = {"sparse_features": 5}  # the inputs themselves
 UNDIVIDED = ("boolean", "ravine")  # trained on as a whole
 # from the run's seed
-DRAWN = ("gaussian", "sparse_features", "spirals", "xor", "wave", "linear_teacher", "recall", "adding")
+DRAWN = (
+    "gaussian",
+    "sparse_features",
+    "spirals",
+    "xor",
+    "wave",
+    "linear_teacher",
+    "relu_teacher",
+    "recall",
+    "adding",
+)
 
 
 def config_of(name, files, **more):

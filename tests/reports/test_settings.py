@@ -51,7 +51,7 @@ def test_what_the_file_gave_is_told_from_what_it_left(given):
 
 def test_each_key_says_what_it_means(given):
     meanings = {line.path: line.meaning for line in lines_of(given)}
-    assert meanings["seed"] == "Of everything that is drawn at random."
+    assert meanings["seed"].startswith("Of everything that is drawn at random. `random` draws one")
     assert meanings["data.type"] == components("dataset")["xor"].headline
     assert meanings["data.batch_size"] == "Examples in a step, or `full` for all."
     assert meanings["model[0].units"] == components("layer")["dense"].key_texts["units"]

@@ -93,7 +93,7 @@ def _words_in(
         if key.value == "expect":
             yield from (word for number, bound in value.value for word in _expected(number, bound))
         elif key.value in ("axes", "zip"):
-            for _, values in value.value:
+            for _, values in value.value if isinstance(value, yaml.MappingNode) else ():
                 if isinstance(values, yaml.MappingNode):
                     yield from _words_in(values, dict.fromkeys([*SPACINGS, *DISTRIBUTIONS]))
         elif parameter := parameters.get(key.value):
