@@ -140,7 +140,7 @@ def accuracies_by_noise(sweeps: Sequence[SweepView], along: str) -> Figure:
             ax.set(xlabel="epoch", ylim=(-3, 103), title=f"{name_in_words(part).capitalize()} accuracy")
         row[0].set_title(plotting.title(f"{sweep.label}: {_finding(detect(sweep, along))}", across=2))
         row[0].set_ylabel("accuracy, % (median over seeds)")
-        plotting.legend(row[1], title=name_in_words(along))
+    plotting.legend_below(figure, axes[0][0], title=name_in_words(along))
     return figure
 
 
