@@ -96,7 +96,7 @@ SAWTEETH := deep_sawtooth deep_sawtooth_two_folds
 ZERO_ONE := zero_one_bias_variance zero_one_bias_variance_clean
 UNITS := cross_validated_units cross_validated_units_alike
 
-more-results: setup ## the same for the figures of the other phenomena and lecture statements; twenty minutes
+more-results: setup ## the same for the figures of the other phenomena and lecture statements; eight minutes
 	$(call TRAIN,$(SIGNALS) $(EDGES) $(COLLAPSES) $(SPECTRA) $(SPEEDS))
 	$(call SWEEP,phase_diagram $(LAZY) lazy_scale $(SUPERPOSED) $(TRIPLE) $(TRAINED) memorisation)
 	$(call SWEEP,critical_batch $(APPROXIMATIONS) $(SAWTEETH) whitening $(ZERO_ONE) $(UNITS))
