@@ -165,6 +165,10 @@ class Probe(NamedTuple):
     evaluates_all_examples: bool = False
     needs_weight_path: bool = False
 
+    def measured(self, records: int) -> list[int]:
+        """Which of so many records it measures, by their numbers from 0, where it does so at records."""
+        return sorted({*range(0, records, self.every), records - 1})
+
 
 class Stage(NamedTuple):
     """A layer with parameters and the layers that follow it up to the next one.

@@ -72,7 +72,4 @@ def _probe_cost(experiment: TrainedExperiment, phenomenon: RunPhenomenon) -> Pro
 
 def _measurements(experiment: TrainedExperiment, probe: Probe) -> int:
     """How many times a probe measures in a training that is not stopped early."""
-    if probe.record_at != "every_record":
-        return 1
-    last = len(experiment.record_steps) - 1
-    return sum(number % probe.every == 0 or number == last for number in range(last + 1))
+    return len(probe.measured(len(experiment.record_steps))) if probe.record_at == "every_record" else 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -92,19 +92,14 @@ def _tables(experiment: TrainedExperiment, records: Record) -> dict[str, Table]:
     }
     metrics = _metrics(experiment, steps, tables)
     del tables["metrics"]
-    every = {probe.table: probe.every for probe in experiment.probes}
+    probes = {probe.table: probe for probe in experiment.probes}
+    numbers = np.searchsorted(experiment.record_steps, steps)
     probed = {}
     for name, columns in tables.items():
-        measured = _measured(experiment.record_steps, steps, every[name])
+        measured = np.isin(numbers, probes[name].measured(len(experiment.record_steps)))
         columns = {column: values[measured] for column, values in columns.items()}
         probed[name] = flat_table(experiment, name, steps[measured], columns)
     return {"metrics": metrics} | probed
-
-
-def _measured(record_steps: Sequence[int], steps: np.ndarray, every: int) -> np.ndarray:
-    """Which of some records a probe measures that measures one of `every`, and the last one."""
-    numbers = np.searchsorted(record_steps, steps)
-    return (numbers % every == 0) | (steps == record_steps[-1])
 
 
 def _metrics(experiment: TrainedExperiment, steps: np.ndarray, tables: Mapping[str, Table]) -> Table:
