@@ -36,8 +36,10 @@ def forward_flops(model: Model) -> float:
 
 
 def step_flops(experiment: Experiment) -> float:
-    """Floating-point operations of a step, about."""
-    return GRADIENT_PASSES * forward_flops(experiment.model) * experiment.batch_size
+    """Floating-point operations of a step, about: of one gradient, or two where it steps by another one's."""
+    optimizer = experiment.plan.optimizer
+    gradients = 2 if optimizer and optimizer.ascent is not None else 1
+    return gradients * GRADIENT_PASSES * forward_flops(experiment.model) * experiment.batch_size
 
 
 def training_flops(experiment: Experiment) -> float:

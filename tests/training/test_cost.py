@@ -18,6 +18,7 @@ EVALUATIONS = 4 * 150 * FORWARD  # at the steps 0, 4, 8 and 10
 def test_a_training_is_its_steps_and_evaluations():
     experiment = experiment_of(NET)
     assert step_flops(experiment) == 20 * 3 * FORWARD
+    assert step_flops(experiment_of(NET | {"optimizer": "sam"})) == 2 * step_flops(experiment)
     assert probe_costs(experiment) == []
     assert training_flops(experiment) == 10 * 20 * 3 * FORWARD + EVALUATIONS
 
