@@ -28,6 +28,7 @@ LATER_KEYS: list[tuple[str, ConfigValue]] = [
     ("precision", {"compute": "float32", "matmul": "highest"}),
     ("train.devices", 1),
     ("data.split.sample", None),
+    ("data.order", None),
     ("phenomena.best_over", None),
 ]
 

@@ -15,6 +15,7 @@ from nnlab.data.classes import check_classes, select_classes, target_notes
 from nnlab.data.examples import Examples, Loaded, Source, as_float32, check_finite, concatenate_examples
 from nnlab.data.file_rows import is_too_large
 from nnlab.data.inputs import ByteInputs, Inputs, blocks_of, file_rows, in_memory, scale_bytes
+from nnlab.data.order import Branch
 from nnlab.data.splits import Split, split_examples
 from nnlab.data.transforms import Scaling, Transform
 from nnlab.errors import InvalidValue
@@ -101,10 +102,12 @@ class DataPlan(NamedTuple):
     Attributes:
         load: Seed -> Data. Raises InvalidValue.
         batch_size: Examples in a step; 0 is all of them.
+        order: Where the order of examples branches off, if it does.
     """
 
     load: Callable[[int], Data]
     batch_size: int
+    order: Branch | None = None
 
 
 @common_options("dataset")
@@ -119,6 +122,7 @@ def prepare(
     limit: Count | None = None,
     keep_classes: list[ClassNumber | str] | None = None,
     reconstruct: bool = False,
+    order: Branch | None = None,
 ) -> DataPlan:
     """Keys of every data set, by which its examples are split, chosen and scaled.
 
@@ -137,10 +141,13 @@ def prepare(
             null is all classes.
         reconstruct: Whether the targets are the inputs, scaled and flattened to `[N, D]`, for an autoencoder
             (a regression: loss squared_error, D outputs).
+        order: Another order of the examples, from a step on. null is that of the run's seed throughout.
 
     Raises:
-        InvalidValue: There are no labels for label_noise.
+        InvalidValue: There are no labels for label_noise, or batches of all examples to order.
     """
+    if order is not None and batch_size == "full":
+        raise InvalidValue("is one of batches, and here each is full; give 'batch_size'", ("order",))
     if reconstruct and label_noise is not None:
         raise InvalidValue("has no labels to change where inputs are reconstructed", ("label_noise",))
     shares = split or Split()
@@ -161,7 +168,7 @@ def prepare(
         data = _scale(data, normalize)
         return _target_inputs(data) if reconstruct else data
 
-    return DataPlan(load, 0 if batch_size == "full" else batch_size)
+    return DataPlan(load, 0 if batch_size == "full" else batch_size, order)
 
 
 def _pool(loaded: Loaded, split: Split) -> Loaded:

@@ -15,7 +15,9 @@ MINIMUM_STREAMED_ROWS = 2  # of a chunk: the batch of a step, and that of the ne
 class BatchOrder:
     """The order of examples: row t has the examples of step t, `[batch_size]`; none for a full batch.
 
-    Epoch e is a permutation drawn from (seed, "order", e), cut into steps_per_epoch batches.
+    Epoch e is a permutation drawn from (seed, "order", e), cut into steps_per_epoch batches. Where the order
+    branches off (`data.order`), that of a later epoch is drawn from (seed, "order", e, "branch", its seed), and
+    what is left of the epoch of the branch is shuffled by it.
 
     Args:
         experiment: The experiment.
@@ -29,7 +31,7 @@ class BatchOrder:
 
     def __init__(self, experiment: TrainedExperiment, streamed_bytes: int = 0) -> None:
         self.seed, self.steps_per_epoch = experiment.plan.seed, experiment.steps_per_epoch
-        self.examples = len(experiment.data.train)
+        self.examples, self.branch = len(experiment.data.train), experiment.plan.data.order
         full = self.steps_per_epoch == 1 and not experiment.plan.data.batch_size
         self.width = 0 if full else experiment.batch_size
         rows = MAXIMUM_ORDER_BYTES // (4 * max(1, self.width))
@@ -57,7 +59,15 @@ class BatchOrder:
     def _batches(self, epoch: int) -> np.ndarray:
         """The batches of an epoch, `[steps_per_epoch, batch_size]`; the last epoch asked for is kept."""
         if self._epoch[0] != epoch:
-            permutation = generator(self.seed, "order", epoch).permutation(self.examples)
-            used = permutation[: self.steps_per_epoch * self.width].astype(np.int32)
+            used = self._permutation(epoch)[: self.steps_per_epoch * self.width].astype(np.int32)
             self._epoch = (epoch, used.reshape(self.steps_per_epoch, self.width))
         return self._epoch[1]
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        """All examples in the order of an epoch."""
+        permutation = generator(self.seed, "order", epoch).permutation(self.examples)
+        if self.branch is not None:
+            kept = max(0, self.branch.from_step - epoch * self.steps_per_epoch) * self.width
+            random = generator(self.seed, "order", epoch, "branch", self.branch.seed)
+            permutation[kept:] = random.permutation(permutation[kept:])
+        return permutation

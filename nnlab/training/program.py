@@ -113,6 +113,8 @@ def group_key(config: Config) -> str:
     """
     tree = config.tree
     program = program_parts(tree, lambda path, value: None)
-    data = {key: value for key, value in tree["data"].items() if key not in ("label_noise", "normalize")}
+    data = {
+        key: value for key, value in tree["data"].items() if key not in ("label_noise", "normalize", "order")
+    }
     rest = {key: tree[key] for key in ("train", "precision", "record", "phenomena", "solver")}
     return json.dumps(program | rest | {"data": data}, sort_keys=True)
