@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from nnlab.runs.expectations import Verdicts as Verdicts
     from nnlab.runs.export import export_tables as export_tables
     from nnlab.runs.export import export_tensorboard as export_tensorboard
+    from nnlab.runs.interpolation import interpolate as interpolate
     from nnlab.runs.removal import remove as remove
     from nnlab.runs.results import Run as Run
     from nnlab.runs.results import Sweep as Sweep
@@ -69,6 +70,7 @@ _MODULES = {
     "export_tables": "nnlab.runs.export",
     "export_tensorboard": "nnlab.runs.export",
     "find_runs": "nnlab.runs.catalogue",
+    "interpolate": "nnlab.runs.interpolation",
     "load": "nnlab.config.from_python",
     "open": "nnlab.runs.results",
     "plan_sweep": "nnlab.sweeps.sweep",

@@ -27,8 +27,8 @@ from nnlab.training.experiment import build_experiment
 API = [
     "Config", "ConfigError", "CrossValidation", "DiskError", "DriftError", "Interrupted", "InvalidValue",
     "NnlabError", "Plan", "Run", "RunStatus", "Sweep", "UsageError", "Verdict", "Verdicts", "__version__",
-    "cross_validate", "experiment", "export_tables", "export_tensorboard", "find_runs", "load", "open",
-    "plan_sweep", "register", "remove", "report", "sweep", "train", "watch",
+    "cross_validate", "experiment", "export_tables", "export_tensorboard", "find_runs", "interpolate", "load",
+    "open", "plan_sweep", "register", "remove", "report", "sweep", "train", "watch",
 ]  # fmt: skip
 NORMALIZED = """\
 name: normalized

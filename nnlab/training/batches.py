@@ -16,8 +16,7 @@ class BatchOrder:
     """The order of examples: row t has the examples of step t, `[batch_size]`; none for a full batch.
 
     Epoch e is a permutation drawn from (seed, "order", e), cut into steps_per_epoch batches. Where the order
-    branches off (`data.order`), that of a later epoch is drawn from (seed, "order", e, "branch", its seed), and
-    what is left of the epoch of the branch is shuffled by it.
+    branches off (`data.order`), what follows is shuffled by (seed, "order", e, "branch", its seed).
 
     Args:
         experiment: The experiment.
