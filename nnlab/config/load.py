@@ -29,7 +29,11 @@ LATER_KEYS: list[tuple[str, ConfigValue]] = [
     ("train.devices", 1),
     ("data.split.sample", None),
     ("data.order", None),
-    ("phenomena.best_over", None),
+]
+# likewise parameters of components, which may stand in many places: type, name, value
+LATER_PARAMETERS: list[tuple[str, str, ConfigValue]] = [
+    ("double_descent", "best_over", None),
+    ("one_cycle", "momentum", None),
 ]
 
 
@@ -148,10 +152,11 @@ def complete(tree: ConfigTree, problems: list[Problem], settled: Collection[str]
 
 
 def hashed_tree(tree: ConfigTree, prefix: str = "") -> ConfigTree:
-    """The part of a config that its hash is taken of: all but LATER_KEYS at their values.
+    """The part of a config that its hash is taken of: all but what came later, at its values of before.
 
     So an experiment without such a key keeps its hash, and with it its directory.
     """
+    component = str(tree.get("type"))
 
     def hashed(value: ConfigValue, inner: str) -> ConfigValue:
         if isinstance(value, list):
@@ -161,7 +166,7 @@ def hashed_tree(tree: ConfigTree, prefix: str = "") -> ConfigTree:
     return {
         key: hashed(value, f"{prefix}{key}.")
         for key, value in tree.items()
-        if (prefix + key, value) not in LATER_KEYS
+        if (prefix + key, value) not in LATER_KEYS and (component, key, value) not in LATER_PARAMETERS
     }
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Annotated
 
+from nnlab.errors import InvalidValue
 from nnlab.optim.schedules import (
     Length,
     Schedule,
@@ -15,7 +17,7 @@ from nnlab.optim.schedules import (
     in_steps,
     not_both,
 )
-from nnlab.registry import TRACED, Count, Fraction, NonNegative, register
+from nnlab.registry import TRACED, BelowOne, Count, Fraction, NonNegative, register
 from nnlab.system.imports import Array, jnp
 
 # (fraction of the training, fraction of the peak)
@@ -24,28 +26,40 @@ MINIMUM_CYCLE_STEPS = 10
 
 
 @register("schedule")
-def one_cycle(peak: Annotated[NonNegative, TRACED]) -> Schedule:
+def one_cycle(peak: Annotated[NonNegative, TRACED], momentum: list[BelowOne] | None = None) -> Schedule:
     """1cycle: up in a line from a tenth of the peak, down again, then to nearly 0.
 
     It rises over the first 45 % of the training, falls over the next 45 %, and over the last 10 % falls to a
     ten-thousandth of the peak. PyTorch's OneCycleLR with three_phase, linear, pct_start .45, div_factor 10
-    and final_div_factor 1000; the momentum stays as it is. A training of fewer than 10 steps is taken for 10.
+    and final_div_factor 1000. A training of fewer than 10 steps is taken for 10.
 
     Args:
         peak: The highest rate.
+        momentum: [low, high], the momentum of sgd: it falls from high to low while the rate rises, rises as
+            that falls, and stays high at the end; PyTorch's is [0.85, 0.95]. null leaves it as it is.
 
     Reference:
         Smith 2018, "A disciplined approach to neural network hyper-parameters: part 1".
     """
 
-    def rate(time: Time) -> Array:
+    if momentum is not None and (len(momentum) != 2 or momentum[0] > momentum[1]):
+        raise InvalidValue("takes [low, high]", ("momentum",))
+
+    def between(time: Time, heights: Sequence[float]) -> Array:
+        """The heights at the points, and straight lines between them."""
         total = max(MINIMUM_CYCLE_STEPS, time.total)
         ends = [max(0.0, part * total - turn) for turn, (part, _) in enumerate(ONE_CYCLE_POINTS)]
         ends[-1] = total - 1.0
-        heights = jnp.array([height for _, height in ONE_CYCLE_POINTS], jnp.float32)
-        return peak * jnp.interp(float_step(time), jnp.array(ends, jnp.float32), heights)
+        return jnp.interp(float_step(time), *(jnp.array(values, jnp.float32) for values in (ends, heights)))
 
-    return by_time(rate)
+    def rate(time: Time) -> Array:
+        return peak * between(time, [height for _, height in ONE_CYCLE_POINTS])
+
+    schedule = by_time(rate)
+    if momentum is None:
+        return schedule
+    low, high = momentum
+    return schedule._replace(momentum=lambda time: between(time, [high, low, high, high]))
 
 
 @register("schedule")

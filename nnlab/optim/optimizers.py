@@ -8,6 +8,7 @@ at the t-th step. The defaults are PyTorch's unless a docstring says otherwise.
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated, Literal
 
 from nnlab.errors import InvalidValue
@@ -15,7 +16,7 @@ from nnlab.optim.parameter_groups import Optimizer
 from nnlab.optim.schedules import ScheduleLike
 from nnlab.optim.stability import Stability, gain_of_average
 from nnlab.registry import TRACED, BelowOne, NonNegative, Positive, register
-from nnlab.system.imports import PyTree, jax, jnp, optax
+from nnlab.system.imports import Array, PyTree, jax, jnp, optax
 
 Decay = Annotated[NonNegative, TRACED]
 
@@ -34,14 +35,21 @@ def sgd(
 
     Args:
         learning_rate: eta(t), a number or a schedule. The default is Keras's (PyTorch: 0.001).
-        momentum: How much of the velocity each step keeps.
+        momentum: How much of the velocity each step keeps; a schedule that sets it, as one_cycle can, does so
+            in its place.
         nesterov: The direction is g + momentum * v, which looks one step ahead; needs a momentum above 0.
         form: `accumulated` is the velocity above, lecture 004's, PyTorch's and Keras's; `average` is lecture
             002's, v <- momentum * v + (1 - momentum) * g, which at the same rate moves 1 - momentum times as
             far, a tenth at 0.9.
     """
-    if nesterov and not momentum:
+    cycled = learning_rate.momentum is not None
+    if cycled and momentum:
+        raise InvalidValue("is set by the learning rate's schedule; leave it out", ("momentum",))
+    if nesterov and not (momentum or cycled):
         raise InvalidValue("needs a momentum above 0", ("nesterov",))
+    if cycled:
+        velocity = functools.partial(_cycled_velocity, nesterov, form == "average")
+        return Optimizer(learning_rate, velocity, 1, takes_momentum=True)
 
     def gradient_transform() -> optax.GradientTransformation:
         if not momentum:
@@ -271,6 +279,23 @@ def lion(
         return optax.chain(optax.scale_by_lion(b1, b2), optax.add_decayed_weights(weight_decay))
 
     return Optimizer(learning_rate, gradient_transform, 1)
+
+
+def _cycled_velocity(nesterov: bool, averages: bool) -> optax.GradientTransformationExtraArgs:
+    """The velocity, or what looks ahead of it, with a momentum for each step."""
+
+    def update(
+        gradients: PyTree, velocity: PyTree, params: PyTree = None, *, momentum: Array, **_: object
+    ) -> tuple[PyTree, PyTree]:
+        share = 1.0 - momentum if averages else 1.0
+
+        def follow(v: Array, g: Array) -> Array:
+            return momentum * v + share * g
+
+        velocity = jax.tree.map(follow, velocity, gradients)
+        return jax.tree.map(follow, velocity, gradients) if nesterov else velocity, velocity
+
+    return optax.GradientTransformationExtraArgs(lambda params: jax.tree.map(jnp.zeros_like, params), update)
 
 
 def _adam_preconditioner(state: optax.ScaleByAdamState, b2: float, epsilon: float) -> PyTree:

@@ -58,14 +58,16 @@ class Optimizer(NamedTuple):
     Attributes:
         learning_rate: Of all layers that are in no group.
         gradient_transform: () -> the transformation of gradients to directions, of trees as `trained` gives
-            them.
+            them. One with extra arguments gets the rate of the step, the rates, a tree of them, and the
+            momentum that the schedule sets, see `direction`.
         slots: How many arrays of the size of the weights its state holds.
         groups: The first that contains a layer counts.
         ascent: (weights, gradients there) -> the weights at whose gradients it steps, where those are not the
             present ones.
-        average_decay: How much of a running average of the weights each step keeps, where that is what is
-            evaluated and returned.
+        average: (the average so far, step, weights after it, optimizer's state after it) -> the average of
+            the weights after a step, where that is what is evaluated and returned.
         stability: Where its steps stay stable; None where that is not known.
+        takes_momentum: Whether its momentum may be that of the schedule.
     """
 
     learning_rate: Schedule
@@ -73,8 +75,9 @@ class Optimizer(NamedTuple):
     slots: int
     groups: Sequence[ParameterGroup] = ()
     ascent: Callable[[PyTree, PyTree], PyTree] | None = None
-    average_decay: float | None = None
+    average: Callable[[PyTree, Array, PyTree, PyTree], PyTree] | None = None
     stability: Stability | None = None
+    takes_momentum: bool = False
 
     def group_of(self, path: str) -> int | None:
         """The index of the group that a layer is in."""
@@ -119,6 +122,28 @@ class Optimizer(NamedTuple):
             return rates[0] if number is None else rates[1 + trained.index(number)]
 
         return rate
+
+    def direction(
+        self, gradients: PyTree, state: PyTree, params: PyTree, schedules: Sequence[PyTree], time: Time
+    ) -> tuple[PyTree, PyTree]:
+        """What it makes of gradients, and its state after the step.
+
+        Args:
+            gradients: A tree like `trained`.
+            state: Its state.
+            params: The weights, a tree like `trained`.
+            schedules: The states of `schedules`.
+            time: The moment of the step.
+        """
+        rate, momentum = self.rates(schedules, time), self.learning_rate.momentum
+        return optax.with_extra_args_support(self.gradient_transform()).update(
+            gradients,
+            state,
+            params,
+            rate=self.learning_rate.rate(schedules[0], time),
+            rates=jax.tree_util.tree_map_with_path(lambda path, _: rate(layer_of(path)), gradients),
+            momentum=None if momentum is None else momentum(time),
+        )
 
 
 @section()
@@ -178,6 +203,15 @@ def with_clip_and_groups(
         groups: Layers with a learning rate of their own or none; the first group that contains a layer
             counts.
     """
+    cycled = optimizer.learning_rate.momentum is not None
+    if cycled and not optimizer.takes_momentum:
+        raise InvalidValue("sets a momentum, which only sgd takes", ("learning_rate",))
+    for number, group in enumerate(groups):
+        if group.learning_rate is not None and group.learning_rate.momentum is not None:
+            raise InvalidValue(
+                "sets a momentum, which is that of all layers: give it to the rate beside the groups",
+                ("groups", number, "learning_rate"),
+            )
     if clip is not None:
         clipping, transform = clip, optimizer.gradient_transform
         optimizer = optimizer._replace(

@@ -47,6 +47,7 @@ class Schedule(NamedTuple):
             there is one, else of the training split.
         unreached: (T, steps of an epoch) -> what of the schedule lies beyond the end of the training, in
             words; empty where nothing does.
+        momentum: time -> the momentum of the optimizer, where the schedule sets that too.
     """
 
     rate: Callable[[PyTree, Time], Array]
@@ -54,6 +55,7 @@ class Schedule(NamedTuple):
     update: Callable[[PyTree, Array, Time], PyTree] = lambda state, cost, time: state
     metric: str = ""
     unreached: Callable[[int, int], str] = lambda total, per_epoch: ""
+    momentum: Callable[[Time], Array] | None = None
 
 
 def by_time(
@@ -150,7 +152,8 @@ def warmup(steps: Count | None = None, epochs: Length | None = None, then: Sched
             return then.unreached(total - length, per_epoch)
         return f"the warm-up takes {length:,} steps and never ends"
 
-    return Schedule(rate, then.init, update, then.metric, unreached)
+    momentum = then.momentum and (lambda time: then.momentum(later(time)))
+    return Schedule(rate, then.init, update, then.metric, unreached, momentum)
 
 
 @register("schedule")

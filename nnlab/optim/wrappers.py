@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from annotated_types import Gt
+
 from nnlab.errors import InvalidValue
 from nnlab.optim.parameter_groups import Optimizer
 from nnlab.registry import TRACED, BelowOne, ComponentOf, NonNegative, register
@@ -89,13 +91,83 @@ def moving_average(
         Polyak & Juditsky 1992, "Acceleration of stochastic approximation by averaging".
     """
     _refuse_groups(optimizer, "moving_average")
-    return optimizer._replace(average_decay=decay, slots=optimizer.slots + 1)
+    _refuse_average(optimizer)
+
+    def average(so_far: PyTree, step: Array, params: PyTree, state: PyTree) -> PyTree:
+        kept = jnp.where(step == 0, 0.0, decay)
+        return jax.tree.map(lambda a, w: w + kept * (a - w), so_far, params)
+
+    return optimizer._replace(average=average, slots=optimizer.slots + 1)
+
+
+@register("optimizer")
+def schedule_free(
+    optimizer: Annotated[Any, ComponentOf("optimizer")] = "sgd",
+    momentum: Annotated[BelowOne, Gt(0.0)] = 0.9,
+) -> Optimizer:
+    """Schedule-free learning: an average of all weights in place of a rate that falls.
+
+    Another optimizer moves z by the gradient at y = (1 - momentum) z + momentum x, where x is the average of
+    z over the steps so far, each weighted by the square of the largest rate up to it. The gradient, and what
+    is seen of a step, is that at y; x is evaluated and returned, and the running averages of batch
+    normalization are those of y. The other optimizer should have no momentum of its own, and its rate should
+    not fall: {type: adamw, b1: 0} with a warm-up is the paper's AdamW. optax.contrib.schedule_free.
+
+    Args:
+        optimizer: The optimizer that moves z; its groups are given beside it, among schedule_free's own keys.
+        momentum: The paper's beta, the share of x in y.
+
+    Reference:
+        Defazio et al. 2024, "The road less scheduled".
+    """
+    _refuse_groups(optimizer, "schedule_free")
+    _refuse_average(optimizer)
+
+    def average(so_far: PyTree, step: Array, params: PyTree, state: PyTree) -> PyTree:
+        z = optax.tree.get(state, "z")
+        return jax.tree.map(lambda y, z: (y - (1.0 - momentum) * z) / momentum, params, z)
+
+    return optimizer._replace(
+        gradient_transform=lambda: _schedule_free(optimizer, momentum),
+        average=average,
+        slots=optimizer.slots + 2,
+        stability=None,
+    )
 
 
 def _refuse_groups(optimizer: Optimizer, name: str) -> None:
     """Refuse an inner optimizer that has groups of layers. Raises InvalidValue."""
     if optimizer.groups:
         raise InvalidValue(f"stand beside it, among {name}'s own keys", ("optimizer", "groups"))
+
+
+def _refuse_average(optimizer: Optimizer) -> None:
+    """Refuse an inner optimizer that averages the weights already. Raises InvalidValue."""
+    if optimizer.average is not None:
+        raise InvalidValue("averages the weights already; one average is enough", ("optimizer",))
+
+
+def _schedule_free(optimizer: Optimizer, momentum: float) -> optax.GradientTransformationExtraArgs:
+    """From gradients at y to the direction of y, see `schedule_free`."""
+    inner = optax.with_extra_args_support(optimizer.gradient_transform())
+
+    def at_rates(rate: Array | float, rates: PyTree) -> optax.GradientTransformationExtraArgs:
+        """From gradients at y to what is added to it."""
+
+        def update(*arguments: PyTree, **extra: Any) -> tuple[PyTree, PyTree]:
+            direction, state = inner.update(*arguments, **extra)
+            return jax.tree.map(lambda eta, d: -eta * d, rates, direction), state
+
+        moves_z = optax.GradientTransformationExtraArgs(inner.init, update)
+        return optax.contrib.schedule_free(moves_z, rate, momentum)
+
+    def update(
+        gradients: PyTree, state: PyTree, params: PyTree = None, *, rate: Array, rates: PyTree, **extra: Any
+    ) -> tuple[PyTree, PyTree]:
+        moves, state = at_rates(rate, rates).update(gradients, state, params, rate=rate, rates=rates, **extra)
+        return jax.tree.map(lambda eta, move: -move / jnp.where(eta > 0, eta, 1.0), rates, moves), state
+
+    return optax.GradientTransformationExtraArgs(at_rates(0.0, None).init, update)
 
 
 def _amplify_slow_gradient(amplification: float, momentum: float) -> optax.GradientTransformation:

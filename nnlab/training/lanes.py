@@ -139,7 +139,7 @@ class Lanes:
         best = jax.tree.map(np.copy, Best(params, layer_state, cost, step))
         monitors = self.stack([_first_monitors(e) for e in self.experiments])
         path = self.stack([_empty_path(e) for e in self.experiments])
-        average = () if self.lead.optimizer.average_decay is None else jax.tree.map(np.copy, params)
+        average = () if self.lead.optimizer.average is None else jax.tree.map(np.copy, params)
         placed = self.placement.put((params, layer_state, step, finite, best, monitors, path, average))
         params, layer_state, step, finite, best, monitors, path, average = placed
         return State(params, layer_state, init(params), step, finite, best, monitors, path, average)

@@ -297,7 +297,7 @@ def weights_of_run(path: Path) -> Arrays:
     plan = check_tree(read(path / "config.yaml")).build()
     if plan.train is None:
         raise InvalidValue(f"'{path}' was solved for; such a run keeps no weights")
-    averages = plan.optimizer.average_decay is not None
+    averages = plan.optimizer.average is not None
     restores = any(stop.restores for stop in plan.train.stop)
     group = "best" if restores else "average" if averages else "weights"
 

@@ -51,7 +51,6 @@ class TrainStep:
         self.components, self.seed, self.placement = components, seed, placement
         self.total_steps, self.steps_per_epoch = total_steps, steps_per_epoch
         self.optimizer = components.optimizer
-        self.gradient_transform = self.optimizer.gradient_transform()
 
     def trace(self, state: State, batch: Batch) -> StepTrace:
         """The forward and backward pass of a step."""
@@ -93,7 +92,7 @@ class TrainStep:
         params = merge_frozen(updated, state.params)
         after = state._replace(
             params=params,
-            average=self.average(state, params),
+            average=self.average(state, params, optimizer_state),
             layer_state=trace.layer_state,
             optimizer_state=optimizer_state,
             step=state.step + finite.astype(jnp.int32),
@@ -101,17 +100,19 @@ class TrainStep:
         )
         return self.placement.join(after)
 
-    def average(self, state: State, params: Tree) -> Tree | tuple[()]:
-        """The running average of the weights after a step, where there is one."""
-        if self.optimizer.average_decay is None:
+    def average(self, state: State, params: Tree, optimizer_state: PyTree) -> Tree | tuple[()]:
+        """The average of the weights after a step, where there is one."""
+        if self.optimizer.average is None:
             return ()
-        kept = jnp.where(state.step == 0, 0.0, self.optimizer.average_decay)
-        return jax.tree.map(lambda a, w: w + kept * (a - w), state.average, params)
+        trained, so_far = map(self.optimizer.trained, (params, state.average))
+        average = self.optimizer.average(so_far, state.step, trained, optimizer_state)
+        return merge_frozen(average, params)
 
     def direction(self, state: State, trace: StepTrace) -> tuple[PyTree, PyTree]:
         """What the optimizer makes of the gradients, a tree like them, and its state after the step."""
         trained = self.optimizer.trained(state.params)
-        return self.gradient_transform.update(trace.gradients, state.optimizer_state, trained)
+        schedules, time = state.monitors.schedules, self.time(state)
+        return self.optimizer.direction(trace.gradients, state.optimizer_state, trained, schedules, time)
 
     def updates(self, state: State, trace: StepTrace) -> Updates:
         """What a step adds to the weights; see `apply_updates`."""

@@ -1,11 +1,13 @@
 """Optimizers step by step against PyTorch, or NumPy where that differs; clipping; groups of layers."""
 
 import math
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import yaml
 
 from nnlab.config import check_tree
 from nnlab.config.document import Document
@@ -78,6 +80,10 @@ CASES = {
         ({"optimizer": {"type": "adam"}, "radius": 0.5}, "Adam", {}),
     ],
     "moving_average": [({"optimizer": {"type": "adam"}}, "Adam", {})],  # it steps as the other does
+    "schedule_free": [
+        ({"optimizer": {"type": "sgd"}}, None, {}),
+        ({"optimizer": {"type": "adam", "b1": 0.0}, "momentum": 0.5}, None, {}),
+    ],
     "grokfast": [  # PyTorch's gets the gradient that `amplified` makes
         ({"optimizer": {"type": "adamw"}}, "AdamW", {}),
         (
@@ -113,20 +119,20 @@ def ours(name, arguments, rate):
     if "optimizer" in arguments:  # the rate is the inner one's
         rated = {"optimizer": arguments["optimizer"] | rated}
     optimizer = built("optimizer", {"type": name, **arguments, **rated})
-    direction = optimizer.gradient_transform()
 
     def step(carry, t):
         params, state = carry
         gradients = jax.grad(loss)(params, jnp.asarray(X), jnp.asarray(Y))
         if optimizer.ascent is not None:
             gradients = jax.grad(loss)(optimizer.ascent(params, gradients), jnp.asarray(X), jnp.asarray(Y))
-        towards, state = direction.update(gradients, state, params)
-        eta = optimizer.learning_rate.rate((), Time(t, STEPS, STEPS))
+        time = Time(t, STEPS, STEPS)
+        towards, state = optimizer.direction(gradients, state, params, [()], time)
+        eta = optimizer.learning_rate.rate((), time)
         params = jax.tree.map(lambda w, d: w - eta * d, params, towards)
         return (params, state), params
 
     params = {key: jnp.asarray(value) for key, value in START.items()}
-    run = jax.jit(lambda p: jax.lax.scan(step, (p, direction.init(p)), jnp.arange(STEPS))[1])
+    run = jax.jit(lambda p: jax.lax.scan(step, (p, optimizer.init(p)), jnp.arange(STEPS))[1])
     with jax.numpy_dtype_promotion("standard"):  # optax raises floats to whole powers
         return {key: np.asarray(value) for key, value in run(params).items()}
 
@@ -232,6 +238,18 @@ def numpy_sgd(w, g, memory, eta, momentum, form):
     return w - eta * memory["v"]
 
 
+def numpy_schedule_free(w, g, memory, eta, optimizer, momentum=0.9):
+    """Defazio et al. 2024, algorithm 1; the steps weighted by the square of the largest rate so far."""
+    adam = optimizer["type"] == "adam"
+    direction = numpy_adam_direction(g, memory, 0.0, 0.999, 1e-8) if adam else g
+    memory["z"] = z = memory.get("z", w) - eta * direction
+    memory["largest"] = max(memory.get("largest", 0.0), eta)
+    memory["total"] = memory.get("total", 0.0) + memory["largest"] ** 2
+    share = memory["largest"] ** 2 / memory["total"]
+    memory["x"] = (1 - share) * memory.get("x", w) + share * z
+    return (1 - momentum) * z + momentum * memory["x"]
+
+
 def in_numpy(name, arguments, rate):
     """The weights after each step in float64, the gradient by hand."""
     move = globals()[f"numpy_{name}"]
@@ -271,6 +289,77 @@ def test_first_updates_equal_the_reference(name, arguments, theirs, their_argume
         assert moved > 1e-3 * scale, "the comparison must be able to fail"
 
 
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_a_momentum_that_the_schedule_cycles_is_pytorch_s(nesterov):
+    torch = pytest.importorskip("torch")
+    schedule = {"type": "one_cycle", "peak": 10 * RATE, "momentum": [0.8, 0.95]}
+    found = ours("sgd", {"nesterov": nesterov}, schedule)
+    params = {key: torch.tensor(value, requires_grad=True) for key, value in START.items()}
+    optimizer = torch.optim.SGD(params.values(), lr=RATE, momentum=0.95, nesterov=nesterov)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        10 * RATE,
+        STEPS,
+        pct_start=0.45,
+        anneal_strategy="linear",
+        base_momentum=0.8,
+        max_momentum=0.95,
+        div_factor=10,
+        final_div_factor=1000,
+        three_phase=True,
+    )
+    x, y = torch.tensor(X), torch.tensor(Y)
+    for step in range(STEPS):
+        optimizer.zero_grad()
+        hidden = torch.tanh(x @ params["hidden"] + params["bias"])
+        ((hidden @ params["out"] - y) ** 2).mean().backward()
+        optimizer.step()
+        cycle.step()
+        for key, value in params.items():
+            np.testing.assert_allclose(found[key][step], value.detach().numpy(), rtol=1e-5, atol=1e-5)
+    constant = ours("sgd", {"momentum": 0.9, "nesterov": nesterov}, {"type": "one_cycle", "peak": 10 * RATE})
+    assert np.abs(constant["hidden"][-1] - found["hidden"][-1]).max() > 1e-2
+
+
+def test_a_cycled_momentum_in_the_average_form_by_hand():
+    """A constant gradient of 1 gives an average of 1, whatever the momentum, from 1 - momentum on."""
+    schedule = {"type": "one_cycle", "peak": 0.1, "momentum": [0.5, 0.9]}
+    optimizer = built("optimizer", {"type": "sgd", "form": "average", "learning_rate": schedule})
+    weights = {"layer": {"kernel": jnp.zeros(1)}}
+    gradients = jax.tree.map(jnp.ones_like, weights)
+    state, expected = optimizer.init(weights), 0.0
+    for step in range(100):
+        towards, state = optimizer.direction(gradients, state, weights, [()], Time(jnp.int32(step), 100, 100))
+        momentum = np.interp(step, [0, 44, 88, 99], [0.9, 0.5, 0.9, 0.9])
+        expected = momentum * expected + 1 - momentum
+        assert float(towards["layer"]["kernel"][0]) == pytest.approx(expected, rel=1e-5)
+    assert expected > 0.999
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "problem"),
+    [
+        ("{type: adam, learning_rate: CYCLE}", "only sgd takes"),
+        ("{type: sgd, momentum: 0.9, learning_rate: CYCLE}", "leave it out"),
+        ("{type: sgd, groups: [{layers: dense_1, learning_rate: CYCLE}]}", "that of all layers"),
+        ("{type: sgd, learning_rate: {type: one_cycle, peak: 0.1, momentum: [0.9]}}", "[low, high]"),
+        ("{type: schedule_free, optimizer: moving_average}", "one average is enough"),
+        ("{type: moving_average, optimizer: schedule_free}", "one average is enough"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(optimizer, problem):
+    cycle = "{type: one_cycle, peak: 0.1, momentum: [0.85, 0.95]}"
+    tree = {
+        "name": "refused",
+        "data": {"type": "wine"},
+        "model": [{"type": "dense", "units": 3}],
+        "optimizer": yaml.safe_load(optimizer.replace("CYCLE", cycle)),
+        "train": {"steps": 10},
+    }
+    with pytest.raises(ConfigError, match=re.escape(problem)):
+        check_tree(Document(tree, {}, {}, "test"))
+
+
 def test_momentum_is_lecture_four_s_form():
     """By hand, a constant gradient of 1: v = 1, 1.9, 2.71 at 0.9, ten times the average form in the end."""
     for nesterov, expected in ((False, [1.0, 1.9, 2.71]), (True, [1.9, 2.71, 3.439])):
@@ -299,7 +388,7 @@ def test_slots_are_the_arrays_that_it_remembers(name, arguments, theirs, their_a
     optimizer = built("optimizer", {"type": name, **arguments})
     state = jax.eval_shape(optimizer.gradient_transform().init, {"w": jnp.zeros((30, 40))})
     kept = sum(leaf.size for leaf in jax.tree.leaves(state) if leaf.size >= 1200)
-    average = 1200 * (optimizer.average_decay is not None)  # which is beside it in the training's state
+    average = 1200 * (optimizer.average is not None)  # which is beside it in the training's state
     assert kept + average == 1200 * optimizer.slots
 
 
@@ -379,7 +468,8 @@ def same(before, after, path):
 
 
 @pytest.mark.parametrize(
-    "optimizer", [name for name in CASES if name not in ("grokfast", "sam", "moving_average")]
+    "optimizer",
+    [name for name in CASES if name not in ("grokfast", "sam", "moving_average", "schedule_free")],
 )
 def test_frozen_layers_keep_their_bits_whatever_the_optimizer(optimizer):
     (first, first_state), (last, last_state) = trained(

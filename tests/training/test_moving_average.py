@@ -1,7 +1,8 @@
-"""The running average of the weights: evaluated, returned, kept in checkpoints; against NumPy."""
+"""Averages of the weights: evaluated, returned, kept in checkpoints; against NumPy."""
 
 import jax
 import numpy as np
+import optax.contrib
 import pytest
 from support import experiment_of, trained
 
@@ -23,6 +24,16 @@ TREE = {
     "record": {"every": {"steps": 3}},
 }
 PLAIN = TREE | {"optimizer": {"type": "sgd", "learning_rate": 0.3}}
+
+
+FREE = TREE | {
+    "optimizer": {
+        "type": "schedule_free",
+        "optimizer": {"type": "sgd", "learning_rate": 0.3},
+        "clip": {"global_norm": 1.0},
+        "groups": [{"layers": "dense_1", "frozen": True}],
+    }
+}
 
 
 def weights_after(tree, steps):
@@ -49,12 +60,13 @@ def test_records_are_of_the_average_and_steps_of_the_weights():
     assert (np.abs(found[1:] - theirs[1:]) > 1e-4).all()
 
 
-def test_a_training_goes_on_with_it():
+@pytest.mark.parametrize("tree", [TREE, FREE])
+def test_a_training_goes_on_with_it(tree):
     """From the arrays of a checkpoint, to the same bits."""
-    [*_, first] = train(experiment_of(TREE | {"train": {"steps": 6}}))
+    [*_, first] = train(experiment_of(tree | {"train": {"steps": 6}}))
     arrays = {group: named() for group, named in array_groups(first.state()).items()}
-    [*_, resumed] = train(experiment_of(TREE), ResumePoint(6, lambda: arrays))
-    [*_, whole] = train(experiment_of(TREE))
+    [*_, resumed] = train(experiment_of(tree), ResumePoint(6, lambda: arrays))
+    [*_, whole] = train(experiment_of(tree))
     for part in ("params", "average"):
         found, expected = (jax.tree.leaves(getattr(chunk.state(), part)) for chunk in (resumed, whole))
         assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
@@ -71,3 +83,18 @@ def test_a_run_returns_it(tmp_path, stop):
     log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     recorded = run.summary["selected" if stop else "final"]["test_loss"]
     assert -log_p[range(len(test)), test.targets].mean() == pytest.approx(recorded, rel=1e-5)
+
+
+def test_the_average_of_schedule_free_is_what_optax_evaluates():
+    """x of Defazio et al. 2024; a frozen layer keeps its weights in y and x alike."""
+    [*_, last] = train(experiment_of(FREE))
+    state = last.state()
+    _, free = state.optimizer_state  # the first is that of clipping
+    trained_layers = {**state.params, "dense_1": free.z["dense_1"]}
+    theirs = optax.contrib.schedule_free_eval_params(free, trained_layers)
+    for name, expected in theirs["dense_2"].items():
+        np.testing.assert_allclose(state.average["dense_2"][name], expected, rtol=1e-6)
+        assert np.abs(expected - state.params["dense_2"][name]).max() > 1e-4
+    first, _ = experiment_of(FREE).first_weights()
+    for kept in (state.average, state.params):
+        assert all(np.array_equal(kept["dense_1"][name], w) for name, w in first["dense_1"].items())
