@@ -102,6 +102,6 @@ def test_where_no_threshold_is_known(keys):
 
 def test_every_optimizer_has_a_case_or_no_threshold():
     unknown = {name for name in components("optimizer") if build("optimizer", name).stability is None}
-    assert set(CASES) | unknown | {"moving_average", "schedule_free"} == set(components("optimizer"))
+    assert set(CASES) | unknown | {"moving_average"} == set(components("optimizer"))
     around = build("optimizer", {"type": "moving_average", "optimizer": {"type": "sgd", "momentum": 0.9}})
     assert around.stability == build("optimizer", {"type": "sgd", "momentum": 0.9}).stability  # its steps
