@@ -33,6 +33,8 @@ def select_classes(loaded: Loaded, kept: Sequence[int | str]) -> Loaded:
     examples = loaded.examples
     if not examples.classes:
         raise InvalidValue("needs class labels; this data set's targets are values", ("keep_classes",))
+    if examples.positions:
+        raise InvalidValue("needs one class an example; here is one at every position", ("keep_classes",))
     if not kept:
         raise InvalidValue("is empty; name at least one class, or leave it out", ("keep_classes",))
     chosen: list[int] = []
@@ -93,7 +95,7 @@ def check_classes(loaded: Loaded) -> None:
     if not examples.classes:
         return
     if count_present_classes(_parts(loaded)) == 1:
-        title = class_title(examples, int(examples.targets[0]))
+        title = class_title(examples, int(examples.targets.flat[0]))
         raise InvalidValue(f"all {len(examples):,} examples are of {title}; there is nothing to tell apart")
 
 
@@ -110,6 +112,8 @@ def target_notes(loaded: Loaded, train: Examples) -> list[str]:
             f"target {column} of all training examples is {train.targets[0, column]:g}"
             for column in np.flatnonzero(constant)[:MAXIMUM_LISTED]
         ]
+    if train.positions:
+        return []
     parts = _parts(loaded)
     absent = classes_without_examples(parts)
     untrained = np.flatnonzero((_counts(parts) > 0) & (_counts([train]) == 0))
@@ -149,5 +153,5 @@ def _parts(loaded: Loaded) -> list[Examples]:
 
 def _counts(parts: Sequence[Examples]) -> np.ndarray:
     """How many examples each class has, in all parts together."""
-    targets = np.concatenate([part.targets for part in parts])
+    targets = np.concatenate([part.targets.reshape(-1) for part in parts])
     return np.bincount(targets, minlength=parts[0].classes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from nnlab.data.inputs import BYTE_VALUES, ByteInputs, Inputs, blocks_of, concat
 from nnlab.data.labels import MAXIMUM_CLASSES, number_labels
 from nnlab.errors import InvalidValue
 from nnlab.text import format_bytes, one_line
+
+if TYPE_CHECKING:
+    from nnlab.data.splits import Split
 
 Task = Literal["classification", "regression"]
 
@@ -24,7 +27,8 @@ class Examples:
     Attributes:
         inputs: `[N, ...]`, float32 or float64 as the source has them; float32 once they are prepared. Bytes
             of a source are kept as such, and `np.asarray` gives the numbers.
-        targets: Class numbers `[N]`, int32, or values `[N, K]`, float32 or float64 likewise.
+        targets: Class numbers `[N]`, or one for each of the L positions of a sequence `[N, L]`, int32; or
+            values `[N, K]`, float32 or float64 likewise.
         classes: The number of classes; 0 where the targets are values.
         rows: Where each example stands in its source, `[N]`: the number of its row, counted from 0, or the
             file that it is read from. Own test or validation examples count from 0, too; those that are
@@ -45,9 +49,14 @@ class Examples:
         return self.inputs.shape[0]
 
     @property
+    def positions(self) -> tuple[int, ...]:
+        """`(L,)` where there is a class for each position of a sequence; `()` where there is one target."""
+        return self.targets.shape[1:] if self.classes else ()
+
+    @property
     def printed_class_names(self) -> tuple[str, ...]:
-        """The names as they come into results: each one line of printable text."""
-        return tuple(map(one_line, self.class_names))
+        """The names as they come into results: each one line of printable text; of blanks, in quotes."""
+        return tuple(one_line(name) or repr(name) for name in self.class_names)
 
     def take(self, chosen: np.ndarray | slice) -> Examples:
         """The examples at these places, in this order."""
@@ -76,10 +85,13 @@ class Source(NamedTuple):
     Attributes:
         load: Seed -> `Loaded`, or its first two alone.
         train_on_all: Whether a file without a `split` trains on all examples.
+        by_place: Shares of the parts -> `Loaded`, in place of `load`, for data that are divided by place, as
+            a text is, and not at random.
     """
 
     load: Callable[[int], tuple[Examples, Examples | None] | Loaded]
     train_on_all: bool = False
+    by_place: Callable[[Split], Loaded] | None = None
 
 
 def classification_examples(
@@ -92,7 +104,7 @@ def classification_examples(
 
     Args:
         inputs: `[N, ...]`, of any numeric type; bytes may stand for other numbers.
-        labels: Class numbers `[N]`, 0 to classes - 1.
+        labels: Class numbers `[N]` or `[N, L]`, 0 to classes - 1.
         classes: The number of classes. None is one more than the largest label.
         class_names: What the source calls them, where it does.
 

@@ -129,7 +129,7 @@ def prepare(
     Args:
         split: Shares of the examples, or folds for a cross-validation. null is the data set's own division
             where it has one (mnist, cifar10, mnist1d, npz, image_folder; boolean and ravine train on all),
-            else 70 % train, 15 % validation, 15 % test.
+            else 70 % train, 15 % validation, 15 % test; of a text, one behind the other.
         normalize: Scales the inputs by statistics of the training inputs, in the precision of their source;
             only then do they become float32. A feature that loses its differences so is refused.
         label_noise: Replaces some training labels; validation and test labels stay clean.
@@ -150,16 +150,16 @@ def prepare(
         raise InvalidValue("is one of batches, and here each is full; give 'batch_size'", ("order",))
     if reconstruct and label_noise is not None:
         raise InvalidValue("has no labels to change where inputs are reconstructed", ("label_noise",))
-    shares = split or Split()
+    given_seed = split.seed if split else None
 
     def load(seed: int) -> Data:
-        split_seed = seed if shares.seed is None else shares.seed
-        loaded = _pool(Loaded(*source.load(split_seed)), shares)
+        split_seed = seed if given_seed is None else given_seed
+        loaded = _load(source, split, split_seed)
         if keep_classes is not None:
             loaded = select_classes(loaded, keep_classes)
         if not reconstruct:
             check_classes(loaded)
-        data = _load_what_fits(_divide(loaded, split, limit, source.train_on_all, split_seed))
+        data = _load_what_fits(_divide(loaded, source, split, limit, split_seed))
         if not reconstruct:
             data = data.with_notes(target_notes(loaded, data.train))
         if label_noise is not None:
@@ -169,6 +169,18 @@ def prepare(
         return _target_inputs(data) if reconstruct else data
 
     return DataPlan(load, 0 if batch_size == "full" else batch_size, order)
+
+
+def _load(source: Source, split: Split | None, seed: int) -> Loaded:
+    """What a source gives. Raises InvalidValue where it is divided by place and `split` asks for more."""
+    if source.by_place is None:
+        return _pool(Loaded(*source.load(seed)), split or Split())
+    split = split or DEFAULT_SPLIT
+    asked = {"stratify": split.stratify, "folds": split.folds is not None, "sample": split.sample is not None}
+    for key, given in asked.items():
+        if given:
+            raise InvalidValue(f"these data are divided by place; leave out '{key}'", ("split", key))
+    return source.by_place(split)
 
 
 def _pool(loaded: Loaded, split: Split) -> Loaded:
@@ -188,11 +200,12 @@ def _append(examples: Examples, others: Examples) -> Examples:
     return concatenate_examples(examples, replace(others, rows=rows))
 
 
-def _divide(loaded: Loaded, split: Split | None, limit: int | None, train_on_all: bool, seed: int) -> Data:
+def _divide(loaded: Loaded, source: Source, split: Split | None, limit: int | None, seed: int) -> Data:
     """The examples by split. A data set's own division is kept where `split` does not ask for another."""
     examples, test_set, validation_set, notes = loaded
-    predivided = split is None and (train_on_all or bool(test_set or validation_set))
-    shares = split or (Split() if predivided else DEFAULT_SPLIT)
+    own = split is None and (source.train_on_all or bool(test_set or validation_set))
+    predivided = own or source.by_place is not None
+    shares = Split() if predivided else split or DEFAULT_SPLIT
     if not predivided:
         examples = _shuffle(examples, generator(seed, "split"))
     if limit is not None:
@@ -216,14 +229,14 @@ def _subsample(examples: Examples, limit: int, random: np.random.Generator) -> E
 def _replace_labels(examples: Examples, noise: LabelNoise, random: np.random.Generator) -> Examples:
     if not examples.classes:
         raise InvalidValue("needs class labels; this data set's targets are values", ("label_noise",))
-    rows = random.permutation(len(examples))[: round(noise.fraction * len(examples))]
-    targets = examples.targets.copy()
+    targets = examples.targets.flatten()
+    rows = random.permutation(len(targets))[: round(noise.fraction * len(targets))]
     if noise.by == "any":
         targets[rows] = random.integers(0, examples.classes, len(rows))
     else:
         shift = random.integers(1, max(2, examples.classes), len(rows))
         targets[rows] = (targets[rows] + shift) % examples.classes
-    return replace(examples, targets=targets)
+    return replace(examples, targets=targets.reshape(examples.targets.shape))
 
 
 def _scale(data: Data, transform: Transform | None) -> Data:

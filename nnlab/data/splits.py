@@ -83,9 +83,11 @@ def split_examples(examples: Examples, split: Split) -> tuple[Examples, Examples
     Raises:
         InvalidValue: There are too few examples for the split, or no classes to stratify by.
     """
+    if split.stratify and examples.positions:
+        raise InvalidValue("needs one class an example; here is one at every position", ("split", "stratify"))
     if split.stratify and not examples.classes:
         raise InvalidValue("needs class labels; this data set's targets are values", ("split", "stratify"))
-    sizes = _sizes(len(examples), split)
+    sizes = part_sizes(len(examples), split)
     if split.sample is None:
         train, *others = _cut(examples, sizes, split.stratify)
     else:
@@ -104,8 +106,8 @@ def _sample(examples: Examples, sizes: Sequence[int], seed: int, stratify: bool)
     return [*_cut(pool, sizes[:1], stratify), validation, test]
 
 
-def _sizes(total: int, split: Split) -> list[int]:
-    """The numbers of training, validation and test examples."""
+def part_sizes(total: int, split: Split, what: str = "examples") -> list[int]:
+    """The numbers of training, validation and test examples, or of what else is divided."""
 
     def size(share: int | float | None) -> float:
         return 0.0 if share is None else share * total if isinstance(share, float) else float(share)
@@ -118,17 +120,17 @@ def _sizes(total: int, split: Split) -> list[int]:
     ]
     ends = [math.floor(sum(exact[: i + 1]) + 0.5) for i in range(3)]
     if exact[0] < 0 or ends[2] > total:
-        raise InvalidValue(f"the shares add up to more than the {total} examples there are", ("split",))
+        raise InvalidValue(f"the shares add up to more than the {total} {what} there are", ("split",))
     if ends[0] < 1:
-        raise InvalidValue(f"no example of {total} is left to train on", ("split",))
+        raise InvalidValue(f"none of {total} {what} is left to train on", ("split",))
     sizes = [end - start for start, end in zip([0, *ends[:2]], ends, strict=True)]
     for name, share, count in (("validation", split.validation, sizes[1]), ("test", split.test, sizes[2])):
         if share and not count:
             least = math.ceil(1e6 / total) / 1e6
             less = "" if split.train is None else ", and train less"
             raise InvalidValue(
-                f"{name}: {share:g} of {total} examples comes to none; give at least {least:g}, or a count "
-                f"such as 1{less} (for {share:g} it takes {math.ceil(1 / share):,} examples)",
+                f"{name}: {share:g} of {total} {what} comes to none; give at least {least:g}, or a count "
+                f"such as 1{less} (for {share:g} it takes {math.ceil(1 / share):,} {what})",
                 ("split", name),
             )
     return sizes

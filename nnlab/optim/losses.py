@@ -1,7 +1,7 @@
 """Losses: from the model's outputs and the targets to one number for each example.
 
-`B` is the batch, `K` the number of outputs. A loss also says how many outputs a task needs and, for a
-classification, which examples the outputs get right.
+`B` is the batch, `K` the number of outputs, `L` that of positions. A loss also says how many outputs a task
+needs and, for a classification, which examples the outputs get right.
 """
 
 from __future__ import annotations
@@ -54,6 +54,24 @@ class Loss(NamedTuple):
         """What outputs `[B, K]` say of targets that are values."""
         return jax.nn.sigmoid(outputs) if self.takes_probabilities else outputs
 
+    def over_positions(self) -> Loss:
+        """The loss of examples with outputs `[B, L, K]` and a class at each position, `[B, L]`: the mean over
+        the positions, each of which counts like an example of one class."""
+
+        def by_position(measure: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
+            def mean(outputs: Array, labels: Array) -> Array:
+                values = measure(outputs.reshape(-1, outputs.shape[-1]), labels.reshape(-1))
+                return _mean_of_rows(values.reshape(labels.shape))
+
+            return mean
+
+        weight_of = self.weight_of
+        return self._replace(
+            per_example=by_position(self.per_example),
+            correct=by_position(self.correct),
+            weight_of=None if weight_of is None else lambda labels: _mean_of_rows(weight_of(labels)),
+        )
+
     def weighted(self, weights: Array) -> Loss:
         """The loss of which each example counts as much as its class.
 
@@ -65,6 +83,11 @@ class Loss(NamedTuple):
             return weights[labels] * self.per_example(outputs, labels)
 
         return self._replace(per_example=weighted_per_example, weight_of=lambda labels: weights[labels])
+
+
+def _mean_of_rows(values: Array) -> Array:
+    """The mean of each row, `[B]` of `[B, L]`; XLA would multiply by 1 / L, and L of L would not be 1."""
+    return values.sum(-1) / jax.lax.optimization_barrier(jnp.asarray(values.shape[-1], values.dtype))
 
 
 def _highest(outputs: Array, labels: Array) -> Array:

@@ -54,7 +54,10 @@ class Metric(NamedTuple):
         return self.column or self.name
 
     def of(self, loss: Loss, outputs: Array, targets: Array) -> Array:
-        """Its number, for the outputs of a model that is trained for a loss."""
+        """Its number, for the outputs of a model that is trained for a loss; of outputs `[N, L, K]` and
+        targets `[N, L]`, each position counts like an example."""
+        if outputs.ndim > targets.ndim > 1:
+            outputs, targets = outputs.reshape(-1, outputs.shape[-1]), targets.reshape(-1)
         return self.compute(loss.target_values(outputs) if "values" in self.tasks else outputs, targets)
 
 
@@ -226,6 +229,22 @@ def auc() -> Metric:
         return _why_alike(targets)
 
     return Metric(compute, ("classes", "labels"), why_undefined=why_undefined)
+
+
+@register("metric")
+def perplexity() -> Metric:
+    """exp of the mean of -log softmax(outputs)[class], over examples or positions.
+
+    As many equally likely answers would be as hard to foretell: K for a uniform guess among K classes, 1 for
+    certainty. It leaves out label smoothing and class weights.
+    """
+
+    def compute(outputs: Array, labels: Array) -> Array:
+        scores = _by_class(outputs)
+        of_label = jnp.take_along_axis(scores, labels[:, None], axis=-1)[:, 0]
+        return jnp.exp(_mean(jax.nn.logsumexp(scores, axis=-1) - of_label))
+
+    return Metric(compute, ("classes",), better="lower")
 
 
 @register("metric")

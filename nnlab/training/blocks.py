@@ -113,9 +113,9 @@ class EvalBlocks(NamedTuple):
         return jax.tree.map(lambda array: array.reshape(*shape, *array.shape[1:]), rows)
 
     def unblocked(self, values: Array, split: str) -> Array:
-        """The rows of a split's examples, `[N, K]` of `[blocks, size, K]`."""
+        """The rows of a split's examples, `[N, ...]` of `[blocks, size, ...]`."""
         first, blocks, count = self.spans[split]
-        return values[first : first + blocks].reshape(-1, values.shape[-1])[:count]
+        return values[first : first + blocks].reshape(-1, *values.shape[2:])[:count]
 
     def examples(self, data: DeviceData) -> dict[str, Batch]:
         """All examples by split; none can be had where they are no part of the data."""

@@ -61,6 +61,8 @@ def check_data_and_model(config: Config, plan: ExperimentPlan, data: Data, model
         raise config.error(("model",), "has no kernel to train; give it a layer such as dense")
     _check_tokens(config, data, model)
     check_outputs(config, plan, data, model)
+    if data.train.positions:
+        _check_positions(config, plan)
     _check_metrics(config, plan, data)
     check_expectations(config, plan, data)
     for position, phenomenon in enumerate(plan.phenomena):
@@ -227,6 +229,18 @@ def _check_tokens(config: Config, data: Data, model: Model) -> None:
             )
 
 
+def _check_positions(config: Config, plan: ExperimentPlan) -> None:
+    """What takes one target an example must not be asked for where there is one at each position."""
+    needs: list[tuple[KeyPath, object]] = [
+        (("record", "predictions"), plan.record.predictions),
+        (("solver",), plan.solver),
+    ]
+    for path, needed in needs:
+        if needed:
+            message = "takes one target an example, and here is one at every position; leave it out"
+            raise config.error(path, message)
+
+
 def _check_normalization(config: Config, plan: ExperimentPlan, model: Model, batch_size: int) -> None:
     """Of one value the variance is 0, and nothing of it passes a batch_norm."""
     for path, leaf in model.setup.leaves():
@@ -261,7 +275,7 @@ def _check_metrics(config: Config, plan: ExperimentPlan, data: Data) -> None:
                     f"{join_words(suiting, 'and')}"
                 )
             for split, values in targets.items():
-                if why := metric.why_undefined(values, classes):
+                if why := metric.why_undefined(values.reshape(-1) if classes else values, classes):
                     raise InvalidValue(f"{metric.name} of the {split} split {why}")
 
 

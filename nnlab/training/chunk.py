@@ -70,6 +70,8 @@ def build_core(
     components = experiment.build_components(arguments.traced_values)
     if not isinstance(arguments.class_weights, tuple):
         components = components._replace(loss=components.loss.weighted(arguments.class_weights))
+    if experiment.data.train.positions:
+        components = components._replace(loss=components.loss.over_positions())
     blocks, classes = EvalBlocks.of(experiment), experiment.data.train.classes
     total_steps, steps_per_epoch = experiment.total_steps, experiment.steps_per_epoch
     train_step = TrainStep(components, arguments.seed, total_steps, steps_per_epoch, placement)

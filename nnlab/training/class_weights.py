@@ -22,7 +22,7 @@ def class_weights(given: ClassWeights, train: Examples) -> np.ndarray:
     """
     if not train.classes:
         raise InvalidValue("weights classes, and the targets are values; leave it out")
-    counts = np.bincount(train.targets, minlength=train.classes)
+    counts = np.bincount(train.targets.reshape(-1), minlength=train.classes)
     names = train.class_names or tuple(map(str, range(train.classes)))
     if given == "balanced":
         absent = np.flatnonzero(counts == 0)
@@ -39,7 +39,7 @@ def class_weights(given: ClassWeights, train: Examples) -> np.ndarray:
     else:
         weights = _by_name(given or {}, names)
     share = weights / weights.max()  # of numbers that may be near the end of their range
-    scaled = (share * (len(train) / (share * counts).sum())).astype(np.float32)
+    scaled = (share * (train.targets.size / (share * counts).sum())).astype(np.float32)
     if not (scaled >= np.finfo(np.float32).tiny).all() or not np.isfinite(scaled).all():
         raise InvalidValue("differ by more than float32 can hold; let them be closer to each other")
     return scaled

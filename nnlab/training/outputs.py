@@ -44,16 +44,19 @@ def check_outputs(config: Config, plan: ExperimentPlan, data: Data, model: Model
     _check_last_activation(config, plan, model)
     if not classes:
         needed = data.train.targets.shape[1]
-    shape = model.setup.output_shape
-    if shape != (needed,):
+    shape, positions = model.setup.output_shape, data.train.positions
+    if positions:
+        task += f" at each of {positions[0]} positions"
+    if shape != (*positions, needed):
         of_two = classes == 2 and name in BY_OUTPUTS.values()
         other_loss = BY_OUTPUTS.get(shape, "") if of_two else ""
         raise config.error(
             ("model",),
-            f"ends in outputs of shape {list(shape)}, but {name} on data with {task} needs [{needed}]; "
-            f"{_absent_classes(data, shape)}let the last layer be {{type: dense, units: {needed}}}, or mlp's "
-            f"outputs {needed}"
-            + (", after a flatten" if len(shape) > 1 else "")
+            f"ends in outputs of shape {list(shape)}, but {name} on data with {task} needs "
+            f"{[*positions, needed]}; {_absent_classes(data, shape)}let the last layer be {{type: dense, "
+            f"units: {needed}}}, or mlp's outputs {needed}"
+            + (", after a flatten" if len(shape) > 1 and not positions else "")
+            + (", after layers that keep the positions (read: null)" if positions and len(shape) < 2 else "")
             + (f", or loss be {other_loss}" if other_loss else "")
             + _other_task(config, plan),
         )

@@ -43,6 +43,7 @@ def files(tmp_path):
     rows = "\n".join(f"{a},{b},{c},{'xyz'[i % 3]}" for i, (a, b, c) in enumerate(x))
     (tmp_path / "some.csv").write_text(f"a,b,c,kind\n{rows}\n")
     pandas.read_csv(tmp_path / "some.csv").to_parquet(tmp_path / "some.parquet")
+    (tmp_path / "some.txt").write_text("".join(np.random.default_rng(0).choice([*"abcd\n"], 280)))
     for kind in ("ant", "bee"):
         (tmp_path / "folder" / kind).mkdir(parents=True)
         for i in range(12):
@@ -65,6 +66,7 @@ CASES = {
     "csv": ({"path": "{files}/some.csv", "target": "kind"}, (3,), 3, 40),
     "parquet": ({"path": "{files}/some.parquet", "target": "kind"}, (3,), 3, 40),
     "npz": ({"path": "{files}/some.npz"}, (3,), 4, 40),
+    "text": ({"path": "{files}/some.txt", "length": 8}, (8,), 5, 34),
     "idx": ({"path": "{files}"}, (4, 5), 3, 42),
     "modular_arithmetic": ({"modulus": 7}, (14,), 7, 49),
     "gaussian": ({"examples": 300, "features": [4, 6], "classes": 7}, (4, 6), 7, 300),
@@ -82,6 +84,8 @@ CASES = {
     "ravine": ({}, (2,), 0, 2),
 }
 TARGETS = {"sparse_features": 5}  # the inputs themselves
+POSITIONS = {"text": (8,)}  # with a class at each
+BY_PLACE = ("text",)  # divided so, and not at random
 UNDIVIDED = ("boolean", "ravine")  # trained on as a whole
 # from the run's seed
 DRAWN = (
@@ -122,6 +126,12 @@ def test_every_dataset_has_a_case(name):
     assert name in CASES, f"give the data set '{name}' a case in CASES"
 
 
+@pytest.mark.parametrize("name", BY_PLACE)
+def test_a_division_by_place_is_that_of_any_seed(name, files):
+    config = config_of(name, files, split=DEFAULT_SPLIT)
+    assert load(config, 0).hash == load(config, 1).hash
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_every_dataset_loads(name, files):
     _, shape, classes, count = CASES[name]
@@ -135,7 +145,7 @@ def test_every_dataset_loads(name, files):
         assert part.classes == classes
         if classes:
             assert part.targets.dtype == np.int32
-            assert part.targets.shape == (len(part),)
+            assert part.targets.shape == (len(part), *POSITIONS.get(name, ()))
             assert set(np.unique(part.targets)) <= set(range(classes))
         else:
             assert part.targets.dtype == np.float32
@@ -145,7 +155,7 @@ def test_every_dataset_loads(name, files):
         assert set(np.unique(data.train.targets)) == set(range(classes))
 
 
-@pytest.mark.parametrize("name", sorted(set(CASES) - set(UNDIVIDED)))
+@pytest.mark.parametrize("name", sorted(set(CASES) - {*UNDIVIDED, *BY_PLACE}))
 def test_same_seed_same_bytes_other_seed_other_split(name, files):
     config = config_of(name, files, split=DEFAULT_SPLIT)
     first, again, other = load(config, 0), load(config, 0), load(config, 1)

@@ -22,7 +22,7 @@ AVERAGED = {"precision": sk.precision_score, "recall": sk.recall_score, "f1": sk
 EVERY_AVERAGE = [
     {"type": name, **({"average": a} if a else {})} for name in AVERAGED for a in ("", "macro", "micro")
 ]
-OF_CLASSES = ["accuracy", "balanced_accuracy", "auc", *EVERY_AVERAGE]
+OF_CLASSES = ["accuracy", "balanced_accuracy", "auc", "perplexity", *EVERY_AVERAGE]
 OF_LABELS = ["accuracy", "auc", *EVERY_AVERAGE]
 OF_VALUES = {
     "mean_absolute_error": sk.mean_absolute_error,
@@ -69,6 +69,7 @@ def test_of_classes_equal_scikit_learn(outputs):
         expected = {
             "accuracy": sk.accuracy_score(labels, answers),
             "balanced_accuracy": sk.balanced_accuracy_score(labels, answers),
+            "perplexity": np.exp(sk.log_loss(labels, softmax(np.pad(z, ((0, 0), (outputs == 1, 0)))))),
             **averages(labels, answers, "binary" if classes == 2 else "macro"),
         }
         if outputs == 5:

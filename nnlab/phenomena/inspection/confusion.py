@@ -146,6 +146,10 @@ def _class_pairs(setup: Setup, data: Data) -> RowLabels:
     classes = data.train.classes
     if not classes:
         raise InvalidValue("confusion is of classes, and the targets are values; leave it out here")
+    if data.train.positions:
+        raise InvalidValue(
+            "confusion is of one class an example; here is one at every position; leave it out"
+        )
     if classes > MAXIMUM_CLASSES:
         raise InvalidValue(
             f"confusion is of {MAXIMUM_CLASSES} classes at most, not {classes:,}; leave it out"

@@ -68,6 +68,10 @@ def embeddings(layer: str | None = None, examples: Count = 500) -> RunPhenomenon
         split = reported_split(data.splits)
         if not data.train.classes:
             raise InvalidValue("embeddings colours classes, and the targets are values; leave it out here")
+        if data.train.positions:
+            raise InvalidValue(
+                "embeddings colours one class an example; here is one at every position; leave it out"
+            )
         classes = data.splits[split].targets[:examples].tolist()
         path, count = feature_layer(setup, layer) or "inputs", len(classes)
         return {

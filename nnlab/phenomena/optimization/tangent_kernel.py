@@ -5,6 +5,7 @@ In shapes, N stands for examples, K for outputs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -64,7 +65,8 @@ def tangent_kernel(examples: Count = 32, every: Count = 1) -> RunPhenomenon:
         return tuple(change[None] for change in changes)
 
     def passes(data: Data) -> float:
-        outputs, count = data.train.classes or data.train.targets.shape[-1], min(examples, len(data.train))
+        outputs = (data.train.classes or data.train.targets.shape[-1]) * math.prod(data.train.positions)
+        count = min(examples, len(data.train))
         # gradients that are written out, not summed over examples, take longer; then come inner products
         return 2.0 * outputs * count * (4 * GRADIENT_PASSES + count)
 
