@@ -199,6 +199,9 @@ def _check_solved(plan: ExperimentPlan) -> None:
         raise InvalidValue("a solver takes no steps, after which to bring weights back", ("constraints",))
     if plan.augment:
         raise InvalidValue("a solver takes no steps, at which to change inputs", ("augment",))
+    for key, given in (("order", plan.data.order), ("fresh", plan.data.fresh)):
+        if given is not None:
+            raise InvalidValue("a solver takes no steps, each with its examples", ("data", key))
 
 
 def _check_sweep(phenomenon: Built, sweep: SweepDefinition | None, at: KeyPath) -> None:

@@ -29,6 +29,7 @@ LATER_KEYS: list[tuple[str, ConfigValue]] = [
     ("train.devices", 1),
     ("data.split.sample", None),
     ("data.order", None),
+    ("data.fresh", False),
 ]
 # likewise parameters of components, which may stand in many places: type, name, value
 LATER_PARAMETERS: list[tuple[str, str, ConfigValue]] = [

@@ -12,12 +12,15 @@ from nnlab.data.file_rows import FileRows
 from nnlab.data.inputs import BYTE_VALUES, ByteInputs, Inputs, blocks_of, concatenate_inputs
 from nnlab.data.labels import MAXIMUM_CLASSES, number_labels
 from nnlab.errors import InvalidValue
+from nnlab.system.imports import Array
 from nnlab.text import format_bytes, one_line
 
 if TYPE_CHECKING:
     from nnlab.data.splits import Split
 
 Task = Literal["classification", "regression"]
+Fresh = Callable[[Array, int], tuple[Array, Array]]
+"""(random key, count) -> inputs `[count, ...]` and targets of so many examples; traced and compiled."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +90,13 @@ class Source(NamedTuple):
         train_on_all: Whether a file without a `split` trains on all examples.
         by_place: Shares of the parts -> `Loaded`, in place of `load`, for data that are divided by place, as
             a text is, and not at random.
+        fresh: Draws other examples of the same distribution on the device, where the data set can.
     """
 
     load: Callable[[int], tuple[Examples, Examples | None] | Loaded]
     train_on_all: bool = False
     by_place: Callable[[Split], Loaded] | None = None
+    fresh: Fresh | None = None
 
 
 def classification_examples(

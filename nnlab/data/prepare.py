@@ -12,7 +12,15 @@ from annotated_types import Ge
 
 from nnlab.data import precision
 from nnlab.data.classes import check_classes, select_classes, target_notes
-from nnlab.data.examples import Examples, Loaded, Source, as_float32, check_finite, concatenate_examples
+from nnlab.data.examples import (
+    Examples,
+    Fresh,
+    Loaded,
+    Source,
+    as_float32,
+    check_finite,
+    concatenate_examples,
+)
 from nnlab.data.file_rows import is_too_large
 from nnlab.data.inputs import ByteInputs, Inputs, blocks_of, file_rows, in_memory, scale_bytes
 from nnlab.data.order import Branch
@@ -103,11 +111,13 @@ class DataPlan(NamedTuple):
         load: Seed -> Data. Raises InvalidValue.
         batch_size: Examples in a step; 0 is all of them.
         order: Where the order of examples branches off, if it does.
+        fresh: Draws the examples of a step, where they are drawn anew.
     """
 
     load: Callable[[int], Data]
     batch_size: int
     order: Branch | None = None
+    fresh: Fresh | None = None
 
 
 @common_options("dataset")
@@ -123,6 +133,7 @@ def prepare(
     keep_classes: list[ClassNumber | str] | None = None,
     reconstruct: bool = False,
     order: Branch | None = None,
+    fresh: bool = False,
 ) -> DataPlan:
     """Keys of every data set, by which its examples are split, chosen and scaled.
 
@@ -142,33 +153,47 @@ def prepare(
         reconstruct: Whether the targets are the inputs, scaled and flattened to `[N, D]`, for an autoencoder
             (a regression: loss squared_error, D outputs).
         order: Another order of the examples, from a step on. null is that of the run's seed throughout.
+        fresh: Whether each step has examples of its own, drawn on the device from seed and step, as xor,
+            sparse_features and sparse_parity can; the training split is then a sample to evaluate on.
 
     Raises:
         InvalidValue: There are no labels for label_noise, or batches of all examples to order.
     """
-    if order is not None and batch_size == "full":
-        raise InvalidValue("is one of batches, and here each is full; give 'batch_size'", ("order",))
-    if reconstruct and label_noise is not None:
-        raise InvalidValue("has no labels to change where inputs are reconstructed", ("label_noise",))
+    others = {
+        "label_noise": label_noise,
+        "normalize": normalize,
+        "keep_classes": keep_classes,
+        "order": order,
+    }
+    _check_together(source, batch_size, fresh, others | {"reconstruct": reconstruct or None})
     given_seed = split.seed if split else None
 
     def load(seed: int) -> Data:
         split_seed = seed if given_seed is None else given_seed
-        loaded = _load(source, split, split_seed)
-        if keep_classes is not None:
-            loaded = select_classes(loaded, keep_classes)
-        if not reconstruct:
-            check_classes(loaded)
+        loaded = _choose(_load(source, split, split_seed), keep_classes, reconstruct)
         data = _load_what_fits(_divide(loaded, source, split, limit, split_seed))
         if not reconstruct:
             data = data.with_notes(target_notes(loaded, data.train))
         if label_noise is not None:
-            noisy = _replace_labels(data.train, label_noise, generator(seed, "label noise"))
-            data = data._replace(train=noisy)
+            data = data._replace(train=_replace_labels(data.train, label_noise, seed))
         data = _scale(data, normalize)
         return _target_inputs(data) if reconstruct else data
 
-    return DataPlan(load, 0 if batch_size == "full" else batch_size, order)
+    return DataPlan(load, 0 if batch_size == "full" else batch_size, order, source.fresh if fresh else None)
+
+
+def _check_together(source: Source, batch_size: object, fresh: bool, others: Mapping[str, object]) -> None:
+    """Refuse keys that leave each other nothing to do; those of `others` that are not given are None.
+    Raises InvalidValue."""
+    if fresh and source.fresh is None:
+        raise InvalidValue("this data set has no examples but those that it loads; leave it out", ("fresh",))
+    given = [key for key, value in others.items() if value is not None]
+    if fresh and given:
+        raise InvalidValue("is of examples that are there; leave it out, or 'fresh'", (given[0],))
+    if "order" in given and batch_size == "full":
+        raise InvalidValue("is one of batches, and here each is full; give 'batch_size'", ("order",))
+    if "reconstruct" in given and "label_noise" in given:
+        raise InvalidValue("has no labels to change where inputs are reconstructed", ("label_noise",))
 
 
 def _load(source: Source, split: Split | None, seed: int) -> Loaded:
@@ -191,6 +216,14 @@ def _pool(loaded: Loaded, split: Split) -> Loaded:
     if (split.validation or split.folds) and validation is not None:
         examples, validation = _append(examples, validation), None
     return loaded._replace(examples=examples, test=test, validation=validation)
+
+
+def _choose(loaded: Loaded, classes: list[ClassNumber | str] | None, reconstruct: bool) -> Loaded:
+    """The examples of the chosen classes, which are checked unless inputs are the targets."""
+    chosen = loaded if classes is None else select_classes(loaded, classes)
+    if not reconstruct:
+        check_classes(chosen)
+    return chosen
 
 
 def _append(examples: Examples, others: Examples) -> Examples:
@@ -226,9 +259,10 @@ def _subsample(examples: Examples, limit: int, random: np.random.Generator) -> E
     return examples.take(np.sort(random.permutation(len(examples))[:limit]))
 
 
-def _replace_labels(examples: Examples, noise: LabelNoise, random: np.random.Generator) -> Examples:
+def _replace_labels(examples: Examples, noise: LabelNoise, seed: int) -> Examples:
     if not examples.classes:
         raise InvalidValue("needs class labels; this data set's targets are values", ("label_noise",))
+    random = generator(seed, "label noise")
     targets = examples.targets.flatten()
     rows = random.permutation(len(targets))[: round(noise.fraction * len(targets))]
     if noise.by == "any":

@@ -24,7 +24,7 @@ class BatchOrder:
             there.
 
     Attributes:
-        width: Examples of a row; 0 where each batch is full.
+        width: Examples of a row; 0 where each batch is full, or of fresh examples.
         capacity: How many rows one chunk takes.
     """
 
@@ -32,7 +32,7 @@ class BatchOrder:
         self.seed, self.steps_per_epoch = experiment.plan.seed, experiment.steps_per_epoch
         self.examples, self.branch = len(experiment.data.train), experiment.plan.data.order
         full = self.steps_per_epoch == 1 and not experiment.plan.data.batch_size
-        self.width = 0 if full else experiment.batch_size
+        self.width = 0 if full or experiment.plan.data.fresh else experiment.batch_size
         rows = MAXIMUM_ORDER_BYTES // (4 * max(1, self.width))
         if streamed_bytes:
             streamed_rows = STREAMED_BYTES // (self.width * streamed_bytes)

@@ -11,7 +11,7 @@ one shape lie in one array.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from nnlab.phenomena.probe import Batch
@@ -27,6 +27,7 @@ from nnlab.training.state import State
 from nnlab.training.train_step import TrainStep
 
 Tables = Mapping[str, Columns]
+FRESH_KEY = 2**31 + 1  # of a step's keys, that of its examples where they are drawn anew
 
 
 class Record(NamedTuple):
@@ -50,6 +51,7 @@ class Core(NamedTuple):
         train_step: Takes one step.
         evaluator: Evaluates all splits.
         recorder: Records a state.
+        fresh: key -> the examples of a step, where they are drawn anew.
     """
 
     arguments: Arguments
@@ -57,6 +59,14 @@ class Core(NamedTuple):
     train_step: TrainStep
     evaluator: Evaluator
     recorder: Recorder
+    fresh: Callable[[Array], Batch] | None
+
+    def batch(self, step: Array, rows: Array, stored: Array | tuple[()]) -> Batch:
+        """The examples of a step, drawn anew or those of some rows, see `EvalBlocks.batch`."""
+        if self.fresh is None:
+            return self.blocks.batch(self.arguments.data, rows, stored)
+        key = jax.random.fold_in(jax.random.key(self.arguments.seed), step)
+        return self.fresh(jax.random.fold_in(key, FRESH_KEY))
 
     def outputs(self, state: State) -> dict[str, Array]:
         """The outputs of every example by split, with the weights that the training returns."""
@@ -77,7 +87,9 @@ def build_core(
     train_step = TrainStep(components, arguments.seed, total_steps, steps_per_epoch, placement)
     evaluator = Evaluator(components, arguments.seed, arguments.data, blocks, classes)
     recorder = Recorder(experiment, components, arguments, train_step, evaluator)
-    return Core(arguments, blocks, train_step, evaluator, recorder)
+    draw = experiment.plan.data.fresh
+    fresh = draw and (lambda key: Batch(*draw(key, experiment.batch_size)))
+    return Core(arguments, blocks, train_step, evaluator, recorder, fresh)
 
 
 def run_chunk(
@@ -96,7 +108,8 @@ def run_chunk(
     Args:
         core: The functions of the experiment.
         state: The state at step `base`.
-        order: `[T, B]`, the rows of the batches from step `base` on; `[T, 0]` for full batches.
+        order: `[T, B]`, the rows of the batches from step `base` on; `[T, 0]` for full batches and fresh
+            examples.
         stored: `[T, B, ...]`, the inputs of these batches as they are stored, where they are streamed.
         base: The step at which the chunk begins.
         records: `[S]`, the number of the record that each segment begins with, see `Segment`; -1 for none.
@@ -153,8 +166,8 @@ class Steps:
 
     def __init__(self, core: Core, order: Array, stored: Array | tuple[()], base: Array) -> None:
         self.core, self.order, self.stored, self.base = core, order, stored, base
-        data, full_batch = core.arguments.data, order.shape[1] == 0
-        self.full = core.blocks.batch(data, order[0], ()) if full_batch else None  # copied once
+        full_batch = order.shape[1] == 0 and core.fresh is None
+        self.full = core.batch(base, order[0], ()) if full_batch else None  # copied once
         self.trace = jax.jit(lambda state: core.train_step.trace(state, self.batch(state)))  # traced once
         self.advance = jax.jit(core.train_step.advance)
         self.observe = jax.jit(core.recorder.observe)
@@ -165,7 +178,7 @@ class Steps:
             return self.full
         number = state.step - self.base
         stored = () if isinstance(self.stored, tuple) else self.stored[number]
-        return self.core.blocks.batch(self.core.arguments.data, self.order[number], stored)
+        return self.core.batch(state.step, self.order[number], stored)
 
     def plain(self, state: State, until: Array) -> State:
         """The state at step `until`, or where the training is over."""

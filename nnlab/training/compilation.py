@@ -73,8 +73,9 @@ def _compile(lanes: Lanes) -> Programs:
         return run_chunk(core(arguments), state, *inputs)
 
     def start(arguments: Arguments, state: State, rows: Array, stored: PyTree) -> dict[str, Columns]:
-        batch = jax.tree.map(lambda batches: batches[0], (rows, stored))
-        return core(arguments).recorder.at_start(state, *batch)
+        first = jax.tree.map(lambda batches: batches[0], (rows, stored))
+        whole = core(arguments)
+        return whole.recorder.at_start(state, whole.batch(state.step, *first))
 
     def end(arguments: Arguments, state: State) -> dict[str, Columns]:
         return core(arguments).recorder.at_end(state)

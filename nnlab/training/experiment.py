@@ -331,8 +331,9 @@ def _frozen_prefix(config: Config, plan: ExperimentPlan, model: Model) -> int:
     if not (plan.train and plan.train.cache_frozen):
         return 0
     at, frozen = ("train", "cache_frozen"), plan.optimizer.frozen
-    if plan.augment:
-        raise config.error(at, "needs inputs that stay as they are; leave out 'augment'")
+    for key, given in (("augment", plan.augment), ("data.fresh", plan.data.fresh)):
+        if given:
+            raise config.error(at, f"needs inputs that stay as they are; leave out '{key}'")
     for phenomenon in plan.run_phenomena:
         if phenomenon.looks_at_examples:
             message = f"leaves no inputs for {phenomenon.name} to look at; leave one of the two out"

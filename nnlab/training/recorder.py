@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from nnlab.data.augment import apply_augmentations
 from nnlab.nn.layer import Output, Setup, Tree
 from nnlab.optim.stopping import Costs
-from nnlab.phenomena.probe import Probe, Snapshot, WeightPath
+from nnlab.phenomena.probe import Batch, Probe, Snapshot, WeightPath
 from nnlab.system.imports import Array, PyTree, jax, jnp
 from nnlab.training.arguments import Arguments
 from nnlab.training.evaluator import Evaluator
@@ -90,10 +90,8 @@ class Recorder:
             row["weight_norm"] = jnp.sqrt(squares)
         return row
 
-    def at_start(self, state: State, rows: Array, stored: Array | tuple[()]) -> dict[str, Columns]:
-        """The tables of the probes that see step 0 only; `rows` and `stored` are of its batch, see
-        `EvalBlocks.batch`."""
-        batch = self.evaluator.blocks.batch(self.arguments.data, rows, stored)
+    def at_start(self, state: State, batch: Batch) -> dict[str, Columns]:
+        """The tables of the probes that see step 0 only, with its batch."""
         return self.measure("start", self.snapshot(state, self.train_step.trace(state, batch)))
 
     def at_end(self, state: State) -> dict[str, Columns]:

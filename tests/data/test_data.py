@@ -73,6 +73,7 @@ CASES = {
     "spirals": ({"examples": 90, "classes": 3}, (2,), 3, 90),
     "sawtooth": ({"folds": 2, "examples": 30, "test_examples": 20}, (1,), 2, 50),
     "sparse_features": ({"examples": 60, "features": 5, "density": 0.4, "test_examples": 20}, (5,), 0, 80),
+    "sparse_parity": ({"features": 9, "relevant": 2, "examples": 60, "test_examples": 20}, (9,), 2, 80),
     "xor": ({"examples": 80}, (2,), 2, 80),
     "wave": ({"examples": 30, "test_examples": 50}, (1,), 0, 80),
     "sines": ({"examples": 50}, (1,), 0, 100),
@@ -91,6 +92,7 @@ UNDIVIDED = ("boolean", "ravine")  # trained on as a whole
 DRAWN = (
     "gaussian",
     "sparse_features",
+    "sparse_parity",
     "spirals",
     "xor",
     "wave",

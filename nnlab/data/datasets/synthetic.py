@@ -14,6 +14,7 @@ from annotated_types import Ge, Le
 from nnlab.data.examples import Examples, Source, as_float32, classification_examples, regression_examples
 from nnlab.errors import InvalidValue
 from nnlab.registry import Count, NonNegative, Positive, register
+from nnlab.system.imports import Array, jax, jnp
 from nnlab.system.random import generator
 
 MAXIMUM_VALUES = 2**40  # of all inputs
@@ -94,7 +95,58 @@ def xor(examples: ExampleCount = 400, noise: NonNegative = 0.2) -> Source:
         points = 2.0 * bits - 1.0 + noise * random.standard_normal(bits.shape)
         return classification_examples(points, bits[:, 0] ^ bits[:, 1], 2), None
 
-    return Source(load)
+    def fresh(key: Array, count: int) -> tuple[Array, Array]:
+        of_bits, of_noise = jax.random.split(key)
+        bits = jax.random.bernoulli(of_bits, shape=(count, 2))
+        points = jnp.where(bits, 1.0, -1.0) + noise * jax.random.normal(of_noise, bits.shape)
+        return points, (bits[:, 0] ^ bits[:, 1]).astype(jnp.int32)
+
+    return Source(load, fresh=fresh)
+
+
+@register("dataset")
+def sparse_parity(
+    features: Annotated[int, Ge(1), Le(10**6)] = 30,
+    relevant: Count = 3,
+    examples: ExampleCount = 1000,
+    test_examples: ExampleCount = 1000,
+) -> Source:
+    """Signs, each -1 or 1 with even odds, with class 1 where the product of the first few of them is 1.
+
+    Fewer than `relevant` of them say nothing of the class, and which ones matter must be found out. With
+    `fresh: true` each step has examples of its own.
+
+    Args:
+        features: D, up to 10^6.
+        relevant: How many make the class; at most `features`.
+        examples: Training examples, up to 10^8.
+        test_examples: Test examples, up to 10^8; they change with the seed, too.
+
+    Raises:
+        InvalidValue: More features make the class than there are, or the values need more memory than there
+            is.
+
+    Reference:
+        Barak et al. 2022, Hidden progress in deep learning: SGD learns parities near the computational limit.
+    """
+    if relevant > features:
+        raise InvalidValue(f"{relevant} features make the class, and there are {features}", ("relevant",))
+    if (examples + test_examples) * features > MAXIMUM_VALUES:
+        raise InvalidValue(f"{examples} x {features} values need more memory than there is")
+
+    def load(seed: int) -> tuple[Examples, Examples]:
+        parts = []
+        for part, count in (("train", examples), ("test", test_examples)):
+            bits = generator(seed, "sparse_parity", part).integers(0, 2, (count, features), np.int8)
+            inputs = 2.0 * bits.astype(np.float32) - 1.0
+            parts.append(classification_examples(inputs, inputs[:, :relevant].prod(1) > 0, 2))
+        return parts[0], parts[1]
+
+    def fresh(key: Array, count: int) -> tuple[Array, Array]:
+        inputs = jax.random.rademacher(key, (count, features), np.float32)
+        return inputs, (inputs[:, :relevant].prod(1) > 0).astype(jnp.int32)
+
+    return Source(load, fresh=fresh)
 
 
 @register("dataset")
@@ -135,8 +187,7 @@ def sparse_features(
 ) -> Source:
     """Features of which few are there at once: each is U(0, 1) with probability `density`, else 0.
 
-    The targets are the inputs. With as many examples as training takes, in a single epoch, each batch is a
-    fresh one.
+    The targets are the inputs. With `fresh: true` each step has examples of its own.
 
     Args:
         examples: Training examples, up to 10^8.
@@ -162,7 +213,13 @@ def sparse_features(
         train, test = (generator(seed, "sparse_features", part) for part in ("train", "test"))
         return draw(examples, train), draw(test_examples, test)
 
-    return Source(load)
+    def fresh(key: Array, count: int) -> tuple[Array, Array]:
+        of_values, of_presence = jax.random.split(key)
+        values = jax.random.uniform(of_values, (count, features))
+        values = jnp.where(jax.random.bernoulli(of_presence, density, values.shape), values, 0.0)
+        return values, values
+
+    return Source(load, fresh=fresh)
 
 
 @register("dataset")
