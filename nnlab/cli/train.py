@@ -174,12 +174,12 @@ def _print_plan(experiment: Config, out: Path | None, policy: ResumePolicy, quie
     if not quiet:
         click.echo(experiment.text, nl=False)
     size = format_bytes(resident_bytes() + bound.footprint.additional_bytes)
-    steps = f"{bound.total_steps} steps, {len(bound.record_steps)} records"
+    steps = f"{bound.total_steps} steps, {bound.record_count} records"
     for note in bound.notes:
         say(f"note: {note}", quiet)
     for cost in probe_costs(bound):
         each = cost.flops / cost.measurements / step_flops(bound)
-        measured = f"measured at {cost.measurements} of {len(bound.record_steps)} records"
+        measured = f"measured at {cost.measurements} of {bound.record_count} records"
         say(f"{cost.phenomenon}: {measured}, each time about the work of {each:,.1f} steps", quiet)
     say(f"{path}: {steps}, about {size} of memory; not trained", quiet)
 

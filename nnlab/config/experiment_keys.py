@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from nnlab.config.sweep_keys import Seed, SweepDefinition
-from nnlab.config.training_keys import FULL_PRECISION, RECORD_EACH_EPOCH, Initialize, Precision, Record, Train
+from nnlab.config.training_keys import (
+    FULL_PRECISION,
+    RECORD_EACH_EPOCH,
+    Initialize,
+    Precision,
+    Prune,
+    Record,
+    Train,
+)
 from nnlab.errors import InvalidValue, KeyPath, RunStatus
 from nnlab.registry import Built, ComponentOf, section, spec_of
 from nnlab.text import join_words, suggestion
@@ -83,6 +91,7 @@ class ExperimentPlan:
         optimizer: How weights follow the gradient.
         solver: Solves for the last layer in closed form, in place of optimizer and train.
         train: How long to train.
+        prune: Rounds of training, between which weights are masked.
         precision: The floating-point numbers that the training computes with.
         record: When to record.
         phenomena: What the run or the sweep is examined for.
@@ -104,6 +113,7 @@ class ExperimentPlan:
     optimizer: Annotated[Built, ComponentOf("optimizer").or_null] = "sgd"
     solver: Annotated[Built, ComponentOf("solver").or_null] = None
     train: Train | None = None
+    prune: Prune | None = None
     precision: Precision = FULL_PRECISION
     record: Record = RECORD_EACH_EPOCH
     phenomena: Sequence[Annotated[Built, ComponentOf("phenomenon")]] = ()
@@ -120,6 +130,9 @@ class ExperimentPlan:
             raise InvalidValue("'optimizer' is missing: give one, or a solver")
         _check_columns([metric.title for metric in self.metrics])
         stops = self.train.stop if self.train is not None else ()
+        if self.prune is not None and stops:
+            message = "would end a training of several rounds within one of them; leave out 'stop' or 'prune'"
+            raise InvalidValue(message, ("train", "stop"))
         restored = sorted({stop.metric for stop in stops if stop.restores})
         if len(restored) > 1:
             message = (
@@ -195,6 +208,8 @@ def _check_solved(plan: ExperimentPlan) -> None:
         raise InvalidValue("a solver computes in float64; leave it out", ("precision",))
     if plan.regularizers:
         raise InvalidValue("a solver has no loss to add to; give it a ridge", ("regularizers",))
+    if plan.prune is not None:
+        raise InvalidValue("a solver trains no rounds, between which to prune", ("prune",))
     if plan.constraints:
         raise InvalidValue("a solver takes no steps, after which to bring weights back", ("constraints",))
     if plan.augment:

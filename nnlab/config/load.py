@@ -27,6 +27,7 @@ MAXIMUM_DRAWN_SEED = 10**9  # short enough to be typed, and far below the larges
 LATER_KEYS: list[tuple[str, ConfigValue]] = [
     ("precision", {"compute": "float32", "matmul": "highest"}),
     ("train.devices", 1),
+    ("prune", None),
     ("data.split.sample", None),
     ("data.order", None),
     ("data.fresh", False),

@@ -28,6 +28,9 @@ def smoked(tree: ConfigTree) -> ConfigTree:
         steps = 4 if tree["train"]["steps"] is None else min(4, tree["train"]["steps"])
         cut["train"] = tree["train"] | {"epochs": None, "steps": steps}
         cut["record"] = tree["record"] | {"every": {"steps": 2}, "log_spaced": None}
+    if tree["prune"] is not None:
+        rounds, rewind = tree["prune"]["rounds"], tree["prune"]["rewind"]
+        cut["prune"] = tree["prune"] | {"rounds": min(1, rounds), "rewind": rewind and min(2, rewind)}
     return cut
 
 
@@ -54,7 +57,7 @@ def _smoked_sweep(tree: ConfigTree) -> ConfigTree:
 
     def is_cut(path: str) -> bool:
         return path != "data.split.fold" and path.startswith(
-            ("train.", "record.", "data.limit", "data.split", "initialize")
+            ("train.", "prune.rounds", "prune.rewind", "record.", "data.limit", "data.split", "initialize")
         )
 
     def without_cut(axes: ConfigTree) -> ConfigTree:

@@ -1,4 +1,4 @@
-"""The sections of an experiment file that say how a training goes: train, precision, record, initialize."""
+"""The sections of an experiment file that say how a training goes: train, record and others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Le, Lt
 
 from nnlab.errors import InvalidValue
-from nnlab.registry import Built, ComponentOf, Count, section
+from nnlab.registry import BelowOne, Built, ComponentOf, Count, section
 
 MAXIMUM_RECORDS = 1_000_000
 Epochs = Annotated[float, Gt(0.0), Le(1e9)]
@@ -44,6 +44,40 @@ class Train:
     def __post_init__(self) -> None:
         if (self.epochs is None) == (self.steps is None):
             raise InvalidValue("give one of 'epochs' and 'steps' (`train={steps: 10}` replaces both)")
+
+
+@section()
+@dataclass(frozen=True)
+class Prune:
+    """Train in rounds, after each of which some weights are pruned: they are 0 from then on.
+
+    After a round, which lasts as long as `train` says, some weights of every kernel are masked; all others go
+    back to an earlier step, the optimizer starts anew, and the next round trains what is left, in the same
+    order of examples and at the same learning rates. A pruning counts as a step of the training.
+
+    Args:
+        rounds: How many times to prune, and to train once more after it; 0 is the plain training.
+        fraction: How many of a kernel's weights go each time, of those that are left.
+        layers: Other fractions for some layers, by a path or pattern: {dense_3: 0.15}. The first that matches
+            counts; 0 leaves a layer whole.
+        rewind: The step of the first round whose weights the others go back to: 0 for the first weights. Null
+            leaves them as they were trained, which is called fine-tuning.
+        criterion: Which weights go: the smallest in `magnitude`; in `one_shot` those that were smallest after
+            the first round, so that each round is as if all were pruned at once; or some at `random`.
+        last_round: What the last round trains: the `ticket`, as all rounds before it; the same mask with
+            weights that are `redrawn`; or that ticket's mask `shuffled` within each kernel.
+
+    Reference:
+        Frankle & Carbin 2019, "The lottery ticket hypothesis"; Frankle et al. 2020 for rewinding to a later
+        step; Renda et al. 2020 for fine-tuning.
+    """
+
+    rounds: Annotated[int, Ge(0), Le(1000)]
+    fraction: Annotated[float, Gt(0.0), Lt(1.0)] = 0.2
+    layers: Mapping[str, BelowOne] = field(default_factory=dict)
+    rewind: Annotated[int, Ge(0), Lt(2**31 - 1)] | None = 0
+    criterion: Literal["magnitude", "one_shot", "random"] = "magnitude"
+    last_round: Literal["ticket", "redrawn", "shuffled"] = "ticket"
 
 
 @section()

@@ -21,7 +21,7 @@ from nnlab.runs.sweep_figure import sweep_overview
 from nnlab.runs.sweep_points import check_axes
 from nnlab.system.imports import Array, jax, jnp
 from nnlab.text import name_in_words, one_line, suggestion
-from nnlab.training.experiment import Experiment
+from nnlab.training.experiment import Experiment, TrainedExperiment
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -252,11 +252,11 @@ def untrained_run(experiment: Experiment) -> Run:
     ConfigError where the rate depends on the loss."""
     import pandas
 
-    config, optimizer = experiment.config, experiment.plan.optimizer
-    if optimizer is None:
+    config = experiment.config
+    if not isinstance(experiment, TrainedExperiment):
         raise config.error(("solver",), "takes no steps, there is no learning rate to draw")
-    schedule = optimizer.learning_rate
-    memory, total = schedule.init(), experiment.total_steps
+    schedule = experiment.optimizer.learning_rate
+    memory, total = schedule.init(), experiment.rounds.steps
     if jax.tree.leaves(memory):
         message = "goes by the loss as it trains; `nnlab plot` of the run draws it"
         raise config.error(("optimizer",), message)

@@ -203,7 +203,7 @@ def _check(task: RunTask, checkpoint: Checkpoint, allow_drift: bool) -> None:
         try:
             _check_columns(task)
             if isinstance(task.experiment, TrainedExperiment):  # a solved one leaves no checkpoint
-                validate_state(task.experiment, checkpoint.arrays())
+                validate_state(task.experiment, checkpoint.arrays(), meta.step)
         except InvalidValue as error:
             raise UsageError(f"{path}: cannot be gone on with: {error}; --force trains anew") from None
 
@@ -219,8 +219,8 @@ def _rate_jump(task: RunTask, meta: CheckpointMeta) -> str:
     if jax.tree.leaves(memory) or "learning_rate" not in metrics:
         return ""
     record = metrics[metrics["step"] <= meta.step].iloc[-1]
-    step, was = int(record["step"]), float(record["learning_rate"])
-    time = Time(jnp.int32(step), experiment.total_steps, experiment.steps_per_epoch)
+    step, was = int(record.get("round_step", record["step"])), float(record["learning_rate"])
+    time = Time(jnp.int32(step), experiment.rounds.steps, experiment.steps_per_epoch)
     now = float(schedule.rate(memory, time))
     if math.isclose(was, now, rel_tol=1e-4, abs_tol=1e-12):
         return ""

@@ -52,6 +52,8 @@ def summarize(experiment: Experiment, path: Path, status: RunStatus, step: int, 
     if status is RunStatus.DIVERGED:
         summary["diverged_at"] = step
     summary["final"] = {name: metrics[name].iloc[-1] for name in metrics}
+    if "round" in metrics:  # weights of earlier rounds are none that come out
+        metrics = metrics[metrics["round"] == metrics["round"].iloc[-1]]
     summary["best"] = _best(metrics, experiment.metric_columns)
     summary["selected"] = _selected(metrics, experiment)
     if stopped:

@@ -37,7 +37,7 @@ class BatchOrder:
         if streamed_bytes:
             streamed_rows = STREAMED_BYTES // (self.width * streamed_bytes)
             rows = max(MINIMUM_STREAMED_ROWS, min(rows, streamed_rows))
-        self.capacity = max(1, min(experiment.total_steps + 1, rows))
+        self.capacity = max(1, min(experiment.rounds.steps + 1, rows))
         self._epoch: tuple[int, np.ndarray] = (-1, np.empty(0, np.int32))
 
     def rows(self, start: int, count: int) -> np.ndarray:

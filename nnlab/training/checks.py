@@ -10,6 +10,7 @@ import numpy as np
 
 from nnlab.config import Config
 from nnlab.config.experiment_keys import ExperimentPlan
+from nnlab.config.training_keys import Prune
 from nnlab.data.augment import check_mixing
 from nnlab.data.inputs import blocks_of
 from nnlab.data.prepare import Data
@@ -104,6 +105,22 @@ def check_batch_devices(config: Config, batch_size: int, devices: int) -> None:
             f"{devices} devices cannot have equal parts of a batch of {batch_size} examples; let "
             f"data.batch_size be {join_words([str(size) for size in nearest], 'or')}",
         )
+
+
+def check_pruning(config: Config, prune: Prune, layers: list[str], round_steps: int) -> None:
+    """Rounds go back to a step before their end, and layers of other fractions are among those pruned.
+
+    Raises:
+        ConfigError: It is not so.
+    """
+    if prune.rewind and prune.rewind >= round_steps:
+        message = f"is {prune.rewind}, and a round ends at step {round_steps}; let it be smaller"
+        raise config.error(("prune", "rewind"), message)
+    for pattern in prune.layers:
+        if not any(path_matches(path, [pattern]) for path in layers):
+            near = suggestion(pattern, layers) or ";"
+            message = f"no layer with a kernel that is trained is '{pattern}'{near} there are "
+            raise config.error(("prune", "layers", pattern), message + join_words(layers, "and"))
 
 
 def check_solver(config: Config, model: Model) -> None:

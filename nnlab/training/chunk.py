@@ -83,8 +83,8 @@ def build_core(
     if experiment.data.train.positions:
         components = components._replace(loss=components.loss.over_positions())
     blocks, classes = EvalBlocks.of(experiment), experiment.data.train.classes
-    total_steps, steps_per_epoch = experiment.total_steps, experiment.steps_per_epoch
-    train_step = TrainStep(components, arguments.seed, total_steps, steps_per_epoch, placement)
+    round_steps, steps_per_epoch = experiment.rounds.steps, experiment.steps_per_epoch
+    train_step = TrainStep(components, arguments.seed, round_steps, steps_per_epoch, placement)
     evaluator = Evaluator(components, arguments.seed, arguments.data, blocks, classes)
     recorder = Recorder(experiment, components, arguments, train_step, evaluator)
     draw = experiment.plan.data.fresh

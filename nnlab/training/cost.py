@@ -45,7 +45,7 @@ def step_flops(experiment: Experiment) -> float:
 def training_flops(experiment: Experiment) -> float:
     """Those of a whole training, about: its steps, the evaluations of all splits, and the probes."""
     examples = sum(len(part) for part in experiment.data.splits.values())
-    evaluations = forward_flops(experiment.model) * examples * len(experiment.record_steps)
+    evaluations = forward_flops(experiment.model) * examples * experiment.record_count
     probes = sum(cost.flops for cost in probe_costs(experiment))
     return step_flops(experiment) * experiment.total_steps + evaluations + probes
 
@@ -74,4 +74,4 @@ def _probe_cost(experiment: TrainedExperiment, phenomenon: RunPhenomenon) -> Pro
 
 def _measurements(experiment: TrainedExperiment, probe: Probe) -> int:
     """How many times a probe measures in a training that is not stopped early."""
-    return len(probe.measured(len(experiment.record_steps))) if probe.record_at == "every_record" else 1
+    return len(probe.measured(experiment.record_count)) if probe.record_at == "every_record" else 1

@@ -31,6 +31,7 @@ from nnlab.training.checks import (
     blame,
     check_data_and_model,
     check_memory,
+    check_pruning,
     check_solver,
     check_streaming,
     check_training,
@@ -39,6 +40,7 @@ from nnlab.training.class_weights import class_weights
 from nnlab.training.memory import FLOAT_BYTES, STREAMED_BYTES, Footprint
 from nnlab.training.pretrained import NO_PRETRAINED_WEIGHTS, PretrainedWeights, load_pretrained
 from nnlab.training.program import Components, build_components, group_key, traced_values
+from nnlab.training.rounds import Rounds
 
 MAXIMUM_STEPS = 2**31 - 1  # steps are counted in int32
 
@@ -56,7 +58,7 @@ class Experiment(abc.ABC):
         batch_size: Examples of a step.
         steps_per_epoch: Steps of an epoch.
         total_steps: Steps of the whole training; 0 where the last layer is solved for.
-        record_steps: Ascending, 0 and total_steps among them.
+        record_steps: Those of a round, ascending; its first and last among them.
     """
 
     config: Config
@@ -78,6 +80,11 @@ class Experiment(abc.ABC):
     @abc.abstractmethod
     def trained_parameters(self) -> int:
         """The number of parameters that are not frozen."""
+
+    @property
+    def record_count(self) -> int:
+        """How many records there are."""
+        return len(self.record_steps)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -168,11 +175,13 @@ class TrainedExperiment(Experiment):
     Attributes:
         optimizer: How the weights follow the gradient.
         train: How long to train.
+        rounds: How its steps are divided; into one round where nothing is pruned.
         frozen_prefix: How many layers, the first ones of the chain, are frozen and computed once.
     """
 
     optimizer: Optimizer
     train: Train
+    rounds: Rounds
     frozen_prefix: int = 0
 
     @functools.cached_property
@@ -187,6 +196,12 @@ class TrainedExperiment(Experiment):
         return sum(leaf.count("params") for path, leaf in leaves if not self.optimizer.frozen(path))
 
     @property
+    def pruned_layers(self) -> list[str]:
+        """The layers of whose kernels weights are pruned, if any are: those that are trained."""
+        leaves = self.model.setup.leaves()
+        return [p for p, leaf in leaves if "kernel" in leaf.params and not self.optimizer.frozen(p)]
+
+    @property
     def stops(self) -> Sequence[Stop]:
         """The criteria that may stop the training."""
         return self.train.stop
@@ -196,6 +211,11 @@ class TrainedExperiment(Experiment):
         """The probes of the layer table and of the phenomena."""
         layers = [LAYER_PROBE] if self.plan.record.layers else []
         return [*layers, *_phenomena_probes(self.plan)]
+
+    @property
+    def record_count(self) -> int:
+        """How many records there are in a training that is not stopped early."""
+        return self.rounds.records(self.record_steps)
 
     @property
     def keeps_path(self) -> bool:
@@ -226,10 +246,9 @@ class TrainedExperiment(Experiment):
     def notes(self) -> tuple[str, ...]:
         """That of its data, and what of the learning rates the training is too short for."""
         schedules = self.optimizer.schedules
-        unreached = [schedule.unreached(self.total_steps, self.steps_per_epoch) for schedule in schedules]
-        told = (
-            f"learning_rate: {words} in a training of {self.total_steps:,}" for words in unreached if words
-        )
+        steps = self.rounds.steps
+        unreached = [schedule.unreached(steps, self.steps_per_epoch) for schedule in schedules]
+        told = (f"learning_rate: {words} in a training of {steps:,}" for words in unreached if words)
         return (*super().notes, *dict.fromkeys(told))
 
     def build_components(self, values: Mapping[str, Array]) -> Components:
@@ -290,14 +309,15 @@ def _build_trained(
     batch_size = min(plan.data.batch_size or len(data.train), len(data.train))
     steps_per_epoch = len(data.train) // batch_size
     check_training(config, plan, data, model, batch_size)
-    total_steps = train.steps
-    if total_steps is None:
-        total_steps = max(1, round((train.epochs or 0.0) * steps_per_epoch))
-    if total_steps >= MAXIMUM_STEPS:
-        message = f"comes to {total_steps:.3g} steps; there can be fewer than {MAXIMUM_STEPS:,}"
+    round_steps = train.steps
+    if round_steps is None:
+        round_steps = max(1, round((train.epochs or 0.0) * steps_per_epoch))
+    rounds = Rounds.of(round_steps, plan.prune)
+    if rounds.total_steps >= MAXIMUM_STEPS:
+        message = f"comes to {rounds.total_steps:.3g} steps; there can be fewer than {MAXIMUM_STEPS:,}"
         raise config.error(("train",), message)
     with blame(config, "record"):
-        record_steps = plan.record.steps(total_steps, steps_per_epoch)
+        record_steps = sorted({*plan.record.steps(round_steps, steps_per_epoch), rounds.rewind})
     experiment = TrainedExperiment(
         config=config,
         plan=plan,
@@ -306,12 +326,15 @@ def _build_trained(
         pretrained=pretrained,
         batch_size=batch_size,
         steps_per_epoch=steps_per_epoch,
-        total_steps=total_steps,
+        total_steps=rounds.total_steps,
         record_steps=record_steps,
         optimizer=plan.optimizer,
         train=train,
+        rounds=rounds,
         frozen_prefix=_frozen_prefix(config, plan, model),
     )
+    if plan.prune is not None:
+        check_pruning(config, plan.prune, experiment.pruned_layers, round_steps)
     check_memory(config, experiment.footprint, "about")
     with blame(config, "loss", "class_weights"):
         _ = experiment.class_weights
@@ -355,7 +378,7 @@ def _phenomena_probes(plan: ExperimentPlan) -> list[Probe]:
 
 
 def _footprint(plan: ExperimentPlan, model: Model, batch: int, examples: int, data: int) -> Footprint:
-    slots = plan.optimizer.slots if plan.optimizer else 0
+    slots = (plan.optimizer.slots if plan.optimizer else 0) + (plan.prune is not None)
     at_once = any(probe.evaluates_all_examples for probe in _phenomena_probes(plan))
     path = WEIGHT_PATH_POINTS * any(probe.needs_weight_path for probe in _phenomena_probes(plan))
     return Footprint(model.setup, slots, batch, examples, data, plan.record.layers, at_once, path)

@@ -10,6 +10,7 @@ from typing import ParamSpec, TypeVar
 import numpy as np
 
 from nnlab.data.inputs import ByteInputs, Inputs
+from nnlab.errors import InvalidValue
 from nnlab.phenomena.probe import WEIGHT_PATH_POINTS
 from nnlab.system.imports import Array, PyTree, jax
 from nnlab.training.arguments import Arguments
@@ -19,6 +20,8 @@ from nnlab.training.frozen_features import with_frozen_features
 from nnlab.training.memory import FLOAT_BYTES
 from nnlab.training.placement import Placement
 from nnlab.training.processes import agree
+from nnlab.training.pruning import RoundStart, first_round, next_round, with_rewind_point
+from nnlab.training.rounds import Leg
 from nnlab.training.state import (
     ArrayGroups,
     Best,
@@ -131,18 +134,38 @@ class Lanes:
         Args:
             init: params -> optimizer state, of all lanes.
         """
-        first_weights = [e.first_weights() for e in self.experiments]
-        params, layer_state = (self.stack([weights[part] for weights in first_weights]) for part in (0, 1))
-        step = self.stack([np.zeros((), np.int32)] * self.count)
+        return self._states_at(0, [first_round(e) for e in self.experiments], init)
+
+    def next_states(self, leg: Leg, state: State, init: Callable[[PyTree], PyTree]) -> State:
+        """The states at the beginning of a leg, from those at the end of the one before it.
+
+        Args:
+            leg: Not the first one.
+            state: The states, of all lanes.
+            init: See `first_states`.
+        """
+        states = self.split(jax.device_get(state))
+        if not leg.round:
+            return self.placement.put(self.stack([with_rewind_point(each) for each in states]))
+        pairs = zip(self.experiments, states, strict=True)
+        return self._states_at(leg.start, [next_round(e, s, leg.round) for e, s in pairs], init)
+
+    def _states_at(self, begun: int, starts: Sequence[RoundStart], init: Callable[[PyTree], PyTree]) -> State:
+        """The states at the beginning of a round, at the step `begun` of it; the optimizer starts anew."""
+        params, layer_state, mask, memory = (
+            self.stack([start[part] for start in starts]) for part in range(len(RoundStart._fields))
+        )
+        memory = jax.tree.map(np.copy, memory)  # each array is given away by itself
+        step = self.stack([np.array(begun, np.int32)] * self.count)
         finite = self.stack([np.array(True)] * self.count)
         cost = self.stack([np.array(np.inf, np.float32)] * self.count)
         best = jax.tree.map(np.copy, Best(params, layer_state, cost, step))
         monitors = self.stack([_first_monitors(e) for e in self.experiments])
         path = self.stack([_empty_path(e) for e in self.experiments])
         average = () if self.lead.optimizer.average is None else jax.tree.map(np.copy, params)
-        placed = self.placement.put((params, layer_state, step, finite, best, monitors, path, average))
-        params, layer_state, step, finite, best, monitors, path, average = placed
-        return State(params, layer_state, init(params), step, finite, best, monitors, path, average)
+        state = State(params, layer_state, (), step, finite, best, monitors, path, average, mask, memory)
+        state = self.placement.put(state)
+        return state._replace(optimizer_state=init(state.params))
 
     def restored_states(self, resume_points: Sequence[ResumePoint], template: State) -> State:
         """The states at which the lanes go on.
@@ -160,15 +183,16 @@ class Lanes:
         return self.placement.put(agree(self.stack(states)))
 
 
-def validate_state(experiment: TrainedExperiment, arrays: ArrayGroups) -> None:
-    """Check that a state kept as arrays is one of this experiment's.
+def validate_state(experiment: TrainedExperiment, arrays: ArrayGroups, step: int) -> None:
+    """Check that a state kept as arrays is one of this experiment's, at a step.
 
     Raises:
         InvalidValue: It belongs to another one.
     """
     init = experiment.optimizer.init
     template = Lanes([experiment]).first_states(lambda params: jax.eval_shape(init, params))
-    restore_state(arrays, template)
+    if restore_state(arrays, template).step != experiment.rounds.legs(step)[0].start:
+        raise InvalidValue("its rounds have other lengths")
 
 
 def _table_shape(inputs: Inputs) -> tuple[int, ...] | None:

@@ -51,9 +51,8 @@ def train_together(
     Raises:
         InvalidValue: A resume point belongs to another model.
     """
-    running = [
-        n for n, _ in enumerate(experiments) if not (resume_points and resume_points[n].finished_early)
-    ]
+    finished = [n for n, point in enumerate(resume_points) if point.finished_early]
+    running = [n for n in range(len(experiments)) if n not in finished]
     start = int(agree(np.int32(resume_points[running[0]].step if resume_points else -1)))
     if start == NOTHING_LEFT:
         return
@@ -68,17 +67,21 @@ def train_together(
     plan = ChunkPlan(lanes, max(0, start))
     evaluation = StreamedEvaluation(lanes, programs.evaluate) if programs.evaluate else None
     while running and plan.goes_on():
-        base, inputs = plan.step, plan.next_chunk()
+        leg, base, inputs = plan.leg, plan.step, plan.next_chunk()
         sums = evaluation.sums(state, bool(inputs.records[0] != NO_RECORD)) if evaluation else ()
         called = time.perf_counter()
         state, records = programs.chunk(lanes.arguments, state, *inputs, sums)
         outcome = jax.device_get(ChunkOutcome(records, state.step, state.finite, state.monitors.stopped))
         now = time.perf_counter()
         plan.adapt(plan.step - base, now - called)
-        outcomes, done = lanes.split(outcome), not plan.segments
-        chunks = {n: chunk_of(experiments[n], outcomes[n], start_tables.get(n, {}), done) for n in running}
+        outcomes, done = lanes.split(outcome), plan.is_over
+        chunks = {
+            n: chunk_of(experiments[n], outcomes[n], leg, start_tables.get(n, {}), done) for n in running
+        }
         _add_tables_at_end(lanes, programs, state, chunks)
         running = [n for n in running if chunks[n].finite and not chunks[n].stopped]
+        if not (plan.segments or done):
+            state = _begin_leg(lanes, plan, programs, state, chunks)
         try:
             yield {
                 n: chunk._replace(
@@ -101,6 +104,16 @@ def _tables_at_start(lanes: Lanes, programs: Programs, state: State) -> dict[int
     batch = lanes.stack(rows), lanes.read_batches(rows, 1)
     columns = lanes.split(jax.device_get(programs.start(lanes.arguments, state, *batch)))
     return {n: _flat_tables(lanes.experiments[n], 0, columns[n]) for n in range(lanes.count)}
+
+
+def _begin_leg(
+    lanes: Lanes, plan: ChunkPlan, programs: Programs, state: State, chunks: dict[int, Chunk]
+) -> State:
+    """The state at the beginning of the next leg, to which the chunks that end the one before it lead."""
+    plan.begin_leg()
+    for n, chunk in chunks.items():
+        chunks[n] = chunk._replace(step=plan.leg.first_step) if chunk.finite else chunk
+    return lanes.next_states(plan.leg, state, programs.init)
 
 
 def _add_tables_at_end(lanes: Lanes, programs: Programs, state: State, chunks: Mapping[int, Chunk]) -> None:

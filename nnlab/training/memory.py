@@ -24,7 +24,7 @@ class Footprint(NamedTuple):
 
     Attributes:
         setup: The model's.
-        slots: Arrays of the size of the weights that the optimizer keeps.
+        slots: Arrays of the size of the weights that the optimizer keeps, and that pruning goes back to.
         batch_size: Examples of a step.
         examples: Of all splits.
         data_bytes: Of all examples.

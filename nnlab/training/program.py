@@ -117,4 +117,5 @@ def group_key(config: Config) -> str:
         key: value for key, value in tree["data"].items() if key not in ("label_noise", "normalize", "order")
     }
     rest = {key: tree[key] for key in ("train", "precision", "record", "phenomena", "solver")}
-    return json.dumps(program | rest | {"data": data}, sort_keys=True)
+    prune = tree["prune"] and {key: tree["prune"][key] for key in ("rounds", "rewind", "criterion")}
+    return json.dumps(program | rest | {"data": data, "prune": prune}, sort_keys=True)

@@ -11,6 +11,7 @@ from nnlab.system.imports import Array
 from nnlab.training.chunk import Record
 from nnlab.training.experiment import TrainedExperiment
 from nnlab.training.packing import unpack
+from nnlab.training.rounds import Leg
 from nnlab.training.state import State
 
 Table = dict[str, np.ndarray]
@@ -59,18 +60,23 @@ class ChunkOutcome(NamedTuple):
 
 
 def chunk_of(
-    experiment: TrainedExperiment, outcome: ChunkOutcome, start_tables: dict[str, Table], done: bool
+    experiment: TrainedExperiment,
+    outcome: ChunkOutcome,
+    leg: Leg,
+    start_tables: dict[str, Table],
+    done: bool,
 ) -> Chunk:
     """One lane's chunk, without its times and state.
 
     Args:
         experiment: The experiment of the lane.
         outcome: What the compiled chunk returned for it.
+        leg: That the chunk is a part of.
         start_tables: Rows of the probes that recorded at step 0 only.
         done: Whether no segments are left.
     """
-    tables = _tables(experiment, outcome.records) | start_tables
-    step, finite = int(outcome.step), bool(outcome.finite)
+    tables = _tables(experiment, outcome.records, leg) | start_tables
+    step, finite = leg.offset + int(outcome.step), bool(outcome.finite)
     measured = [column for name, column in tables["metrics"].items() if name != "learning_rate"]
     sound = np.all([np.isfinite(column) for column in measured], axis=0)
     bad = np.flatnonzero(~sound)
@@ -81,7 +87,7 @@ def chunk_of(
     return Chunk(step, tables, finite, done or bool(stopped), 0.0, 0.0, stopped=stopped)
 
 
-def _tables(experiment: TrainedExperiment, records: Record) -> dict[str, Table]:
+def _tables(experiment: TrainedExperiment, records: Record, leg: Leg) -> dict[str, Table]:
     """The rows of a chunk's records as flat columns: the step, what names a row, the numbers."""
     steps = np.asarray(records.step)
     kept = steps >= 0
@@ -90,7 +96,7 @@ def _tables(experiment: TrainedExperiment, records: Record) -> dict[str, Table]:
         name: {column: np.asarray(values)[kept] for column, values in columns.items()}
         for name, columns in unpack(records.tables).items()
     }
-    metrics = _metrics(experiment, steps, tables)
+    metrics = _metrics(experiment, steps, leg, tables)
     del tables["metrics"]
     probes = {probe.table: probe for probe in experiment.probes}
     numbers = np.searchsorted(experiment.record_steps, steps)
@@ -98,14 +104,19 @@ def _tables(experiment: TrainedExperiment, records: Record) -> dict[str, Table]:
     for name, columns in tables.items():
         measured = np.isin(numbers, probes[name].measured(len(experiment.record_steps)))
         columns = {column: values[measured] for column, values in columns.items()}
-        probed[name] = flat_table(experiment, name, steps[measured], columns)
+        probed[name] = flat_table(experiment, name, leg.offset + steps[measured], columns)
     return {"metrics": metrics} | probed
 
 
-def _metrics(experiment: TrainedExperiment, steps: np.ndarray, tables: Mapping[str, Table]) -> Table:
+def _metrics(
+    experiment: TrainedExperiment, steps: np.ndarray, leg: Leg, tables: Mapping[str, Table]
+) -> Table:
     """The columns of the table `metrics`; norms are summed up from those of the layers, where there are."""
     measured = tables["metrics"]
-    table: Table = {"step": steps, "epoch": steps / experiment.steps_per_epoch}
+    table: Table = {"step": leg.offset + steps, "epoch": steps / experiment.steps_per_epoch}
+    if "weights_left" in measured:
+        rounds = {"round": np.full_like(steps, leg.round), "round_step": steps}
+        table |= {**rounds, "weights_left": measured["weights_left"]}
     table |= {column: measured[column] for column in ["learning_rate", *experiment.metric_columns]}
     for column in ("grad_norm", "weight_norm") if "layers" in tables else ():
         squares = np.square(tables["layers"][column].astype(np.float64))

@@ -13,6 +13,7 @@ from nnlab.training.arguments import Arguments
 from nnlab.training.evaluator import Evaluator
 from nnlab.training.experiment import TrainedExperiment
 from nnlab.training.program import Components
+from nnlab.training.pruning import share_left
 from nnlab.training.state import Best, MonitorState, State, WeightHistory
 from nnlab.training.train_step import StepTrace, TrainStep, merge_frozen
 
@@ -85,6 +86,8 @@ class Recorder:
         time = self.train_step.time(state)
         rate = self.optimizer.learning_rate.rate(state.monitors.schedules[0], time)
         row = {"learning_rate": rate, **metrics}
+        if state.mask:
+            row["weights_left"] = share_left(state.mask)
         if self.measures_weight_norm:
             squares = sum(jnp.square(weights).sum() for weights in jax.tree.leaves(state.params))
             row["weight_norm"] = jnp.sqrt(squares)

@@ -71,20 +71,34 @@ class PlannedChunk(NamedTuple):
 
 
 class ChunkPlan:
-    """The chunks that are left of a training, each about as long as CHUNK_SECONDS.
+    """The chunks that are left of a training, each about as long as CHUNK_SECONDS and within one leg.
 
     Attributes:
-        step: The step that the chunks so far have come to.
-        segments: Those that are left.
+        leg: The present one.
+        legs: Those after it.
+        step: The step of the round that the chunks so far have come to.
+        segments: Those that are left of the leg.
     """
 
     def __init__(self, lanes: Lanes, start: int) -> None:
-        self.lanes, self.step = lanes, start
+        self.lanes = lanes
         self.orders = batch_orders(lanes)
-        self.segments = segments_from(lanes.lead.record_steps, start)
+        self.legs = lanes.lead.rounds.legs(start)
+        self.begin_leg()
         self.chunk_steps = first_chunk_steps(lanes)
         self.reader = ThreadPoolExecutor(1, "batches") if lanes.streamed else None
         self.ahead: PlannedChunk | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left of the training."""
+        return not self.segments and not self.legs
+
+    def begin_leg(self) -> None:
+        """Go on to the next leg."""
+        self.leg, *self.legs = self.legs
+        self.step = self.leg.start
+        self.segments = segments_from(self.lanes.lead.record_steps, self.step, self.leg.until)
 
     def goes_on(self) -> bool:
         """Whether there is another chunk; of processes that train together all take one length of it."""
@@ -124,13 +138,17 @@ class ChunkPlan:
         self.chunk_steps = max(1, round(CHUNK_SECONDS * max(1, steps) / max(1e-6, seconds)))
 
 
-def segments_from(record_steps: list[int], start: int) -> list[Segment]:
-    """The segments from a step on."""
-    ends = [*record_steps[1:], record_steps[-1]]
-    numbers = [*range(len(record_steps) - 1), 0]
-    records = zip(record_steps, numbers, ends, strict=True)
-    left = [(first, Segment(number, until)) for first, number, until in records if first >= start]
-    unrecorded = [Segment(NO_RECORD, left[0][0])] if left and left[0][0] > start else []
+def segments_from(record_steps: list[int], start: int, until: int) -> list[Segment]:
+    """The segments from a step on, up to the last of the records or to one before, which is not made."""
+    last = record_steps[-1]
+    ends, numbers = [*record_steps[1:], last], [*range(len(record_steps) - 1), 0]
+    left = [
+        (first, Segment(number, end))
+        for first, number, end in zip(record_steps, numbers, ends, strict=True)
+        if start <= first < until or first == until == last
+    ]
+    begins = left[0][0] if left else until
+    unrecorded = [Segment(NO_RECORD, begins)] if begins > start else []
     return unrecorded + [segment for _, segment in left]
 
 

@@ -12,7 +12,7 @@ from nnlab.nn.layer import Tree
 from nnlab.system.imports import Array, PyTree, jax, jnp
 
 ArrayGroups = Mapping[str, Mapping[str, np.ndarray]]
-"""A state as arrays: by group (`weights`, `best` and `training`), then by name."""
+"""A state as arrays: by group (`weights`, `best`, `training`, and perhaps others), then by name."""
 
 
 class Best(NamedTuple):
@@ -106,6 +106,24 @@ class WeightHistory(NamedTuple):
         )
 
 
+Mask = Mapping[str, Array]
+"""Which weights of each kernel are left, by its path, `dense_1/kernel` say."""
+
+
+class RoundMemory(NamedTuple):
+    """What rounds of a training need of those before.
+
+    Attributes:
+        rewind: The weights that they go back to, and what the layers carried along then; empty where they go
+            on from those of the round before.
+        sizes: By path of each kernel, those of its weights after the first round, where they decide which
+            weights are pruned, 0 before its end; else empty.
+    """
+
+    rewind: tuple[Tree, Tree] | tuple[()] = ()
+    sizes: Mapping[str, Array] = {}
+
+
 class State(NamedTuple):
     """All that one step hands to the next.
 
@@ -113,12 +131,14 @@ class State(NamedTuple):
         params: The weights by layer.
         layer_state: What the layers carry along, such as running averages.
         optimizer_state: See `optax.GradientTransformation`.
-        step: How many steps were taken.
+        step: The step of the round, from 0; that of the training where there is one round.
         finite: Whether every loss so far was finite.
         best: The best weights so far.
         monitors: What schedules and stopping criteria remember.
         path: The weights at some records, where a probe asks for them; else an empty tuple.
         average: That of the weights, where it is evaluated and returned in their place; else an empty tuple.
+        mask: Which weights are left, all others are 0; empty where none is ever pruned.
+        memory: What later rounds need.
     """
 
     params: Tree
@@ -130,6 +150,8 @@ class State(NamedTuple):
     monitors: MonitorState
     path: WeightHistory | tuple[()] = ()
     average: Tree | tuple[()] = ()
+    mask: Mask = {}  # noqa: RUF012 - never changed
+    memory: RoundMemory = RoundMemory()
 
     @property
     def evaluated(self) -> Tree:
@@ -167,6 +189,8 @@ def array_groups(state: State) -> dict[str, Callable[[], dict[str, np.ndarray]]]
     }
     if not isinstance(state.average, tuple):
         groups["average"] = lambda: _named_weights(state.evaluated, state.layer_state)
+    if state.mask:
+        groups["mask"] = lambda: _named(state.mask)
     return groups
 
 
@@ -189,8 +213,19 @@ def restore_state(arrays: ArrayGroups, template: State) -> State:
     average: Tree | tuple[()] = ()
     if not isinstance(template.average, tuple):
         average, _ = _filled((template.average, template.layer_state), arrays.get("average", {}))
+    [mask] = _filled([template.mask], arrays.get("mask", {}))
     return State(
-        params, layer_state, rest.optimizer, rest.step, finite, restored, rest.watch, rest.path, average
+        params,
+        layer_state,
+        rest.optimizer,
+        rest.step,
+        finite,
+        restored,
+        rest.watch,
+        rest.path,
+        average,
+        mask,
+        rest.memory,
     )
 
 
@@ -203,11 +238,14 @@ class _Remainder(NamedTuple):
     best_step: Array
     watch: MonitorState
     path: WeightHistory | tuple[()]
+    memory: RoundMemory
 
 
 def _remainder(state: State) -> _Remainder:
     best = state.best
-    return _Remainder(state.optimizer_state, state.step, best.cost, best.step, state.monitors, state.path)
+    return _Remainder(
+        state.optimizer_state, state.step, best.cost, best.step, state.monitors, state.path, state.memory
+    )
 
 
 def _named_weights(params: Tree, layer_state: Tree) -> dict[str, np.ndarray]:

@@ -14,6 +14,7 @@ from nnlab.phenomena.probe import Batch, StabilityBound, StepView, Updates
 from nnlab.system.imports import Array, PyTree, jax, jnp
 from nnlab.training.placement import Placement
 from nnlab.training.program import Components
+from nnlab.training.pruning import masked
 from nnlab.training.state import State
 
 AUGMENTATION_KEY = 2**31  # of a step's keys, that of the augmentations; those of the layers count from 0
@@ -74,7 +75,7 @@ class TrainStep:
         augmented = apply_augmentations(self.components.augment, augmentation_key, batch.inputs)
 
         def objective(trained: PyTree) -> tuple[Array, tuple[Output, Array]]:
-            params = merge_frozen(trained, state.params)
+            params = masked(merge_frozen(trained, state.params), state.mask)
             output = self.components.model.apply(
                 params, state.layer_state, augmented.inputs, key=key, train=train
             )
@@ -110,9 +111,9 @@ class TrainStep:
 
     def direction(self, state: State, trace: StepTrace) -> tuple[PyTree, PyTree]:
         """What the optimizer makes of the gradients, a tree like them, and its state after the step."""
-        trained = self.optimizer.trained(state.params)
-        schedules, time = state.monitors.schedules, self.time(state)
-        return self.optimizer.direction(trace.gradients, state.optimizer_state, trained, schedules, time)
+        known = self.optimizer.trained(state.params), state.monitors.schedules, self.time(state)
+        direction, after = self.optimizer.direction(trace.gradients, state.optimizer_state, *known)
+        return masked(direction, state.mask), after
 
     def updates(self, state: State, trace: StepTrace) -> Updates:
         """What a step adds to the weights; see `apply_updates`."""

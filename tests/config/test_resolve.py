@@ -466,6 +466,7 @@ def test_every_default_is_in_the_saved_config():
             }
         ],
         "train": {"epochs": None, "steps": 5, "stop": [], "cache_frozen": False, "devices": 1},
+        "prune": None,
         "precision": {"compute": "float32", "matmul": "highest"},
         "seed": 0,
         "loss": {"type": "cross_entropy", "label_smoothing": 0.0, "class_weights": None},

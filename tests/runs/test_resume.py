@@ -42,6 +42,7 @@ KINDS = {
     "full batch, momentum, noise": BASE.replace(
         "batch_size: 8", "batch_size: full, label_noise: 0.2"
     ).replace("{type: adam, learning_rate: {type: cosine, peak: 0.02}}", "{type: sgd, momentum: 0.9}"),
+    "rounds of pruning": BASE.replace("steps: 60", "steps: 20") + "prune: {rounds: 2, rewind: 7}\n",
     "grokfast around AdamW, decay in the loss": BASE.replace(
         "optimizer: {type: adam, learning_rate: {type: cosine, peak: 0.02}}",
         "optimizer: {type: grokfast, optimizer: {type: adamw, learning_rate: 0.01}}\n"
@@ -108,7 +109,7 @@ def test_going_on_leaves_the_same_bytes(text, chunks, tmp_path, often):
     assert any("best.safetensors" in name for name in expected)
 
 
-@pytest.mark.parametrize("kind", ["batch norm, dropout, Adam, cosine"])
+@pytest.mark.parametrize("kind", ["batch norm, dropout, Adam, cosine", "rounds of pruning"])
 def test_going_on_at_every_step_leaves_the_same_bytes(kind, tmp_path, often):
     expected = whole(KINDS[kind], tmp_path / "whole")
     stops = 0
