@@ -204,6 +204,8 @@ def _check_solved(plan: ExperimentPlan) -> None:
     if plan.optimizer is not None or plan.train is not None:
         given = "optimizer" if plan.optimizer is not None else "train"
         raise InvalidValue(f"a solver stands in its place; leave out '{given}' or 'solver'", (given,))
+    if plan.data.tasks is not None:
+        raise InvalidValue("a solver takes no steps, to divide among tasks; leave it out", ("data", "tasks"))
     if plan.precision != FULL_PRECISION:
         raise InvalidValue("a solver computes in float64; leave it out", ("precision",))
     if plan.regularizers:

@@ -31,6 +31,7 @@ LATER_KEYS: list[tuple[str, ConfigValue]] = [
     ("data.split.sample", None),
     ("data.order", None),
     ("data.fresh", False),
+    ("data.tasks", None),
 ]
 # likewise parameters of components, which may stand in many places: type, name, value
 LATER_PARAMETERS: list[tuple[str, str, ConfigValue]] = [

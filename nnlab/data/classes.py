@@ -40,7 +40,7 @@ def select_classes(loaded: Loaded, kept: Sequence[int | str]) -> Loaded:
     chosen: list[int] = []
     for position, given in enumerate(kept):
         try:
-            number = _class_number(examples, given)
+            number = class_number(examples, given)
             if number in chosen:
                 raise InvalidValue(f"names {class_title(examples, number)} twice; once is enough")
         except InvalidValue as error:
@@ -63,8 +63,8 @@ def select_classes(loaded: Loaded, kept: Sequence[int | str]) -> Loaded:
     )
 
 
-def _class_number(examples: Examples, given: int | str) -> int:
-    """The number of a class that is given by number or by name. Raises InvalidValue."""
+def class_number(examples: Examples, given: int | str) -> int:
+    """The number of a class that is given by number, from 0, or by name. Raises InvalidValue."""
     names = examples.class_names
     if isinstance(given, str):
         if not names:

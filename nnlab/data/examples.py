@@ -39,6 +39,7 @@ class Examples:
         class_names: What the source calls the classes; empty where it only numbers them.
         feature_names: The column that each feature of inputs `[N, D]` comes from; empty where the source only
             numbers them.
+        tasks: The task of each example in a sequence of them, `[N]` int32 from 0; None where there is none.
     """
 
     inputs: Inputs
@@ -47,6 +48,7 @@ class Examples:
     rows: np.ndarray
     class_names: tuple[str, ...] = ()
     feature_names: tuple[str, ...] = ()
+    tasks: np.ndarray | None = None
 
     def __len__(self) -> int:
         return self.inputs.shape[0]
@@ -63,7 +65,9 @@ class Examples:
 
     def take(self, chosen: np.ndarray | slice) -> Examples:
         """The examples at these places, in this order."""
-        return replace(self, inputs=self.inputs[chosen], targets=self.targets[chosen], rows=self.rows[chosen])
+        tasks = None if self.tasks is None else self.tasks[chosen]
+        inputs, targets, rows = self.inputs[chosen], self.targets[chosen], self.rows[chosen]
+        return replace(self, inputs=inputs, targets=targets, rows=rows, tasks=tasks)
 
 
 class Loaded(NamedTuple):

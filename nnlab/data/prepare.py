@@ -25,6 +25,7 @@ from nnlab.data.file_rows import is_too_large
 from nnlab.data.inputs import ByteInputs, Inputs, blocks_of, file_rows, in_memory, scale_bytes
 from nnlab.data.order import Branch
 from nnlab.data.splits import Split, split_examples
+from nnlab.data.tasks import Tasks, assign_tasks
 from nnlab.data.transforms import Scaling, Transform
 from nnlab.errors import InvalidValue
 from nnlab.registry import ComponentOf, Count, Fraction, common_options, section
@@ -101,6 +102,8 @@ class Data(NamedTuple):
             for block in blocks_of(part.inputs):
                 digest.update(np.ascontiguousarray(block).data)
             digest.update(np.ascontiguousarray(part.targets).data)
+            if part.tasks is not None:
+                digest.update(part.tasks.data)
         return digest.hexdigest()
 
 
@@ -112,12 +115,14 @@ class DataPlan(NamedTuple):
         batch_size: Examples in a step; 0 is all of them.
         order: Where the order of examples branches off, if it does.
         fresh: Draws the examples of a step, where they are drawn anew.
+        tasks: How they become a sequence of tasks, where they do.
     """
 
     load: Callable[[int], Data]
     batch_size: int
     order: Branch | None = None
     fresh: Fresh | None = None
+    tasks: Tasks | None = None
 
 
 @common_options("dataset")
@@ -134,6 +139,7 @@ def prepare(
     reconstruct: bool = False,
     order: Branch | None = None,
     fresh: bool = False,
+    tasks: Annotated[Tasks, ComponentOf("tasks")] | None = None,
 ) -> DataPlan:
     """Keys of every data set, by which its examples are split, chosen and scaled.
 
@@ -155,17 +161,14 @@ def prepare(
         order: Another order of the examples, from a step on. null is that of the run's seed throughout.
         fresh: Whether each step has examples of its own, drawn on the device from seed and step, as xor,
             sparse_features and sparse_parity can; the training split is then a sample to evaluate on.
+        tasks: Makes a sequence of tasks of them, trained on one after the other. null is one of all examples.
 
     Raises:
         InvalidValue: There are no labels for label_noise, or batches of all examples to order.
     """
-    others = {
-        "label_noise": label_noise,
-        "normalize": normalize,
-        "keep_classes": keep_classes,
-        "order": order,
-    }
-    _check_together(source, batch_size, fresh, others | {"reconstruct": reconstruct or None})
+    others: dict[str, object] = {"label_noise": label_noise, "normalize": normalize, "order": order}
+    others |= {"keep_classes": keep_classes, "tasks": tasks, "reconstruct": reconstruct or None}
+    _check_together(source, batch_size, fresh, others)
     given_seed = split.seed if split else None
 
     def load(seed: int) -> Data:
@@ -177,9 +180,10 @@ def prepare(
         if label_noise is not None:
             data = data._replace(train=_replace_labels(data.train, label_noise, seed))
         data = _scale(data, normalize)
-        return _target_inputs(data) if reconstruct else data
+        return _assign_tasks(_target_inputs(data) if reconstruct else data, tasks, seed)
 
-    return DataPlan(load, 0 if batch_size == "full" else batch_size, order, source.fresh if fresh else None)
+    size = 0 if batch_size == "full" else batch_size
+    return DataPlan(load, size, order, source.fresh if fresh else None, tasks)
 
 
 def _check_together(source: Source, batch_size: object, fresh: bool, others: Mapping[str, object]) -> None:
@@ -346,3 +350,15 @@ def _target_inputs(data: Data) -> Data:
             for name, part in data.splits.items()
         }
     )
+
+
+def _assign_tasks(data: Data, tasks: Tasks | None, seed: int) -> Data:
+    """The data as a sequence of tasks, where they are one. Raises InvalidValue."""
+    if tasks is None:
+        return data
+    try:
+        return data.with_splits(
+            {name: assign_tasks(tasks, part, name, seed) for name, part in data.splits.items()}
+        )
+    except InvalidValue as error:
+        raise InvalidValue(str(error), ("tasks", *error.at)) from None

@@ -28,6 +28,7 @@ TABLES = {
     "timing",
     "predictions",
     "directions",
+    "tasks",
     "trials",
     "summary",
 }  # beside those of probes

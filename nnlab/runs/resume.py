@@ -233,6 +233,8 @@ def _check_columns(task: RunTask) -> None:
     now = task.experiment.config.tree
     if before["record"]["layers"] != now["record"]["layers"] or before["phenomena"] != now["phenomena"]:
         raise InvalidValue("record.layers and phenomena make other columns")
+    if before["data"]["tasks"] != now["data"]["tasks"]:
+        raise InvalidValue("data.tasks makes other rows of tasks.csv")
 
 
 def drift(task: RunTask, meta: CheckpointMeta) -> list[JsonObject]:

@@ -19,12 +19,14 @@ class DeviceData(NamedTuple):
         targets: `[R, ...]`.
         real: `[R]`, false for the rows that fill up a block.
         table: The numbers that bytes stand for, see `ByteInputs`; an empty tuple where inputs are numbers.
+        tasks: `[R]`, the task of each example in a sequence of them; else an empty tuple.
     """
 
     inputs: Array | tuple[()]
     targets: Array
     real: Array
     table: Array | tuple[()] = ()
+    tasks: Array | tuple[()] = ()
 
     def numbers(self, inputs: PyTree) -> Array:
         """What some of the inputs, `[B, ...]`, stand for."""

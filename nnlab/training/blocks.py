@@ -84,6 +84,7 @@ class EvalBlocks(NamedTuple):
             filled(lambda examples: examples.targets),
             filled(lambda examples: np.ones(len(examples), bool)),
             table,
+            () if experiment.plan.data.tasks is None else filled(tasks_of),
         )
 
     def read(self, experiment: Experiment, as_bytes: bool, first: int, count: int) -> np.ndarray:
@@ -149,6 +150,12 @@ class NotOnDevice(dict[str, Batch]):
             "a phenomenon looks at examples, and they are streamed from a file that is too large for memory; "
             "leave it out, or give data.limit"
         )
+
+
+def tasks_of(examples: Examples) -> np.ndarray:
+    """The task of each example, `[N]`, in a sequence of them."""
+    assert examples.tasks is not None  # noqa: S101 - then each has one
+    return examples.tasks
 
 
 def read_stored(inputs: Inputs, as_bytes: bool, values: np.ndarray) -> None:

@@ -85,7 +85,8 @@ def build_core(
     blocks, classes = EvalBlocks.of(experiment), experiment.data.train.classes
     round_steps, steps_per_epoch = experiment.rounds.steps, experiment.steps_per_epoch
     train_step = TrainStep(components, arguments.seed, round_steps, steps_per_epoch, placement)
-    evaluator = Evaluator(components, arguments.seed, arguments.data, blocks, classes)
+    tasks = experiment.plan.data.tasks.length if experiment.plan.data.tasks else 0
+    evaluator = Evaluator(components, arguments.seed, arguments.data, blocks, classes, tasks)
     recorder = Recorder(experiment, components, arguments, train_step, evaluator)
     draw = experiment.plan.data.fresh
     fresh = draw and (lambda key: Batch(*draw(key, experiment.batch_size)))

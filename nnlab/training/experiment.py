@@ -41,6 +41,7 @@ from nnlab.training.memory import FLOAT_BYTES, STREAMED_BYTES, Footprint
 from nnlab.training.pretrained import NO_PRETRAINED_WEIGHTS, PretrainedWeights, load_pretrained
 from nnlab.training.program import Components, build_components, group_key, traced_values
 from nnlab.training.rounds import Rounds
+from nnlab.training.turns import batch_size_of, task_starts
 
 MAXIMUM_STEPS = 2**31 - 1  # steps are counted in int32
 
@@ -189,6 +190,11 @@ class TrainedExperiment(Experiment):
         """The model without its frozen prefix."""
         return self.model.split_at(self.frozen_prefix)[1] if self.frozen_prefix else self.model
 
+    @functools.cached_property
+    def task_starts(self) -> list[int]:
+        """The step at which each task begins, ascending; [0] without a sequence of tasks."""
+        return task_starts(self.plan, self.rounds.steps)
+
     @property
     def trained_parameters(self) -> int:
         """The number of parameters of the layers that are not frozen."""
@@ -306,7 +312,7 @@ def _build_trained(
     pretrained: PretrainedWeights,
     train: Train,
 ) -> TrainedExperiment:
-    batch_size = min(plan.data.batch_size or len(data.train), len(data.train))
+    batch_size = batch_size_of(config, plan, data)
     steps_per_epoch = len(data.train) // batch_size
     check_training(config, plan, data, model, batch_size)
     round_steps = train.steps
@@ -317,7 +323,8 @@ def _build_trained(
         message = f"comes to {rounds.total_steps:.3g} steps; there can be fewer than {MAXIMUM_STEPS:,}"
         raise config.error(("train",), message)
     with blame(config, "record"):
-        record_steps = sorted({*plan.record.steps(round_steps, steps_per_epoch), rounds.rewind})
+        turns = [rounds.rewind, *task_starts(plan, round_steps)]
+        record_steps = sorted({*plan.record.steps(round_steps, steps_per_epoch), *turns})
     experiment = TrainedExperiment(
         config=config,
         plan=plan,

@@ -9,6 +9,7 @@ import numpy as np
 
 from nnlab.system.imports import Array
 from nnlab.training.chunk import Record
+from nnlab.training.evaluator import task_column
 from nnlab.training.experiment import TrainedExperiment
 from nnlab.training.packing import unpack
 from nnlab.training.rounds import Leg
@@ -96,7 +97,9 @@ def _tables(experiment: TrainedExperiment, records: Record, leg: Leg) -> dict[st
         name: {column: np.asarray(values)[kept] for column, values in columns.items()}
         for name, columns in unpack(records.tables).items()
     }
-    metrics = _metrics(experiment, steps, leg, tables)
+    recorded = {"metrics": _metrics(experiment, steps, leg, tables)}
+    if experiment.plan.data.tasks is not None:
+        recorded["tasks"] = _tasks(experiment, steps, leg, tables["metrics"])
     del tables["metrics"]
     probes = {probe.table: probe for probe in experiment.probes}
     numbers = np.searchsorted(experiment.record_steps, steps)
@@ -105,7 +108,7 @@ def _tables(experiment: TrainedExperiment, records: Record, leg: Leg) -> dict[st
         measured = np.isin(numbers, probes[name].measured(len(experiment.record_steps)))
         columns = {column: values[measured] for column, values in columns.items()}
         probed[name] = flat_table(experiment, name, leg.offset + steps[measured], columns)
-    return {"metrics": metrics} | probed
+    return recorded | probed
 
 
 def _metrics(
@@ -123,6 +126,25 @@ def _metrics(
         table[column] = np.sqrt(squares.sum(-1)).astype(np.float32)
     if "weight_norm" in measured:
         table["weight_norm"] = measured["weight_norm"]
+    return table
+
+
+def _tasks(experiment: TrainedExperiment, steps: np.ndarray, leg: Leg, measured: Table) -> Table:
+    """The table `tasks`: a row for each record, split and task; tasks are counted from 1. `current_task` is
+    that of the step which led to the record, at step 0 the first."""
+    starts, splits = experiment.task_starts, list(experiment.data.splits)
+    current = np.maximum(np.searchsorted(starts, steps), 1)
+    shape = len(steps), len(splits), len(starts)
+    numbers = {
+        "step": leg.offset + steps[:, None, None],
+        "current_task": current[:, None, None],
+        "split": np.array(splits, object)[:, None],
+        "task": np.arange(1, len(starts) + 1),
+    }
+    table = {name: np.broadcast_to(values, shape).reshape(-1) for name, values in numbers.items()}
+    for measure in ("loss", "accuracy") if experiment.data.train.classes else ("loss",):
+        values = [measured[task_column(split, measure)] for split in splits]
+        table[measure] = np.stack(values, 1).reshape(-1)
     return table
 
 

@@ -58,7 +58,7 @@ class Recorder:
             record unless the training is over; and the row of the table `metrics`.
         """
         metrics = self.evaluator.metrics(state, sums)
-        costs = {name: -v if self.better[name] == "higher" else v for name, v in metrics.items()}
+        costs = {name: -metrics[name] if b == "higher" else metrics[name] for name, b in self.better.items()}
         updated = self.update_monitors(state, costs)
         monitors = jax.lax.cond(state.running, lambda: updated, lambda: state.monitors)
         row = self.metrics_row(state._replace(monitors=updated), metrics)
