@@ -324,9 +324,9 @@ def test_predictions_of_a_run_whose_frozen_layers_were_computed_once(tmp_path):
 def test_a_prediction_is_compiled_once_for_a_shape(normalized):
     inputs = np.zeros((4, 5), np.float32)
     normalized.predict(inputs)
-    compiled = normalized._predictor._apply._cache_size()
+    compiled = normalized._predictor._model.program._cache_size()
     normalized.predict(inputs + 1)
-    assert normalized._predictor._apply._cache_size() == compiled
+    assert normalized._predictor._model.program._cache_size() == compiled
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import click
 from nnlab import __version__
 from nnlab.cli.cross_validate import cross_validate
 from nnlab.cli.export import export
+from nnlab.cli.generate import generate
 from nnlab.cli.registry import list_components, schema, show
 from nnlab.cli.reports import report, watch
 from nnlab.cli.results import check, compare, plot
@@ -92,6 +93,7 @@ for command in (
     runs,
     remove,
     compare,
+    generate,
     export,
     new,
     schema,

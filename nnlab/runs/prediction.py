@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,20 +11,19 @@ import numpy as np
 
 from nnlab.config import Config
 from nnlab.errors import InvalidValue, UsageError
+from nnlab.runs.generation import Writer
 from nnlab.storage.checkpoints import Arrays
 from nnlab.storage.results import read_json
 from nnlab.system import device
-from nnlab.system.imports import Array, jax
 from nnlab.text import one_line
 from nnlab.training.blocks import EvalBlocks
 from nnlab.training.cost import step_flops
 from nnlab.training.experiment import Experiment, build_experiment
-from nnlab.training.pretrained import PretrainedWeights, weights_of_run
+from nnlab.training.pretrained import weights_of_run
+from nnlab.training.trained_model import TrainedModel
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
-
-    from nnlab.nn.layer import Tree
 
 
 class Predictor:
@@ -41,16 +39,20 @@ class Predictor:
 
     def predict(self, inputs: ArrayLike) -> np.ndarray:
         """See `Run.predict`."""
-        params, state = self._params_and_state
-        experiment = self._experiment
+        experiment, model = self._experiment, self._model
         examples = self._examples(inputs)
         size = max(1, min(len(examples), EvalBlocks.of(experiment).block_size))
         missing = -len(examples) % size
         padding = np.zeros((missing, *examples.shape[1:]), np.float32)
         blocks = np.concatenate([examples, padding]).reshape(-1, size, *examples.shape[1:])
-        outputs = [np.asarray(self._apply(params, state, block)) for block in blocks]
+        outputs = [model(block) for block in blocks]
         shape = (0, *experiment.model.setup.output_shape)
         return np.concatenate([np.zeros(shape, np.float32), *outputs])[: len(examples)]
+
+    @functools.cached_property
+    def writer(self) -> Writer:
+        """What the model of a text writes. Raises UsageError where the run is of none."""
+        return Writer(self.path, self.config, self._weights)
 
     @functools.cached_property
     def _weights(self) -> Arrays:
@@ -60,11 +62,8 @@ class Predictor:
             raise UsageError(str(error)) from None
 
     @functools.cached_property
-    def _params_and_state(self) -> tuple[Tree, Tree]:
-        """The weights as the model takes them: parameters, and the layers' running averages."""
-        weights, experiment = PretrainedWeights(self._weights, ""), self._experiment
-        params, state = experiment.model.init(experiment.plan.seed)
-        return weights.replace_in(params), weights.replace_in(state)
+    def _model(self) -> TrainedModel:
+        return TrainedModel(self._experiment.plan, self._experiment.model, self._weights)
 
     @functools.cached_property
     def _experiment(self) -> Experiment:
@@ -79,16 +78,6 @@ class Predictor:
             )
         device.configure(step_flops=step_flops(experiment))
         return experiment
-
-    @functools.cached_property
-    def _apply(self) -> Callable[[Tree, Tree, np.ndarray], Array]:
-        net, plan = self._experiment.model, self._experiment.plan
-
-        def outputs(params: Tree, state: Tree, inputs: Array) -> Array:
-            with jax.default_matmul_precision(plan.precision.matmul):
-                return net.apply(params, state, inputs, key=jax.random.key(plan.seed), train=False).value
-
-        return jax.jit(outputs)
 
     def _examples(self, inputs: ArrayLike) -> np.ndarray:
         """Inputs as the model was trained on: scaled, then float32. Raises UsageError."""

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, overload
 
-from nnlab.config import Config, check_tree
-from nnlab.config.document import read
-from nnlab.errors import ConfigError, InvalidValue, MissingPluginError, RunStatus, UsageError
-from nnlab.registry import plugins
+from nnlab.config import Config
+from nnlab.errors import InvalidValue, RunStatus, UsageError
 from nnlab.runs.expectations import Value, Verdicts, run_reasons, run_verdicts, sweep_reasons, sweep_verdicts
 from nnlab.runs.html import html_heading, html_table
+from nnlab.runs.saved_config import saved_config
 from nnlab.runs.sweep_points import PointTable, sweep_points
-from nnlab.storage.results import JsonObject, read_json, read_summary
+from nnlab.storage.results import JsonObject, read_summary
 from nnlab.storage.run_directory import is_being_written
 from nnlab.storage.tables import read_table, read_tables, read_trials
 from nnlab.text import join_words, name_in_words, one_line, short_value, suggestion
@@ -34,8 +32,7 @@ if TYPE_CHECKING:
 class Run:
     """A run, finished or not, read from its directory.
 
-    `nnlab.train` and `nnlab.open` return one. Shown at the end of a notebook's cell, it is a table of its
-    numbers and verdicts.
+    `nnlab.train` and `nnlab.open` return one. A notebook shows it as a table of its numbers and verdicts.
 
     Attributes:
         path: The run directory.
@@ -93,10 +90,8 @@ class Run:
 
     @property
     def numbers(self) -> dict[str, Value]:
-        """The numbers of the phenomena by the keys of `expect:`, such as `grokking.delay_ratio`.
-
-        The same numbers are in `summary`, nested: `run.summary["grokking"]["delay_ratio"]`.
-        """
+        """The numbers of the phenomena by the keys of `expect:`, such as `grokking.delay_ratio`; in `summary`
+        they are nested: `run.summary["grokking"]["delay_ratio"]`."""
         return _numbers(self.config, self.summary)
 
     def check(self) -> Verdicts:
@@ -145,6 +140,25 @@ class Run:
             UsageError: The inputs have another shape, the run has no weights, or its data have changed.
         """
         return self._predictor.predict(inputs)
+
+    def generate(
+        self,
+        prompt: str,
+        length: int = 200,
+        temperature: float = 1.0,
+        seed: int = 0,
+        top_k: int | None = None,
+    ) -> str:
+        """Return what the model of a text writes behind a prompt, by the last tokens that fit its window.
+
+        Args:
+            prompt: One token or more, of those in the training part.
+            length: How many tokens to write.
+            temperature: What the outputs are divided by; 0 takes the likeliest token.
+            seed: Of the draws.
+            top_k: Of how many likeliest tokens each is drawn; None is all.
+        """
+        return self._predictor.writer.write(prompt, length, temperature, seed, top_k)
 
     @functools.cached_property
     def _predictor(self) -> Predictor:
@@ -340,38 +354,15 @@ def open_run(path: Path) -> Run:
         is_sweep = (path / "sweep.yaml").exists()
         what = "is a sweep; its runs lie in trials/" if is_sweep else "has no config.yaml"
         raise UsageError(f"{path}: no run directory: it {what}")
-    config = _config(path / "config.yaml")
+    config = saved_config(path / "config.yaml")
     tables = read_tables(path)
     return Run(path, config, read_summary(path), tables)
 
 
 def open_sweep(path: Path) -> Sweep:
     """Read a sweep directory. Raises UsageError where it is damaged."""
-    config, summary = _config(path / "sweep.yaml"), read_summary(path)
+    config, summary = saved_config(path / "sweep.yaml"), read_summary(path)
     return Sweep(path, config, summary, read_trials(path / "trials.csv"))
-
-
-def _config(file: Path) -> Config:
-    if not file.is_file():  # a pipe, say, which would be waited for
-        raise UsageError(f"{file}: is no plain file")
-    try:
-        return check_tree(read(file))
-    except ConfigError as error:
-        first, *others = str(error).splitlines()
-        more = f" (and {len(others)} more)" if others else ""
-        missing = _missing_plugins(file.parent)
-        raise (MissingPluginError if missing else UsageError)(first + more + missing) from None
-
-
-def _missing_plugins(directory: Path) -> str:
-    """The plug-ins that a run was made with and that are not loaded, in words; empty for none."""
-    made_with: list[str] = []
-    for file in (directory / "environment.json", *sorted(directory.glob("trials/*/environment.json"))):
-        with contextlib.suppress(UsageError):
-            made_with = list(read_json(file).get("plugins", ()))
-            break
-    names = [name for name in made_with if name not in plugins()]
-    return f"; it was made with {' '.join(f'--import {one_line(name)}' for name in names)}" if names else ""
 
 
 def _status(path: Path, summary: JsonObject) -> RunStatus:

@@ -28,12 +28,17 @@ def facts_of(experiment: Experiment) -> JsonObject:
     """What the summary of a run says before it is trained."""
     train = experiment.data.train
     names = train.printed_class_names[:MAXIMUM_CLASS_NAMES]
+    named: JsonObject = (
+        {"class_names": {str(number): name for number, name in enumerate(names)}} if names else {}
+    )
+    if train.positions:  # each token is one character
+        named = {"vocabulary": "".join(train.class_names)}
     return {
         "name": experiment.plan.name,
         "parameters": experiment.model.setup.count("params"),
         "trained_parameters": experiment.trained_parameters,
         "classes": train.classes,
-        **({"class_names": {str(number): name for number, name in enumerate(names)}} if names else {}),
+        **named,
     }
 
 

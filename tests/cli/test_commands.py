@@ -38,6 +38,7 @@ COMMANDS = [
     "runs",
     "remove",
     "compare",
+    "generate",
     "export",
     "new",
     "schema",
