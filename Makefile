@@ -97,12 +97,13 @@ ZERO_ONE := zero_one_bias_variance zero_one_bias_variance_clean
 UNITS := cross_validated_units cross_validated_units_alike
 
 more-results: setup ## the same for the figures of the other phenomena and lecture statements; eight minutes
-	$(call TRAIN,$(SIGNALS) $(EDGES) $(COLLAPSES) $(SPECTRA) $(SPEEDS))
+	$(call TRAIN,$(SIGNALS) $(EDGES) edge_of_stability_sam $(COLLAPSES) $(SPECTRA) $(SPEEDS))
 	$(call SWEEP,phase_diagram $(LAZY) lazy_scale $(SUPERPOSED) $(TRIPLE) $(TRAINED) memorisation)
 	$(call SWEEP,critical_batch $(APPROXIMATIONS) $(SAWTEETH) whitening $(ZERO_ONE) $(UNITS))
 	$(call FIGURE,$(SIGNALS),signal,signal_propagation)
 	$(call FIGURE,phase_diagram,signal,phase_diagram)
 	$(call FIGURE,$(EDGES),sharpness,edge_of_stability)
+	$(call FIGURE,edge_of_stability edge_of_stability_sam,sharpness/sam,edge_of_stability)
 	$(call FIGURE,$(COLLAPSES),collapse,neural_collapse)
 	$(call FIGURE,$(SPECTRA),spectral,spectral_bias)
 	$(call FIGURE,$(LAZY),laziness,laziness)

@@ -69,7 +69,9 @@ def sam(
         share = radius / jnp.where(length > 0, length, 1.0)
         return jax.tree.map(lambda w, g: w + share * g, params, gradients)
 
-    return optimizer._replace(ascent=ascent, stability=None)
+    stability = optimizer.stability
+    known = stability is not None and stability.preconditioner is None
+    return optimizer._replace(ascent=ascent, stability=stability._replace(radius=radius) if known else None)
 
 
 @register("optimizer")

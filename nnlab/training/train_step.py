@@ -11,7 +11,7 @@ from nnlab.optim.losses import Loss
 from nnlab.optim.parameter_groups import layer_of
 from nnlab.optim.schedules import Time
 from nnlab.phenomena.probe import Batch, StabilityBound, StepView, Updates
-from nnlab.system.imports import Array, PyTree, jax, jnp
+from nnlab.system.imports import Array, PyTree, jax, jnp, optax
 from nnlab.training.placement import Placement
 from nnlab.training.program import Components
 from nnlab.training.pruning import masked
@@ -29,6 +29,7 @@ class StepTrace(NamedTuple):
         intermediates: Those of the layers, see `Output`.
         loss: The batch's mean loss in training mode, with penalties.
         batch_loss: The same without penalties.
+        slope: The length of the gradient at the present weights, where the step goes by that of others.
     """
 
     gradients: Tree
@@ -36,6 +37,7 @@ class StepTrace(NamedTuple):
     intermediates: Mapping[str, Mapping[str, Array]]
     loss: Array
     batch_loss: Array
+    slope: Array | float = 1.0
 
 
 class TrainStep:
@@ -61,10 +63,12 @@ class TrainStep:
             jax.value_and_grad(self.objective(state, batch), has_aux=True),
         )
         (loss, (output, batch_loss)), gradients = compute(trained)
+        slope: Array | float = 1.0
         if self.optimizer.ascent is not None:
+            slope = optax.tree.norm(gradients)
             _, gradients = compute(self.optimizer.ascent(trained, gradients))
         layer_state = {**state.layer_state, **output.state}  # a frozen prefix has no output state
-        return StepTrace(gradients, layer_state, output.intermediates, loss, batch_loss)
+        return StepTrace(gradients, layer_state, output.intermediates, loss, batch_loss, slope)
 
     def objective(self, state: State, batch: Batch) -> Callable[[PyTree], tuple[Array, tuple[Output, Array]]]:
         """What a state's step minimizes on some examples: weights that are trained -> the loss with its
@@ -141,7 +145,7 @@ class TrainStep:
         preconditioner that makes up for it."""
         schedules, time, stability = state.monitors.schedules, self.time(state), self.optimizer.stability
         rate = self.optimizer.learning_rate.rate(schedules[0], time)
-        threshold = jnp.full((), jnp.nan) if stability is None else stability.threshold(rate)
+        threshold = jnp.full((), jnp.nan) if stability is None else stability.threshold(rate, trace.slope)
         preconditioner = None if stability is None else stability.preconditioner
         if preconditioner is None and not self.optimizer.groups:
             return StabilityBound(threshold, None)

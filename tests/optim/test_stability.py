@@ -60,7 +60,7 @@ def test_the_weights_shrink_below_the_threshold_and_grow_above_it(name, keys):
     scale = 1.0
     if stability.preconditioner is not None:
         scale = float(stability.preconditioner(settled(optimizer))["w"])
-    threshold = float(stability.threshold(RATE)) * scale
+    threshold = float(stability.threshold(RATE, 1.0)) * scale
     with jax.numpy_dtype_promotion("standard"):
         assert np.divide(*walked(optimizer, 0.998 * threshold)[::-1]) < 0.9
         assert np.divide(*walked(optimizer, 1.002 * threshold)[::-1]) > 1.1
@@ -78,8 +78,19 @@ def test_the_weights_shrink_below_the_threshold_and_grow_above_it(name, keys):
 )
 def test_thresholds_of_the_papers(keys, threshold):
     """Cohen et al. 2021, appendix B, and 2022: 38 / rate for Adam."""
-    found = build("optimizer", keys | {"learning_rate": RATE}).stability.threshold(RATE)
+    found = build("optimizer", keys | {"learning_rate": RATE}).stability.threshold(RATE, 1.0)
     assert found == pytest.approx(threshold)
+
+
+@pytest.mark.parametrize(("radius", "curvature"), [(0.05, 150.0), (0.5, 20.0), (0.0, 200.0)])
+def test_sam_is_stable_up_to_where_it_oscillates(radius, curvature):
+    """On h w^2 / 2 it goes from w to -w at 2 w = rate h (w + radius), where the slope is h w."""
+    place = RATE * curvature * radius / (2 - RATE * curvature) if radius else 1.0
+    sam = build("optimizer", {"type": "sam", "radius": radius, "optimizer": {"type": "sgd"}})
+    after = place - RATE * curvature * sam.ascent({"w": jnp.float32(place)}, {"w": curvature * place})["w"]
+    assert float(after) == pytest.approx(-place, rel=1e-4)
+    assert float(sam.stability.threshold(RATE, curvature * place)) == pytest.approx(curvature, rel=1e-5)
+    assert build("optimizer", {"type": "sam", "optimizer": {"type": "adam"}}).stability is None
 
 
 def test_adams_preconditioner_is_what_it_divides_by():
@@ -102,6 +113,6 @@ def test_where_no_threshold_is_known(keys):
 
 def test_every_optimizer_has_a_case_or_no_threshold():
     unknown = {name for name in components("optimizer") if build("optimizer", name).stability is None}
-    assert set(CASES) | unknown | {"moving_average"} == set(components("optimizer"))
+    assert set(CASES) | unknown | {"moving_average", "sam"} == set(components("optimizer"))
     around = build("optimizer", {"type": "moving_average", "optimizer": {"type": "sgd", "momentum": 0.9}})
     assert around.stability == build("optimizer", {"type": "sgd", "momentum": 0.9}).stability  # its steps

@@ -79,8 +79,9 @@ def edge_of_stability(
     is that of P^-1/2 H P^-1/2. The threshold is the optimizer's own at the learning rate of the step:
     2 / rate for gradient descent, RMSProp and AdaGrad, 2 (1 + momentum) / rate with heavy ball's momentum,
     2 (1 + momentum) / ((1 + 2 momentum) rate) with Nesterov's, 2 (1 + b1) / ((1 - b1) rate) for Adam, that is
-    38 / rate. Of other optimizers, and where gradients are clipped, no threshold is known. What it says holds
-    for full batches; the noise of small ones keeps the sharpness lower.
+    38 / rate. For sam around sgd it is lower, the more so the smaller the gradient is. Of other optimizers,
+    and where gradients are clipped, no threshold is known. What it says holds for full batches; the noise of
+    small ones keeps the sharpness lower.
 
     Verdicts:
         edge: The median of sharpness / threshold over the last third of the measurements is from 0.95 to
@@ -100,7 +101,8 @@ def edge_of_stability(
 
     Reference:
         Cohen, Kaur, Li, Kolter & Talwalkar 2021, "Gradient descent on neural networks typically occurs at the
-        edge of stability"; for Adam Cohen et al. 2022, "Adaptive gradient methods at the edge of stability".
+        edge of stability"; for Adam Cohen et al. 2022, "Adaptive gradient methods at the edge of stability";
+        for sam Long & Bartlett 2024, "Sharpness-aware minimization and the edge of stability".
     """
     if eigenvalues > iterations:
         message = f"{eigenvalues} eigenvalues take as many iterations, and there are {iterations}"
