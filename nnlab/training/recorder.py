@@ -15,6 +15,7 @@ from nnlab.training.experiment import TrainedExperiment
 from nnlab.training.program import Components
 from nnlab.training.pruning import share_left
 from nnlab.training.state import Best, MonitorState, State, WeightHistory
+from nnlab.training.step_view import step_view
 from nnlab.training.train_step import StepTrace, TrainStep, merge_frozen
 
 Columns = dict[str, Array]
@@ -114,7 +115,7 @@ class Recorder:
     def snapshot(self, state: State, trace: StepTrace | None = None) -> Snapshot:
         """What probes see of a state, and of the step taken from it, if any."""
         nan = jnp.full((), jnp.nan)
-        step = self.train_step.view(state, trace) if trace else None
+        step = step_view(self.train_step, state, trace) if trace else None
         trace = trace or StepTrace({}, {}, {}, nan, nan)
         gradients = trace.gradients
         if gradients:

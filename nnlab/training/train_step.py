@@ -10,7 +10,7 @@ from nnlab.nn.layer import Output, TrainUnlessFrozen, Tree
 from nnlab.optim.losses import Loss
 from nnlab.optim.parameter_groups import layer_of
 from nnlab.optim.schedules import Time
-from nnlab.phenomena.probe import Batch, StabilityBound, StepView, Updates
+from nnlab.phenomena.probe import Batch, Updates
 from nnlab.system.imports import Array, PyTree, jax, jnp, optax
 from nnlab.training.placement import Placement
 from nnlab.training.program import Components
@@ -132,32 +132,6 @@ class TrainStep:
             return 0.0 if self.optimizer.frozen(path) else -rate(path)
 
         return Updates(merge_frozen(direction, nothing), factor)
-
-    def view(self, state: State, trace: StepTrace) -> StepView:
-        """What probes see of how a step is taken."""
-        return StepView(
-            objective=lambda params, examples: self.objective(state, examples)(params)[0],
-            stability=lambda: self.stability(state, trace),
-        )
-
-    def stability(self, state: State, trace: StepTrace) -> StabilityBound:
-        """Up to which curvature a step is stable. A layer of its own rate, or none, has a part of the
-        preconditioner that makes up for it."""
-        schedules, time, stability = state.monitors.schedules, self.time(state), self.optimizer.stability
-        rate = self.optimizer.learning_rate.rate(schedules[0], time)
-        threshold = jnp.full((), jnp.nan) if stability is None else stability.threshold(rate, trace.slope)
-        preconditioner = None if stability is None else stability.preconditioner
-        if preconditioner is None and not self.optimizer.groups:
-            return StabilityBound(threshold, None)
-        rate_of = self.optimizer.rates(schedules, time)
-        ones = jax.tree.map(jnp.ones_like, self.optimizer.trained(state.params))
-        scales = ones if preconditioner is None else preconditioner(self.direction(state, trace)[1])
-        if self.optimizer.groups:
-            scales = jax.tree_util.tree_map_with_path(
-                lambda path, scale: scale * (rate / rate_of(layer_of(path))), scales
-            )
-        endless = jax.tree.map(lambda array: jnp.full_like(array, jnp.inf), state.params)
-        return StabilityBound(threshold, merge_frozen(scales, endless))
 
     def apply_updates(self, state: State, trained: PyTree, direction: PyTree) -> tuple[PyTree, PyTree]:
         """Step in a direction, each layer at its own rate, and apply the constraints.
