@@ -90,7 +90,7 @@ TRAINED = [
     "double_descent_triple_even",
     "dropout_none",
     "early_stopping",
-    "edge_of_stability_short",
+    "edge_of_stability_sam_small_rate",
     "grokking_grokfast",
     "grokking_power2022",
     "grokking_progress",
