@@ -109,6 +109,7 @@ TRAINED = [
     "perceptron_xor",
     "phase_diagram_relu",
     "ravine_turned",
+    "rbm",
     "relu_glorot_collapsing",
     "rnn_gradient_orthogonal",
     "rnn_memory",

@@ -89,6 +89,20 @@ class Data(NamedTuple):
             test=parts.get("test", self.test),
         )
 
+    def with_classes_as_values(self) -> Data:
+        """The same data without classes: the targets are their numbers as values, `[N, 1]`."""
+        parts = {
+            name: replace(
+                part,
+                targets=part.targets.astype(np.float32).reshape(len(part), -1),
+                classes=0,
+                class_names=(),
+            )
+            for name, part in self.splits.items()
+            if part.classes
+        }
+        return self.with_splits(parts)
+
     def with_notes(self, notes: Iterable[str]) -> Data:
         """The same data with more notes."""
         return self._replace(notes=(*self.notes, *map(one_line, notes)))

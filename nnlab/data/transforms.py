@@ -61,6 +61,16 @@ def min_max(train: Inputs, /, *, low: float = 0.0, high: float = 1.0, together: 
 
 
 @register("transform")
+def binarize(train: Inputs, /, *, above: float = 0.5) -> Scaling:
+    """Makes bits of the inputs: 1 where a value is greater than `above`, else 0.
+
+    Args:
+        above: The threshold, in the units of the inputs.
+    """
+    return lambda inputs: (inputs > above).astype(np.float32)
+
+
+@register("transform")
 def whiten(train: Inputs, /, *, method: Literal["pca", "zca"] = "pca", epsilon: NonNegative = 0.0) -> Scaling:
     """Whitens the inputs to uncorrelated features of variance 1, V^T (x - mean) / sqrt(eigenvalue + epsilon).
 

@@ -26,6 +26,9 @@ import numpy as np
 from nnlab.registry import Built, ComponentOf, register
 from nnlab.system.imports import Array
 
+NEGATIVE_LOG_LIKELIHOOD = "negative log-likelihood, nats"  # of an example; a loss that some layers compute
+BOUND_OF_LIKELIHOOD = f"bound of the {NEGATIVE_LOG_LIKELIHOOD}"
+
 Shape = tuple[int, ...]
 Tree = Mapping[str, Any]
 """Arrays, or Variables, in dicts nested as the layers are."""
@@ -70,6 +73,11 @@ class Setup(NamedTuple):
         vocabulary: The number of tokens, where the layer's inputs are token numbers, else None.
         random: Whether the outputs are random in training.
         workspace_values: Values per example that the layer computes besides its outputs.
+        own_loss: What the outputs `[B, 1]` are where they are a loss, see `layer_loss`; empty where they are
+            not.
+        takes_bits: Whether each of the layer's inputs must be 0 or 1.
+        sample: (params, state, key, count) -> examples `[count, ...]` like the layer's inputs, drawn by what
+            it has learnt of them; None where it cannot.
         note: What a summary says beside the layer; empty where there is nothing to say.
     """
 
@@ -83,6 +91,9 @@ class Setup(NamedTuple):
     vocabulary: int | None = None
     random: bool = False
     workspace_values: int = 0
+    own_loss: str = ""
+    takes_bits: bool = False
+    sample: Callable[[Tree, Tree, Array, int], Array] | None = None
     note: str = ""
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from nnlab.nn.layer import Layer, Output, Setup, Shape, TrainMode, Tree, Variabl
 from nnlab.system.imports import Array, PyTree, jax
 from nnlab.system.random import generator
 
+KEEP_VALUES = ("flatten", "reshape")  # layers that hand on their inputs' values as they are
 MAXIMUM_CHECKED_VALUES = 2**10  # of an array that is drawn only to see whether it can be
 
 
@@ -60,6 +62,19 @@ class Model(NamedTuple):
         output = self.layer.apply(_cast(params, self.compute), state, inputs, key=key, train=train)
         return _cast(output, "float32")
 
+    def sample(self, params: Tree, state: Tree, key: Array, count: int) -> Array:
+        """Draw examples, `[count, ...]` float32, like the inputs of the last layer.
+
+        Raises:
+            InvalidValue: The last layer draws none, or does not get the model's inputs.
+        """
+        draw = sampling(self.setup)
+        if draw is None:
+            raise InvalidValue("the model draws no examples; one that ends in a layer such as rbm does")
+        ((name, _),) = list(self.setup.children.items())[-1:]
+        weights = params[name] if self.compute == "float32" else _cast(params[name], self.compute)
+        return _cast(draw(weights, state.get(name, {}), key, count), "float32")
+
     def split_at(self, count: int) -> tuple[Model, Model]:
         """The first `count` layers of the chain, and the rest, which continues from their outputs."""
         layers = dict(zip(self.setup.children, self.layer.layers, strict=True))
@@ -87,6 +102,13 @@ def build_model(layer: Layer, input_shape: Shape, compute: str = "float32") -> M
     """
     root = sequential([layer])
     return Model(root.setup(input_shape), root, compute)
+
+
+def sampling(setup: Setup) -> Callable[[Tree, Tree, Array, int], Array] | None:
+    """How a model draws examples like its inputs: as its last layer does, where nothing changes them before;
+    None where it does not."""
+    *before, last = setup.children.values() or [setup]
+    return last.sample if all(layer.type in KEEP_VALUES for layer in before) else None
 
 
 def _cast(tree: PyTree, name: str) -> PyTree:

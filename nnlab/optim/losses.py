@@ -35,6 +35,7 @@ class Loss(NamedTuple):
         weight_of: (class numbers `[B]`) -> weights `[B]`, by which `per_example` multiplies; None where all
             count the same.
         unit: Of its values, for an axis; empty where they have none, or one that depends on the targets'.
+        takes_targets: Whether the targets matter; without them there are no classes, and no accuracy.
     """
 
     per_example: Callable[[Array, Array], Array]
@@ -44,6 +45,7 @@ class Loss(NamedTuple):
     class_weights: ClassWeights = None
     weight_of: Callable[[Array], Array] | None = None
     unit: str = ""
+    takes_targets: bool = True
 
     @property
     def takes_probabilities(self) -> bool:
@@ -305,3 +307,13 @@ def huber(delta: Annotated[Positive, TRACED] = 1.0) -> Loss:
         return jnp.where(error <= delta, 0.5 * jnp.square(error), delta * (error - 0.5 * delta)).mean(-1)
 
     return Loss(per_example, _highest, _of_values)
+
+
+@register("loss")
+def layer_loss() -> Loss:
+    """The loss that the last layer computes itself: its output.
+
+    For layers that learn without targets, such as `rbm`; the labels of the data are left aside, and there is
+    no accuracy. What the loss is, and what it is in evaluation, the layer says.
+    """
+    return Loss(lambda outputs, targets: outputs[:, 0], _highest, _of_values, takes_targets=False)

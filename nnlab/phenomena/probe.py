@@ -112,6 +112,8 @@ class Snapshot(NamedTuple):
         weight_path: Where a probe needs it.
         frozen: Whether the layer at a path keeps its first weights, and has gradients of 0.
         step: How the step is taken; None after training.
+        sample: (key, count) -> examples that the model draws, `[count, ...]` like inputs of its last layer;
+            for a model that does, see `nnlab.nn.model.sampling`.
     """
 
     params: Tree
@@ -128,6 +130,7 @@ class Snapshot(NamedTuple):
     weight_path: WeightPath | None = None
     frozen: Callable[[str], bool] = lambda path: False
     step: StepView | None = None
+    sample: Callable[[Array, int], Array] = lambda key, count: jnp.empty((0,))
 
     def outputs(self, inputs: Array) -> Array:
         """The model's outputs in evaluation mode, at these weights."""

@@ -49,6 +49,16 @@ class Predictor:
         shape = (0, *experiment.model.setup.output_shape)
         return np.concatenate([np.zeros(shape, np.float32), *outputs])[: len(examples)]
 
+    def sample(self, count: int, seed: int) -> np.ndarray:
+        """See `Run.sample`."""
+        if count < 1 or not 0 <= seed < 2**32:
+            raise UsageError("sample takes a count of 1 or more, and a seed from 0 to 2^32 - 1")
+        try:
+            examples = self._model.sample(count, seed)
+        except InvalidValue as error:
+            raise UsageError(f"{self.path}: {error}") from None
+        return examples.reshape(count, *self._experiment.data.train.inputs.shape[1:])
+
     @functools.cached_property
     def writer(self) -> Writer:
         """What the model of a text writes. Raises UsageError where the run is of none."""

@@ -160,6 +160,10 @@ class Run:
         """
         return self._predictor.writer.write(prompt, length, temperature, seed, top_k)
 
+    def sample(self, count: int, seed: int = 0) -> np.ndarray:
+        """Return examples that the model draws, like its inputs after `normalize`, or raise UsageError."""
+        return self._predictor.sample(count, seed)
+
     @functools.cached_property
     def _predictor(self) -> Predictor:
         from nnlab.runs.prediction import Predictor
@@ -171,14 +175,10 @@ class Run:
         return replace(self, title=title)
 
     def __repr__(self) -> str:
-        return f"<Run {self.config.name}: {self._progress}, in {self.path}>"
+        return f"<Run {self.config.name}: {_progress(self)}, in {self.path}>"
 
     def _repr_html_(self) -> str:
-        return _html(self.config.name, self._progress, self.path, self.numbers, self.check())
-
-    @property
-    def _progress(self) -> str:
-        return f"{self.status} at step {self.summary.get('step', 0)}"
+        return _html(self.config.name, _progress(self), self.path, self.numbers, self.check())
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -369,6 +369,10 @@ def _status(path: Path, summary: JsonObject) -> RunStatus:
     status = RunStatus(summary["status"])
     was_killed = status is RunStatus.RUNNING and not is_being_written(path)
     return RunStatus.INTERRUPTED if was_killed else status
+
+
+def _progress(run: Run) -> str:
+    return f"{run.status} at step {run.summary.get('step', 0)}"
 
 
 def _loss_in_words(config: Config) -> str:

@@ -6,13 +6,10 @@ import contextlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
 
-import numpy as np
-
 from nnlab.config import Config
 from nnlab.config.experiment_keys import ExperimentPlan
 from nnlab.config.training_keys import Prune
 from nnlab.data.augment import check_mixing
-from nnlab.data.inputs import blocks_of
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue, KeyPath
 from nnlab.nn.layer import path_matches
@@ -21,6 +18,7 @@ from nnlab.optim.metrics import Better, metric_columns, task_of
 from nnlab.registry import build, components
 from nnlab.system.memory import available_bytes
 from nnlab.text import format_bytes, join_words, suggestion
+from nnlab.training.input_values import check_input_values
 from nnlab.training.memory import Footprint, largest_layers
 from nnlab.training.outputs import check_outputs
 
@@ -60,7 +58,7 @@ def check_data_and_model(config: Config, plan: ExperimentPlan, data: Data, model
     """
     if not any("kernel" in leaf.params for _, leaf in model.setup.leaves()):
         raise config.error(("model",), "has no kernel to train; give it a layer such as dense")
-    _check_tokens(config, data, model)
+    check_input_values(config, data, model)
     check_outputs(config, plan, data, model)
     if data.train.positions:
         _check_positions(config, plan)
@@ -219,31 +217,6 @@ def check_metric(config: Config, metric: str, plan: ExperimentPlan, data: Data) 
         message = f"'{metric}' is of the test set, which never chooses anything; search by validation_..."
     if message:
         raise config.error(("sweep", "method"), message)
-
-
-def _check_tokens(config: Config, data: Data, model: Model) -> None:
-    """A layer that takes tokens must be the first, and the inputs must be tokens of its vocabulary."""
-    for place, (path, leaf) in enumerate(model.setup.leaves()):
-        if leaf.vocabulary is None:
-            continue
-        if place > 0:
-            raise config.error(("model",), f"{path} takes tokens; it must be the first layer")
-        values = np.concatenate(
-            [np.unique(block) for part in data.splits.values() for block in blocks_of(part.inputs)]
-        )
-        others = values[(values != np.floor(values)) | (values < 0)]
-        if others.size:
-            raise config.error(
-                ("model",),
-                f"{path} takes tokens, whole numbers from 0 on, and among the inputs is {others[0]:g}; "
-                "give data of tokens (such as encoding: tokens) without normalize",
-            )
-        if values.max() >= leaf.vocabulary:
-            raise config.error(
-                ("model",),
-                f"{path} has a vocabulary of {leaf.vocabulary}, and among the inputs is token "
-                f"{values.max():.0f}; let vocabulary be {values.max() + 1:.0f}",
-            )
 
 
 def _check_positions(config: Config, plan: ExperimentPlan) -> None:

@@ -290,6 +290,8 @@ def build_experiment(config: Config) -> Experiment:
         check_memory(config, _footprint(plan, build_model(plan.model, (1,)), 1, 1, 0), "at least")
     with blame(config, "data"):
         data = plan.data.load(plan.seed)
+        if not plan.loss.takes_targets:
+            data = data.with_classes_as_values()
     with blame(config, "model"):
         model = build_model(plan.model, data.train.inputs.shape[1:], plan.precision.compute)
         model.check_initializers()

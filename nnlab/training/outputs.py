@@ -41,6 +41,7 @@ def check_outputs(config: Config, plan: ExperimentPlan, data: Data, model: Model
         remedy = "cross_entropy" if classes else "squared_error"
         message = f"{name} does not fit data with {task}; let loss be {remedy}{_other_task(config, plan)}"
         raise config.error(("loss",), message)
+    _check_own_loss(config, plan, data, model)
     _check_last_activation(config, plan, model)
     if not classes:
         needed = data.train.targets.shape[1]
@@ -60,6 +61,20 @@ def check_outputs(config: Config, plan: ExperimentPlan, data: Data, model: Model
             + (f", or loss be {other_loss}" if other_loss else "")
             + _other_task(config, plan),
         )
+
+
+def _check_own_loss(config: Config, plan: ExperimentPlan, data: Data, model: Model) -> None:
+    """A layer that computes its own loss must be the last one, and layer_loss needs one."""
+    with_loss = [path for path, layer in model.setup.children.items() if layer.own_loss]
+    own = with_loss[0] if with_loss else None
+    if own is not None and own != list(model.setup.children)[-1]:
+        raise config.error(("model",), f"{own} computes its own loss; it must be the last layer")
+    if own is None and not plan.loss.takes_targets:
+        raise config.error(("loss",), "needs a last layer that computes its own loss, such as rbm")
+    if own is not None and plan.loss.takes_targets:
+        raise config.error(("loss",), f"{own} computes its own loss; let loss be layer_loss")
+    if plan.metrics and not plan.loss.takes_targets:
+        raise config.error(("metrics",), "compare outputs with targets, which layer_loss leaves aside")
 
 
 def _absent_classes(data: Data, shape: Shape) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 from nnlab.data.augment import apply_augmentations
@@ -142,6 +143,7 @@ class Recorder:
             weight_path=self.weight_path(state),
             frozen=self.optimizer.frozen,
             step=step,
+            sample=functools.partial(self.components.model.sample, state.params, state.layer_state),
         )
 
     def weight_path(self, state: State) -> WeightPath | None:

@@ -28,9 +28,14 @@ class TrainedModel:
             with jax.default_matmul_precision(plan.precision.matmul):
                 return model.apply(params, state, inputs, key=jax.random.key(plan.seed), train=False).value
 
+        def sample(params: Tree, state: Tree, seed: Array, count: int) -> Array:
+            with jax.default_matmul_precision(plan.precision.matmul):
+                return model.sample(params, state, jax.random.key(seed), count)
+
         weights, (params, state) = PretrainedWeights(arrays, ""), model.init(plan.seed)
         self.weights = weights.replace_in(params), weights.replace_in(state)
         self.program = jax.jit(outputs)
+        self.draws = jax.jit(sample, static_argnums=3)
 
     @classmethod
     def of_shape(cls, plan: ExperimentPlan, input_shape: Shape, arrays: Arrays) -> TrainedModel:
@@ -40,3 +45,7 @@ class TrainedModel:
     def __call__(self, inputs: np.ndarray) -> np.ndarray:
         """The outputs `[B, ...]` for inputs `[B, ...]`, which are scaled as in training."""
         return np.asarray(self.program(*self.weights, inputs))
+
+    def sample(self, count: int, seed: int) -> np.ndarray:
+        """Examples that the model draws, see `Model.sample`. Raises InvalidValue where it draws none."""
+        return np.asarray(self.draws(*self.weights, np.uint32(seed), count))

@@ -72,6 +72,7 @@ CASES = {
     "gaussian": ({"examples": 300, "features": [4, 6], "classes": 7}, (4, 6), 7, 300),
     "spirals": ({"examples": 90, "classes": 3}, (2,), 3, 90),
     "sawtooth": ({"folds": 2, "examples": 30, "test_examples": 20}, (1,), 2, 50),
+    "ring_of_gaussians": ({"examples": 60, "modes": 5, "test_examples": 20}, (2,), 5, 80),
     "sparse_features": ({"examples": 60, "features": 5, "density": 0.4, "test_examples": 20}, (5,), 0, 80),
     "sparse_parity": ({"features": 9, "relevant": 2, "examples": 60, "test_examples": 20}, (9,), 2, 80),
     "xor": ({"examples": 80}, (2,), 2, 80),
@@ -91,6 +92,7 @@ UNDIVIDED = ("boolean", "ravine")  # trained on as a whole
 # from the run's seed
 DRAWN = (
     "gaussian",
+    "ring_of_gaussians",
     "sparse_features",
     "sparse_parity",
     "spirals",
@@ -345,7 +347,26 @@ def test_min_max_refuses_an_empty_range(numbered):
 
 
 def test_every_transform_is_tested_here():
-    assert set(components("transform")) == {"standardize", "min_max", "whiten"}
+    assert set(components("transform")) == {"standardize", "min_max", "binarize", "whiten"}
+
+
+def test_binarize_compares_with_a_threshold(files):
+    raw, bits = (
+        load(config_of("digits", files, normalize=n)) for n in (None, {"type": "binarize", "above": 7})
+    )
+    for part in ("train", "test"):
+        expected = np.asarray(raw.splits[part].inputs) > 7
+        np.testing.assert_array_equal(bits.splits[part].inputs, expected.astype(np.float32))
+    np.testing.assert_array_equal(bits.scale(np.array([[7.0, 7.5, -1.0]])), [[0.0, 1.0, 0.0]])
+
+
+def test_the_clouds_of_a_ring_are_where_they_should_be():
+    data = load({"type": "ring_of_gaussians", "examples": 4000, "modes": 6, "radius": 3.0, "std": 0.1})
+    for mode in range(6):
+        points = data.train.inputs[data.train.targets == mode]
+        angle = 2 * np.pi * mode / 6
+        np.testing.assert_allclose(points.mean(0), 3 * np.array([np.cos(angle), np.sin(angle)]), atol=0.02)
+        np.testing.assert_allclose(points.std(0), 0.1, rtol=0.1)
 
 
 # --- whitening -------------------------------------------------------------------------------------------

@@ -152,6 +152,24 @@ CASES = {
     },
     "upsample": [("upsample", (2, 3), (4, 6)), ({"type": "upsample", "factor": 3}, (2, 1, 4), (6, 3, 4))],
     "reshape": [({"type": "reshape", "shape": [2, 3, 1]}, (6,), (2, 3, 1))],
+    "rbm": [
+        ({"type": "rbm", "hidden": hidden, "gibbs_steps": steps}, (visible,), (1,))
+        for visible, hidden, steps in ((4, 3, 1), (3, 4, 2), (18, 17, 1))
+    ],
+    "gan": [
+        (
+            {
+                "type": "gan",
+                "latent": 3,
+                "generator": [DENSE, "relu", {"type": "dense", "units": 4}],
+                "discriminator": [DENSE, {"type": "dropout", "rate": 0.5}, {"type": "dense", "units": 1}],
+                "gradient_penalty": penalty,
+            },
+            (4,),
+            (1,),
+        )
+        for penalty in (0.0, 0.3)
+    ],
     "rbf": [({"type": "rbf", "units": 3}, (4,), (3,))],
     "lenet1989": [
         ("lenet1989", (16, 16), (10,)),

@@ -17,6 +17,7 @@ from nnlab.optim.losses import (
     hinge,
     huber,
     importance_weighted_error,
+    layer_loss,
     perceptron,
     squared_error,
 )
@@ -107,6 +108,7 @@ CASES = {
         (squared_error(low=-1.0), OUTPUTS, LABELS, squares_from(SIGNS, 1.0)),
         (squared_error(), LOGITS, VALUES[:, :1], squares_from(VALUES[:, :1], 1.0)),
     ],
+    "layer_loss": [(layer_loss(), LOGITS, VALUES[:, :1], lambda torch, z: z.mean())],
     "importance_weighted_error": [(importance_weighted_error(0.7), OUTPUTS, VALUES, weighted_squares)],
 }
 

@@ -57,6 +57,12 @@ RUNS = {
         "loss": "importance_weighted_error",
         "phenomena": ["superposition"],
     },
+    "machine": {
+        "data": {"type": "digits", "limit": 30, "normalize": "binarize"},
+        "model": [{"type": "rbm", "hidden": 2} | ZEROS],
+        "loss": "layer_loss",
+        "phenomena": ["density_estimation", {"type": "samples", "shown": 3}],
+    },
     "waves": {
         "data": {"type": "sines", "examples": 40, "batch_size": "full"},
         "model": [{"type": "dense", "units": 1} | ZEROS],

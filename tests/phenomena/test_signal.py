@@ -301,6 +301,7 @@ OF_PICTURES = ["confusion", "embeddings", "feature_maps", "filters", "reconstruc
 OF_LANDSCAPES = ["loss_landscape", "training_path"]  # see test_loss_landscape.py
 OF_KERNELS = ["tangent_kernel"]  # see test_laziness.py
 OF_CLASSES = ["neural_collapse"]  # see test_inspection.py
+OF_SAMPLES = ["density_estimation", "samples"]  # see test_generative_models.py
 OF_THEIR_OWN = [  # see the file of each
     name
     for name in IN_RUNS
@@ -314,6 +315,7 @@ APART = (
     + OF_LANDSCAPES
     + OF_KERNELS
     + OF_CLASSES
+    + OF_SAMPLES
     + OF_THEIR_OWN
 )
 NOT_HERE = ARITHMETIC + APART

@@ -48,12 +48,14 @@ OF_GROKKING = ["answers", "grokking", "progress_measures"]
 # each in a file of its own, or see test_inspection.py, test_recurrent.py, test_run_phenomena.py
 APART = [
     "augmentations",
+    "density_estimation",
     "edge_of_stability",
     "gradient_through_time",
     "learning_rate_range",
     "loss_landscape",
     "neural_collapse",
     "peak_factors",
+    "samples",
     "signal_propagation",
     "spectral_bias",
     "superposition",

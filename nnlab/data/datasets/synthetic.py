@@ -270,3 +270,40 @@ def ravine(
         return regression_examples(inputs, inputs.sum(1)), None
 
     return Source(load, train_on_all=True)
+
+
+@register("dataset")
+def ring_of_gaussians(
+    examples: ExampleCount = 4000,
+    modes: Classes = 8,
+    radius: Positive = 2.0,
+    std: NonNegative = 0.05,
+    test_examples: ExampleCount = 1000,
+) -> Source:
+    """Small round clouds in the plane, evenly spaced on a circle; the class of a point is its cloud.
+
+    Each cloud is a mode of the density: a generative model should find all of them.
+
+    Args:
+        examples: Training examples, up to 10^8; equally many of each mode.
+        modes: The number of clouds, 2 to 10,000.
+        radius: Of the circle.
+        std: Standard deviation of a cloud in either direction, 0 or more.
+        test_examples: Examples for test, up to 10^8.
+
+    Reference:
+        Metz et al. 2017, Unrolled generative adversarial networks.
+    """
+
+    def draw(count: int, random: np.random.Generator) -> Examples:
+        labels = np.arange(count) % modes
+        angle = 2 * np.pi * labels / modes
+        centres = radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        points = as_float32(centres + std * random.standard_normal(centres.shape))
+        return classification_examples(points, labels, modes)
+
+    def load(seed: int) -> tuple[Examples, Examples]:
+        train, test = (generator(seed, "ring_of_gaussians", part) for part in ("train", "test"))
+        return draw(examples, train), draw(test_examples, test)
+
+    return Source(load)

@@ -1,0 +1,1 @@
+"""What a model that draws examples has learnt of those that it was trained on."""
