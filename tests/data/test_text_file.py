@@ -1,5 +1,7 @@
 """Texts as windows of tokens, against Python's own strings."""
 
+from pydoc_data.topics import topics
+
 import numpy as np
 import pytest
 from support import load
@@ -144,9 +146,10 @@ def test_noise_on_labels_is_of_positions(put):
     assert changed.sum() == round(0.25 * changed.size)
 
 
-def test_without_a_path_it_is_the_text_that_comes_with_nnlab():
+def test_without_a_path_it_is_the_manual_of_this_python():
     data = load({"type": "text", "split": {"train": 0.9, "test": 0.1}})
-    content = text_file.MANUAL.read_text()
+    content = "\n\n".join(topics[name] for name in sorted(topics))
     assert "".join(spelled(data.train, data.train.inputs[:3])) == content[: 3 * 64]
-    assert data.train.classes == len(set(content)) == 77
-    assert not data.notes
+    assert set(data.train.class_names) - {text_file.UNKNOWN} <= set(content)
+    in_bytes = load({"type": "text", "unit": "bytes", "split": {"train": 1.0}})
+    assert "".join(spelled(in_bytes.train, in_bytes.train.inputs[:3])) == content[: 3 * 64]

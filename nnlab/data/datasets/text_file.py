@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Literal, cast
 
 import numpy as np
@@ -22,7 +21,7 @@ from nnlab.errors import InvalidValue
 from nnlab.registry import Count, register
 from nnlab.text import format_bytes, join_words
 
-MANUAL = Path(__file__).with_name("manual.txt")
+MANUAL = "the manual of Python"
 UNKNOWN = "\ufffd"  # stands for what the training part does not have
 TOKEN_BYTES = 5  # of a token in a window: one of the inputs, four of the targets
 MAXIMUM_LISTED = 5  # tokens in a note
@@ -52,8 +51,9 @@ def text(
     becomes one more token, the last; a note says how much that is.
 
     Args:
-        path: The file, in UTF-8; a relative path starts at the working directory. null is a text that comes
-            with nnlab, 280 kB from its own documentation, paragraphs of plain English in no order.
+        path: The file, in UTF-8; a relative path starts at the working directory. null is the manual that
+            Python has with it (pydoc_data.topics, 470 kB of technical English), its topics in alphabetical
+            order; each version of Python has its own.
         length: L, 1 to 10^6.
         unit: What a token is. `characters` reads each end of a line, CR LF too, as one line feed, and skips
             a byte order mark; `bytes` takes any file as it is.
@@ -62,17 +62,18 @@ def text(
     """
 
     def divided(split: Split) -> Loaded:
-        file = MANUAL if path is None else existing_file(path)
-        tokens = _read(file, unit, max(1.0, length / (stride or length)))
+        source = MANUAL if path is None else f"'{path}'"
+        content = _manual() if path is None else _content(path, max(1.0, length / (stride or length)))
+        tokens = np.frombuffer(content, np.uint8) if unit == "bytes" else _characters(content, source)
         sizes = part_sizes(len(tokens), split, unit)
-        numbers, names, notes = _number(tokens[: sum(sizes)], sizes[0], file, unit)
+        numbers, names, notes = _number(tokens[: sum(sizes)], sizes[0], source, unit)
         strides = (stride or length, length, length)
         starts = [0, sizes[0], sizes[0] + sizes[1]]
         parts: list[Examples | None] = []
         for name, start, size, step in zip(PARTS, starts, sizes, strides, strict=True):
             if 0 < size <= length:
                 raise InvalidValue(
-                    f"the {name} part of '{file}' has {size:,} {unit}, and a window takes {length + 1:,}, "
+                    f"the {name} part of {source} has {size:,} {unit}, and a window takes {length + 1:,}, "
                     "those of its inputs and one more; let length be shorter, or the part larger",
                     ("length",),
                 )
@@ -84,8 +85,18 @@ def text(
     return Source(lambda _: divided(Split()), by_place=divided)
 
 
-def _read(file: Path, unit: Unit, copies: float) -> np.ndarray:
-    """The tokens of a file, `[M]`, as bytes or code points. copies: windows that a token is in, at most."""
+def _manual() -> bytes:
+    """The text of MANUAL."""
+    try:
+        from pydoc_data.topics import topics
+    except ImportError:
+        raise InvalidValue("this Python comes without its manual; give a file", ("path",)) from None
+    return "\n\n".join(topics[name] for name in sorted(topics)).encode()
+
+
+def _content(path: str, copies: float) -> bytes:
+    """The bytes of a file. copies: windows that a token is in, at most."""
+    file = existing_file(path)
     try:
         size = int(file.stat().st_size * copies * TOKEN_BYTES)
         if is_too_large(size):
@@ -99,13 +110,16 @@ def _read(file: Path, unit: Unit, copies: float) -> np.ndarray:
         raise InvalidValue(f"'{file}' cannot be read: {error.strerror}", ("path",)) from None
     if not content:
         raise InvalidValue(f"'{file}' is empty", ("path",))
-    if unit == "bytes":
-        return np.frombuffer(content, np.uint8)
-    characters = _decoded(content, file).replace("\r\n", "\n").replace("\r", "\n")
-    return np.frombuffer(characters.encode("utf-32-le"), np.uint32)
+    return content
 
 
-def _decoded(content: bytes, file: Path) -> str:
+def _characters(content: bytes, source: str) -> np.ndarray:
+    """The code points of a text in UTF-8, `[M]`, an end of a line as one line feed."""
+    text = _decoded(content, source).replace("\r\n", "\n").replace("\r", "\n")
+    return np.frombuffer(text.encode("utf-32-le"), np.uint32)
+
+
+def _decoded(content: bytes, source: str) -> str:
     """Text in UTF-8 without its byte order mark. Raises InvalidValue where it is none."""
     place = content.find(b"\0")
     try:
@@ -115,7 +129,7 @@ def _decoded(content: bytes, file: Path) -> str:
     if place >= 0:
         line = content.count(b"\n", 0, place) + 1
         raise InvalidValue(
-            f"'{file}' is no text in UTF-8: byte {place:,} (counted from 0, in line {line:,}) is "
+            f"{source} is no text in UTF-8: byte {place:,} (counted from 0, in line {line:,}) is "
             f"0x{content[place]:02x}; save it as UTF-8, or let unit be bytes",
             ("path",),
         )
@@ -123,7 +137,7 @@ def _decoded(content: bytes, file: Path) -> str:
 
 
 def _number(
-    tokens: np.ndarray, trained_on: int, file: Path, unit: Unit
+    tokens: np.ndarray, trained_on: int, source: str, unit: Unit
 ) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
     """Tokens `[M]` as numbers from 0, of which the first ones make the vocabulary; its names; and notes."""
     vocabulary, rest = np.unique(tokens[:trained_on]), np.unique(tokens)
@@ -131,7 +145,7 @@ def _number(
     names = tuple(map(chr, vocabulary.tolist()))
     if len(names) > MAXIMUM_CLASSES:
         raise InvalidValue(
-            f"'{file}' has {len(names):,} different {unit}, and {MAXIMUM_CLASSES:,} is the most; let unit be "
+            f"{source} has {len(names):,} different {unit}, and {MAXIMUM_CLASSES:,} is the most; let unit be "
             "bytes",
             ("path",),
         )
@@ -143,7 +157,7 @@ def _number(
     listed = [repr(chr(number)) for number in unknown[:MAXIMUM_LISTED].tolist()]
     more = [f"{unknown.size - MAXIMUM_LISTED} more"] if unknown.size > MAXIMUM_LISTED else []
     note = (
-        f"{is_unknown.sum():,} {unit} of '{file}' do not occur in its training part "
+        f"{is_unknown.sum():,} {unit} of {source} do not occur in its training part "
         f"({join_words(listed + more, 'and')}); they are one token, {len(names)}"
     )
     return numbers, (*names, UNKNOWN), (note,)
