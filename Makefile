@@ -88,6 +88,7 @@ COLLAPSES := neural_collapse neural_collapse_no_decay
 SPECTRA := spectral_bias spectral_bias_fourier
 SPEEDS := update_ratios update_ratios_relu
 LAZY := lazy_width lazy_width_mean_field
+PRUNED := pruning pruning_fine_tuned
 SUPERPOSED := superposition superposition_linear
 TRIPLE := double_descent_triple double_descent_triple_best_ridge
 TRAINED := bias_variance_trained bias_variance_trained_narrow
@@ -99,6 +100,7 @@ UNITS := cross_validated_units cross_validated_units_alike
 more-results: setup ## the same for the figures of the other phenomena and lecture statements; eight minutes
 	$(call TRAIN,$(SIGNALS) $(EDGES) edge_of_stability_sam $(COLLAPSES) $(SPECTRA) $(SPEEDS))
 	$(call SWEEP,phase_diagram $(LAZY) lazy_scale $(SUPERPOSED) $(TRIPLE) $(TRAINED) memorisation)
+	$(call SWEEP,lottery_ticket $(PRUNED))
 	$(call SWEEP,critical_batch $(APPROXIMATIONS) $(SAWTEETH) whitening $(ZERO_ONE) $(UNITS))
 	$(call FIGURE,$(SIGNALS),signal,signal_propagation)
 	$(call FIGURE,phase_diagram,signal,phase_diagram)
@@ -110,6 +112,8 @@ more-results: setup ## the same for the figures of the other phenomena and lectu
 	$(call FIGURE,lazy_scale,laziness/scale,laziness)
 	$(call FIGURE,$(SUPERPOSED),superposition,superposition_by_density)
 	$(call FIGURE,superposition,superposition,overlaps_by_density)
+	$(call FIGURE,lottery_ticket,pruning,lottery_ticket)
+	$(call FIGURE,$(PRUNED),pruning,accuracy_by_weights_left)
 	$(call FIGURE,$(TRIPLE),triple,double_descent)
 	$(call FIGURE,$(TRAINED),bias_variance)
 	$(call FIGURE,memorisation,memorisation)

@@ -102,12 +102,14 @@ TRAINED = [
     "lecun1989_more_data",
     "lenet5_fashion_mnist",
     "loss_landscape_skip",
+    "lottery_ticket_wide",
     "memorisation_narrow",
     "max_norm",
     "neural_collapse_stopped",
     "optimizers_fixed_rates",
     "perceptron_xor",
     "phase_diagram_relu",
+    "pruning_few",
     "ravine_turned",
     "rbm",
     "relu_glorot_collapsing",
@@ -129,7 +131,8 @@ SMALLER = {
     "loss_landscape_skip": ["model.1.times=2"],
     "phase_diagram_relu": ["model.0.times=6"],
 }  # layers of one kind, which take long to compile
-PARTS = ("augment", "constraints", "initialize", "parameters", "regularizers", "solver", "stop", "sweep")
+PARTS = ("augment", "constraints", "initialize", "parameters", "prune", "regularizers", "solver", "stop")
+PARTS += ("sweep",)
 COMPONENTS = {name for kind in KINDS for name in components(kind)}
 
 

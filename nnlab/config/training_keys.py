@@ -61,7 +61,7 @@ class Prune:
         layers: Other fractions for some layers, by a path or pattern: {dense_3: 0.15}. The first that matches
             counts; 0 leaves a layer whole.
         rewind: The step of the first round whose weights the others go back to: 0 for the first weights. Null
-            leaves them as they were trained, which is called fine-tuning.
+            leaves them as they were trained, and only the learning rate begins anew.
         criterion: Which weights go: the smallest in `magnitude`; in `one_shot` those that were smallest after
             the first round, so that each round is as if all were pruned at once; or some at `random`.
         last_round: What the last round trains: the `ticket`, as all rounds before it; the same mask with
@@ -69,7 +69,7 @@ class Prune:
 
     Reference:
         Frankle & Carbin 2019, "The lottery ticket hypothesis"; Frankle et al. 2020 for rewinding to a later
-        step; Renda et al. 2020 for fine-tuning.
+        step; Renda et al. 2020 for rewinding the learning rate alone.
     """
 
     rounds: Annotated[int, Ge(0), Le(1000)]

@@ -198,6 +198,8 @@ ACROSS = {
     "superposition_by_density": {"along": "width"},
     "trajectories": {"along": "width"},
     "laziness": {"along": "width"},
+    "lottery_ticket": {},
+    "pruning": {},
     "cross_validation": {},
     "chosen_by_folds": {"along": "width"},
     "voting": {},
@@ -225,6 +227,8 @@ def swept(value, points, seeds, status="complete"):
         [
             {"trial": f"t{point}-{seed}", "width": point + 1, "data.split.fold": point, "seed": seed}
             | {"data.batch_size": point + 1}
+            | {"prune.last_round": ("ticket", "redrawn", "shuffled")[point % 3]}
+            | {"prune.criterion": ("magnitude", "random")[point % 2]}
             | {"status": status, "reason": ""} | dict.fromkeys(numbers, value)
             for point in range(points)
             for seed in range(seeds)
@@ -235,7 +239,10 @@ def swept(value, points, seeds, status="complete"):
         f"{split}_{what}" for split in ("train", "validation", "test") for what in ("loss", "accuracy")
     ]
     record = {"trial": names} | dict.fromkeys(measured, value)
-    metrics = pandas.concat([pandas.DataFrame(record | {"step": i, "epoch": i}) for i in (0, 1, 2)])
+    record |= {"round_step": 0, "weights_left": value}
+    metrics = pandas.concat(
+        [pandas.DataFrame(record | {"step": i, "epoch": i, "round": i}) for i in (0, 1, 2)]
+    )
     rows = {"split": "test", "example": 0, "output": 0, "target": 1.0, "prediction": value}
     weights = pandas.DataFrame({"trial": names, "step": 0, "w_1": 1.0, "w_2": 1.0})
     surface = dict.fromkeys(
@@ -249,7 +256,7 @@ def swept(value, points, seeds, status="complete"):
         "feature_weights": weights.assign(feature=0, dimension=0, weight=value),
         "critical_line": weights.assign(variance=1.0, sigma_w_squared=value, sigma_b_squared=value),
     }
-    axes = ["width", "data.split.fold", "data.batch_size"]
+    axes = ["width", "data.split.fold", "data.batch_size", "prune.last_round", "prune.criterion"]
     return FakeSweep(trials, tables, axes)
 
 

@@ -417,7 +417,8 @@ def test_every_phenomenon_is_tested_here():
     diagrams = {"phase_diagram", "superposition_by_density", "laziness"}
     of_lectures = {"approximation", "critical_batch", "zero_one_bias_variance"}  # each in a file of its own
     of_lectures |= {"chosen_by_folds"}
-    assert across == {*curves, *selecting, *diagrams, *of_lectures, "trajectories"}
+    in_rounds = {"lottery_ticket", "pruning"}  # see test_lottery_ticket.py
+    assert across == {*curves, *selecting, *diagrams, *of_lectures, *in_rounds, "trajectories"}
     for name in curves | of_lectures:
         assert isinstance(built(name), SweepPhenomenon)
         assert Path(__file__).with_name(f"test_{name.removesuffix('_delay')}.py").exists()

@@ -426,6 +426,7 @@ def test_every_figure_of_a_sweep_is_drawn_here():
     # each of these beside its phenomenon
     elsewhere = {"phase_diagram", "overlaps_by_density", "superposition_by_density", "laziness"}
     elsewhere |= {"chosen_by_folds", "memorisation", "variance_sources"}
+    elsewhere |= {"lottery_ticket", "accuracy_by_weights_left"}
     assert {name for phenomenon in across for name in phenomenon.figures} == set(DRAWN) | elsewhere
 
 
