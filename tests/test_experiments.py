@@ -115,6 +115,7 @@ TRAINED = [
     "relu_glorot_collapsing",
     "rnn_gradient_orthogonal",
     "rnn_memory",
+    "schedule_free_small_rate",
     "schedules_small_rate",
     "search_catalogue",
     "spectral_bias_fourier",
