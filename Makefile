@@ -96,12 +96,14 @@ APPROXIMATIONS := universal_approximation universal_approximation_linear
 SAWTEETH := deep_sawtooth deep_sawtooth_two_folds
 ZERO_ONE := zero_one_bias_variance zero_one_bias_variance_clean
 UNITS := cross_validated_units cross_validated_units_alike
+MATCHED := matched_units matched_units_deep
 
 more-results: setup ## the same for the figures of the other phenomena and lecture statements; eight minutes
 	$(call TRAIN,$(SIGNALS) $(EDGES) edge_of_stability_sam $(COLLAPSES) $(SPECTRA) $(SPEEDS))
 	$(call SWEEP,phase_diagram $(LAZY) lazy_scale $(SUPERPOSED) $(TRIPLE) $(TRAINED) memorisation)
 	$(call SWEEP,lottery_ticket $(PRUNED))
 	$(call SWEEP,critical_batch schedule_free $(APPROXIMATIONS) $(SAWTEETH) whitening $(ZERO_ONE) $(UNITS))
+	$(call SWEEP,mode_connectivity $(MATCHED))
 	$(call FIGURE,$(SIGNALS),signal,signal_propagation)
 	$(call FIGURE,phase_diagram,signal,phase_diagram)
 	$(call FIGURE,$(EDGES),sharpness,edge_of_stability)
@@ -125,6 +127,8 @@ more-results: setup ## the same for the figures of the other phenomena and lectu
 	$(call FIGURE,whitening,training/whitening,comparison)
 	$(call FIGURE,$(ZERO_ONE),training,zero_one_bias_variance)
 	$(call FIGURE,$(UNITS),training,chosen_by_folds)
+	$(call FIGURE,mode_connectivity,between,mode_connectivity)
+	$(call FIGURE,$(MATCHED),between,matched_units)
 
 bench: setup ## speed and memory against goals, into docs/performance_table.md; installs PyTorch and Keras into .venv; 25 minutes
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 keras==3.15.1 || echo "PyTorch and Keras: not installed, the others go on without them"

@@ -240,6 +240,8 @@ def _check_tables(phenomenon: Built, record: Record, solved: bool, at: KeyPath) 
     probes = () if phenomenon.spans_sweep else phenomenon.probes
     if probes and solved:
         raise InvalidValue(f"{phenomenon.name} looks into layers and steps, which a solver does not take", at)
+    if phenomenon.spans_sweep and phenomenon.between and solved:
+        raise InvalidValue(f"{phenomenon.name} looks at weights, and a run that is solved for keeps none", at)
     if not phenomenon.spans_sweep and phenomenon.reads_directions and not solved:
         raise InvalidValue(f"{phenomenon.name} takes apart what a solver finds; give a solver", at)
     if not record.layers and any(probe.table == "layers" for probe in probes):

@@ -94,8 +94,27 @@ class SweepView(Protocol):
     def summary(self) -> Mapping[str, Any]: ...
 
     def joined(self, table: str) -> pandas.DataFrame:
-        """One table of every finished trial, below each other, beside the trial's axes and seed."""
+        """One table of every finished trial, below each other, beside the trial's axes and seed; or the table
+        `between`, see `Between`, beside those of the trial that each line begins at."""
         ...
+
+
+class Between(NamedTuple):
+    """Straight lines between the weights of trials, at points of which the model is evaluated: the table
+    `between` of a sweep, a row for each point.
+
+    Its columns are `along`, `trial` and `other` of the ends, `matched`, 1 where the other's units were
+    matched first, the `share` of the way, 0 to 1, and loss, accuracy and metrics of each split.
+
+    Attributes:
+        along: The ends differ in this alone: an axis of the sweep, or `seed`.
+        match: Whether each line is drawn a second time, to the other end with its units matched.
+        points: Of a line.
+    """
+
+    along: str
+    match: bool = False
+    points: int = 21
 
 
 View = TypeVar("View", RunView, SweepView)
@@ -197,6 +216,7 @@ class SweepPhenomenon(Phenomenon[SweepView]):
         other_axes: Further paths that it must vary, with numbers as their values.
         numeric_axis: Whether the values of `axis` must be numbers.
         validate_sweep: Checks the sweep beyond that. Raises InvalidValue.
+        between: The lines between trials that it looks at, if any.
     """
 
     spans_sweep = True
@@ -205,6 +225,7 @@ class SweepPhenomenon(Phenomenon[SweepView]):
     other_axes: tuple[str, ...] = ()
     numeric_axis: bool = True
     validate_sweep: Callable[[SweepDefinition], object] = lambda sweep: None
+    between: Between | None = None
 
     def check_sweep(self, sweep: SweepDefinition | None) -> None:
         """Refuse a sweep that varies other paths than the phenomenon names. Raises InvalidValue."""

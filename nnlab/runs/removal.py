@@ -31,6 +31,7 @@ TABLES = {
     "tasks",
     "trials",
     "summary",
+    "between",
 }  # beside those of probes
 FIGURES = {"training_curves", "learning_rate", "sweep"}  # beside those of phenomena
 FILES = (  # what nnlab writes into the directory of a run or a sweep; tables and figures by their names

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast, overload
 
 from nnlab.config import Config
-from nnlab.errors import InvalidValue, RunStatus, UsageError
+from nnlab.errors import RunStatus, UsageError
 from nnlab.runs.expectations import Value, Verdicts, run_reasons, run_verdicts, sweep_reasons, sweep_verdicts
 from nnlab.runs.html import html_heading, html_table
 from nnlab.runs.saved_config import saved_config
 from nnlab.runs.sweep_points import PointTable, sweep_points
 from nnlab.storage.results import JsonObject, read_summary
 from nnlab.storage.run_directory import is_being_written
-from nnlab.storage.tables import read_table, read_tables, read_trials
+from nnlab.storage.tables import joined_table, read_tables, read_trials
 from nnlab.text import join_words, name_in_words, one_line, short_value, suggestion
 
 if TYPE_CHECKING:
@@ -274,32 +274,21 @@ class Sweep:
         return SweepRuns([self.path / "trials" / str(name) for name in self.trials["trial"]])
 
     def joined(self, table: str) -> pandas.DataFrame:
-        """Return a table of every complete trial, one below the other, with columns for trial, axes, seed.
+        """Return a table of every complete trial, one below the other, with columns for trial, axes, seed; or
+        the table `between`, with those of the trial that each line begins at.
 
         Raises:
             InvalidValue: No trial is complete, or one has no such table.
             UsageError: A table is damaged.
         """
         if table not in self._joined_tables:
-            self._joined_tables[table] = self._join(table)
+            of_trials = self.completed_trials[["trial", *self.axes, "seed"]]
+            self._joined_tables[table] = joined_table(self.path, table, of_trials)
         return self._joined_tables[table]
 
     @functools.cached_property
     def _joined_tables(self) -> dict[str, pandas.DataFrame]:
         return {}
-
-    def _join(self, table: str) -> pandas.DataFrame:
-        import pandas
-
-        parts = []
-        for row in self.completed_trials[["trial", *self.axes, "seed"]].to_dict("records"):
-            file = self.path / "trials" / row["trial"] / f"{table}.csv"
-            if not file.exists():
-                raise InvalidValue(f"the trials have no table '{table}'")
-            parts.append(read_table(file).assign(**{str(n): value for n, value in row.items()}))
-        if not parts:
-            raise InvalidValue("no trial is complete")
-        return pandas.concat(parts, ignore_index=True)
 
     def __repr__(self) -> str:
         return f"<Sweep {self.config.name}: {self.status}, {len(self.trials)} trials, in {self.path}>"

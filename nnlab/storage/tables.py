@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nnlab.errors import UsageError
+from nnlab.errors import InvalidValue, UsageError
 from nnlab.system import files
 from nnlab.text import one_line
 
@@ -104,6 +104,33 @@ def read_table(file: Path) -> pandas.DataFrame:
 def read_tables(directory: Path) -> dict[str, pandas.DataFrame]:
     """Read every table of a run directory, by name. Raises UsageError where one is damaged."""
     return {file.stem: read_table(file) for file in sorted(directory.glob("*.csv"))}
+
+
+def joined_table(sweep: Path, name: str, trials: pandas.DataFrame) -> pandas.DataFrame:
+    """A table of a sweep's trials, one below the other, or one of the sweep itself, a row of it of a trial.
+
+    Args:
+        sweep: The sweep's directory.
+        name: The table's.
+        trials: The trials that count, a row each; all of its columns are added to their rows.
+
+    Raises:
+        InvalidValue: There are no trials, or no such table.
+        UsageError: A table is damaged.
+    """
+    import pandas
+
+    if trials.empty:
+        raise InvalidValue("no trial is complete")
+    if (sweep / f"{name}.csv").exists():
+        return read_table(sweep / f"{name}.csv").merge(trials, on="trial")
+    parts = []
+    for row in trials.to_dict("records"):
+        file = sweep / "trials" / row["trial"] / f"{name}.csv"
+        if not file.exists():
+            raise InvalidValue(f"the trials have no table '{name}'")
+        parts.append(read_table(file).assign(**{str(n): value for n, value in row.items()}))
+    return pandas.concat(parts, ignore_index=True)
 
 
 def read_trials(file: Path) -> pandas.DataFrame:

@@ -22,7 +22,7 @@ from nnlab.sweeps.search.queue import check_search
 from nnlab.sweeps.tables import plain
 from nnlab.sweeps.trials import Trial, trials_of
 from nnlab.system import device
-from nnlab.training.checks import check_expectations
+from nnlab.training.checks import check_expectations, check_lines
 from nnlab.training.cost import training_flops
 from nnlab.training.experiment import build_experiment
 from nnlab.training.program import group_key
@@ -179,6 +179,7 @@ def group_trials(config: Config, trials: Sequence[Trial]) -> list[TrialGroup]:
     for key, group in members.items():
         experiment = build_experiment(group[0].config)
         check_expectations(config, experiment.plan, experiment.data)
+        check_lines(config, experiment.data, experiment.model)
         flops, size = training_flops(experiment), cost.trial_bytes(experiment)
         groups.append(TrialGroup(key, group, flops, size, experiment.notes))
     return groups

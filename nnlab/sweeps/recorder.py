@@ -6,11 +6,12 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from nnlab.errors import RunStatus
+from nnlab.errors import RunStatus, UsageError
 from nnlab.runs.expectations import FINISHED
 from nnlab.runs.results import open_sweep
 from nnlab.runs.sweep_points import MISSING
 from nnlab.storage.results import JsonObject, read_json
+from nnlab.sweeps.between import write_between
 from nnlab.sweeps.claims import Claims
 from nnlab.sweeps.directory import ENDED, SweepDirectory
 from nnlab.sweeps.engines.base import Event, Summary, TrialSource
@@ -113,5 +114,15 @@ class SweepRecorder:
         return read_json(self.directory.trial(trial).path / "summary.json")
 
     def _phenomena_numbers(self) -> dict[str, Mapping[str, object]]:
-        result = open_sweep(self.directory.path)
-        return {phenomenon.name: phenomenon.numbers_or_reason(result) for phenomenon in self.phenomena}
+        result, without_lines = open_sweep(self.directory.path), ""
+        try:
+            wanted = [phenomenon.between for phenomenon in self.phenomena if phenomenon.between]
+            write_between(self.directory, result, wanted)
+        except UsageError as error:
+            without_lines = str(error)
+        return {
+            phenomenon.name: phenomenon.without_numbers(without_lines)
+            if phenomenon.between and without_lines
+            else phenomenon.numbers_or_reason(result)
+            for phenomenon in self.phenomena
+        }

@@ -14,6 +14,7 @@ from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue, KeyPath
 from nnlab.nn.layer import path_matches
 from nnlab.nn.model import Model
+from nnlab.nn.permutation import dense_chain
 from nnlab.optim.metrics import Better, metric_columns, task_of
 from nnlab.registry import build, components
 from nnlab.system.memory import available_bytes
@@ -198,6 +199,18 @@ def check_expectations(config: Config, plan: ExperimentPlan, data: Data) -> None
         message = _unknown_metric(key, plan, data)
         if message and not (search and key.startswith("best.")):
             raise config.error(("expect", key), message)
+
+
+def check_lines(config: Config, data: Data, model: Model) -> None:
+    """Check that what looks at lines between the trials of a sweep can. Raises ConfigError."""
+    for position, phenomenon in enumerate(config.build().phenomena):
+        if not (phenomenon.spans_sweep and phenomenon.between):
+            continue
+        with blame(config, "phenomena", position):
+            if data.streamed:
+                raise InvalidValue("needs all inputs at once, and they stay in their file; give data.limit")
+            if phenomenon.between.match:
+                dense_chain(model.setup)
 
 
 def check_metric(config: Config, metric: str, plan: ExperimentPlan, data: Data) -> None:

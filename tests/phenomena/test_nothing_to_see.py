@@ -203,6 +203,8 @@ ACROSS = {
     "cross_validation": {},
     "chosen_by_folds": {"along": "width"},
     "voting": {},
+    "mode_connectivity": {},
+    "matched_units": {},
 }
 
 
@@ -226,7 +228,7 @@ def swept(value, points, seeds, status="complete"):
     trials = pandas.DataFrame(
         [
             {"trial": f"t{point}-{seed}", "width": point + 1, "data.split.fold": point, "seed": seed}
-            | {"data.batch_size": point + 1}
+            | {"data.batch_size": point + 1, "data.order.from_step": point, "data.order.seed": 0}
             | {"prune.last_round": ("ticket", "redrawn", "shuffled")[point % 3]}
             | {"prune.criterion": ("magnitude", "random")[point % 2]}
             | {"status": status, "reason": ""} | dict.fromkeys(numbers, value)
@@ -248,8 +250,15 @@ def swept(value, points, seeds, status="complete"):
     surface = dict.fromkeys(
         ("loss", "slope_1", "slope_2", "curvature_11", "curvature_12", "curvature_22"), 0.0
     )
+    ways = [
+        pandas.DataFrame({"trial": names, "other": "t", "along": along, "matched": matched, "share": share})
+        for along in ("seed", "data.order.seed")
+        for matched in (0, 1)
+        for share in (0.0, 0.5, 1.0)
+    ]
     tables = {
         "metrics": metrics,
+        "between": pandas.concat(ways).assign(train_accuracy=value),
         "predictions": pandas.DataFrame({"trial": names} | rows),
         "trajectory": weights,
         "surface": pandas.DataFrame({"trial": names, "step": 0} | surface),
@@ -257,6 +266,7 @@ def swept(value, points, seeds, status="complete"):
         "critical_line": weights.assign(variance=1.0, sigma_w_squared=value, sigma_b_squared=value),
     }
     axes = ["width", "data.split.fold", "data.batch_size", "prune.last_round", "prune.criterion"]
+    axes += ["data.order.from_step", "data.order.seed"]
     return FakeSweep(trials, tables, axes)
 
 

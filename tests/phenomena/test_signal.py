@@ -416,9 +416,11 @@ def test_every_phenomenon_is_tested_here():
     # see test_signal_propagation.py, test_superposition.py and test_laziness.py
     diagrams = {"phase_diagram", "superposition_by_density", "laziness"}
     of_lectures = {"approximation", "critical_batch", "zero_one_bias_variance"}  # each in a file of its own
-    of_lectures |= {"chosen_by_folds"}
+    of_lectures |= {"chosen_by_folds", "mode_connectivity"}
     in_rounds = {"lottery_ticket", "pruning"}  # see test_lottery_ticket.py
-    assert across == {*curves, *selecting, *diagrams, *of_lectures, *in_rounds, "trajectories"}
+    between = {"matched_units"}  # see test_mode_connectivity.py
+    others = {*in_rounds, *between, "trajectories"}
+    assert across == {*curves, *selecting, *diagrams, *of_lectures, *others}
     for name in curves | of_lectures:
         assert isinstance(built(name), SweepPhenomenon)
         assert Path(__file__).with_name(f"test_{name.removesuffix('_delay')}.py").exists()

@@ -354,6 +354,23 @@ record: {every: {epochs: 1}}
 phenomena: [{type: approximation, along: model.0.degree, level: 0.01}]
 sweep: {axes: {model.0.degree: [2, 4, 6]}, seeds: 2}
 """
+TWINS = """\
+data: {type: wine, split: {test: 0.3, seed: 0}, order: {from_step: 0, seed: 0}}
+model: {type: mlp, width: 4, depth: 1, outputs: 3}
+train: {steps: 20}
+record: {every: {steps: 10}, layers: false}
+phenomena: [mode_connectivity]
+sweep: {axes: {data.order.from_step: [0, 10], data.order.seed: [0, 1]}, seeds: 2}
+"""
+MATCHED = """\
+data: {type: wine, normalize: standardize, split: {test: 0.3, seed: 0}}
+model: {type: mlp, width: 4, depth: 1, outputs: 3}
+optimizer: {type: sgd, learning_rate: 0.2}
+train: {steps: 60}
+record: {every: {steps: 10}, layers: false}
+phenomena: [matched_units]
+sweep: {seeds: 3}
+"""
 SWEEPS = {
     "decay": ADDED,
     "polynomial": POLYNOMIAL.format(ridge=0.0),
@@ -369,6 +386,8 @@ SWEEPS = {
     "batches": BATCHES,
     "sizes": SIZES,
     "answers": ANSWERS,
+    "twins": TWINS,
+    "matched": MATCHED,
 }
 # figure -> the sweeps that can be drawn in it, one by one or all together; one again is of the same numbers
 DRAWN = {
@@ -395,6 +414,8 @@ DRAWN = {
     "critical_batch": [["batches"], ["batches", "batches-again"]],
     "voting": [["votes"], ["votes", "votes-again"]],
     "cross_validation": [["folds"], ["folds", "folds-again"]],
+    "mode_connectivity": [["twins"], ["twins", "twins-again"]],
+    "matched_units": [["matched"], ["matched", "matched-again"]],
 }
 ALONE = [
     pytest.param(figure, names, id=f"{figure}-{'+'.join(names)}")
