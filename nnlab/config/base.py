@@ -33,7 +33,7 @@ ONE_VALUE: tuple[KeyPath, ...] = (  # "*" stands for any key
     ("record", "every"),
 )
 EXCLUDED: Mapping[KeyPath, Mapping[str, tuple[str, ...]]] = {  # key -> those that it takes the place of
-    (): {"solver": ("optimizer", "train", "prune"), "optimizer": ("solver",), "train": ("solver",)},
+    (): {"solver": ("optimizer", "train"), "optimizer": ("solver",), "train": ("solver",)},
     ("train",): {"epochs": ("steps",), "steps": ("epochs",)},
     ("record",): {"every": ("log_spaced",), "log_spaced": ("every",)},
 }
