@@ -95,11 +95,14 @@ TRAINED := bias_variance_trained bias_variance_trained_narrow
 APPROXIMATIONS := universal_approximation universal_approximation_linear
 SAWTEETH := deep_sawtooth deep_sawtooth_two_folds
 ZERO_ONE := zero_one_bias_variance zero_one_bias_variance_clean
+FORGETTING := forgetting forgetting_replay
+PLASTICITY := plasticity plasticity_leaky plasticity_decay
 UNITS := cross_validated_units cross_validated_units_alike
 MATCHED := matched_units matched_units_deep
 
 more-results: setup ## the same for the figures of the other phenomena and lecture statements; eight minutes
 	$(call TRAIN,$(SIGNALS) $(EDGES) edge_of_stability_sam $(COLLAPSES) $(SPECTRA) $(SPEEDS))
+	$(call TRAIN,$(FORGETTING) $(PLASTICITY))
 	$(call SWEEP,phase_diagram $(LAZY) lazy_scale $(SUPERPOSED) $(TRIPLE) $(TRAINED) memorisation)
 	$(call SWEEP,lottery_ticket $(PRUNED))
 	$(call SWEEP,critical_batch schedule_free $(APPROXIMATIONS) $(SAWTEETH) whitening $(ZERO_ONE) $(UNITS))
@@ -119,6 +122,8 @@ more-results: setup ## the same for the figures of the other phenomena and lectu
 	$(call FIGURE,$(TRIPLE),triple,double_descent)
 	$(call FIGURE,$(TRAINED),bias_variance)
 	$(call FIGURE,memorisation,memorisation)
+	$(call FIGURE,$(FORGETTING),tasks,forgetting)
+	$(call FIGURE,$(PLASTICITY),tasks,plasticity)
 	$(call FIGURE,critical_batch,training,critical_batch)
 	$(call FIGURE,$(SPEEDS),training,update_ratios)
 	$(call FIGURE,schedule_free,training/averages,comparison)

@@ -153,7 +153,7 @@ def prepare(
     reconstruct: bool = False,
     order: Branch | None = None,
     fresh: bool = False,
-    tasks: Annotated[Tasks, ComponentOf("tasks")] | None = None,
+    tasks: Annotated[Tasks, ComponentOf("task_sequence")] | None = None,
 ) -> DataPlan:
     """Keys of every data set, by which its examples are split, chosen and scaled.
 

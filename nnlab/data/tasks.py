@@ -51,7 +51,7 @@ class Tasks(NamedTuple):
         return [np.concatenate([rows, *stored[:task]]) for task, rows in enumerate(own)]
 
 
-@common_options("tasks")
+@common_options("task_sequence")
 def with_replay(tasks: Tasks, /, *, replay: Annotated[int, Ge(0)] = 0) -> Tasks:
     """Keys of every sequence of tasks, by which earlier tasks are kept in mind.
 
@@ -76,7 +76,7 @@ def assign_tasks(tasks: Tasks, examples: Examples, split: str, seed: int) -> Exa
     return assigned
 
 
-@register("tasks")
+@register("task_sequence")
 def by_class(classes: list[list[ClassNumber | str]]) -> Tasks:
     """Each task has the examples of some classes; the model tells all classes apart in each.
 
@@ -115,7 +115,7 @@ def by_class(classes: list[list[ClassNumber | str]]) -> Tasks:
     return Tasks(len(classes), assign)
 
 
-@register("tasks")
+@register("task_sequence")
 def random_labels(count: TaskCount) -> Tasks:
     """Each task has all examples, with labels drawn anew, uniformly over the classes.
 
@@ -141,7 +141,7 @@ def random_labels(count: TaskCount) -> Tasks:
     return Tasks(count, assign)
 
 
-@register("tasks")
+@register("task_sequence")
 def permuted_inputs(count: TaskCount) -> Tasks:
     """Each task has all examples, with the features of their inputs in an order of its own.
 

@@ -93,7 +93,7 @@ KINDS = {
         Kind("initializer", "nnlab.nn", "draws the first weights", drawn_on_host=True),
         Kind("dataset", "nnlab.data", "examples to learn from"),
         Kind("transform", "nnlab.data", "scales inputs by training statistics"),
-        Kind("tasks", "nnlab.data", "what one training learns one after the other"),
+        Kind("task_sequence", "nnlab.data", "what one training learns one after the other"),
         Kind(
             "augmentation",
             "nnlab.data",

@@ -26,7 +26,7 @@ def splits_of(tasks, **data):
 
 
 def test_every_kind_of_task_has_a_case_here():
-    assert set(CASES) == set(components("tasks"))
+    assert set(CASES) == set(components("task_sequence"))
 
 
 @pytest.mark.parametrize("name", CASES)

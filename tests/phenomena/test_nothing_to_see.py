@@ -69,6 +69,11 @@ RUNS = {
         "loss": "squared_error",
         "phenomena": ["spectral_bias"],
     },
+    "tasks": {
+        "data": {"type": "wine", "limit": 30, "tasks": {"type": "random_labels", "count": 2}},
+        "model": [DENSE | ZEROS, "relu", {"type": "dense", "units": 3} | ZEROS],
+        "phenomena": ["forgetting", "plasticity"],
+    },
     "chain": {
         "data": {"type": "wine", "limit": 30},
         "model": [DENSE | ZEROS, "relu", {"type": "dense", "units": 3}],

@@ -49,7 +49,7 @@ def test_the_keys_that_a_kind_shares_are_explained(kind):
     component = next(iter(components(kind).values()))
     shared = [name for name in component.parameters if name not in component.own_parameters]
     assert documented_keys(component.common_document) == shared
-    assert bool(shared) == (kind in ("dataset", "optimizer", "tasks"))
+    assert bool(shared) == (kind in ("dataset", "optimizer", "task_sequence"))
 
 
 @own

@@ -1,0 +1,1 @@
+"""What becomes of a net that learns one task after another."""
