@@ -99,6 +99,8 @@ FORGETTING := forgetting forgetting_replay
 PLASTICITY := plasticity plasticity_leaky plasticity_decay
 UNITS := cross_validated_units cross_validated_units_alike
 MATCHED := matched_units matched_units_deep
+PARITIES := sparse_parity sparse_parity_frozen
+FIXED_PARITIES := sparse_parity_fixed sparse_parity_fixed_no_decay
 
 more-results: setup ## the same for the figures of the other phenomena and lecture statements; eight minutes
 	$(call TRAIN,$(SIGNALS) $(EDGES) edge_of_stability_sam $(COLLAPSES) $(SPECTRA) $(SPEEDS))
@@ -107,6 +109,7 @@ more-results: setup ## the same for the figures of the other phenomena and lectu
 	$(call SWEEP,lottery_ticket $(PRUNED))
 	$(call SWEEP,critical_batch schedule_free $(APPROXIMATIONS) $(SAWTEETH) whitening $(ZERO_ONE) $(UNITS))
 	$(call SWEEP,mode_connectivity $(MATCHED))
+	$(call TRAIN,$(PARITIES) $(FIXED_PARITIES))
 	$(call FIGURE,$(SIGNALS),signal,signal_propagation)
 	$(call FIGURE,phase_diagram,signal,phase_diagram)
 	$(call FIGURE,$(EDGES),sharpness,edge_of_stability)
@@ -134,6 +137,8 @@ more-results: setup ## the same for the figures of the other phenomena and lectu
 	$(call FIGURE,$(UNITS),training,chosen_by_folds)
 	$(call FIGURE,mode_connectivity,between,mode_connectivity)
 	$(call FIGURE,$(MATCHED),between,matched_units)
+	$(call FIGURE,$(PARITIES),parity,sparse_parity)
+	$(call FIGURE,$(FIXED_PARITIES),parity,grokking)
 
 bench: setup ## speed and memory against goals, into docs/performance_table.md; installs PyTorch and Keras into .venv; 25 minutes
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 keras==3.15.1 || echo "PyTorch and Keras: not installed, the others go on without them"

@@ -63,6 +63,12 @@ RUNS = {
         "loss": "layer_loss",
         "phenomena": ["density_estimation", {"type": "samples", "shown": 3}],
     },
+    "signs": {
+        "data": {"type": "sparse_parity", "features": 4, "examples": 30, "test_examples": 10},
+        "model": [{"type": "dense", "units": 1} | ZEROS],
+        "loss": "hinge",
+        "phenomena": ["sparse_parity"],
+    },
     "waves": {
         "data": {"type": "sines", "examples": 40, "batch_size": "full"},
         "model": [{"type": "dense", "units": 1} | ZEROS],

@@ -59,6 +59,7 @@ APART = [
     "plasticity",
     "samples",
     "signal_propagation",
+    "sparse_parity",
     "spectral_bias",
     "superposition",
     "tangent_kernel",
