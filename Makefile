@@ -97,6 +97,7 @@ SAWTEETH := deep_sawtooth deep_sawtooth_two_folds
 ZERO_ONE := zero_one_bias_variance zero_one_bias_variance_clean
 FORGETTING := forgetting forgetting_replay
 PLASTICITY := plasticity plasticity_leaky plasticity_decay
+UNLABELLED := unlabelled unlabelled_all_labels
 UNITS := cross_validated_units cross_validated_units_alike
 MATCHED := matched_units matched_units_deep
 PARITIES := sparse_parity sparse_parity_frozen
@@ -105,6 +106,8 @@ FIXED_PARITIES := sparse_parity_fixed sparse_parity_fixed_no_decay
 more-results: setup ## the same for the figures of the other phenomena and lecture statements; eight minutes
 	$(call TRAIN,$(SIGNALS) $(EDGES) edge_of_stability_sam $(COLLAPSES) $(SPECTRA) $(SPEEDS))
 	$(call TRAIN,$(FORGETTING) $(PLASTICITY))
+	$(BIN)/nnlab train experiments/unlabelled_base.yaml --out results/unlabelled-base --no-plots
+	$(call SWEEP,$(UNLABELLED))
 	$(call SWEEP,phase_diagram $(LAZY) lazy_scale $(SUPERPOSED) $(TRIPLE) $(TRAINED) memorisation)
 	$(call SWEEP,lottery_ticket $(PRUNED))
 	$(call SWEEP,critical_batch schedule_free $(APPROXIMATIONS) $(SAWTEETH) whitening $(ZERO_ONE) $(UNITS))
@@ -127,6 +130,7 @@ more-results: setup ## the same for the figures of the other phenomena and lectu
 	$(call FIGURE,memorisation,memorisation)
 	$(call FIGURE,$(FORGETTING),tasks,forgetting)
 	$(call FIGURE,$(PLASTICITY),tasks,plasticity)
+	$(call FIGURE,$(UNLABELLED),unlabelled,comparison)
 	$(call FIGURE,critical_batch,training,critical_batch)
 	$(call FIGURE,$(SPEEDS),training,update_ratios)
 	$(call FIGURE,schedule_free,training/averages,comparison)
