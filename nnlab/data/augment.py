@@ -2,7 +2,7 @@
 
 So a network learns what does not depend on the change. Validation and test inputs stay as they are. An
 augmentation receives a batch as it is trained on, already normalized: images `[B, H, W]` or `[B, H, W, C]`,
-signals `[B, L]`. Each example has its own random change.
+signals `[B, L]`, or tokens `[B, L]`. Each example has its own random change.
 """
 
 from __future__ import annotations
@@ -42,12 +42,14 @@ class Augmentation(NamedTuple):
         apply: (key, inputs `[B, ...]`) -> Augmented. A pure function: the same key makes the same change.
         validate: Raises InvalidValue where inputs of a shape (without batch axis) cannot be changed so.
         mixes: Whether examples are mixed with each other, and so are their targets.
+        of_tokens: Whether it changes tokens; others change numbers.
         name: Its name in the registry.
     """
 
     apply: Callable[[Array, Array], Augmented]
     validate: Callable[[Shape], None] = lambda shape: None
     mixes: bool = False
+    of_tokens: bool = False
     name: str = ""
 
 

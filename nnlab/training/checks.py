@@ -353,11 +353,14 @@ def _check_groups(config: Config, plan: ExperimentPlan, model: Model) -> None:
 
 def _check_augment(config: Config, plan: ExperimentPlan, data: Data, model: Model, batch_size: int) -> None:
     """Augmentations must suit the inputs."""
-    tokens = [path for path, leaf in model.setup.leaves() if leaf.vocabulary is not None]
-    if plan.augment and tokens:
-        raise config.error(("augment",), f"changes numbers, and {tokens[0]} takes tokens; leave it out")
+    first = next(path for path, leaf in model.setup.leaves())
+    takes_tokens = any(leaf.vocabulary is not None for _, leaf in model.setup.leaves())
     for number, augmentation in enumerate(plan.augment):
         with blame(config, "augment", number):
+            if augmentation.of_tokens != takes_tokens:
+                changed, taken = ("tokens", "numbers") if augmentation.of_tokens else ("numbers", "tokens")
+                message = f"{augmentation.name} changes {changed}, and {first} takes {taken}; leave it out"
+                raise InvalidValue(message)
             augmentation.validate(data.train.inputs.shape[1:])
             if augmentation.mixes and batch_size == 1:
                 raise InvalidValue(

@@ -40,6 +40,7 @@ CASES = {
     "contrast": ({"factor": 1.0}, {}, ALL, []),
     "noise": ({"std": 0.0}, {}, ALL, []),
     "mixup": (None, {"alpha": 1.0}, ALL, []),
+    "typos": ({"rate": 0.0}, {"rate": 0.4}, [SIGNAL], [(), (1,), GREY]),
 }
 TAKEN = [pytest.param(name, shape, id=f"{name}-{shape}") for name in CASES for shape in CASES[name][2]]
 REFUSED = [pytest.param(name, shape, id=f"{name}-{shape}") for name in CASES for shape in CASES[name][3]]
@@ -278,6 +279,25 @@ def test_noise_is_normal_and_independent():
     assert scipy.stats.kstest(added.ravel(), "norm", (0, 0.5)).pvalue > 1e-3
     correlations = np.corrcoef(added.T) - np.eye(9)
     assert np.abs(correlations).max() < 4.5 / 500**0.5
+
+
+def test_typos_replace_tokens_or_let_neighbours_change_places():
+    """Each token of the batch is another number, so that it is seen where it comes from."""
+    length, rate, count = 50, 0.2, 400
+    inputs = np.arange(count * length, dtype=np.float32).reshape(count, length)
+    found = changed(made("typos", rate=rate), inputs)
+    assert np.isin(found, inputs).all()
+    near = np.pad(inputs, ((0, 0), (1, 1)), constant_values=-1)
+    replaced = (found != near[:, :-2]) & (found != inputs) & (found != near[:, 2:])
+    to_the_right = found[:, 1:] == inputs[:, :-1]
+    assert replaced.mean() == pytest.approx(rate / 2, abs=0.01)
+    assert to_the_right[:, 0].mean() == pytest.approx(rate / 2, abs=0.06)
+    # the second one in a row that is to change places does not
+    assert to_the_right[:, 1:].mean() == pytest.approx(rate / 2 * (1 - rate / 2), abs=0.01)
+    pairs = to_the_right & (found[:, :-1] == inputs[:, 1:])
+    assert pairs.sum() == pytest.approx((1 - rate / 2) * to_the_right.sum(), rel=0.05), (
+        "but for replaced ones"
+    )
 
 
 @pytest.mark.parametrize("alpha", [0.3, 1.0, 4.0])

@@ -69,6 +69,14 @@ RUNS = {
         "loss": "hinge",
         "phenomena": ["sparse_parity"],
     },
+    "text": {
+        "data": {"type": "text", "unit": "bytes", "length": 6, "limit": 9},
+        "model": [
+            {"type": "embedding", "vocabulary": 256, "units": 3, "embedding_init": "zeros"},
+            {"type": "dense", "units": 256} | ZEROS,
+        ],
+        "phenomena": ["next_token"],
+    },
     "waves": {
         "data": {"type": "sines", "examples": 40, "batch_size": "full"},
         "model": [{"type": "dense", "units": 1} | ZEROS],

@@ -55,6 +55,7 @@ APART = [
     "learning_rate_range",
     "loss_landscape",
     "neural_collapse",
+    "next_token",
     "peak_factors",
     "plasticity",
     "samples",

@@ -27,7 +27,7 @@ BOTH_WAYS = (
 def trained(folder, content, model=ONE_TOKEN, unit="characters", steps=150):
     file = folder / "some.txt"
     file.write_bytes(content.encode())
-    tokens = len(set(content if unit == "characters" else content.encode()))
+    tokens = len(set(content)) if unit == "characters" else 256
     keys = {"path": file, "unit": unit, "steps": steps, "model": model.format(k=tokens)}
     (folder / "some.yaml").write_text(SUCCESSOR.format(**keys))
     return nnlab.train(nnlab.load(folder / "some.yaml"), folder / "run", plots=False)
@@ -63,7 +63,7 @@ def test_a_seed_makes_one_text(cycle):
 
 def test_bytes_are_written_as_text(tmp_path):
     run = trained(tmp_path, "é€\n" * 100, unit="bytes")
-    assert run.summary["vocabulary"] == "".join(sorted("é€\n".encode().decode("latin-1")))
+    assert run.summary["vocabulary"].encode("latin-1") == bytes(range(256))
     assert run.generate("\n", 5, temperature=0) == "é€"
     assert run.generate("\n", 3, temperature=0) == "é�", "the last one is cut short"
 

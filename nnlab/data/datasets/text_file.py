@@ -47,8 +47,8 @@ def text(
     The text is divided by place, not at random: the training part comes first, then that of validation, then
     that of test; no window reaches from one into another. Shares of `split` are of its tokens.
 
-    The vocabulary is the different tokens of the training part, sorted. What only the other parts hold
-    becomes one more token, the last; a note says how much that is.
+    The vocabulary is the different characters of the training part, sorted, or the 256 bytes. What only the
+    other parts hold becomes one more token, the last; a note says how much that is.
 
     Args:
         path: The file, in UTF-8; a relative path starts at the working directory. null is the manual that
@@ -140,8 +140,8 @@ def _number(
     tokens: np.ndarray, trained_on: int, source: str, unit: Unit
 ) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
     """Tokens `[M]` as numbers from 0, of which the first ones make the vocabulary; its names; and notes."""
-    vocabulary, rest = np.unique(tokens[:trained_on]), np.unique(tokens)
-    unknown = np.setdiff1d(rest, vocabulary)
+    vocabulary = np.arange(BYTE_VALUES) if unit == "bytes" else np.unique(tokens[:trained_on])
+    unknown = np.setdiff1d(tokens, vocabulary)
     names = tuple(map(chr, vocabulary.tolist()))
     if len(names) > MAXIMUM_CLASSES:
         raise InvalidValue(
