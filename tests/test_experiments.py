@@ -93,6 +93,7 @@ TRAINED = [
     "edge_of_stability_sam_small_rate",
     "forgetting_replay",
     "grokking_grokfast",
+    "grokking_muon_equal_decay",
     "grokking_power2022",
     "grokking_progress",
     "input_scaling",
