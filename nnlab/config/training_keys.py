@@ -66,6 +66,9 @@ class Prune:
             the first round, so that each round is as if all were pruned at once; or some at `random`.
         last_round: What the last round trains: the `ticket`, as all rounds before it; the same mask with
             weights that are `redrawn`; or that ticket's mask `shuffled` within each kernel.
+        mask: Which weights are there from the first step on, in place of all of them: the last mask of a
+            pruned run, named by its directory, or a safetensors file with an array of true and false for each
+            kernel; relative paths start at the working directory.
 
     Reference:
         Frankle & Carbin 2019, "The lottery ticket hypothesis"; Frankle et al. 2020 for rewinding to a later
@@ -78,6 +81,7 @@ class Prune:
     rewind: Annotated[int, Ge(0), Lt(2**31 - 1)] | None = 0
     criterion: Literal["magnitude", "one_shot", "random"] = "magnitude"
     last_round: Literal["ticket", "redrawn", "shuffled"] = "ticket"
+    mask: str | None = None
 
 
 @section()

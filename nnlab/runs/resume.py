@@ -23,6 +23,7 @@ from nnlab.system import device, files
 from nnlab.system.imports import jax, jnp
 from nnlab.training.experiment import Experiment, TrainedExperiment
 from nnlab.training.lanes import validate_state
+from nnlab.training.pretrained import PretrainedWeights
 from nnlab.training.record_tables import Chunk
 from nnlab.training.state import array_groups
 
@@ -102,10 +103,12 @@ def _save(task: RunTask, chunk: Chunk) -> None:
 def provenance(experiment: Experiment) -> JsonObject:
     """All that the bytes of a run depend on."""
     environment = device.environment()
+    mask = experiment.given_mask if isinstance(experiment, TrainedExperiment) else {}
     return {
         "config": experiment.config.hash,
         "data": experiment.data_hash,
         **({"initialize": experiment.pretrained.hash} if experiment.pretrained.arrays else {}),
+        **({"mask": PretrainedWeights(mask, "").hash} if mask else {}),
         **{name: environment["versions"][name] for name in NUMERIC_PACKAGES},
         **{
             f"plug-in {module}": origin.sha256

@@ -18,7 +18,7 @@ from nnlab.config.training_keys import Train
 from nnlab.data.inputs import ByteInputs
 from nnlab.data.prepare import Data
 from nnlab.errors import InvalidValue
-from nnlab.nn.layer import Tree
+from nnlab.nn.layer import Shape, Tree
 from nnlab.nn.model import Model, build_model
 from nnlab.optim.metrics import Better, metric_columns
 from nnlab.optim.parameter_groups import Optimizer
@@ -26,6 +26,7 @@ from nnlab.optim.solvers import Solver
 from nnlab.optim.stopping import Stop
 from nnlab.phenomena.layer_table import LAYER_PROBE
 from nnlab.phenomena.probe import WEIGHT_PATH_POINTS, Probe
+from nnlab.storage.checkpoints import Arrays
 from nnlab.system.imports import Array
 from nnlab.training.checks import (
     blame,
@@ -37,6 +38,8 @@ from nnlab.training.checks import (
     check_training,
 )
 from nnlab.training.class_weights import class_weights
+from nnlab.training.frozen_prefix import frozen_prefix
+from nnlab.training.masks import given_mask
 from nnlab.training.memory import FLOAT_BYTES, STREAMED_BYTES, Footprint
 from nnlab.training.pretrained import NO_PRETRAINED_WEIGHTS, PretrainedWeights, load_pretrained
 from nnlab.training.program import Components, build_components, group_key, traced_values
@@ -202,10 +205,16 @@ class TrainedExperiment(Experiment):
         return sum(leaf.count("params") for path, leaf in leaves if not self.optimizer.frozen(path))
 
     @property
-    def pruned_layers(self) -> list[str]:
-        """The layers of whose kernels weights are pruned, if any are: those that are trained."""
-        leaves = self.model.setup.leaves()
-        return [p for p, leaf in leaves if "kernel" in leaf.params and not self.optimizer.frozen(p)]
+    def pruned_layers(self) -> dict[str, Shape]:
+        """The layers of whose kernels weights are pruned, if any are, those that are trained, by the kernels'
+        shapes."""
+        kernels = {path: leaf.params.get("kernel") for path, leaf in self.model.setup.leaves()}
+        return {p: kernel.shape for p, kernel in kernels.items() if kernel and not self.optimizer.frozen(p)}
+
+    @functools.cached_property
+    def given_mask(self) -> Arrays:
+        """Which weights are there at first, by path of the kernel; empty for all. Raises InvalidValue."""
+        return given_mask(self.plan.prune, self.pruned_layers)
 
     @property
     def stops(self) -> Sequence[Stop]:
@@ -340,10 +349,12 @@ def _build_trained(
         optimizer=plan.optimizer,
         train=train,
         rounds=rounds,
-        frozen_prefix=_frozen_prefix(config, plan, model),
+        frozen_prefix=frozen_prefix(config, plan, model),
     )
     if plan.prune is not None:
-        check_pruning(config, plan.prune, experiment.pruned_layers, round_steps)
+        check_pruning(config, plan.prune, list(experiment.pruned_layers), round_steps)
+        with blame(config, "prune", "mask"):
+            _ = experiment.given_mask
     check_memory(config, experiment.footprint, "about")
     with blame(config, "loss", "class_weights"):
         _ = experiment.class_weights
@@ -356,30 +367,6 @@ def _pretrained(config: Config, plan: ExperimentPlan, data: Data, model: Model) 
         return NO_PRETRAINED_WEIGHTS
     with blame(config, "initialize"):
         return load_pretrained(plan.initialize, model.setup, data.train.inputs.shape[1:])
-
-
-def _frozen_prefix(config: Config, plan: ExperimentPlan, model: Model) -> int:
-    """How many layers, the first ones of the chain, are computed once. Raises ConfigError."""
-    if not (plan.train and plan.train.cache_frozen):
-        return 0
-    at, frozen = ("train", "cache_frozen"), plan.optimizer.frozen
-    for key, given in (("augment", plan.augment), ("data.fresh", plan.data.fresh)):
-        if given:
-            raise config.error(at, f"needs inputs that stay as they are; leave out '{key}'")
-    for phenomenon in plan.run_phenomena:
-        if phenomenon.looks_at_examples:
-            message = f"leaves no inputs for {phenomenon.name} to look at; leave one of the two out"
-            raise config.error(at, message)
-    last = 0
-    for place, (name, child) in enumerate(model.setup.children.items(), 1):
-        leaves = [(f"{name}/{path}" if path else name, leaf) for path, leaf in child.leaves()]
-        if any((leaf.params or leaf.random) and not frozen(path) for path, leaf in leaves):
-            break
-        last = place if any(leaf.params for _, leaf in leaves) else last
-    if not last:
-        first = next(path for path, leaf in model.setup.leaves() if leaf.params or leaf.random)
-        raise config.error(at, f"has nothing to compute once: '{first}' is not frozen by optimizer.groups")
-    return last
 
 
 def _phenomena_probes(plan: ExperimentPlan) -> list[Probe]:

@@ -104,7 +104,7 @@ class Lanes:
         return Arguments(
             put(self.stack([np.uint32(e.plan.seed) for e in self.experiments])),
             put(self.stack(values)),
-            put(self.stack([e.first_weights()[0] for e in self.experiments])),
+            put(self.stack([first_round(e).params for e in self.experiments])),
             put(data[0], by_lane=False) if self.shares_data else put(self.stack(data)),
             put(self.stack([e.class_weights for e in self.experiments])),
         )

@@ -129,7 +129,10 @@ def load_pretrained(initialize: Initialize, setup: Setup, input_shape: Shape) ->
     Raises:
         InvalidValue: An array that is asked for is missing or does not fit; the message names all of them.
     """
-    source = _read(initialize.from_)
+    try:
+        source = read_arrays(initialize.from_)
+    except InvalidValue as error:
+        raise InvalidValue(str(error), ("from",)) from None
     wanted_arrays = _wanted_arrays(initialize, setup, input_shape)
     pytorch = [name for name in source if PYTORCH_NAME.fullmatch(name)]
     if pytorch and not initialize.names:
@@ -260,8 +263,16 @@ def _from_pytorch(source: Arrays, names: list[str], wanted: _WantedArray) -> np.
     return array
 
 
-def _read(source: str) -> Arrays:
-    """The arrays of a run or a file. Raises InvalidValue."""
+def read_arrays(source: str, group: str | None = None) -> Arrays:
+    """The arrays of a run or a file.
+
+    Args:
+        source: The directory or the file.
+        group: Of a run, which of its arrays; None is the weights that it returned.
+
+    Raises:
+        InvalidValue: They cannot be had.
+    """
     try:
         path = Path(source).expanduser()
         exists, is_folder = path.exists(), path.is_dir()
@@ -270,22 +281,20 @@ def _read(source: str) -> Arrays:
     if not exists:
         raise InvalidValue(
             f"there is no '{source}' (relative paths start at the working directory); a run is made by "
-            "`nnlab train`, and by `--out` under this name",
-            ("from",),
+            "`nnlab train`, and by `--out` under this name"
         )
     try:
-        return weights_of_run(path) if is_folder else _weights_of_file(path)
+        return weights_of_run(path, group) if is_folder else _weights_of_file(path)
     except NnlabError as error:
-        raise InvalidValue(str(error).partition("\n")[0], ("from",)) from None
-    except InvalidValue as error:
-        raise InvalidValue(str(error), ("from",)) from None
+        raise InvalidValue(str(error).partition("\n")[0]) from None
 
 
-def weights_of_run(path: Path) -> Arrays:
+def weights_of_run(path: Path, group: str | None = None) -> Arrays:
     """The weights that a finished run returned, by path of the array.
 
     Args:
         path: The run's directory.
+        group: Other arrays of its last checkpoint.
 
     Raises:
         InvalidValue: It has none.
@@ -299,23 +308,24 @@ def weights_of_run(path: Path) -> Arrays:
         raise InvalidValue(f"'{path}' was solved for; such a run keeps no weights")
     averages = plan.optimizer.average is not None
     restores = any(stop.restores for stop in plan.train.stop)
-    group = "best" if restores else "average" if averages else "weights"
+    wanted = group or ("best" if restores else "average" if averages else "weights")
 
     def lack(checkpoint: Checkpoint) -> str:
-        return "" if group in checkpoint.groups else f"it has no {group} weights"
+        return "" if wanted in checkpoint.groups else f"it has no {group or f'{wanted} weights'}"
 
     rejected: list[str] = []
     newest = checkpoints.newest(path / "checkpoints", None, lack, rejected.append)
     if newest is None:
         why = f": {rejected[0]}" if rejected else ""
-        raise InvalidValue(f"'{path}' has no checkpoint to take weights from{why}; train it to its end")
+        what = f"a {group}" if group else "weights"
+        raise InvalidValue(f"'{path}' has no checkpoint to take {what} from{why}; train it to its end")
     if not newest.meta.done:
-        kept = f"{path}/checkpoints/step-{newest.meta.step:010d}/{group}.safetensors"
+        kept = f"{path}/checkpoints/step-{newest.meta.step:010d}/{wanted}.safetensors"
         raise InvalidValue(
             f"'{path}' has come to step {newest.meta.step} and not to its end; train it on, or name {kept} "
-            "for its weights as they are"
+            "to take it as it is"
         )
-    return newest.arrays()[group]
+    return newest.arrays()[wanted]
 
 
 def _weights_of_file(path: Path) -> Arrays:

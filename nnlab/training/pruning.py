@@ -1,5 +1,4 @@
-"""Masks on weights: which weights are pruned between two rounds of a training, and what the next one begins
-with. A mask is as large as its kernel, true where a weight is left, and is kept by the kernel's path."""
+"""Which weights are pruned between two rounds of a training, and what the next one begins with."""
 
 from __future__ import annotations
 
@@ -12,9 +11,10 @@ from nnlab.config.training_keys import Prune
 from nnlab.nn.layer import Tree, path_matches
 from nnlab.optim.parameter_groups import layer_of
 from nnlab.phenomena.probe import subtree
-from nnlab.system.imports import Array, PyTree, jax, jnp
+from nnlab.system.imports import jax
 from nnlab.system.random import generator
 from nnlab.training.experiment import TrainedExperiment
+from nnlab.training.masks import masked
 from nnlab.training.state import Mask, RoundMemory, State
 
 
@@ -34,37 +34,19 @@ class RoundStart(NamedTuple):
     memory: RoundMemory = RoundMemory()
 
 
-def masked(tree: PyTree, mask: Mask) -> PyTree:
-    """A tree like the weights, with 0 in place of those that are pruned; of arrays of the host, or traced."""
-    if not mask:
-        return tree
-
-    def where_left(path: Sequence[Any], leaf: Array) -> Array:
-        left = mask.get(f"{layer_of(path)}/{path[-1].key}")
-        where = np.where if isinstance(leaf, np.ndarray) else jnp.where
-        return leaf if left is None else where(left, leaf, leaf.dtype.type(0))
-
-    return jax.tree_util.tree_map_with_path(where_left, tree)
-
-
-def share_left(mask: Mask) -> Array:
-    """The share of weights that are left, among those of all masks."""
-    total = sum(left.size for left in mask.values())
-    return jnp.stack([left.sum() for left in mask.values()]).sum() / total
-
-
 def first_round(experiment: TrainedExperiment) -> RoundStart:
-    """What a training begins with; every weight is there."""
+    """What a training begins with; every weight is there, unless a mask is given."""
     params, layer_state = experiment.first_weights()
     prune = experiment.plan.prune
     if prune is None:
         return RoundStart(params, layer_state)
     kernels = _kernels(experiment, params)
-    mask: dict[str, Any] = {name: np.ones(kernel.shape, bool) for name, kernel in kernels.items()}
+    every: dict[str, Any] = {name: np.ones(kernel.shape, bool) for name, kernel in kernels.items()}
+    mask = every | dict(experiment.given_mask)
     sizes: dict[str, Any] = {name: np.zeros_like(kernel) for name, kernel in kernels.items()}
     rewound = () if prune.rewind is None else (params, layer_state)
     memory = RoundMemory(rewound, sizes if prune.criterion == "one_shot" else {})
-    return RoundStart(params, layer_state, mask, memory)
+    return RoundStart(masked(params, mask), layer_state, mask, memory)
 
 
 def with_rewind_point(state: State) -> State:

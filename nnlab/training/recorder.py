@@ -13,8 +13,8 @@ from nnlab.system.imports import Array, PyTree, jax, jnp
 from nnlab.training.arguments import Arguments
 from nnlab.training.evaluator import Evaluator
 from nnlab.training.experiment import TrainedExperiment
+from nnlab.training.masks import share_left
 from nnlab.training.program import Components
-from nnlab.training.pruning import share_left
 from nnlab.training.state import Best, MonitorState, State, WeightHistory
 from nnlab.training.step_view import step_view
 from nnlab.training.train_step import StepTrace, TrainStep, merge_frozen

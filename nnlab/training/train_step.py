@@ -12,9 +12,9 @@ from nnlab.optim.parameter_groups import layer_of
 from nnlab.optim.schedules import Time
 from nnlab.phenomena.probe import Batch, Updates
 from nnlab.system.imports import Array, PyTree, jax, jnp, optax
+from nnlab.training.masks import masked
 from nnlab.training.placement import Placement
 from nnlab.training.program import Components
-from nnlab.training.pruning import masked
 from nnlab.training.state import State
 
 AUGMENTATION_KEY = 2**31  # of a step's keys, that of the augmentations; those of the layers count from 0

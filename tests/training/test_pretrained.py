@@ -218,7 +218,7 @@ SPARE = {"dense_1__kernel": np.zeros((6, 7), np.float32), "more": np.zeros(2, np
         (lambda source, place: place.mkdir(), "'PLACE' is no run directory: it has no config.yaml"),
         (without_checkpoints, f"{UNTRAINED}; train it to its end"),
         (broken, f"{UNTRAINED}: PLACE/checkpoints/step-0000000020/weights.safetensors: damaged"),
-        (with_a_damaged_config, "PLACE/config.yaml:16:3: model[0].unit: unknown; did you mean 'units'?"),
+        (with_a_damaged_config, ": model[0].unit: unknown; did you mean 'units'?"),
         (solved, "'PLACE' was solved for; such a run keeps no weights"),
         (lambda source, place: place.write_bytes(b"PK\3\4 a pickle"), "'PLACE' holds no safetensors"),
         (lambda source, place: os.mkfifo(place), "'PLACE' cannot be read: is no plain file"),

@@ -1,9 +1,12 @@
 """Rounds of pruning: masks and rewinding to the last bit as NumPy has them, what is masked stays 0, and the
 first round is the plain training."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from support import assert_same, experiment_of, tables_of, trained
 
 import nnlab
@@ -11,7 +14,7 @@ from nnlab.errors import ConfigError
 from nnlab.storage import checkpoints
 from nnlab.training.batches import BatchOrder
 from nnlab.training.loop import train, train_together
-from nnlab.training.pruning import without_smallest
+from nnlab.training.pruning import first_round, without_smallest
 from nnlab.training.rounds import Rounds
 from nnlab.training.state import ResumePoint, array_groups
 
@@ -294,6 +297,76 @@ def test_a_run_returns_what_is_left_and_its_summary_is_of_the_last_round(tmp_pat
     assert run.summary["final"]["weights_left"] == last["weights_left"].iloc[-1]
     assert run.summary["best"]["train_loss"] == last["train_loss"].min() > run.metrics["train_loss"].min()
     assert run.summary["selected"]["round"] == 3
+
+
+# --- a mask that is given --------------------------------------------------------------------------------
+
+
+def test_a_given_mask_is_there_from_the_first_step_on(tmp_path):
+    """Of a file, and of a run; its twin with `rounds: 0` trains as the run's last round."""
+    run = nnlab.train(
+        nnlab.experiment(TREE | {"prune": {"rounds": 2, "layers": FRACTIONS}}), tmp_path / "run"
+    )
+    mask = checkpoints.newest(run.path / "checkpoints", None, lambda _: "", lambda _: None).arrays()["mask"]
+    save_file(mask, tmp_path / "mask.safetensors")
+    last = end_of(pruned(2))
+    for source in (run.path, tmp_path / "mask.safetensors"):
+        exp = pruned(0, mask=str(source))
+        table, _ = trained(exp)
+        kernels, _ = exp.first_weights()
+        found = state_at(exp, 12)
+        for name in NAMES:
+            assert same_bits(found.mask[f"{name}/kernel"], mask[f"{name}/kernel"])
+            assert same_bits(found.params[name]["kernel"], last.params[name]["kernel"])
+            left = first_round(exp).params[name]["kernel"]
+            assert same_bits(left, np.where(mask[f"{name}/kernel"], kernels[name]["kernel"], np.float32(0)))
+        shares = [m.mean() * m.size for m in mask.values()]
+        total = sum(m.size for m in mask.values())
+        assert table["metrics"]["weights_left"] == pytest.approx(np.full(4, sum(shares) / total))
+
+
+def test_rounds_prune_on_from_a_given_mask(tmp_path):
+    mask = {
+        f"dense_{n}/kernel": np.arange(8 * w).reshape(shape) % 2 == 0
+        for n, w, shape in ((1, 13, (13, 8)), (2, 3, (8, 3)))
+    }
+    save_file(mask, tmp_path / "half.safetensors")
+    exp = pruned(1, mask=str(tmp_path / "half.safetensors"))
+    before, after = state_at(exp, 12), end_of(exp)
+    for name in NAMES:
+        kernel = np.asarray(before.params[name]["kernel"])
+        expected = smallest_gone(kernel, mask[f"{name}/kernel"], FRACTIONS[name])
+        assert same_bits(after.mask[f"{name}/kernel"], expected)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "says"),
+    [
+        ({"dense_1/kernel": np.ones((13, 8), bool)}, "has no mask of 'dense_2/kernel'"),
+        ({"dense_9/kernel": np.ones(3, bool)}, "'dense_9/kernel' is no kernel that is trained; there are"),
+        (
+            {"dense_1/kernel": np.ones((13, 8), np.float32), "dense_2/kernel": np.ones((8, 3), bool)},
+            "is float32 [13, 8]; it takes bool [13, 8]",
+        ),
+        (
+            {"dense_1/kernel": np.zeros((13, 8), bool), "dense_2/kernel": np.ones((8, 3), bool)},
+            "leaves no weight of 'dense_1/kernel'",
+        ),
+        (None, "there is no '"),
+    ],
+)
+def test_a_mask_of_another_model_is_refused(tmp_path, arrays, says):
+    if arrays is not None:
+        save_file(arrays, tmp_path / "mask.safetensors")
+    with pytest.raises(ConfigError, match=re.escape(says)) as caught:
+        pruned(0, mask=str(tmp_path / "mask.safetensors"))
+    assert "prune.mask" in str(caught.value)
+
+
+def test_a_run_that_was_not_pruned_has_none(tmp_path):
+    run = nnlab.train(nnlab.experiment(TREE), tmp_path / "plain")
+    with pytest.raises(ConfigError, match="no checkpoint to take a mask from"):
+        pruned(0, mask=str(run.path))
 
 
 # --- mistakes --------------------------------------------------------------------------------------------
