@@ -100,7 +100,6 @@ PLASTICITY := plasticity plasticity_leaky plasticity_decay
 UNLABELLED := unlabelled unlabelled_all_labels
 UNITS := cross_validated_units cross_validated_units_alike
 MATCHED := matched_units matched_units_deep
-MUON := grokking_muon grokking_muon_equal_decay
 PARITIES := sparse_parity sparse_parity_frozen
 FIXED_PARITIES := sparse_parity_fixed sparse_parity_fixed_no_decay
 
@@ -112,7 +111,7 @@ more-results: setup ## the same for the figures of the other phenomena and lectu
 	$(call SWEEP,phase_diagram $(LAZY) lazy_scale $(SUPERPOSED) $(TRIPLE) $(TRAINED) memorisation)
 	$(call SWEEP,lottery_ticket $(PRUNED))
 	$(call SWEEP,critical_batch schedule_free $(APPROXIMATIONS) $(SAWTEETH) whitening $(ZERO_ONE) $(UNITS))
-	$(call SWEEP,mode_connectivity $(MATCHED) $(MUON))
+	$(call SWEEP,mode_connectivity $(MATCHED) grokking_muon grokking_muon_equal_decay)
 	$(call TRAIN,$(PARITIES) $(FIXED_PARITIES))
 	$(call FIGURE,$(SIGNALS),signal,signal_propagation)
 	$(call FIGURE,phase_diagram,signal,phase_diagram)
@@ -142,7 +141,8 @@ more-results: setup ## the same for the figures of the other phenomena and lectu
 	$(call FIGURE,$(UNITS),training,chosen_by_folds)
 	$(call FIGURE,mode_connectivity,between,mode_connectivity)
 	$(call FIGURE,$(MATCHED),between,matched_units)
-	$(call FIGURE,$(MUON),grokking/muon,comparison)
+	$(call FIGURE,grokking_muon,grokking/muon,comparison)
+	$(call FIGURE,grokking_muon_equal_decay,grokking/equal_decay,comparison)
 	$(call FIGURE,$(PARITIES),parity,sparse_parity)
 	$(call FIGURE,$(FIXED_PARITIES),parity,grokking)
 
