@@ -36,8 +36,8 @@ def interpolate(run_a: Run, run_b: Run, points: int = 21, match: bool = False) -
             A's, see `nnlab.nn.permutation`; the function of B stays what it is.
 
     Returns:
-        A row for each point: its `share`, 0 to 1, and loss, accuracy of a classification and the metrics of
-        the file for each split, by the names of metrics.csv.
+        A table with a row for each point, whose columns are its `share`, 0 to 1, and loss, accuracy of a
+        classification and the metrics of the file for each split, by the names of metrics.csv.
 
     Raises:
         UsageError: The runs differ in model or data, have not come to their end or keep no weights; the data

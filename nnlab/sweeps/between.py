@@ -10,6 +10,7 @@ from nnlab.runs.interpolation import line_between
 from nnlab.runs.results import Run, Sweep, open_run
 from nnlab.storage.tables import header_and_rows
 from nnlab.sweeps.directory import SweepDirectory
+from nnlab.system import files
 from nnlab.training.lines import Lines
 
 if TYPE_CHECKING:
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
 
     from nnlab.phenomena.base import Between
 
+FILE = "between.csv"
+
 
 def write_between(directory: SweepDirectory, sweep: Sweep, wanted: Sequence[Between]) -> None:
-    """Write the table `between`.
+    """Write the table `between`, in place of one of fewer trials; none where nothing is wanted.
 
     Args:
         directory: Of the sweep.
@@ -31,6 +34,8 @@ def write_between(directory: SweepDirectory, sweep: Sweep, wanted: Sequence[Betw
     """
     import pandas
 
+    if wanted:
+        files.remove(directory.path / FILE)
     lines, tables = Lines(), []
     for between in dict.fromkeys(wanted):
         for trial, other in _pairs(sweep, between.along):
@@ -42,7 +47,7 @@ def write_between(directory: SweepDirectory, sweep: Sweep, wanted: Sequence[Betw
     if tables:
         table = pandas.concat(tables, ignore_index=True)
         columns = {str(name): column.to_numpy() for name, column in table.items()}
-        directory.write("between.csv", "".join(header_and_rows(columns)))
+        directory.write(FILE, "".join(header_and_rows(columns)))
 
 
 def _pairs(sweep: Sweep, along: str) -> Iterator[tuple[str, str]]:
