@@ -30,7 +30,8 @@ def smoked(tree: ConfigTree) -> ConfigTree:
         cut["record"] = tree["record"] | {"every": {"steps": 2}, "log_spaced": None}
     if tree["prune"] is not None:
         rounds, rewind = tree["prune"]["rounds"], tree["prune"]["rewind"]
-        cut["prune"] = tree["prune"] | {"rounds": min(1, rounds), "rewind": rewind and min(2, rewind)}
+        shorter = {"rounds": min(1, rounds), "rewind": rewind and min(2, rewind)}
+        cut["prune"] = tree["prune"] | shorter | {"mask": None}  # as with initialize
     return cut
 
 
@@ -57,7 +58,16 @@ def _smoked_sweep(tree: ConfigTree) -> ConfigTree:
 
     def is_cut(path: str) -> bool:
         return path != "data.split.fold" and path.startswith(
-            ("train.", "prune.rounds", "prune.rewind", "record.", "data.limit", "data.split", "initialize")
+            (
+                "train.",
+                "prune.rounds",
+                "prune.rewind",
+                "prune.mask",
+                "record.",
+                "data.limit",
+                "data.split",
+                "initialize",
+            )
         )
 
     def without_cut(axes: ConfigTree) -> ConfigTree:
