@@ -84,6 +84,7 @@ results: setup ## train what the headline figures show, judge it, and draw them 
 
 SIGNALS := ordered_phase chaotic_phase
 EDGES := edge_of_stability edge_of_stability_adam
+TEXTS := next_token next_token_gru next_token_memoryless
 COLLAPSES := neural_collapse neural_collapse_no_decay
 SPECTRA := spectral_bias spectral_bias_fourier
 SPEEDS := update_ratios update_ratios_relu
@@ -105,7 +106,7 @@ FIXED_PARITIES := sparse_parity_fixed sparse_parity_fixed_no_decay
 
 more-results: setup ## the same for the figures of the other phenomena and lecture statements; eight minutes
 	$(call TRAIN,$(SIGNALS) $(EDGES) edge_of_stability_sam $(COLLAPSES) $(SPECTRA) $(SPEEDS))
-	$(call TRAIN,$(FORGETTING) $(PLASTICITY))
+	$(call TRAIN,$(FORGETTING) $(PLASTICITY) $(TEXTS))
 	$(BIN)/nnlab train experiments/unlabelled_base.yaml --out results/unlabelled-base --no-plots
 	$(call SWEEP,$(UNLABELLED))
 	$(call SWEEP,phase_diagram $(LAZY) lazy_scale $(SUPERPOSED) $(TRIPLE) $(TRAINED) memorisation)
@@ -118,6 +119,7 @@ more-results: setup ## the same for the figures of the other phenomena and lectu
 	$(call FIGURE,$(EDGES),sharpness,edge_of_stability)
 	$(call FIGURE,edge_of_stability edge_of_stability_sam,sharpness/sam,edge_of_stability)
 	$(call FIGURE,$(COLLAPSES),collapse,neural_collapse)
+	$(call FIGURE,$(TEXTS),text,next_token)
 	$(call FIGURE,$(SPECTRA),spectral,spectral_bias)
 	$(call FIGURE,$(LAZY),laziness,laziness)
 	$(call FIGURE,lazy_scale,laziness/scale,laziness)

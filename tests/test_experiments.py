@@ -110,6 +110,8 @@ TRAINED = [
     "max_norm",
     "mode_connectivity_digits",
     "neural_collapse_stopped",
+    "next_token",
+    "next_token_gru",
     "optimizers_fixed_rates",
     "perceptron_xor",
     "phase_diagram_relu",

@@ -134,7 +134,7 @@ def test_the_figure_has_the_curves_and_the_lines_of_counts():
     assert_labelled(figure)
     assert_readable(figure)
     first, second = figure.axes
-    assert "2.00 nats a token, 0.50 below the bigram model" in title_of(first)
+    assert "2.00 nats, 0.50 below the bigram model" in title_of(first)
     assert "0.10 above the bigram model" in title_of(second)
     levels = [line.get_ydata()[0] for line in first.get_lines()[2:]]
     assert levels == [4.0, 3.0, 2.5]

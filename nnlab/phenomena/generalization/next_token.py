@@ -197,4 +197,4 @@ def _draw_losses(ax: Axes, run: RunView) -> str:
     if result.gain is None:
         return f"{run.label}: {result.reason}"
     below = "below" if result.gain >= 0 else "above"
-    return f"{run.label}: {result.loss:.2f} nats a token,\n{abs(result.gain):.2f} {below} the bigram model"
+    return f"{run.label}: {result.loss:.2f} nats,\n{abs(result.gain):.2f} {below} the bigram model"
