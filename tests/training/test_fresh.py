@@ -1,5 +1,10 @@
 """Examples drawn anew at each step: those of the data set, the same however a training is cut and resumed."""
 
+import json
+import os
+import subprocess
+import sys
+
 import jax
 import numpy as np
 import pytest
@@ -128,6 +133,34 @@ def test_lanes_of_other_seeds_have_examples_of_their_own():
     for lane, parts in zip(lanes, chunks, strict=True):
         alone, together = trained(lane)[0]["metrics"], tables_of(parts)["metrics"]
         np.testing.assert_allclose(together["train_loss"], alone["train_loss"], rtol=2e-5)
+
+
+ON_DEVICES = """
+import nnlab
+tree = {
+    "name": "fresh",
+    "data": {"type": "xor", "fresh": True, "batch_size": 24},
+    "model": [{"type": "dense", "units": 6}, "tanh", {"type": "dense", "units": 2}],
+    "record": {"every": {"steps": 10}, "layers": False},
+}
+for devices in (1, 2):
+    config = nnlab.experiment({**tree, "train": {"steps": 40, "devices": devices}})
+    print(nnlab.train(config, str(devices), plots=False).metrics["train_loss"].tolist())
+"""
+
+
+def test_several_devices_have_each_its_part_of_the_same_examples(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", ON_DEVICES],
+        cwd=tmp_path,
+        env=os.environ | {"JAX_NUM_CPU_DEVICES": "2"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    one, two = map(json.loads, done.stdout.splitlines())
+    assert one[-1] < one[0]
+    np.testing.assert_allclose(two, one, rtol=1e-5)
 
 
 def test_a_full_batch_is_one_of_as_many_fresh_examples():
