@@ -99,6 +99,9 @@ ZERO_ONE := zero_one_bias_variance zero_one_bias_variance_clean
 FORGETTING := forgetting forgetting_replay
 PLASTICITY := plasticity plasticity_leaky plasticity_decay
 UNLABELLED := unlabelled unlabelled_all_labels
+MACHINES := rbm rbm_disconnected
+ADVERSARIES := mode_collapse mode_collapse_penalty
+CODES := vae vae_collapsed
 UNITS := cross_validated_units cross_validated_units_alike
 MATCHED := matched_units matched_units_deep
 PARITIES := sparse_parity sparse_parity_frozen
@@ -109,6 +112,7 @@ more-results: setup ## the same for the figures of the other phenomena and lectu
 	$(call TRAIN,$(FORGETTING) $(PLASTICITY) $(TEXTS))
 	$(BIN)/nnlab train experiments/unlabelled_base.yaml --out results/unlabelled-base --no-plots
 	$(call SWEEP,$(UNLABELLED))
+	$(call TRAIN,$(MACHINES) $(ADVERSARIES) $(CODES) vae_no_prior gan_digits gan_digits_no_penalty)
 	$(call SWEEP,phase_diagram $(LAZY) lazy_scale $(SUPERPOSED) $(TRIPLE) $(TRAINED) memorisation)
 	$(call SWEEP,lottery_ticket $(PRUNED))
 	$(call SWEEP,critical_batch schedule_free $(APPROXIMATIONS) $(SAWTEETH) whitening $(ZERO_ONE) $(UNITS))
@@ -147,6 +151,11 @@ more-results: setup ## the same for the figures of the other phenomena and lectu
 	$(call FIGURE,grokking_muon_equal_decay,grokking/equal_decay,comparison)
 	$(call FIGURE,$(PARITIES),parity,sparse_parity)
 	$(call FIGURE,$(FIXED_PARITIES),parity,grokking)
+	$(call FIGURE,$(MACHINES),generation,density_estimation)
+	$(call FIGURE,rbm,generation/rbm,samples)
+	$(call FIGURE,$(ADVERSARIES),generation/ring,samples)
+	$(call FIGURE,$(CODES),generation/vae,latent_map)
+	$(call FIGURE,gan_digits,generation/digits,samples)
 
 bench: setup ## speed and memory against goals, into docs/performance_table.md; installs PyTorch and Keras into .venv; 25 minutes
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 keras==3.15.1 || echo "PyTorch and Keras: not installed, the others go on without them"

@@ -156,6 +156,21 @@ CASES = {
         ({"type": "rbm", "hidden": hidden, "gibbs_steps": steps}, (visible,), (1,))
         for visible, hidden, steps in ((4, 3, 1), (3, 4, 2), (18, 17, 1))
     ],
+    "vae": [
+        (
+            {
+                "type": "vae",
+                "code": 3,
+                "encoder": [DENSE, "relu", {"type": "dense", "units": 6}],
+                "decoder": [DENSE, {"type": "dense", "units": 4}],
+                "likelihood": likelihood,
+                "beta": beta,
+            },
+            (4,),
+            (1,),
+        )
+        for likelihood, beta in (("bernoulli", 1.0), ("gaussian", 0.5))
+    ],
     "gan": [
         (
             {

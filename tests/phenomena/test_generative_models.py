@@ -6,14 +6,14 @@ import jax
 import numpy as np
 import pandas
 import pytest
-from support import FakeRun, assert_labelled, experiment_of, trained
+from support import KEY, FakeRun, assert_labelled, experiment_of, trained
 
 import nnlab
 from nnlab import plotting
 from nnlab.config import check_tree
 from nnlab.config.document import Document
 from nnlab.errors import InvalidValue, NnlabError, UsageError
-from nnlab.phenomena.generation import density_estimation, samples
+from nnlab.phenomena.generation import density_estimation, mode_collapse, posterior_collapse, samples
 from nnlab.registry import build
 
 MACHINE = {
@@ -74,7 +74,7 @@ def test_samples_are_measured_among_the_examples():
     random = np.random.default_rng(0)
     one, other = (random.standard_normal((n, 5)).astype(np.float32) for n in (6, 4))
     expected = np.linalg.norm(one[:, None] - other[None], axis=-1)
-    np.testing.assert_allclose(samples.between(one, other), expected, rtol=1e-5)
+    np.testing.assert_allclose(samples.distances_between(one, other), expected, rtol=1e-5)
 
 
 def test_a_run_draws_its_samples_and_figures(tmp_path):
@@ -261,3 +261,145 @@ def test_nets_that_do_not_fit_are_refused():
         tree["model"][0][name][-1]["units"] = 3
         with pytest.raises(NnlabError, match=message):
             experiment_of(tree)
+
+
+# --- collapsed modes -------------------------------------------------------------------------------------
+
+
+def shares(*rows):
+    """The table of a run with these shares of four modes at step 0, 10, ..."""
+    parts = [{"step": 10 * n, "mode": range(4), "due": 0.25, "share": row} for n, row in enumerate(rows)]
+    return pandas.concat([pandas.DataFrame(part) for part in parts])
+
+
+@pytest.mark.parametrize(
+    ("last", "found", "verdict"),
+    [
+        ([0.2, 0.3, 0.2, 0.3], 4, "none"),
+        ([0.9, 0.0, 0.0, 0.0], 1, "collapse"),
+        ([0.5, 0.5, 0.0, 0.0], 2, "collapse"),
+        ([0.4, 0.3, 0.3, 0.01], 3, "some missing"),
+        ([0.02, 0.02, 0.02, 0.02], 4, "none"),  # of those near to any
+        ([0.01, 0.0, 0.0, 0.0], 0, None),
+    ],
+)
+def test_the_verdict_on_modes(last, found, verdict):
+    numbers = mode_collapse.detect(shares([0.25] * 4, last))
+    assert (numbers.modes, numbers.found, numbers.most_found, numbers.verdict) == (4, found, 4, verdict)
+    assert numbers.near == pytest.approx(sum(last))
+    assert (numbers.reason is None) == (verdict is not None)
+    with pytest.raises(InvalidValue, match="not finite"):
+        mode_collapse.detect(shares([np.nan] * 4))
+
+
+def test_samples_are_counted_for_the_mode_they_are_near_to():
+    train = np.array([[0, 0], [0, 2], [10, 0], [10, 2]], np.float32)
+    drawn = np.array([[0, 1.5], [0, 1], [0, 5], [10, 1], [4, 1]], np.float32)
+    found = mode_collapse._shares_near(drawn, train, np.array([0, 0, 1, 1], np.float32), 2)
+    np.testing.assert_allclose(found, [0.4, 0.2])  # radius 1 about (0, 1) and (10, 1)
+
+
+def test_modes_must_be_as_many_as_classes():
+    with pytest.raises(NnlabError, match=r"phenomena\[0\].modes: has 7 modes, and the data have 8 classes"):
+        experiment_of(adversaries(0.0, phenomena=[{"type": "mode_collapse", "modes": 7}]))
+    exp = experiment_of(
+        adversaries(0.0, phenomena=[{"type": "mode_collapse", "modes": 8}], train={"steps": 2})
+    )
+    with jax.numpy_dtype_promotion("standard"):
+        tables, _ = trained(exp)
+    table = table_of(tables, "modes")
+    assert list(table["due"][:8]) == [0.125] * 8
+    figure = build("phenomenon", {"type": "mode_collapse", "modes": 8}).figures["mode_collapse"]
+    enough = shares([0.25] * 4, [0.9, 0, 0, 0])
+    assert_labelled(figure([FakeRun({"modes": enough}, {})]))
+
+
+# --- variational autoencoders ----------------------------------------------------------------------------
+
+ENCODED = MACHINE | {
+    "name": "encoded",
+    "model": [
+        {
+            "type": "vae",
+            "code": 2,
+            "encoder": ["flatten", {"type": "dense", "units": 4}],
+            "decoder": [{"type": "dense", "units": 64}],
+        }
+    ],
+    "phenomena": ["density_estimation", "posterior_collapse", {"type": "samples", "shown": 3}],
+}
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+@pytest.mark.parametrize("beta", [1.0, 2.5])
+def test_the_bound_is_that_of_numpy(likelihood, beta):
+    """With its divergence in closed form, against an average over codes as well."""
+    tree = ENCODED | {
+        "model": [ENCODED["model"][0] | {"likelihood": likelihood, "beta": beta}],
+        "phenomena": [],
+    }
+    exp = experiment_of(tree)
+    params, state = exp.model.init(0)
+    x = exp.data.test.inputs
+    out = exp.model.apply(params, state, x, key=KEY, train=True)
+    code_key, _ = jax.random.split(jax.random.fold_in(KEY, 0))
+    noise = np.asarray(jax.random.normal(code_key, (len(x), 2)), float)
+    weights = {
+        name: {k: np.asarray(v, float) for k, v in net["dense_1"].items()}
+        for name, net in params["vae_1"].items()
+    }
+    flat = x.reshape(len(x), 64).astype(float)
+    said = flat @ weights["encoder"]["kernel"] + weights["encoder"]["bias"]
+    mean, std = said[:, :2], np.exp(said[:, 2:] / 2)
+    made = (mean + std * noise) @ weights["decoder"]["kernel"] + weights["decoder"]["bias"]
+    if likelihood == "bernoulli":
+        p = 1 / (1 + np.exp(-made))
+        distortion = -(flat * np.log(p) + (1 - flat) * np.log(1 - p)).sum(1)
+    else:
+        distortion = (((flat - made) ** 2 + np.log(2 * np.pi)) / 2).sum(1)
+    kl = ((mean**2 + std**2 - 1) / 2 - np.log(std)).sum(1)
+    np.testing.assert_allclose(out.value[:, 0], distortion + beta * kl, rtol=1e-5)
+    many = mean[None] + std[None] * np.random.default_rng(0).standard_normal((20_000, *mean.shape))
+    log_ratio = (many**2 / 2 - ((many - mean) / std) ** 2 / 2 - np.log(std)).sum(-1)
+    np.testing.assert_allclose(log_ratio.mean(0), kl, atol=0.08)
+
+
+def test_a_code_that_says_nothing_is_a_collapse():
+    rows = {"step": [0, 0, 9, 9], "unit": [1, 2, 1, 2], "distortion": [20.0, 20.0, 5.0, 5.0]}
+    table = pandas.DataFrame(rows | {"divergence": [0.0, 0.0, 1.0, 2.0], "variance": [0.0, 0.0, 0.5, 0.005]})
+    found = posterior_collapse.detect(table)
+    assert (found.units, found.active, found.verdict) == (2, 1, "some units")
+    assert (found.rate, found.distortion, found.bound) == (3.0, 5.0, -8.0)
+    assert posterior_collapse.detect(table[table["step"] == 0]).verdict == "collapse"
+    assert posterior_collapse.detect(table.assign(variance=1.0)).verdict == "none"
+    with pytest.raises(InvalidValue, match="not finite"):
+        posterior_collapse.detect(table.assign(divergence=np.inf))
+
+
+def test_an_encoded_run_has_its_numbers_and_figures(tmp_path):
+    run = nnlab.train(check_tree(Document(ENCODED, {}, {}, "test")), out=tmp_path / "run")
+    numbers, last = run.numbers, run.metrics.iloc[-1]
+    assert numbers["posterior_collapse.bound"] == pytest.approx(-last["test_loss"], rel=1e-5)
+    assert numbers["density_estimation.log_likelihood"] == pytest.approx(-last["test_loss"], rel=1e-5)
+    assert set(run.table("codes")["class"]) <= set(range(10))
+    drawn = run.sample(3)
+    assert drawn.shape == (3, 8, 8)
+    assert ((drawn > 0) & (drawn < 1)).all()
+    for name in ("posterior_collapse", "latent_map"):
+        assert_labelled(run.figure(name))
+
+
+def test_what_does_not_fit_a_code_is_refused():
+    for name, units, message in (
+        ("encoder", 3, "let it end in {type: dense, units: 4}"),
+        ("decoder", 9, "makes .9."),
+    ):
+        vae = ENCODED["model"][0]
+        broken = vae | {name: [*vae[name][:-1], {"type": "dense", "units": units}]}
+        with pytest.raises(NnlabError, match=message):
+            experiment_of(ENCODED | {"model": [broken]})
+    weighted = ENCODED["model"][0] | {"beta": 2.0}
+    with pytest.raises(NnlabError, match="that of vae is reconstruction and 2 KL, nats"):
+        experiment_of(ENCODED | {"model": [weighted]})
+    with pytest.raises(NnlabError, match="posterior_collapse needs a vae layer at the end; here it is rbm"):
+        experiment_of(MACHINE | {"phenomena": ["posterior_collapse"]})

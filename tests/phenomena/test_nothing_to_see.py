@@ -77,6 +77,32 @@ RUNS = {
         ],
         "phenomena": ["next_token"],
     },
+    "adversaries": {
+        "data": {"type": "ring_of_gaussians", "examples": 24, "test_examples": 8},
+        "model": [
+            {
+                "type": "gan",
+                "latent": 2,
+                "generator": [{"type": "dense", "units": 2} | ZEROS],
+                "discriminator": [{"type": "dense", "units": 1} | ZEROS],
+            }
+        ],
+        "loss": "layer_loss",
+        "phenomena": [{"type": "mode_collapse", "modes": 8}, {"type": "samples", "shown": 3}],
+    },
+    "codes": {
+        "data": {"type": "digits", "limit": 30, "normalize": "binarize"},
+        "model": [
+            {
+                "type": "vae",
+                "code": 2,
+                "encoder": [{"type": "dense", "units": 4} | ZEROS],
+                "decoder": [{"type": "dense", "units": 64} | ZEROS],
+            }
+        ],
+        "loss": "layer_loss",
+        "phenomena": ["density_estimation", "posterior_collapse"],
+    },
     "waves": {
         "data": {"type": "sines", "examples": 40, "batch_size": "full"},
         "model": [{"type": "dense", "units": 1} | ZEROS],

@@ -283,6 +283,7 @@ REQUIRED = {
     "along": "optimizer.learning_rate",
     "weights": "model.0.kernel_init.gain",
     "level": 0.1,
+    "modes": 8,
 }
 
 
@@ -301,7 +302,8 @@ OF_PICTURES = ["confusion", "embeddings", "feature_maps", "filters", "reconstruc
 OF_LANDSCAPES = ["loss_landscape", "training_path"]  # see test_loss_landscape.py
 OF_KERNELS = ["tangent_kernel"]  # see test_laziness.py
 OF_CLASSES = ["neural_collapse"]  # see test_inspection.py
-OF_SAMPLES = ["density_estimation", "samples"]  # see test_generative_models.py
+# see test_generative_models.py
+OF_SAMPLES = ["density_estimation", "mode_collapse", "posterior_collapse", "samples"]
 OF_THEIR_OWN = [  # see the file of each
     name
     for name in IN_RUNS

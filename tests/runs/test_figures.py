@@ -34,6 +34,7 @@ REQUIRED = {
     "along": "optimizer.weight_decay",
     "weights": "model.0.kernel_init.gain",
     "level": 0.1,
+    "modes": 8,
 }
 
 
@@ -54,10 +55,12 @@ APART = [
     "gradient_through_time",
     "learning_rate_range",
     "loss_landscape",
+    "mode_collapse",
     "neural_collapse",
     "next_token",
     "peak_factors",
     "plasticity",
+    "posterior_collapse",
     "samples",
     "signal_propagation",
     "sparse_parity",

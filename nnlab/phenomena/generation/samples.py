@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 COMPARED = 512  # samples, and held-out examples, whose distances are measured
 SHOWN_RECORDS = 4  # of a run in a figure
 SHOWN_IMAGES = 10  # of a record
-CAPTION_CHARACTERS = 14  # in a line
+CAPTION_CHARACTERS = 10  # in a line
 DISTANCES = ("distance", "held_out_distance", "spread", "held_out_spread")
 
 
@@ -113,9 +113,10 @@ def _distances(setup: Setup, snapshot: Snapshot) -> tuple[Array, ...]:
     train = _flat(snapshot.examples["train"].inputs)
     held_out = _flat(snapshot.examples[reported_split(snapshot.examples)].inputs[:COMPARED])
     drawn = _flat(snapshot.sample(jax.random.fold_in(snapshot.key, 1), COMPARED))
-    nearest = (between(values, train).min(1).mean() for values in (drawn, held_out))
+    nearest = (distances_between(values, train).min(1).mean() for values in (drawn, held_out))
     spreads = (
-        between(values, values).mean() * len(values) / max(1, len(values) - 1) for values in (drawn, held_out)
+        distances_between(values, values).mean() * len(values) / max(1, len(values) - 1)
+        for values in (drawn, held_out)
     )
     return tuple(jnp.ravel(value) for value in (*nearest, *spreads))
 
@@ -124,7 +125,7 @@ def _flat(values: Array) -> Array:
     return values.reshape(values.shape[0], -1)
 
 
-def between(one: Array, other: Array) -> Array:
+def distances_between(one: Array, other: Array) -> Array:
     """The Euclidean distances of the rows of one array from those of another, `[N, M]`."""
     squares = jnp.square(one).sum(1)[:, None] + jnp.square(other).sum(1)[None] - 2.0 * one @ other.T
     return jnp.sqrt(jnp.maximum(squares, 0.0))
@@ -184,7 +185,7 @@ def _images(runs: Sequence[RunView]) -> Figure:
 
 def _points(runs: Sequence[RunView]) -> Figure:
     across = SHOWN_RECORDS + 1
-    figure, axes = plotting.panels(len(runs), across, 1.9 * len(runs) + 0.3, sharey="row")
+    figure, axes = plotting.panels(len(runs), across, 1.6 * len(runs) + 0.3, sharey="row")
     for row, run in zip(axes, runs, strict=True):
         table, examples = run.tables["samples"], _plane(run.tables["sampled_examples"])
         low, high = value_range(examples)
