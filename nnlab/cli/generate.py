@@ -24,7 +24,12 @@ from nnlab.cli.options import PATH, import_modules
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the draws.")
 @import_modules
 def generate(path: Path, prompt: str, length: int, temperature: float, top_k: int | None, seed: int) -> None:
-    """Let the model of a finished run on a text write on from a prompt, a token after the other."""
+    """Let the model of a finished run on a text write on from a prompt, a token after the other.
+
+    Control characters but line feeds are printed as escapes; `Run.generate` returns them as they are.
+    """
+    from nnlab.cli.output import without_controls
     from nnlab.runs.results import open_run
 
-    click.echo(prompt + open_run(path).generate(prompt, length, temperature, seed, top_k))
+    written = open_run(path).generate(prompt, length, temperature, seed, top_k)
+    click.echo(without_controls(prompt + written))

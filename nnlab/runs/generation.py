@@ -111,7 +111,13 @@ class Writer:
         device.configure()
         model = TrainedModel.of_shape(self.plan, (self.length,), self.weights)
         last_token = np.eye(1, self.length, self.length - 1, dtype=np.float32)
-        if not np.array_equal(model(0 * last_token)[:, :-1], model(last_token)[:, :-1]):
+        outputs = model(0 * last_token)
+        if outputs.shape[-1] != len(self.vocabulary):
+            raise UsageError(
+                f"{self.path}: its vocabulary has {len(self.vocabulary)} tokens, its model "
+                f"{outputs.shape[-1]} outputs; summary.json is damaged"
+            )
+        if not np.array_equal(outputs[:, :-1], model(last_token)[:, :-1]):
             raise UsageError(
                 f"{self.path}: its outputs depend on later tokens, which are not there yet; give blocks of a "
                 "transformer causal: true, and leave out what else mixes positions"

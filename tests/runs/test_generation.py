@@ -1,6 +1,7 @@
 """What runs on texts write."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -112,6 +113,19 @@ def test_a_run_on_other_data_writes_nothing(tmp_path):
     run = nnlab.train(nnlab.load(tmp_path / "xor.yaml"), tmp_path / "run", plots=False)
     with pytest.raises(UsageError, match="has no vocabulary; only a run on data of type text writes"):
         run.generate("a")
+
+
+def test_a_damaged_vocabulary_is_a_line(cycle, tmp_path):
+    shutil.copytree(cycle.path, tmp_path / "copy")
+    file = tmp_path / "copy" / "summary.json"
+    for damaged, words in (
+        ("ab", "has 2 tokens, its model 4 outputs"),
+        (["a"], "damaged: 'vocabulary'"),
+        (7, "has no vocabulary"),
+    ):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"vocabulary": damaged}))
+        with pytest.raises(UsageError, match=words):
+            nnlab.open(tmp_path / "copy").generate("a")
 
 
 def test_the_command_prints_prompt_and_text(cycle):
