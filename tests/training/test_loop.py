@@ -531,7 +531,8 @@ def _constrained(constraint):
 
 def _augmented(augmentation):
     images = jnp.linspace(-1, 1, 64 * 6 * 6).reshape(64, 6, 6) ** 3
-    found = augmentation.apply(jax.random.key(1), images)
+    inputs = jnp.arange(64.0 * 36).reshape(64, 36) if augmentation.of_tokens else images
+    found = augmentation.apply(jax.random.key(1), inputs)
     return [found.inputs] if found.share is None else [found.share]
 
 
