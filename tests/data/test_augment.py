@@ -41,9 +41,13 @@ CASES = {
     "noise": ({"std": 0.0}, {}, ALL, []),
     "mixup": (None, {"alpha": 1.0}, ALL, []),
     "typos": ({"rate": 0.0}, {"rate": 0.4}, [SIGNAL], [(), (1,), GREY]),
+    "swapped_words": ({"rate": 0.0}, {"rate": 0.5, "space": 0}, [SIGNAL], [(), (1,), GREY]),
 }
 TAKEN = [pytest.param(name, shape, id=f"{name}-{shape}") for name in CASES for shape in CASES[name][2]]
 REFUSED = [pytest.param(name, shape, id=f"{name}-{shape}") for name in CASES for shape in CASES[name][3]]
+
+
+TOKENS = np.array([[1, 2, 0, 3, 0, 4, 5, 0, 6]], np.float32)  # of three words, and a fourth that breaks off
 
 
 def made(name, **arguments):
@@ -79,7 +83,7 @@ def test_every_augmentation_has_a_case_here(name):
 def test_each_example_has_a_change_of_its_own_and_a_key_says_all(name, shape):
     one = made(name, **CASES[name][1])
     one.validate(shape)
-    inputs = np.repeat(drawn(shape, 1), 30, axis=0)
+    inputs = np.repeat(TOKENS if one.of_tokens else drawn(shape, 1), 30, axis=0)
     if name == "mixup":  # of alike examples nothing else can be seen
         inputs = inputs * np.arange(1, 31, dtype=np.float32).reshape(-1, *[1] * len(shape))
     apply = jax.jit(one.apply)
@@ -298,6 +302,24 @@ def test_typos_replace_tokens_or_let_neighbours_change_places():
     assert pairs.sum() == pytest.approx((1 - rate / 2) * to_the_right.sum(), rel=0.05), (
         "but for replaced ones"
     )
+
+
+def test_words_change_places_in_pairs():
+    """Against Python's strings, with every way that the pairs can begin."""
+    text = b"the quick brown fox jumps ov"
+    inputs = np.repeat(np.frombuffer(text, np.uint8).astype(np.float32)[None], 4000, axis=0)
+    found = [bytes(row.astype(np.uint8)) for row in changed(made("swapped_words", rate=0.25), inputs)]
+    one, two = b"the quick brown fox ", b"quick the brown fox "
+    counts = {one: 0, two: 0}
+    for line in found:
+        assert sorted(line.split()) == sorted(text.split())
+        assert line.endswith(b" ov")
+        counts[line[:20]] = counts.get(line[:20], 0) + 1
+    # pairs begin with the first word in half of the lines, with the second in the others
+    assert counts[two] / 4000 == pytest.approx(0.5 * 0.25 * 0.75, abs=0.02)
+    assert counts[b"quick the fox brown "] / 4000 == pytest.approx(0.5 * 0.25 * 0.25, abs=0.01)
+    assert counts[b"the brown quick fox "] / 4000 == pytest.approx(0.5 * 0.25 * 0.75, abs=0.02)
+    assert not any(line.startswith(b"brown") for line in found)
 
 
 @pytest.mark.parametrize("alpha", [0.3, 1.0, 4.0])
