@@ -84,11 +84,13 @@ results: setup ## train what the headline figures show, judge it, and draw them 
 
 SIGNALS := ordered_phase chaotic_phase
 EDGES := edge_of_stability edge_of_stability_adam
+FLATTER := edge_of_stability_sam edge_of_stability_sam_small_rate
 TEXTS := next_token next_token_gru next_token_memoryless
 COLLAPSES := neural_collapse neural_collapse_no_decay
 SPECTRA := spectral_bias spectral_bias_fourier
 SPEEDS := update_ratios update_ratios_relu
 LAZY := lazy_width lazy_width_mean_field
+TICKETS := lottery_ticket lottery_ticket_wide
 PRUNED := pruning pruning_fine_tuned
 SUPERPOSED := superposition superposition_linear
 TRIPLE := double_descent_triple double_descent_triple_best_ridge
@@ -108,15 +110,15 @@ PARITIES := sparse_parity sparse_parity_frozen
 FIXED_PARITIES := sparse_parity_fixed sparse_parity_fixed_no_decay
 
 more-results: setup ## the same for the figures of the other phenomena and lecture statements; eight minutes
-	$(call TRAIN,$(SIGNALS) $(EDGES) edge_of_stability_sam $(COLLAPSES) $(SPECTRA) $(SPEEDS))
+	$(call TRAIN,$(SIGNALS) $(EDGES) $(FLATTER) $(COLLAPSES) $(SPECTRA) $(SPEEDS))
 	$(call TRAIN,$(FORGETTING) $(PLASTICITY) $(TEXTS))
 	$(BIN)/nnlab train experiments/unlabelled_base.yaml --out results/unlabelled-base --no-plots
 	$(call SWEEP,$(UNLABELLED))
 	$(call TRAIN,$(MACHINES) $(ADVERSARIES) $(CODES) vae_no_prior gan_digits gan_digits_no_penalty)
 	$(call SWEEP,phase_diagram $(LAZY) lazy_scale $(SUPERPOSED) $(TRIPLE) $(TRAINED) memorisation)
-	$(call SWEEP,lottery_ticket $(PRUNED))
-	$(call SWEEP,critical_batch schedule_free $(APPROXIMATIONS) $(SAWTEETH) whitening $(ZERO_ONE) $(UNITS))
-	$(call SWEEP,mode_connectivity $(MATCHED) grokking_muon grokking_muon_equal_decay)
+	$(call SWEEP,$(TICKETS) $(PRUNED) pruning_few)
+	$(call SWEEP,critical_batch schedule_free schedule_free_small_rate $(APPROXIMATIONS) $(SAWTEETH) whitening $(ZERO_ONE) $(UNITS))
+	$(call SWEEP,mode_connectivity mode_connectivity_digits $(MATCHED) grokking_muon grokking_muon_equal_decay)
 	$(call TRAIN,$(PARITIES) $(FIXED_PARITIES))
 	$(call FIGURE,$(SIGNALS),signal,signal_propagation)
 	$(call FIGURE,phase_diagram,signal,phase_diagram)

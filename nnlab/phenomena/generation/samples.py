@@ -172,7 +172,7 @@ def _images(runs: Sequence[RunView]) -> Figure:
         table = run.tables["samples"]
         for step in _shown_steps(table, SHOWN_RECORDS) if len(runs) == 1 else [int(table["step"].max())]:
             images = images_in(table[table["step"] == step], "value")[:SHOWN_IMAGES]
-            label = textwrap.fill(run.label, CAPTION_CHARACTERS) if len(runs) > 1 else f"step {step:,}"
+            label = textwrap.fill(run.label, CAPTION_CHARACTERS) if len(runs) > 1 else f"step\n{step:,}"
             rows[label] = [displayed(image) for image in images]
     examples = images_in(runs[0].tables["sampled_examples"], "value")[:SHOWN_IMAGES]
     rows["examples"] = [displayed(image) for image in examples]
