@@ -32,4 +32,5 @@ def generate(path: Path, prompt: str, length: int, temperature: float, top_k: in
     from nnlab.runs.results import open_run
 
     written = open_run(path).generate(prompt, length, temperature, seed, top_k)
-    click.echo(without_controls(prompt + written))
+    shown = prompt.encode(errors="surrogateescape").decode(errors="replace")
+    click.echo(without_controls(shown + written))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from annotated_types import Gt
+from annotated_types import Gt, Lt
 
 from nnlab.errors import InvalidValue
 from nnlab.optim.parameter_groups import Optimizer
@@ -105,7 +105,7 @@ def moving_average(
 @register("optimizer")
 def schedule_free(
     optimizer: Annotated[Any, ComponentOf("optimizer")] = "sgd",
-    momentum: Annotated[BelowOne, Gt(0.0)] = 0.9,
+    momentum: Annotated[float, Gt(0.0), Lt(1.0)] = 0.9,
 ) -> Optimizer:
     """Schedule-free learning: an average of all weights in place of a rate that falls.
 

@@ -66,6 +66,8 @@ class Writer:
         """See `Run.generate`."""
         if length < 0:
             raise UsageError(f"length: {length}; it is 0 or more")
+        if seed < 0:
+            raise UsageError(f"seed: {seed}; it is 0 or more")
         draw = Draw(temperature, top_k)
         draw.check()
         tokens = self._tokens(prompt)
@@ -86,7 +88,12 @@ class Writer:
 
     def _tokens(self, prompt: str) -> list[int]:
         """The numbers of a prompt's tokens. Raises UsageError where one is not in the vocabulary."""
-        spelled = prompt.encode().decode("latin-1") if self._of_bytes else prompt
+        try:
+            in_bytes = prompt.encode(errors="surrogateescape")  # a command line may hold what is no UTF-8
+        except UnicodeEncodeError:
+            raise UsageError("prompt: holds half of a character") from None
+        in_characters = prompt.replace("\r\n", "\n").replace("\r", "\n")
+        spelled = in_bytes.decode("latin-1") if self._of_bytes else in_characters
         if not spelled:
             raise UsageError("prompt: is empty; a model foretells the token behind another one")
         unknown = sorted(set(spelled) - set(self.vocabulary))

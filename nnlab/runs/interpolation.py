@@ -67,7 +67,7 @@ def _experiment_of(run_a: Run, run_b: Run) -> TrainedExperiment:
     """What both runs are evaluated by: A's experiment, of all layers on one device. Raises UsageError."""
     if run_a.config.tree["model"] != run_b.config.tree["model"]:
         raise UsageError(f"{run_b.path}: has another model than {run_a.path}, and so other weights")
-    tree = run_a.config.tree | {"initialize": None}
+    tree = run_a.config.tree | {"initialize": None, "prune": None}
     if tree["train"] is not None:
         tree["train"] = tree["train"] | {"cache_frozen": False, "devices": 1}
     experiment = build_experiment(dataclasses.replace(run_a.config, tree=tree))

@@ -77,10 +77,9 @@ class Predictor:
 
     @functools.cached_property
     def _experiment(self) -> Experiment:
-        """The experiment without first weights of another run, which may be gone. Raises NnlabError."""
-        experiment = build_experiment(
-            dataclasses.replace(self.config, tree=self.config.tree | {"initialize": None})
-        )
+        """The experiment without weights or a mask of another run, which may be gone. Raises NnlabError."""
+        tree = self.config.tree | {"initialize": None, "prune": None}
+        experiment = build_experiment(dataclasses.replace(self.config, tree=tree))
         recorded = read_json(self.path / "environment.json").get("data_sha256")
         if recorded != experiment.data_hash:
             raise UsageError(

@@ -324,7 +324,7 @@ def _build_trained(
     train: Train,
 ) -> TrainedExperiment:
     batch_size = batch_size_of(config, plan, data)
-    steps_per_epoch = len(data.train) // batch_size
+    steps_per_epoch = max(1, len(data.train) // batch_size)
     check_training(config, plan, data, model, batch_size)
     round_steps = train.steps
     if round_steps is None:

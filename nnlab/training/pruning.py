@@ -91,12 +91,12 @@ def without_smallest(left: np.ndarray, sizes: np.ndarray, fraction: float) -> np
     Args:
         left: The mask.
         sizes: Of each weight.
-        fraction: How many go, of those that are left, rounded to a whole number.
+        fraction: How many go, of those that are left, rounded to a whole number; one always stays.
     """
     places = np.flatnonzero(left)
     order = np.argsort(sizes.ravel()[places], kind="stable")
     kept = left.ravel().copy()
-    kept[places[order[: round(fraction * len(places))]]] = False
+    kept[places[order[: min(round(fraction * len(places)), len(places) - 1)]]] = False
     return kept.reshape(left.shape)
 
 

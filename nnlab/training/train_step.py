@@ -111,7 +111,7 @@ class TrainStep:
             return ()
         trained, so_far = map(self.optimizer.trained, (params, state.average))
         average = self.optimizer.average(so_far, state.step, trained, optimizer_state)
-        return merge_frozen(average, params)
+        return masked(merge_frozen(average, params), state.mask)
 
     def direction(self, state: State, trace: StepTrace) -> tuple[PyTree, PyTree]:
         """What the optimizer makes of the gradients, a tree like them, and its state after the step."""

@@ -10,7 +10,9 @@ from nnlab.data.prepare import Data
 
 
 def batch_size_of(config: Config, plan: ExperimentPlan, data: Data) -> int:
-    """The examples of a step: no more than any task has. Raises ConfigError."""
+    """The examples of a step: no more than any task has, unless each step has its own. Raises ConfigError."""
+    if plan.data.fresh:
+        return plan.data.batch_size or len(data.train)
     pools = example_pools(plan, data)
     least, most = min(map(len, pools)), max(map(len, pools))
     if not plan.data.batch_size and least < most:

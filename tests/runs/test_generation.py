@@ -69,6 +69,18 @@ def test_bytes_are_written_as_text(tmp_path):
     assert run.generate("\n", 3, temperature=0) == "é�", "the last one is cut short"
 
 
+def test_a_command_line_may_hold_any_bytes(tmp_path):
+    run = trained(tmp_path, "é\n" * 100, unit="bytes", steps=5)
+    prompt = b"\xff".decode(errors="surrogateescape")
+    result = run_nnlab("generate", run.path, "--prompt", prompt, "--length", 1)
+    assert result.exit_code == 0
+    assert result.stdout.startswith("\N{REPLACEMENT CHARACTER}")
+
+
+def test_ends_of_lines_are_those_of_the_text(cycle):
+    assert cycle.generate("a\r\n", 5, temperature=0) == cycle.generate("a\n", 5, temperature=0)
+
+
 def test_draws_have_the_probabilities_of_the_softmax():
     outputs, random, count = np.float32([1.0, 3.0, 2.0, -1.0]), np.random.default_rng(0), 20_000
     for temperature, top_k in ((1.0, None), (0.5, None), (2.0, 3), (1.0, 2)):
@@ -91,6 +103,8 @@ def test_draws_have_the_probabilities_of_the_softmax():
         ({"temperature": -0.5}, "temperature: -0.5; it is 0 or more"),
         ({"temperature": float("nan")}, "temperature: nan; it is 0 or more"),
         ({"top_k": 0}, "top_k: 0; it is 1 or more"),
+        ({"seed": -1}, "seed: -1; it is 0 or more"),
+        ({"prompt": "a\ud800"}, "prompt: holds half of a character"),
     ],
 )
 def test_an_argument_that_does_not_suit_is_refused_in_a_line(cycle, arguments, words):

@@ -163,6 +163,15 @@ def test_several_devices_have_each_its_part_of_the_same_examples(tmp_path):
     np.testing.assert_allclose(two, one, rtol=1e-5)
 
 
+def test_a_batch_may_be_larger_than_the_sample_that_is_evaluated():
+    found = experiment(data={**PARITY, "batch_size": 1000, "fresh": True})
+    assert (found.batch_size, found.steps_per_epoch, len(found.data.train)) == (1000, 1, 40)
+    [*_, last] = train(experiment(steps=3, data={**PARITY, "batch_size": 1000, "fresh": True}))
+    [*_, small] = train(experiment(steps=3, data={**PARITY, "batch_size": 40, "fresh": True}))
+    kernels = [chunk.state().params["dense_1"]["kernel"] for chunk in (last, small)]
+    assert np.abs(kernels[0] - kernels[1]).max() > 1e-4
+
+
 def test_a_full_batch_is_one_of_as_many_fresh_examples():
     exp = experiment(data={**PARITY, "batch_size": "full", "fresh": True})
     losses = trained(exp)[0]["metrics"]["train_loss"]

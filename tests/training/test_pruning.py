@@ -164,6 +164,7 @@ OPTIMIZERS = {
     "muon mixes rows": {"type": "muon", "learning_rate": 0.02},
     "sam looks elsewhere": {"type": "sam", "radius": 0.1, "optimizer": SGD},
     "average": {"type": "moving_average", "decay": 0.8, "optimizer": SGD},
+    "schedule_free": {"type": "schedule_free", "optimizer": {"type": "muon", "learning_rate": 0.02}},
 }
 
 
@@ -181,6 +182,11 @@ def test_what_is_masked_stays_0(optimizer):
 
 
 # --- which go, and what the last round trains ------------------------------------------------------------
+
+
+def test_a_weight_of_each_kernel_is_left():
+    assert without_smallest(np.ones(2, bool), np.array([2.0, 1.0]), 0.99).tolist() == [True, False]
+    assert without_smallest(np.array([False, True]), np.array([2.0, 1.0]), 0.99).tolist() == [False, True]
 
 
 def test_one_shot_prunes_as_if_once():
@@ -323,6 +329,18 @@ def test_a_given_mask_is_there_from_the_first_step_on(tmp_path):
         shares = [m.mean() * m.size for m in mask.values()]
         total = sum(m.size for m in mask.values())
         assert table["metrics"]["weights_left"] == pytest.approx(np.full(4, sum(shares) / total))
+
+
+def test_a_run_answers_without_the_run_that_its_mask_is_of(tmp_path):
+    mask = {"dense_1/kernel": np.eye(13, 8) < 1, "dense_2/kernel": np.eye(8, 3) < 1}
+    save_file(mask, tmp_path / "mask.safetensors")
+    config = nnlab.experiment(TREE | {"prune": {"rounds": 0, "mask": str(tmp_path / "mask.safetensors")}})
+    runs = [nnlab.train(config, tmp_path / name) for name in ("run", "twin")]
+    (tmp_path / "mask.safetensors").unlink()
+    inputs = nnlab.experiment(TREE).build().data.load(0).test.inputs
+    assert np.array_equal(*(nnlab.open(run.path).predict(inputs) for run in runs))
+    table = nnlab.interpolate(*runs, points=2)
+    assert table["train_loss"].tolist() == pytest.approx([run.summary["final"]["train_loss"] for run in runs])
 
 
 def test_rounds_prune_on_from_a_given_mask(tmp_path):
