@@ -8,7 +8,7 @@ signals `[B, L]`, or tokens `[B, L]`. Each example has its own random change.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from annotated_types import Ge, Le
 
@@ -18,6 +18,7 @@ from nnlab.system.imports import Array, jax, jnp
 
 Shape = tuple[int, ...]
 Factor = Annotated[float, Ge(1.0), Le(1000.0)]
+Fill = float | Literal["edge", "wrap"]
 
 
 class Augmented(NamedTuple):
@@ -43,6 +44,8 @@ class Augmentation(NamedTuple):
         validate: Raises InvalidValue where inputs of a shape (without batch axis) cannot be changed so.
         mixes: Whether examples are mixed with each other, and so are their targets.
         of_tokens: Whether it changes tokens; others change numbers.
+        values: Which ones it makes: the inputs' `own` at other places, those `between` them, or `any`.
+        fill: A value that it brings in beside these; `edge` and `wrap` are the inputs' own.
         name: Its name in the registry.
     """
 
@@ -50,6 +53,8 @@ class Augmentation(NamedTuple):
     validate: Callable[[Shape], None] = lambda shape: None
     mixes: bool = False
     of_tokens: bool = False
+    values: Literal["own", "between", "any"] = "any"
+    fill: Fill = "edge"
     name: str = ""
 
 

@@ -76,7 +76,7 @@ def rbm(
             random=True,
             workspace_values=0 if exact else visible * hidden,
             own_loss=NEGATIVE_LOG_LIKELIHOOD if exact else "negative pseudo-log-likelihood, nats",
-            takes_bits=True,
+            takes="0 or 1",
             sample=_sample,
             note="likelihood exact" if exact else "pseudo-likelihood",
         )

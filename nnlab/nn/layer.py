@@ -33,6 +33,7 @@ Shape = tuple[int, ...]
 Tree = Mapping[str, Any]
 """Arrays, or Variables, in dicts nested as the layers are."""
 
+InputValues = Literal["any", "0 or 1", "from 0 to 1"]
 VariableCollection = Literal["params", "state"]
 Activation = Callable[[Array], Array]
 Initializer = Callable[[np.random.Generator, Shape], np.ndarray]
@@ -75,7 +76,7 @@ class Setup(NamedTuple):
         workspace_values: Values per example that the layer computes besides its outputs.
         own_loss: What the outputs `[B, 1]` are where they are a loss, see `layer_loss`; empty where they are
             not.
-        takes_bits: Whether each of the layer's inputs must be 0 or 1.
+        takes: The values that the layer's inputs may have.
         sample: (params, state, key, count) -> examples `[count, ...]` like the layer's inputs, drawn by what
             it has learnt of them; None where it cannot.
         note: What a summary says beside the layer; empty where there is nothing to say.
@@ -92,7 +93,7 @@ class Setup(NamedTuple):
     random: bool = False
     workspace_values: int = 0
     own_loss: str = ""
-    takes_bits: bool = False
+    takes: InputValues = "any"
     sample: Callable[[Tree, Tree, Array, int], Array] | None = None
     note: str = ""
 

@@ -10,6 +10,7 @@ from nnlab.errors import InvalidValue
 from nnlab.nn.combinators import BoundChildren, sequential, setup_child
 from nnlab.nn.layer import (
     BOUND_OF_LIKELIHOOD,
+    InputValues,
     Layer,
     LayerLike,
     Output,
@@ -24,6 +25,10 @@ from nnlab.registry import Count, NonNegative
 from nnlab.system.imports import Array, jax, jnp
 
 Likelihood = Literal["bernoulli", "gaussian"]
+BOUNDS: dict[Likelihood, tuple[str, InputValues]] = {  # what the loss is, and of which inputs
+    "bernoulli": (BOUND_OF_LIKELIHOOD, "from 0 to 1"),
+    "gaussian": ("bound of the negative log density, nats", "any"),
+}
 
 
 class Code(NamedTuple):
@@ -88,8 +93,9 @@ def vae(
             "decoder": setup_child("decoder", named["decoder"], (code,)),
         }
         _check_shapes(children, code, input_shape)
-        own_loss = BOUND_OF_LIKELIHOOD if beta == 1.0 else f"reconstruction and {beta:g} KL, nats"
-        return Setup((1,), children=children, random=True, own_loss=own_loss, sample=sample)
+        bound, takes = BOUNDS[likelihood]
+        own_loss = bound if beta == 1.0 else f"reconstruction and {beta:g} KL, nats"
+        return Setup((1,), children=children, random=True, own_loss=own_loss, takes=takes, sample=sample)
 
     def apply(params: Tree, state: Tree, x: Array, *, key: Array, train: TrainMode) -> Output:
         code_key, layers_key = jax.random.split(key)

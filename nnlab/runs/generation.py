@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,8 +37,8 @@ class Draw(NamedTuple):
         """Raises UsageError where a number is out of its range."""
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
             raise UsageError(f"temperature: {self.temperature}; it is 0 or more")
-        if self.top_k is not None and self.top_k < 1:
-            raise UsageError(f"top_k: {self.top_k}; it is 1 or more")
+        if self.top_k is not None and not (isinstance(self.top_k, Integral) and self.top_k >= 1):
+            raise UsageError(f"top_k: {self.top_k}; it is a whole number, 1 or more")
 
     def token(self, outputs: np.ndarray, random: np.random.Generator) -> int:
         """The number of a token, by the outputs of a position `[K]`."""
@@ -64,10 +65,9 @@ class Writer:
 
     def write(self, prompt: str, length: int, temperature: float, seed: int, top_k: int | None) -> str:
         """See `Run.generate`."""
-        if length < 0:
-            raise UsageError(f"length: {length}; it is 0 or more")
-        if seed < 0:
-            raise UsageError(f"seed: {seed}; it is 0 or more")
+        for name, number in (("length", length), ("seed", seed)):
+            if not isinstance(number, Integral) or number < 0:
+                raise UsageError(f"{name}: {number}; it is a whole number, 0 or more")
         draw = Draw(temperature, top_k)
         draw.check()
         tokens = self._tokens(prompt)
@@ -103,8 +103,9 @@ class Writer:
         return [self.vocabulary.index(token) for token in spelled]
 
     def _spelled(self, tokens: list[int]) -> str:
-        text = "".join(self.vocabulary[token] for token in tokens)
-        return text.encode("latin-1", "replace").decode("utf-8", "replace") if self._of_bytes else text
+        if self._of_bytes:
+            return bytes(tokens).decode("utf-8", "replace")
+        return "".join(self.vocabulary[token] for token in tokens)
 
     def _outputs(self, tokens: list[int]) -> np.ndarray:
         """The outputs behind the last one of some tokens, at most as many as a window holds, `[K]`."""

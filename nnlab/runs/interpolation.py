@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,8 +45,8 @@ def interpolate(run_a: Run, run_b: Run, points: int = 21, match: bool = False) -
             have changed, or stay in their file; units are to be matched in a model that is no chain of dense
             layers.
     """
-    if not 2 <= points <= MAXIMUM_POINTS:
-        raise UsageError(f"points: {points}; a line has from 2 to {MAXIMUM_POINTS:,}")
+    if not isinstance(points, Integral) or not 2 <= points <= MAXIMUM_POINTS:
+        raise UsageError(f"points: {points}; a line has from 2 to {MAXIMUM_POINTS:,}, a whole number")
     return line_between(run_a, run_b, points, match, Lines())
 
 

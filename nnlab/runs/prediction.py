@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,8 +52,9 @@ class Predictor:
 
     def sample(self, count: int, seed: int) -> np.ndarray:
         """See `Run.sample`."""
-        if count < 1 or not 0 <= seed < 2**32:
-            raise UsageError("sample takes a count of 1 or more, and a seed from 0 to 2^32 - 1")
+        whole = isinstance(count, Integral) and isinstance(seed, Integral)
+        if not whole or count < 1 or not 0 <= seed < 2**32:
+            raise UsageError("sample takes whole numbers, a count of 1 or more and a seed from 0 to 2^32 - 1")
         try:
             examples = self._model.sample(count, seed)
         except InvalidValue as error:

@@ -19,7 +19,7 @@ from nnlab.optim.metrics import Better, metric_columns, task_of
 from nnlab.registry import build, components
 from nnlab.system.memory import available_bytes
 from nnlab.text import format_bytes, join_words, suggestion
-from nnlab.training.input_values import check_input_values
+from nnlab.training.input_values import check_augmented_values, check_input_values
 from nnlab.training.memory import Footprint, largest_layers
 from nnlab.training.outputs import check_outputs
 
@@ -362,6 +362,7 @@ def _check_augment(config: Config, plan: ExperimentPlan, data: Data, model: Mode
                 message = f"{augmentation.name} changes {changed}, and {first} takes {taken}; leave it out"
                 raise InvalidValue(message)
             augmentation.validate(data.train.inputs.shape[1:])
+            check_augmented_values(augmentation, model)
             if augmentation.mixes and batch_size == 1:
                 raise InvalidValue(
                     f"{augmentation.name} mixes examples of a batch, and there is one in it; let "

@@ -1,18 +1,22 @@
-"""Whether the inputs are what the first layer takes, where it does not take any numbers."""
+"""Whether the inputs are what a layer takes, where it does not take any numbers."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 
 from nnlab.config import Config
+from nnlab.data.augment import Augmentation
 from nnlab.data.inputs import blocks_of
 from nnlab.data.prepare import Data
-from nnlab.nn.layer import Setup
+from nnlab.errors import InvalidValue
+from nnlab.nn.layer import InputValues, Setup
 from nnlab.nn.model import KEEP_VALUES, Model
 
 
 def check_input_values(config: Config, data: Data, model: Model) -> None:
-    """A layer of tokens must be the first, with inputs of its vocabulary; one of bits needs inputs 0 or 1.
+    """A layer of tokens must be the first, with inputs of its vocabulary; the last may take a range.
 
     Args:
         config: The config.
@@ -22,20 +26,22 @@ def check_input_values(config: Config, data: Data, model: Model) -> None:
     Raises:
         ConfigError: The inputs are others, or another layer changes them before.
     """
-    leaves = list(model.setup.leaves())
-    for place, (path, leaf) in enumerate(leaves):
+    for place, (path, leaf) in enumerate(model.setup.leaves()):
         if leaf.vocabulary is not None:
             if place > 0:
                 raise config.error(("model",), f"{path} takes tokens; it must be the first layer")
             _check_tokens(config, _different_values(data), path, leaf.vocabulary)
-        if leaf.takes_bits:
-            _check_bits(config, data, path, [before for _, before in leaves[:place]])
+    *before, (path, last) = model.setup.children.items()
+    if last.takes != "any":
+        _check_range(config, data, path, last, [layer for _, layer in before])
+
+
+def _blocks(data: Data) -> Iterator[np.ndarray]:
+    return (np.asarray(block) for part in data.splits.values() for block in blocks_of(part.inputs))
 
 
 def _different_values(data: Data) -> np.ndarray:
-    return np.concatenate(
-        [np.unique(block) for part in data.splits.values() for block in blocks_of(part.inputs)]
-    )
+    return np.concatenate([np.unique(block) for block in _blocks(data)])
 
 
 def _check_tokens(config: Config, values: np.ndarray, path: str, vocabulary: int) -> None:
@@ -54,17 +60,39 @@ def _check_tokens(config: Config, values: np.ndarray, path: str, vocabulary: int
         )
 
 
-def _check_bits(config: Config, data: Data, path: str, before: list[Setup]) -> None:
-    changing = next((leaf.type for leaf in before if leaf.type not in KEEP_VALUES), None)
+def _check_range(config: Config, data: Data, path: str, layer: Setup, before: list[Setup]) -> None:
+    takes = layer.takes
+    changing = next((other.type for other in before if other.type not in KEEP_VALUES), None)
     if changing:
         raise config.error(
-            ("model",), f"{path} takes bits, and {changing} before it makes other numbers of them"
+            ("model",), f"{path} takes inputs {takes}, and {changing} before it makes other numbers of them"
         )
+    if all(_are_taken(block, takes).all() for block in _blocks(data)):
+        return
     values = _different_values(data)
-    others = values[(values != 0) & (values != 1)]
-    if others.size:
-        raise config.error(
-            ("data",),
-            f"{path} takes inputs 0 or 1, and among them is {others[0]:g}; let normalize be "
-            f"{{type: binarize, above: {float(np.median(values)):g}}}, or another threshold",
+    remedy = "{type: min_max, together: true}, or likelihood gaussian"
+    if takes == "0 or 1":
+        remedy = f"{{type: binarize, above: {float(np.median(values)):g}}}, or another threshold"
+    other = values[~_are_taken(values, takes)][0]
+    raise config.error(
+        ("data",), f"{path} takes inputs {takes}, and among them is {other:g}; let normalize be {remedy}"
+    )
+
+
+def check_augmented_values(augmentation: Augmentation, model: Model) -> None:
+    """Refuse an augmentation after which inputs are not what the last layer takes. Raises InvalidValue."""
+    *_, (path, last) = model.setup.children.items()
+    if last.takes == "any":
+        return
+    if augmentation.values == "any" or (augmentation.values == "between" and last.takes == "0 or 1"):
+        message = (
+            f"{augmentation.name} makes other values, and {path} takes inputs {last.takes}; leave it out"
         )
+        raise InvalidValue(message)
+    fill = augmentation.fill
+    if not isinstance(fill, str) and not _are_taken(np.asarray(fill), last.takes):
+        raise InvalidValue(f"is {fill:g}, and {path} takes inputs {last.takes}", ("fill",))
+
+
+def _are_taken(values: np.ndarray, takes: InputValues) -> np.ndarray:
+    return np.isin(values, (0, 1)) if takes == "0 or 1" else (values >= 0) & (values <= 1)

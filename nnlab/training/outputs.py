@@ -44,7 +44,7 @@ def check_outputs(config: Config, plan: ExperimentPlan, data: Data, model: Model
     _check_own_loss(config, plan, data, model)
     _check_last_activation(config, plan, model)
     if not classes:
-        needed = data.train.targets.shape[1]
+        needed = data.train.targets.shape[1] if plan.loss.takes_targets else 1
     shape, positions = model.setup.output_shape, data.train.positions
     if positions:
         task += f" at each of {positions[0]} positions"
@@ -65,7 +65,8 @@ def check_outputs(config: Config, plan: ExperimentPlan, data: Data, model: Model
 
 def _check_own_loss(config: Config, plan: ExperimentPlan, data: Data, model: Model) -> None:
     """A layer that computes its own loss must be the last one, and layer_loss needs one."""
-    with_loss = [path for path, layer in model.setup.children.items() if layer.own_loss]
+    layers = {**dict(model.setup.leaves()), **model.setup.children}
+    with_loss = [path for path, layer in layers.items() if layer.own_loss]
     own = with_loss[0] if with_loss else None
     if own is not None and own != list(model.setup.children)[-1]:
         raise config.error(("model",), f"{own} computes its own loss; it must be the last layer")
@@ -75,6 +76,9 @@ def _check_own_loss(config: Config, plan: ExperimentPlan, data: Data, model: Mod
         raise config.error(("loss",), f"{own} computes its own loss; let loss be layer_loss")
     if plan.metrics and not plan.loss.takes_targets:
         raise config.error(("metrics",), "compare outputs with targets, which layer_loss leaves aside")
+    if config.tree["data"].get("label_noise") and not plan.loss.takes_targets:
+        message = "changes labels, which layer_loss leaves aside; leave it out"
+        raise config.error(("data", "label_noise"), message)
 
 
 def _absent_classes(data: Data, shape: Shape) -> str:

@@ -3,6 +3,7 @@
 import itertools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas
 import pytest
@@ -12,6 +13,7 @@ import nnlab
 from nnlab import plotting
 from nnlab.config import check_tree
 from nnlab.config.document import Document
+from nnlab.data.augment import apply_augmentations
 from nnlab.errors import InvalidValue, NnlabError, UsageError
 from nnlab.phenomena.generation import density_estimation, mode_collapse, posterior_collapse, samples
 from nnlab.registry import build
@@ -91,8 +93,8 @@ def test_a_run_draws_its_samples_and_figures(tmp_path):
         with plotting.style():
             figure.draw_without_rendering()
     assert_labelled(run.figure("density_estimation"))
-    for count, seed in ((0, 0), (3, -1)):
-        with pytest.raises(UsageError, match="a count of 1 or more, and a seed"):
+    for count, seed in ((0, 0), (3, -1), (2.5, 0), (3, 0.5)):
+        with pytest.raises(UsageError, match="whole numbers, a count of 1 or more and a seed"):
             run.sample(count, seed)
 
 
@@ -122,10 +124,18 @@ RBM = {"type": "rbm", "hidden": 3}
             "loss: needs a last layer that computes its own loss, such as rbm",
         ),
         ({"model": ["flatten", RBM, READ_OUT]}, "model: rbm_1 computes its own loss; it must be the last"),
+        (
+            {"model": ["flatten", READ_OUT | {"units": 1}, {"type": "residual", "layers": [RBM]}]},
+            "model: residual_1/rbm_1 computes its own loss; it must be the last",
+        ),
+        (
+            {"data": BITS | {"label_noise": {"fraction": 0.2}}},
+            "data.label_noise: changes labels, which layer_loss leaves aside; leave it out",
+        ),
         ({"data": GREY}, "data: rbm_1 takes inputs 0 or 1, and among them is .*binarize, above: "),
         (
             {"model": ["flatten", READ_OUT, RBM]},
-            "model: rbm_1 takes bits, and dense before it makes other numbers",
+            "model: rbm_1 takes inputs 0 or 1, and dense before it makes other numbers",
         ),
         ({"model": [RBM]}, "model: rbm_1: rbm takes inputs of one axis.*put flatten before it"),
         ({"metrics": ["r2"]}, "metrics: compare outputs with targets, which layer_loss leaves aside"),
@@ -140,6 +150,51 @@ def test_what_cannot_be_is_refused_in_a_line(change, message):
     with pytest.raises(NnlabError, match=message) as error:
         experiment_of(MACHINE | change)
     assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "bits", "grey"),
+    [
+        ("flip", "", ""),
+        ("shift", "", ""),
+        ({"type": "shift", "fill": "wrap"}, "", ""),
+        ({"type": "cutout", "size": 2, "fill": 1.0}, "", ""),
+        ({"type": "shift", "fill": 0.5}, ".fill: is 0.5, and rbm_1 takes inputs 0 or 1", ""),
+        ({"type": "cutout", "fill": -1.0}, ".fill: is -1", ".fill: is -1, and vae_1 takes inputs from 0 to"),
+        ({"type": "rotate", "fill": 2.0}, ": rotate makes other values", ".fill: is 2, and vae_1 takes"),
+        ("scale", ": scale makes other values", ""),
+        ("crop", ": crop makes other values", ""),
+        ("mixup", ": mixup makes other values, and rbm_1 takes inputs 0 or 1; leave it out", ""),
+        ("noise", ": noise makes other values", ": noise makes other values, and vae_1 takes inputs from 0"),
+        ("brightness", ": brightness makes", ": brightness makes other values"),
+        ("contrast", ": contrast makes", ": contrast makes other values"),
+    ],
+)
+def test_changed_examples_are_what_the_layer_takes(augmentation, bits, grey):
+    machine = MACHINE | {"model": [{"type": "reshape", "shape": [64]}, RBM]}
+    gaussian = ENCODED["model"][0] | {"likelihood": "gaussian"}
+    for tree, message in ((machine, bits), (ENCODED, grey), (ENCODED | {"model": [gaussian]}, "")):
+        tree = tree | {"phenomena": [], "augment": [augmentation]}
+        if message:
+            with pytest.raises(NnlabError, match=rf"augment\[0\]{message}") as error:
+                experiment_of(tree)
+            assert len(str(error.value).splitlines()) == 1
+            continue
+        exp = experiment_of(tree)
+        inputs = jnp.asarray(exp.data.train.inputs)
+        changed = apply_augmentations(exp.plan.augment, KEY, inputs).inputs
+        assert changed.shape == inputs.shape
+        if "gaussian" not in str(tree):
+            assert changed.min() >= 0
+            assert changed.max() <= 1 + 1e-6
+        if tree["model"] == machine["model"]:
+            assert set(np.unique(changed)) <= {0.0, 1.0}
+
+
+@pytest.mark.parametrize("reconstruct", [False, True])
+def test_a_layer_s_loss_is_one_output_whatever_the_targets(reconstruct):
+    assert experiment_of(MACHINE | {"data": BITS | {"reconstruct": reconstruct}}).data.train.classes == 0
+    assert experiment_of(ENCODED | {"phenomena": [], "data": BITS | {"reconstruct": reconstruct}})
 
 
 def test_labels_are_left_aside_and_kept_as_values():
@@ -398,6 +453,18 @@ def test_what_does_not_fit_a_code_is_refused():
         broken = vae | {name: [*vae[name][:-1], {"type": "dense", "units": units}]}
         with pytest.raises(NnlabError, match=message):
             experiment_of(ENCODED | {"model": [broken]})
+    densities = ENCODED["model"][0] | {"likelihood": "gaussian"}
+    with pytest.raises(
+        NnlabError, match="likelihood of bits; that of vae is bound of the negative log densi"
+    ):
+        experiment_of(ENCODED | {"model": [densities]})
+    pixels = {"phenomena": [], "data": BITS | {"normalize": "standardize"}}
+    with pytest.raises(NnlabError, match=r"data: vae_1 takes inputs from 0 to 1, .* normalize be .*min_max"):
+        experiment_of(ENCODED | pixels)
+    experiment_of(ENCODED | pixels | {"model": [densities]})
+    experiment_of(
+        ENCODED | {"phenomena": [], "data": BITS | {"normalize": {"type": "min_max", "together": True}}}
+    )
     weighted = ENCODED["model"][0] | {"beta": 2.0}
     with pytest.raises(NnlabError, match="that of vae is reconstruction and 2 KL, nats"):
         experiment_of(ENCODED | {"model": [weighted]})

@@ -99,11 +99,14 @@ def test_draws_have_the_probabilities_of_the_softmax():
     [
         ({"prompt": ""}, "prompt: is empty"),
         ({"prompt": "axyz"}, "prompt: 'x', 'y' and 'z' did not occur in the text that"),
-        ({"length": -1}, "length: -1; it is 0 or more"),
+        ({"length": -1}, "length: -1; it is a whole number, 0 or more"),
+        ({"length": 2.5}, "length: 2.5; it is a whole number, 0 or more"),
         ({"temperature": -0.5}, "temperature: -0.5; it is 0 or more"),
         ({"temperature": float("nan")}, "temperature: nan; it is 0 or more"),
-        ({"top_k": 0}, "top_k: 0; it is 1 or more"),
-        ({"seed": -1}, "seed: -1; it is 0 or more"),
+        ({"top_k": 0}, "top_k: 0; it is a whole number, 1 or more"),
+        ({"top_k": 1.5}, "top_k: 1.5; it is a whole number, 1 or more"),
+        ({"seed": -1}, "seed: -1; it is a whole number, 0 or more"),
+        ({"seed": 0.5}, "seed: 0.5; it is a whole number, 0 or more"),
         ({"prompt": "a\ud800"}, "prompt: holds half of a character"),
     ],
 )

@@ -107,6 +107,7 @@ def test_matched_units_leave_the_ends_and_lower_the_way(tmp_path):
         ),
         ([{"model": NORMED}, {"model": NORMED, "seed": 1}], {"match": True}, r"and batch_norm_1 is none"),
         ([{}, {"seed": 1}], {"points": 1}, r"points: 1; a line has from 2 to 10,000"),
+        ([{}, {"seed": 1}], {"points": 2.5}, r"points: 2.5; a line has .* a whole number"),
     ],
 )
 def test_what_has_no_line_is_refused_in_a_line(changes, arguments, message, tmp_path):

@@ -17,6 +17,7 @@ from nnlab.data.augment import (
     Augmentation,
     Augmented,
     Factor,
+    Fill,
     Shape,
     augmentation,
     draw_factors,
@@ -27,7 +28,6 @@ from nnlab.registry import TRACED, Count, Fraction
 from nnlab.system.imports import Array, jax, jnp
 
 Pixels = Annotated[int, Ge(0), Le(10_000)]
-Fill = float | Literal["edge", "wrap"]
 
 BORDER_MODES = {"edge": "nearest", "wrap": "wrap"}  # in the words of jax.scipy.ndimage.map_coordinates
 
@@ -64,7 +64,7 @@ def shift(pixels: Pixels = 1, fill: Fill = 0.0) -> Augmentation:
             message = f"{pixels} can move all of an input {list(shape)} out of sight"
             raise InvalidValue(message, ("pixels",))
 
-    return Augmentation(apply, validate)
+    return Augmentation(apply, validate, values="own", fill=fill)
 
 
 @augmentation
@@ -91,7 +91,7 @@ def crop(share: Annotated[float, Gt(0.0), Le(1.0), TRACED] = 0.8) -> Augmentatio
         starts = [(1.0 - ratio) * length * uniform[:, 1 + axis] for axis, length in enumerate(lengths)]
         return Augmented(magnify(inputs, ratio, starts, "edge"))
 
-    return Augmentation(apply, lambda shape: _check_shape("crop", shape))
+    return Augmentation(apply, lambda shape: _check_shape("crop", shape), values="between")
 
 
 @augmentation
@@ -112,7 +112,7 @@ def scale(factor: Annotated[Factor, TRACED] = 1.2, fill: Fill = 0.0) -> Augmenta
         starts = [(1.0 - ratio) * length / 2 for length in _lengths(inputs)]
         return Augmented(magnify(inputs, ratio, starts, fill))
 
-    return Augmentation(apply, lambda shape: _check_shape("scale", shape))
+    return Augmentation(apply, lambda shape: _check_shape("scale", shape), values="between", fill=fill)
 
 
 @augmentation
@@ -130,7 +130,10 @@ def rotate(degrees: Annotated[float, Ge(0.0), Le(180.0), TRACED] = 10.0, fill: F
         angles = jax.random.uniform(key, (len(inputs),), minval=-1.0) * degrees * (math.pi / 180)
         return Augmented(rotate_images(inputs, angles, fill))
 
-    return Augmentation(apply, lambda shape: _check_shape("rotate", shape, images_only=True))
+    def validate(shape: Shape) -> None:
+        _check_shape("rotate", shape, images_only=True)
+
+    return Augmentation(apply, validate, values="between", fill=fill)
 
 
 @augmentation
@@ -154,7 +157,7 @@ def flip(
     def validate(shape: Shape) -> None:
         _check_shape(f"{axis} flip", shape, images_only=axis == "vertical")
 
-    return Augmentation(apply, validate)
+    return Augmentation(apply, validate, values="own")
 
 
 @augmentation
@@ -182,7 +185,7 @@ def cutout(size: Count = 8, fill: float = 0.0) -> Augmentation:
         hidden = hidden.reshape(*hidden.shape, *[1] * (inputs.ndim - hidden.ndim))
         return Augmented(jnp.where(hidden, fill, inputs))
 
-    return Augmentation(apply, lambda shape: _check_shape("cutout", shape))
+    return Augmentation(apply, lambda shape: _check_shape("cutout", shape), values="own", fill=fill)
 
 
 def _check_shape(name: str, shape: Shape, images_only: bool = False) -> None:

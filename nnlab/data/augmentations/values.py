@@ -86,4 +86,4 @@ def mixup(alpha: Positive = 0.2) -> Augmentation:
         partner = (jnp.arange(count) + jax.random.randint(partner_key, (), 0, count)) % count
         return Augmented(inputs + per_example(share, inputs) * (inputs[partner] - inputs), partner, share)
 
-    return Augmentation(apply, mixes=True)
+    return Augmentation(apply, mixes=True, values="between")

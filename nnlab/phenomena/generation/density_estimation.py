@@ -53,9 +53,9 @@ class DensityEstimation(NamedTuple):
 def density_estimation() -> RunPhenomenon:
     """How probable does a generative model find examples that it has not seen?
 
-    For a layer whose loss is the likelihood, such as `rbm`, or a bound of it, and inputs that are bits. It is
-    compared with bits that know nothing of each other: p_i is the share of ones among the training
-    examples, with half an example of each kind added.
+    For a layer whose loss is the likelihood, such as `rbm`, or a bound of it, such as `vae` of likelihood
+    bernoulli, and inputs that are bits. It is compared with bits that know nothing of each other: p_i is the
+    share of ones among the training examples, with half an example of each kind added.
 
     Verdicts:
         dependence: The model gains 1 nat an example or more; it has learnt how the bits depend on each other.
@@ -84,7 +84,8 @@ def _check(setup: Setup, data: Data) -> None:
     *_, last = setup.children.values()
     if last.own_loss not in (NEGATIVE_LOG_LIKELIHOOD, BOUND_OF_LIKELIHOOD):
         found = f"that of {last.type} is {last.own_loss}" if last.own_loss else f"{last.type} computes none"
-        raise InvalidValue(f"density_estimation needs a last layer whose loss is the likelihood; {found}")
+        needed = "a last layer whose loss is the likelihood of bits"
+        raise InvalidValue(f"density_estimation needs {needed}; {found}")
     if not all(bool(np.isin(block, (0, 1)).all()) for block in blocks_of(data.train.inputs)):
         raise InvalidValue("density_estimation needs inputs 0 or 1; give data normalize: binarize")
 
