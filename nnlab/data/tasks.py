@@ -19,7 +19,9 @@ from nnlab.data.classes import class_number, class_title
 from nnlab.data.examples import Examples, concatenate_examples
 from nnlab.errors import InvalidValue
 from nnlab.registry import common_options, register
+from nnlab.system.memory import available_bytes
 from nnlab.system.random import generator
+from nnlab.text import format_bytes
 
 MAXIMUM_TASKS = 10_000
 ClassNumber = Annotated[int, Ge(0)]
@@ -133,6 +135,7 @@ def random_labels(count: TaskCount) -> Tasks:
     def assign(examples: Examples, split: str, seed: int) -> Examples:
         if not examples.classes:
             raise InvalidValue("needs class labels; this data set's targets are values")
+        _check_memory(count, examples, examples.inputs.nbytes)
         random = generator(seed, "task labels", split)
         labels = random.integers(0, examples.classes, (count, *examples.targets.shape), np.int32)
         every = examples.take(np.tile(np.arange(len(examples)), count))
@@ -158,6 +161,7 @@ def permuted_inputs(count: TaskCount) -> Tasks:
 
     def assign(examples: Examples, split: str, seed: int) -> Examples:
         inputs = np.asarray(examples.inputs)
+        _check_memory(count, examples, inputs.nbytes)
         features = inputs.reshape(len(inputs), -1)
         orders = [
             generator(seed, "task inputs", task).permutation(features.shape[1]) for task in range(1, count)
@@ -167,6 +171,19 @@ def permuted_inputs(count: TaskCount) -> Tasks:
         return replace(every, tasks=_numbers(count, len(examples)))
 
     return Tasks(count, assign)
+
+
+def _check_memory(count: int, examples: Examples, input_bytes: int) -> None:
+    """All examples, so many times, must fit into memory twice, as they are copied when they are put together.
+    Raises InvalidValue."""
+    size = count * (input_bytes + examples.targets.nbytes + examples.rows.nbytes)
+    free = available_bytes()
+    if free is not None and 2 * size > free:
+        raise InvalidValue(
+            f"{count:,} times {len(examples):,} examples take {format_bytes(size)}, too much for memory; let "
+            "there be fewer, or give data.limit",
+            ("count",),
+        )
 
 
 def _numbers(count: int, examples: int) -> np.ndarray:

@@ -52,7 +52,7 @@ class Lines:
             match: Whether the units of `end` are matched to those of `start` first.
 
         Returns:
-            `[P]` by column of the table `metrics`.
+            `[P]` by column of the table `metrics`, in its order.
 
         Raises:
             InvalidValue: Units are to be matched in a model that is no chain of dense layers.
@@ -65,7 +65,8 @@ class Lines:
         if experiment.program_key not in self._programs:
             self._programs[experiment.program_key] = jax.jit(_measures(experiment))
         measure = self._programs[experiment.program_key]
-        return jax.device_get(measure(lanes.arguments, template, first, last, shares.astype(np.float32)))
+        found = jax.device_get(measure(lanes.arguments, template, first, last, shares.astype(np.float32)))
+        return {column: found[column] for column in experiment.metric_columns}
 
 
 def _end_of(arrays: Arrays, template: State) -> _End:

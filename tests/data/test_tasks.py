@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from support import experiment_of
 
+from nnlab.data import tasks
 from nnlab.errors import ConfigError
 from nnlab.registry import components
 
@@ -149,6 +150,19 @@ def test_what_makes_no_tasks_is_refused_in_a_line(data, message):
     with pytest.raises(ConfigError, match=message) as refused:
         experiment(**data)
     assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["random_labels", "permuted_inputs"])
+def test_copies_that_are_too_large_for_memory_are_refused_in_a_line(name, monkeypatch):
+    """An example has 13 features, a label and the number of its row; it is there twice on the way."""
+    monkeypatch.setattr(tasks, "available_bytes", lambda: 2 * 3 * 125 * (13 * 4 + 4 + 8) - 1)
+    with pytest.raises(
+        ConfigError, match=r"data\.tasks\.count: 3 times 125 examples take .* too much"
+    ) as told:
+        experiment(CASES[name])
+    assert len(str(told.value).splitlines()) == 1
+    monkeypatch.setattr(tasks, "available_bytes", lambda: 2 * 3 * 125 * (13 * 4 + 4 + 8))
+    experiment(CASES[name])
 
 
 def test_a_solver_has_no_steps_to_divide():

@@ -26,16 +26,18 @@ def twins(heights, ends=(0.1, 0.1)):
     for step, barriers in heights.items():
         for seed, height in enumerate(barriers):
             for order in (0, 1):
-                rows.append({"trial": f"{step}-{seed}-{order}", STEP: step, ORDER: order, "seed": seed})
+                rows.append(
+                    {"trial": f"{step}-{seed}-{order}", STEP: step, ORDER: order, "seed": seed, "classes": 10}
+                )
             lines.append(line(f"{step}-{seed}-0", f"{step}-{seed}-1", ORDER, height, ends))
     return FakeSweep(pandas.DataFrame(rows), {"between": pandas.concat(lines)}, [STEP, ORDER])
 
 
-def pairs(heights):
+def pairs(heights, ends=(0.1, 0.1)):
     """A sweep of seeds; heights: the barriers of a pair as it is and matched."""
-    rows = [{"trial": f"t{seed}", "seed": seed} for seed in range(len(heights) + 1)]
+    rows = [{"trial": f"t{seed}", "seed": seed, "classes": 10} for seed in range(len(heights) + 1)]
     lines = [
-        line("t0", f"t{number}", "seed", height, matched=matched)
+        line("t0", f"t{number}", "seed", height, ends, matched)
         for number, both in enumerate(heights, 1)
         for matched, height in enumerate(both)
     ]
@@ -72,6 +74,28 @@ def test_the_verdict_on_both_sides_of_each_bound(heights, verdict, stable_from):
 def test_a_barrier_is_above_the_straight_line_between_the_ends():
     found, _, _ = mode_connectivity.detect(twins({0: [0.2], 9: [0.0]}, ends=(0.0, 0.4)))
     assert (found.barrier_at_start, found.barrier_at_end) == pytest.approx((0.2, 0.0))
+
+
+@pytest.mark.parametrize(("wrong", "learnt"), [(0.44, True), (0.46, False), (0.9, False)])
+def test_there_is_no_verdict_on_nets_that_learnt_too_little(wrong, learnt):
+    """A guess has 90 % wrong, and half of that is the bound."""
+    stable, _, _ = mode_connectivity.detect(twins({0: [0.01], 9: [0.0]}, ends=(wrong, wrong)))
+    matched = matched_units.detect(pairs([(0.01, 0.0)], ends=(wrong, wrong)))
+    assert stable.end_error == pytest.approx(wrong)
+    assert (stable.verdict, matched.verdict) == (("stable", "no barrier") if learnt else (None, None))
+    for found in (stable, matched):
+        words = f"and end with {wrong:.0%} of their training examples wrong (a guess: 90%)"
+        assert (words in (found.reason or "")) != learnt
+    unstable, _, _ = mode_connectivity.detect(twins({0: [0.2], 9: [0.03]}, ends=(wrong, wrong)))
+    assert unstable.verdict == ("none" if learnt else None)
+    assert "twins that part at step 9 have a barrier" in unstable.reason
+
+
+def test_figures_say_nothing_of_nets_that_learnt_too_little():
+    sweep, seeds = twins({0: [0.0], 9: [0.0]}, ends=(0.9, 0.9)), pairs([(0.0, 0.0)], ends=(0.9, 0.9))
+    for name, shown in (("mode_connectivity", sweep), ("matched_units", seeds)):
+        ax = build("phenomenon", name).figures[name]([shown]).axes[0]
+        assert "the nets learnt too little to tell" in title_of(ax)
 
 
 def test_what_twins_do_not_have_is_said():

@@ -59,7 +59,7 @@ def test_at_the_ends_it_is_what_the_runs_came_to(name, tmp_path):
     table = nnlab.interpolate(*ends, points=3)
     assert table["share"].tolist() == [0.0, 0.5, 1.0]
     measured = [column for column in table if column != "share"]
-    assert set(measured) < set(ends[0].metrics.columns)
+    assert measured == [column for column in ends[0].metrics if column in measured], "in the same order"
     assert "test_loss" in measured
     for run, row in zip(ends, (0, 2), strict=True):
         for column in measured:

@@ -38,6 +38,9 @@ def test_twins_are_joined_at_each_step_and_seed(tmp_path):
     sweep = swept(TWINS, tmp_path)
     table = sweep.joined("between")
     assert len(table) == 2 * 2 * 3  # steps, seeds, points
+    header = (sweep.path / "between.csv").read_text().partition("\n")[0]
+    measured = "train_loss,train_accuracy,test_loss,test_accuracy"
+    assert header == f"along,trial,other,matched,share,{measured}"
     ends = table.merge(sweep.trials, left_on="other", right_on="trial", suffixes=("", "_of_other"))
     for same in ("data.order.from_step", "seed"):
         assert (ends[same] == ends[f"{same}_of_other"]).all()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 HIGH_BARRIER = 0.15  # from which on there is one
 NO_BARRIER = 0.02  # up to which there is none
+MAXIMUM_OF_GUESS = 1 / 2  # of what a guess has wrong, that nets which have learnt may have
 
 
 def read_lines(sweep: SweepView, along: str) -> pandas.DataFrame:
@@ -54,6 +55,29 @@ LINE = ["trial", "other", "matched"]
 def barriers(lines: pandas.DataFrame, by: str) -> pandas.DataFrame:
     """The barrier of each line of `read_lines`, in the column `excess`, beside the value of a column."""
     return lines.groupby([*LINE, by])["excess"].max().reset_index()
+
+
+def why_no_verdict(sweep: SweepView, lines: pandas.DataFrame) -> str | None:
+    """Why lines tell nothing of the ways between trained nets: where their ends have more than half of the
+    training examples wrong that a guess has, 1 - 1 / classes, they have learnt too little. None where they
+    have learnt. Raises InvalidValue."""
+    trials = sweep.completed_trials
+    refuse_non_numeric(trials, ("classes",))
+    classes = float(trials["classes"].iloc[0])
+    if not classes >= 1:
+        raise InvalidValue("the trials do not say how many classes there are")
+    error, guess = end_error(lines), 1.0 - 1.0 / classes
+    if error <= MAXIMUM_OF_GUESS * guess:
+        return None
+    return (
+        f"no verdict: the trainings learnt too little, and end with {error:.0%} of their training examples "
+        f"wrong (a guess: {guess:.0%})"
+    )
+
+
+def end_error(lines: pandas.DataFrame) -> float:
+    """The training error at the ends of lines, their mean."""
+    return float(lines[lines["share"].isin([0.0, 1.0])]["error"].mean())
 
 
 def mean_curves(lines: pandas.DataFrame, by: str) -> pandas.DataFrame:

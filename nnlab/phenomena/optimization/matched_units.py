@@ -9,7 +9,14 @@ from annotated_types import Ge, Le
 from nnlab import plotting
 from nnlab.errors import InvalidValue
 from nnlab.phenomena.base import Between, SweepPhenomenon, SweepView, phenomenon, refuse_too_many_lines
-from nnlab.phenomena.optimization.barriers import HIGH_BARRIER, LINE, barriers, mean_curves, read_lines
+from nnlab.phenomena.optimization.barriers import (
+    HIGH_BARRIER,
+    LINE,
+    barriers,
+    mean_curves,
+    read_lines,
+    why_no_verdict,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,15 +35,16 @@ class MatchedUnits(NamedTuple):
         matched_barrier: The same with the units of one net matched to the other's.
         remaining: matched_barrier / barrier; null without a barrier.
         pairs: How many there are.
-        verdict: `same up to order`, `apart` or `no barrier`, see `matched_units`.
-        reason: Why a number is null.
+        verdict: `same up to order`, `apart` or `no barrier`, see `matched_units`; null where the nets learnt
+            too little.
+        reason: Why a number or the verdict is null.
     """
 
     barrier: float
     matched_barrier: float
     remaining: float | None
     pairs: int
-    verdict: Verdict
+    verdict: Verdict | None
     reason: str | None = None
 
 
@@ -55,6 +63,9 @@ def matched_units(points: Annotated[int, Ge(3), Le(1001)] = 21) -> SweepPhenomen
         apart: More of it remains.
         no barrier: It is less than 0.15 as they are.
 
+    There is none where the nets have more than half of the training examples wrong that a guess has: between
+    those that learnt nothing there is no barrier either.
+
     Args:
         points: Of each line, its two ends among them.
 
@@ -72,7 +83,8 @@ def matched_units(points: Annotated[int, Ge(3), Le(1001)] = 21) -> SweepPhenomen
 
 def detect(sweep: SweepView) -> MatchedUnits:
     """The detector's numbers. Raises InvalidValue where no line is drawn both ways."""
-    by_line = barriers(read_lines(sweep, "seed"), "seed")
+    lines = read_lines(sweep, "seed")
+    by_line = barriers(lines, "seed")
     means, counts = (by_line.groupby("matched")["excess"].agg(how) for how in ("mean", "count"))
     if set(means.index) != {0, 1}:
         raise InvalidValue("the lines between the trials are not drawn both ways")
@@ -85,6 +97,8 @@ def detect(sweep: SweepView) -> MatchedUnits:
         verdict="no barrier",
         reason=None if barrier > 0 else "there is no barrier",
     )
+    if untold := why_no_verdict(sweep, lines):
+        return numbers._replace(verdict=None, reason=untold)
     if barrier < HIGH_BARRIER:
         return numbers
     same = matched <= MAXIMUM_REMAINING * barrier
@@ -106,6 +120,8 @@ def _draw(ax: Axes, sweep: SweepView) -> str:
 
 
 def _finding(numbers: MatchedUnits) -> str:
+    if numbers.verdict is None:
+        return "the nets learnt too little to tell"
     if numbers.remaining is None:
         return "no barrier"
     return f"{100 * numbers.remaining:.0f} % of the barrier remains once units are matched"

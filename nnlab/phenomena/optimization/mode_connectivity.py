@@ -21,8 +21,10 @@ from nnlab.phenomena.optimization.barriers import (
     HIGH_BARRIER,
     NO_BARRIER,
     barriers,
+    end_error,
     mean_curves,
     read_lines,
+    why_no_verdict,
 )
 
 if TYPE_CHECKING:
@@ -45,8 +47,9 @@ class ModeConnectivity(NamedTuple):
         stable_from: The first of the steps from which on all barriers are 0.02 or less; null where the last
             one is not.
         end_error: Training error of the trainings themselves, that of those that part last.
-        verdict: `becomes stable`, `stable` or `none`, see `mode_connectivity`.
-        reason: Why a number is null.
+        verdict: `becomes stable`, `stable` or `none`, see `mode_connectivity`; null where the trainings
+            learnt too little.
+        reason: Why a number or the verdict is null.
     """
 
     barrier_at_start: float
@@ -54,7 +57,7 @@ class ModeConnectivity(NamedTuple):
     greatest_at_end: float
     stable_from: int | None
     end_error: float
-    verdict: Verdict
+    verdict: Verdict | None
     reason: str | None = None
 
 
@@ -71,6 +74,9 @@ def mode_connectivity(points: Annotated[int, Ge(3), Le(1001)] = 21) -> SweepPhen
             0.02 or less.
         stable: It is 0.02 or less at all of them.
         none: Neither.
+
+    There is none where the ends have more than half of the training examples wrong that a guess has: between
+    nets that learnt nothing there is no barrier either.
 
     Args:
         points: Of each line, its two ends among them.
@@ -102,16 +108,18 @@ def detect(sweep: SweepView) -> tuple[ModeConnectivity, pandas.DataFrame, pandas
     greatest = by_line.groupby(column)["excess"].max()
     unstable = greatest.index[greatest > NO_BARRIER]
     stable = greatest.index[greatest.index > unstable[-1]] if len(unstable) else greatest.index
-    errors = lines[(lines[column] == means.index[-1]) & lines["share"].isin([0.0, 1.0])]["error"]
     numbers = ModeConnectivity(
         barrier_at_start=float(means.iloc[0]),
         barrier_at_end=float(means.iloc[-1]),
         greatest_at_end=float(last["excess"].max()),
         stable_from=int(stable[0]) if len(stable) else None,
-        end_error=float(errors.mean()),
+        end_error=end_error(lines[lines[column] == means.index[-1]]),
         verdict="none",
         reason=None if len(stable) else f"twins that part at step {means.index[-1]:g} have a barrier",
     )
+    if untold := why_no_verdict(sweep, lines):
+        reasons = (untold, numbers.reason) if numbers.reason else (untold,)
+        return numbers._replace(verdict=None, reason="; ".join(reasons)), lines, by_line
     if numbers.barrier_at_end <= NO_BARRIER and numbers.barrier_at_start >= HIGH_BARRIER:
         return numbers._replace(verdict="becomes stable"), lines, by_line
     return numbers._replace(verdict="stable" if means.max() <= NO_BARRIER else "none"), lines, by_line
@@ -150,6 +158,8 @@ def _draw_barriers(ax: Axes, by_line: pandas.DataFrame, column: str) -> None:
 
 
 def _finding(numbers: ModeConnectivity) -> str:
+    if numbers.verdict is None:
+        return "the nets learnt too little to tell"
     if numbers.verdict == "stable":
         return "no barrier wherever twins part"
     if numbers.stable_from is None:

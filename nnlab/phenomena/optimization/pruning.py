@@ -39,7 +39,7 @@ class Pruning(NamedTuple):
         share_in_one_shot: Where the smallest after the first round are pruned at once.
         share_at_random: Where weights are pruned at random.
         ratio: share_at_random / share_by_magnitude.
-        verdict: `magnitude` or `none`, see `pruning`.
+        verdict: `magnitude` or `none`, see `pruning`; null where the ratio is.
         reason: Why numbers are null.
     """
 
@@ -48,7 +48,7 @@ class Pruning(NamedTuple):
     share_in_one_shot: float | None
     share_at_random: float | None
     ratio: float | None
-    verdict: Verdict
+    verdict: Verdict | None
     reason: str | None = None
 
 
@@ -115,13 +115,16 @@ def detect(sweep: SweepView, margin: float) -> Pruning:
     ratio = at_random / by_magnitude if at_random and by_magnitude else None
     lacking = [name for name in ("magnitude", "one_shot", "random") if name not in shares]
     words = f"no complete trial has {CRITERION} {' or '.join(lacking)}" if lacking else None
+    verdict: Verdict | None = None
+    if ratio is not None:
+        verdict = "magnitude" if ratio >= MINIMUM_RATIO else "none"
     return Pruning(
         dense_accuracy=dense,
         share_by_magnitude=by_magnitude,
         share_in_one_shot=shares.get("one_shot"),
         share_at_random=at_random,
         ratio=ratio,
-        verdict="magnitude" if ratio is not None and ratio >= MINIMUM_RATIO else "none",
+        verdict=verdict,
         reason=words,
     )
 
