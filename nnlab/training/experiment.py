@@ -44,7 +44,7 @@ from nnlab.training.memory import FLOAT_BYTES, STREAMED_BYTES, Footprint
 from nnlab.training.pretrained import NO_PRETRAINED_WEIGHTS, PretrainedWeights, load_pretrained
 from nnlab.training.program import Components, build_components, group_key, traced_values
 from nnlab.training.rounds import Rounds
-from nnlab.training.turns import batch_size_of, task_starts
+from nnlab.training.turns import batch_size_of, task_starts, unreached_turns
 
 MAXIMUM_STEPS = 2**31 - 1  # steps are counted in int32
 
@@ -259,12 +259,12 @@ class TrainedExperiment(Experiment):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """That of its data, and what of the learning rates the training is too short for."""
+        """Those of its data, and what of learning rates, tasks and order the training is too short for."""
         schedules = self.optimizer.schedules
         steps = self.rounds.steps
         unreached = [schedule.unreached(steps, self.steps_per_epoch) for schedule in schedules]
         told = (f"learning_rate: {words} in a training of {steps:,}" for words in unreached if words)
-        return (*super().notes, *dict.fromkeys(told))
+        return (*super().notes, *dict.fromkeys(told), *unreached_turns(self.plan, steps))
 
     def build_components(self, values: Mapping[str, Array]) -> Components:
         """The components of the program.

@@ -35,3 +35,13 @@ def task_starts(plan: ExperimentPlan, steps: int) -> list[int]:
     """The step at which each task begins: all last equally long, to within a step."""
     count = plan.data.tasks.length if plan.data.tasks else 1
     return [task * steps // count for task in range(count)]
+
+
+def unreached_turns(plan: ExperimentPlan, steps: int) -> list[str]:
+    """What of tasks and of the order of examples a training of so many steps is too short for."""
+    tasks, order, told = plan.data.tasks, plan.data.order, []
+    if tasks is not None and tasks.length > steps:
+        told.append(f"data.tasks: {tasks.length:,} tasks, of which some have no step")
+    if order is not None and order.from_step >= steps:
+        told.append(f"data.order: the order does not branch off, as there is no step {order.from_step:,}")
+    return [f"{words} in a training of {steps:,}" for words in told]

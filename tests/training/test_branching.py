@@ -71,6 +71,12 @@ def test_a_branch_past_the_end_changes_nothing():
     assert_same(tables_of(train(experiment(branch(STEPS + 1)))), tables_of(train(experiment())))
 
 
+def test_a_branch_past_the_end_is_told():
+    (note,) = experiment(branch(STEPS)).notes
+    assert note == "data.order: the order does not branch off, as there is no step 20 in a training of 20"
+    assert not experiment(branch(STEPS - 1)).notes
+
+
 def test_twins_share_a_program_as_lanes():
     lanes = [experiment(branch(step, seed)) for step, seed in ((0, 1), (8, 1), (8, 2))]
     assert len({lane.program_key for lane in lanes}) == 1

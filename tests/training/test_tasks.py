@@ -104,6 +104,12 @@ def test_the_last_step_of_each_task_is_recorded():
     assert experiment(LABELS, steps=2, every=1).record_steps == [0, 1, 2], "fewer steps than tasks"
 
 
+def test_tasks_without_a_step_are_told():
+    (note,) = experiment(LABELS, steps=3, every=1).notes
+    assert note == "data.tasks: 4 tasks, of which some have no step in a training of 3"
+    assert not experiment(LABELS, steps=4, every=1).notes
+
+
 def losses_of(kernel, bias, part):
     logits = part.inputs.astype(np.float64) @ kernel + bias
     shifted = logits - logits.max(1, keepdims=True)
