@@ -455,6 +455,9 @@ def test_every_default_is_in_the_saved_config():
             "limit": None,
             "keep_classes": None,
             "reconstruct": False,
+            "order": None,
+            "fresh": False,
+            "tasks": None,
         },
         "model": [
             {

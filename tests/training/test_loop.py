@@ -531,7 +531,10 @@ def _constrained(constraint):
 
 def _augmented(augmentation):
     images = jnp.linspace(-1, 1, 64 * 6 * 6).reshape(64, 6, 6) ** 3
-    inputs = jnp.arange(64.0 * 36).reshape(64, 36) if augmentation.of_tokens else images
+    tokens = (
+        jnp.arange(64.0 * 36).reshape(64, 36) % 35 + 20
+    )  # words of up to 34 tokens, and the spaces of bytes
+    inputs = tokens if augmentation.of_tokens else images
     found = augmentation.apply(jax.random.key(1), inputs)
     return [found.inputs] if found.share is None else [found.share]
 
