@@ -531,10 +531,8 @@ def _constrained(constraint):
 
 def _augmented(augmentation):
     images = jnp.linspace(-1, 1, 64 * 6 * 6).reshape(64, 6, 6) ** 3
-    tokens = (
-        jnp.arange(64.0 * 36).reshape(64, 36) % 35 + 20
-    )  # words of up to 34 tokens, and the spaces of bytes
-    inputs = tokens if augmentation.of_tokens else images
+    tokens = jax.random.randint(jax.random.key(0), (64, 36), 28, 37)  # one in nine is the space of bytes
+    inputs = tokens.astype(jnp.float32) if augmentation.of_tokens else images
     found = augmentation.apply(jax.random.key(1), inputs)
     return [found.inputs] if found.share is None else [found.share]
 
