@@ -25,7 +25,7 @@ record: {every: {steps: 10}}
 sweep: {axes: {model.width: [3, 4]}, seeds: 2}
 phenomena: [gradient_flow]
 """
-LONG = TINY.replace("steps: 20}", "steps: 60000}").replace("steps: 10}", "steps: 5000}")
+LONG = TINY.replace("steps: 20}", "steps: 200000}").replace("steps: 10}", "steps: 10000}")
 LONG = LONG.replace("{axes: {model.width: [3, 4]}, seeds: 2}", "{seeds: 1}")
 # as `ssh`: what is given is read by a shell, with no environment, in another working directory
 ELSEWHERE = 'sh -c \'cd / && exec env -i PATH="$PATH" sh -c "$*"\' ssh'

@@ -50,8 +50,8 @@ name: long
 data: {type: xor, examples: 120, batch_size: 8}
 model: {type: mlp, width: 4, depth: 1, activation: tanh, outputs: 2}
 optimizer: {type: sgd, learning_rate: 0.01}
-train: {steps: 60000}
-record: {every: {steps: 5000}}
+train: {steps: 200000}
+record: {every: {steps: 10000}}
 sweep: {seeds: 2}
 """
 TABLES = {"trials.csv", "summary.csv", "sweep.yaml", "summary.json"}
