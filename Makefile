@@ -109,7 +109,7 @@ MATCHED := matched_units matched_units_deep
 PARITIES := sparse_parity sparse_parity_frozen
 FIXED_PARITIES := sparse_parity_fixed sparse_parity_fixed_no_decay
 
-more-results: setup ## the same for the figures of the other phenomena and lecture statements; eight minutes
+more-results: setup ## the same for the figures of the other phenomena and lecture statements; some twenty minutes
 	$(call TRAIN,$(SIGNALS) $(EDGES) $(FLATTER) $(COLLAPSES) $(SPECTRA) $(SPEEDS))
 	$(call TRAIN,$(FORGETTING) $(PLASTICITY) $(TEXTS))
 	$(BIN)/nnlab train experiments/unlabelled_base.yaml --out results/unlabelled-base --no-plots
