@@ -10,6 +10,7 @@ from nnlab.config.split_roles import reported_split
 from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon, refuse_too_many_lines
 from nnlab.phenomena.continual.task_table import (
     LARGE_DROP,
+    LEAST_LEARNT,
     SMALL_DROP,
     accuracies_when_learnt,
     check_tasks,
@@ -77,7 +78,7 @@ def detect(run: RunView) -> Forgetting:
     earlier = learnt.index[:-1]
     before, after = float(learnt.loc[earlier].mean()), float(end.loc[earlier].mean())
     numbers = Forgetting(before, after, before - after, float(end.loc[learnt.index[-1]]), None)
-    if before < LARGE_DROP:
+    if before < LEAST_LEARNT:
         reason = f"of the earlier tasks {100 * before:.0f} % is learnt, too little to be forgotten"
         return numbers._replace(reason=reason)
     drop = numbers.drop

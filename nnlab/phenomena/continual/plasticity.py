@@ -13,6 +13,7 @@ from nnlab.errors import InvalidValue
 from nnlab.phenomena.base import RunPhenomenon, RunView, phenomenon, refuse_non_numeric
 from nnlab.phenomena.continual.task_table import (
     LARGE_DROP,
+    LEAST_LEARNT,
     SMALL_DROP,
     accuracies_when_learnt,
     check_tasks,
@@ -24,8 +25,6 @@ from nnlab.phenomena.layer_table import hidden_layers
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
-
-LEAST_LEARNT = 0.5  # accuracy on the first task, below which there is nothing to be lost
 
 
 class Plasticity(NamedTuple):

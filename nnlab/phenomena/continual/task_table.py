@@ -13,6 +13,7 @@ from nnlab.phenomena.base import RunView, refuse_non_numeric
 if TYPE_CHECKING:
     import pandas
 
+LEAST_LEARNT = 0.5  # accuracy on a task, below which there is nothing to be lost
 LARGE_DROP = 0.5  # of an accuracy
 SMALL_DROP = 0.1
 
